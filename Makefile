@@ -1,0 +1,82 @@
+# `make run` and `make test` do everything on a fresh Debian 12 with python3, git and make.
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report models argument soak bench lock wheel deb clean
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready-$(shell sha256sum requirements-dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
+
+$(READY):
+	@python3 deploy/setup.py $(VENV)
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+run: $(READY) ## Start the daemon on the simulated host and show it at work (RUN_ONCE=1 ends after)
+	@$(PY) deploy/scene.py
+
+test: $(READY) ## All fast tests, with a short run of each long one (about five minutes)
+	$(PY) -m pytest -q
+
+check: $(READY) format lint types layers coverage docs-test ## What CI runs: format, lint, types, layers, tests, docs
+
+format: $(READY) ## Is everything formatted (ruff format)
+	$(VENV)/bin/ruff format --check .
+
+lint: $(READY) ## Is the code clean (ruff)
+	$(VENV)/bin/ruff check .
+
+types: $(READY) ## Are the types right (mypy --strict)
+	$(VENV)/bin/mypy
+
+layers: $(READY) ## Do imports point down (import-linter)
+	$(VENV)/bin/lint-imports --no-cache
+
+coverage: $(READY) ## Tests with branch coverage: 100% of the core, 95% elsewhere
+	$(VENV)/bin/coverage erase
+	$(VENV)/bin/coverage run -m pytest -q
+	$(VENV)/bin/coverage combine -q
+	$(VENV)/bin/coverage report --fail-under=95
+	$(VENV)/bin/coverage report --fail-under=100 --include='maxmemd/policy/*,maxmemd/units.py,maxmemd/errors.py,maxmemd/arbiter.py'
+
+docs-test: $(READY) ## Does every code, route, key and verb appear in the docs
+	$(PY) -m pytest -q tests/test_docs.py
+
+models: $(READY) ## Verify the models of the argument with spin as well (installs it when root)
+	$(PY) -m tests.models.promela
+
+argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer and the real Xen
+	$(PY) -m tests.models.document
+
+test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
+	$(PY) -m pytest tests/xen -m xen -q -s
+
+xen-shell: $(READY) ## Boot the real Xen and give a shell in its dom0
+	$(PY) -m tests.xen shell
+
+real-xen-report: $(READY) ## Renew docs/real-xen-report.json: the few real-Xen tests the argument cites
+	REAL_XEN_REPORT=1 $(PY) -m pytest tests/xen -m xen -q -s \
+		-k "six_nics or limit_lives or limit_is_lost or component_is_lost or updates_are_lost"
+
+soak: $(READY) ## The long tests at full count, and one table of what they showed
+	SOAK=1 $(PY) -m pytest -q -m soak --timeout=7200
+
+bench: $(READY) ## The benchmarks, as ratios in one run
+	$(PY) -m benchmarks
+
+lock: $(READY) ## Pin the dependencies afresh
+	$(PY) -m pip install -q uv
+	for g in "-o requirements.lock" "--group dev -o requirements-dev.lock"; do \
+		$(PY) -m uv pip compile pyproject.toml $$g --upgrade --generate-hashes --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command "make lock" -q || exit 1; done
+
+wheel: $(READY) ## Build the wheel into dist/
+	$(PY) -m pip wheel -q . --no-deps --no-build-isolation -w dist
+
+deb: $(READY) ## Build the Debian package into dist/ (installs with no network)
+	$(PY) deploy/debian/build.py dist
+
+clean: ## Remove what was built (the Xen image's cache stays)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,56 @@
+"""A ledger of 1,000 domains and 100,000 revisions, filled through the arbiter itself."""
+
+from pathlib import Path
+
+from benchmarks.ours import BOOT
+from benchmarks.report import CannotMeasure
+from maxmemd.arbiter import Arbiter
+from maxmemd.asks import Ask, Granted
+from maxmemd.config import Config
+from maxmemd.daemon import SystemClock
+from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.writer import SqliteLedger
+from maxmemd.policy.wishes import SetLimit
+from maxmemd.units import Memory
+from maxmemd.xen.simulated import SimulatedHost
+
+ACTOR = '{"name":"benchmark","uid":0,"gid":0,"pid":1}'
+BATCH = 250
+
+
+def arbiter_on(database: Path, host: SimulatedHost) -> Arbiter:
+    """Return a started arbiter with the default configuration."""
+    migrate(database)
+    config = Config()
+    arbiter = Arbiter(
+        SqliteLedger(database),
+        host.hypervisor(),
+        host.xenstore(),
+        SystemClock(),
+        rules=config.rules,
+        drift=config.drift,
+        boot=BOOT,
+        keep_gone_s=config.keep_gone_s,
+    )
+    arbiter.start()
+    arbiter.poll()
+    return arbiter
+
+
+def fill(database: Path, *, domains: int, revisions: int) -> None:
+    """Fill a ledger, and leave it agreeing with a freshly made host of so many guests.
+
+    Raises CannotMeasure when a wish is not granted.
+    """
+    host = SimulatedHost.with_guests(domains)
+    arbiter = arbiter_on(database, host)
+    limits = [Memory.of_mib(96), Memory.of_mib(128)]  # the guests are made with 128
+    for turn in range(revisions // BATCH):
+        first = turn * BATCH
+        asks = [
+            Ask(str(1 + number % domains), SetLimit(limits[number // domains % 2]), ACTOR)
+            for number in range(first, first + BATCH)
+        ]
+        if not all(isinstance(answer, Granted) for answer in arbiter.turn(asks)):
+            raise CannotMeasure("cannot fill the ledger: a wish was not granted")
+    arbiter.poll()

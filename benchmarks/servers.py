@@ -1,0 +1,116 @@
+"""Server processes: started, waited for, measured from outside, ended."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import CannotMeasure
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server. `ready_s` is how long it took from exec to its first answer."""
+
+    process: subprocess.Popen[bytes]
+    path: Path
+    ready_s: float
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return status and JSON body of a GET."""
+        return get(self.path, path)
+
+    def cpu_s(self) -> float:
+        """Return the CPU time that all its threads have used, the ended ones too."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def resident_mb(self, field: str = "VmRSS") -> float:
+        """Return what the process holds in memory; VmHWM is the most it ever did."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"{field}:\s+(\d+) kB", status)
+        if found is None:
+            raise CannotMeasure(f"cannot find {field} of process {self.process.pid}")
+        return int(found[1]) / 1024
+
+
+@contextmanager
+def ours(directory: Path, guests: int) -> Iterator[Server]:
+    """Run the daemon on a simulated host; its database is kept in the directory."""
+    path = directory / "ours.sock"
+    words = ["benchmarks.ours", path, directory / "ledger.sqlite", guests]
+    with running(directory, path, words, "/v1/health") as server:
+        yield server
+
+
+@contextmanager
+def rival(directory: Path, kind: str) -> Iterator[Server]:
+    """Run one of the servers that the daemon is compared with."""
+    path = directory / f"{kind}.sock"
+    words = ["benchmarks.rivals", kind, path, directory / f"{kind}.sqlite"]
+    with running(directory, path, words, "/") as server:
+        yield server
+
+
+@contextmanager
+def running(directory: Path, path: Path, words: list[object], probe: str) -> Iterator[Server]:
+    """Run `python -m WORDS`, wait for its first answer to `probe`, and end it afterwards.
+
+    Raises CannotMeasure, with what the server wrote, when it does not come up.
+    """
+    log = directory / f"{path.stem}.log"
+    command = [sys.executable, "-m", *(str(word) for word in words)]
+    with log.open("wb") as file:
+        began_s = time.monotonic()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    try:
+        yield Server(process, path, _answered(process, path, probe, log) - began_s)
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answered(process: subprocess.Popen[bytes], path: Path, probe: str, log: Path) -> float:
+    """Return when the server first answered: 200, or anything where the probe is no route."""
+    until_s = time.monotonic() + PATIENCE_S
+    while process.poll() is None and time.monotonic() < until_s:
+        try:
+            status, _ = get(path, probe)
+        except OSError:
+            status = 0
+        if status == 200 or (status and probe == "/"):
+            return time.monotonic()
+        time.sleep(0.002)
+    written = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+    raise CannotMeasure(f"cannot start {path.stem}: {written or 'it said nothing'}")
+
+
+def get(path: Path, what: str) -> tuple[int, Any]:
+    """GET over a connection of its own. Raises OSError while nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.connect(str(path))
+        head = f"GET {what} HTTP/1.1\r\nHost: maxmemd\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        reply = b""
+        while received := connection.recv(65536):
+            reply += received
+    head_, _, body = reply.partition(b"\r\n\r\n")
+    is_json = b"json" in head_.lower()
+    return int(head_.split()[1]), json.loads(body) if is_json else None

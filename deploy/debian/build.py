@@ -1,0 +1,159 @@
+"""Build the Debian package: `python deploy/debian/build.py [DIRECTORY]`, or `make deb`.
+
+It holds the pinned wheels of everything that Debian 12 lacks, below /usr/lib/maxmemd, so that
+`dpkg -i` needs no network. Nothing of the build machine's Python goes in.
+"""
+
+import compileall
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ARCHITECTURE, PYTHON = "amd64", "3.11"
+NEWEST_GLIBC = 36  # Debian 12 has glibc 2.36
+HOME = "usr/lib/maxmemd"
+EPOCH = int((ROOT / "CHANGELOG.md").stat().st_mtime)
+"""The date of every file in the package."""
+SHARE = "usr/share/maxmemd"
+LAUNCHER = """#!/usr/bin/python3 -I
+import sys
+
+sys.path.insert(0, "/usr/lib/maxmemd/site")
+from {module} import main
+
+sys.exit(main())
+"""
+INSTALLED = (
+    ("deploy/maxmemd.toml", "etc/maxmemd/maxmemd.toml", 0o644),
+    ("deploy/interpose/interpose.conf", "etc/maxmemd/interpose.conf", 0o644),
+    ("deploy/interpose/interpose.conf", f"{HOME}/interpose/interpose.conf", 0o644),
+    ("deploy/interpose/libmaxmem-interpose.so", f"{HOME}/interpose/libmaxmem-interpose.so", 0o644),
+    ("deploy/interpose/install.sh", f"{HOME}/interpose/install.sh", 0o755),
+    ("deploy/systemd/maxmemd.service", "lib/systemd/system/maxmemd.service", 0o644),
+    ("deploy/systemd/maxmemd.socket", "lib/systemd/system/maxmemd.socket", 0o644),
+    ("deploy/systemd/tcp.conf", f"{SHARE}/systemd/tcp.conf", 0o644),
+    ("deploy/systemd/sysusers.conf", "usr/lib/sysusers.d/maxmemd.conf", 0o644),
+    ("deploy/prometheus/maxmemd.rules.yml", f"{SHARE}/prometheus/maxmemd.rules.yml", 0o644),
+    ("deploy/grafana/maxmemd.json", f"{SHARE}/grafana/maxmemd.json", 0o644),
+    ("README.md", "usr/share/doc/maxmemd/README.md", 0o644),
+    ("deploy/debian/lintian-overrides", "usr/share/lintian/overrides/maxmemd", 0o644),
+    ("deploy/debian/copyright", "usr/share/doc/maxmemd/copyright", 0o644),
+)
+
+
+def main() -> int:
+    """Build the package into a directory (dist/), and print its path."""
+    if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
+        print(
+            f"cannot build the package: Python {PYTHON} is needed, as in Debian 12", file=sys.stderr
+        )
+        return 2
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"
+    out.mkdir(parents=True, exist_ok=True)
+    version = _version()
+    with tempfile.TemporaryDirectory(prefix="maxmemd-deb-") as directory:
+        root = Path(directory) / "root"
+        _say("take the pinned wheels")
+        _libraries(root / HOME / "site", Path(directory) / "wheel")
+        _say("build the interposing library")
+        _run("make", "-s", "-C", str(ROOT / "deploy/interpose"))
+        _files(root, version)
+        _control(root, version)
+        package = out / f"maxmemd_{version}_{ARCHITECTURE}.deb"
+        _run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), str(package))
+    print(package)
+    return 0
+
+
+def _libraries(site: Path, wheels: Path) -> None:
+    """Install the locked wheels, as Debian's Python takes them, and this checkout's own."""
+    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
+    target = ["--target", str(site), "--no-deps", "--no-compile", "--only-binary", ":all:"]
+    target += ["--python-version", PYTHON, "--implementation", "cp", "--abi", "cp311"]
+    for minor in range(NEWEST_GLIBC, 4, -1):
+        target += ["--platform", f"manylinux_2_{minor}_x86_64"]
+    target += ["--platform", "manylinux2014_x86_64", "--platform", "any"]
+    lock = str(ROOT / "requirements.lock")
+    _run(*pip, "install", *target, "--require-hashes", "-r", lock)
+    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT))
+    _run(*pip, "install", *target, str(next(wheels.glob("*.whl"))))
+    shutil.rmtree(site / "bin", ignore_errors=True)
+    for cache in [*site.rglob("__pycache__"), *site.rglob("tests"), *site.rglob("test")]:
+        shutil.rmtree(cache, ignore_errors=True)
+    for made_from in site.rglob("direct_url.json"):
+        made_from.unlink()
+    _run("strip", "--strip-unneeded", *map(str, site.rglob("*.so")))
+    by_hash = PycInvalidationMode.UNCHECKED_HASH  # all 3.11 have one format
+    compileall.compile_dir(
+        site, quiet=1, stripdir=site, prependdir=f"/{HOME}/site", invalidation_mode=by_hash
+    )
+
+
+def _files(root: Path, version: str) -> None:
+    for source, target, mode in INSTALLED:
+        _put(root / target, (ROOT / source).read_bytes(), mode)
+    _run("strip", "--strip-unneeded", *map(str, (root / HOME / "interpose").glob("*.so")))
+    _put(root / "usr/sbin/maxmemd", LAUNCHER.format(module="maxmemd.daemon").encode(), 0o755)
+    _put(root / "usr/bin/maxmemctl", LAUNCHER.format(module="maxmemd.cli").encode(), 0o755)
+    link = root / "usr/sbin/maxmemd-interpose"
+    link.symlink_to("../lib/maxmemd/interpose/install.sh")
+    changes = (ROOT / "CHANGELOG.md").read_bytes()
+    _put(root / "usr/share/doc/maxmemd/NEWS.gz", gzip.compress(changes, mtime=0), 0o644)
+    changes = (HERE / "changelog").read_text(encoding="utf-8").format(version=version).encode()
+    _put(root / "usr/share/doc/maxmemd/changelog.gz", gzip.compress(changes, mtime=0), 0o644)
+    for path in (ROOT / "docs").glob("*.md"):
+        _put(root / "usr/share/doc/maxmemd/docs" / path.name, path.read_bytes(), 0o644)
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            is_program = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if is_program and path.suffix != ".so" else 0o644)
+
+
+def _control(root: Path, version: str) -> None:
+    """Write the control files: what dpkg knows of the package, and what it runs."""
+    files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    size = sum(path.stat().st_size for path in files) // 1024
+    fields = (HERE / "control").read_text(encoding="utf-8")
+    fields = fields.format(version=version, architecture=ARCHITECTURE, size=size)
+    _put(root / "DEBIAN/control", fields.encode(), 0o644)
+    sums = [
+        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"
+        f"  {path.relative_to(root)}\n"
+        for path in files
+    ]
+    _put(root / "DEBIAN/md5sums", "".join(sums).encode(), 0o644)
+    kept = [f"/{target}\n" for _, target, _ in INSTALLED if target.startswith("etc/")]
+    _put(root / "DEBIAN/conffiles", "".join(kept).encode(), 0o644)
+    for script in ("postinst", "prerm", "postrm"):
+        _put(root / "DEBIAN" / script, (HERE / script).read_bytes(), 0o755)
+
+
+def _put(path: Path, data: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(mode)
+
+
+def _version() -> str:
+    text = (ROOT / "maxmemd/__init__.py").read_text(encoding="utf-8")
+    return text.partition('__version__ = "')[2].partition('"')[0]
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)})
+
+
+def _say(what: str) -> None:
+    print(f"deb: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+/*
+ * The configuration file, /etc/maxmemd/interpose.conf: lines of key=value, # begins a comment.
+ *
+ * A key or a value that is not known is said once, and its default is used: a typing error must
+ * not keep a host from starting its guests. MAXMEM_INTERPOSE_CONF names another file, and
+ * MAXMEM_SOCKET another socket, as for maxmemctl.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "say.h"
+
+#define FILE_DEFAULT "/etc/maxmemd/interpose.conf"
+#define SOCKET_DEFAULT "/run/maxmemd/maxmemd.sock"
+#define FILE_MOST 16384
+#define WAIT_DEFAULT_MS 3000
+#define WAIT_MOST_MS 60000
+
+static struct config values = { SOCKET_DEFAULT, false, WAIT_DEFAULT_MS };
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void set_socket(const char *value, const char *where)
+{
+    if (value[0] == '/' && strlen(value) < sizeof values.socket)
+        strcpy(values.socket, value);
+    else
+        say("cannot use the socket '%s' of %s: write an absolute path", value, where);
+}
+
+static void set(const char *key, const char *value, const char *where)
+{
+    char *end = NULL;
+    long number = strtol(value, &end, 10);
+    bool is_wait = *value && *end == '\0' && number >= 0 && number <= WAIT_MOST_MS;
+
+    if (!strcmp(key, "socket"))
+        set_socket(value, where);
+    else if (!strcmp(key, "when_away") && (!strcmp(value, "refuse") || !strcmp(value, "direct")))
+        values.direct = !strcmp(value, "direct");
+    else if (!strcmp(key, "wait_ms") && is_wait)
+        values.wait_ms = number;
+    else
+        say("cannot use '%s=%s' of %s: the keys are socket=PATH, when_away=refuse|direct,"
+            " wait_ms=0..%d", key, value, where, WAIT_MOST_MS);
+}
+
+/* Cut blanks off both ends, in place. */
+static char *trimmed(char *text)
+{
+    text += strspn(text, " \t\r\n");
+    size_t length = strlen(text);
+    while (length && strchr(" \t\r\n", text[length - 1]))
+        text[--length] = '\0';
+    return text;
+}
+
+static void read_line(char *line, const char *path)
+{
+    char *value, *key = trimmed(line);
+
+    if (!*key || *key == '#')
+        return;
+    value = strchr(key, '=');
+    if (value)
+        *value++ = '\0';
+    set(trimmed(key), value ? trimmed(value) : "", path);
+}
+
+/* Without stdio, which takes memory: a child of fork may have to read it too. */
+static void read_file(const char *path)
+{
+    char text[FILE_MOST + 1], *rest = text, *line;
+    size_t length = 0;
+    ssize_t part = 1;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (file < 0)
+        return;
+    while (length < FILE_MOST && part > 0) {
+        part = read(file, text + length, FILE_MOST - length);
+        length += part > 0 ? (size_t)part : 0;
+    }
+    close(file);
+    if (part < 0)
+        say("cannot read %s: %s", path, strerror(errno));
+    if (length == FILE_MOST)
+        say("cannot use all of %s: it is longer than %d bytes", path, FILE_MOST - 1);
+    text[length] = '\0';
+    while ((line = strsep(&rest, "\n")))
+        read_line(line, path);
+}
+
+static void load(void)
+{
+    const char *path = getenv("MAXMEM_INTERPOSE_CONF");
+    const char *socket = getenv("MAXMEM_SOCKET");
+
+    read_file(path ? path : FILE_DEFAULT);
+    if (socket && *socket)
+        set_socket(socket, "MAXMEM_SOCKET");
+}
+
+const struct config *config(void)
+{
+    pthread_once(&once, load);
+    return &values;
+}

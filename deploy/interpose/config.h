@@ -1,0 +1,16 @@
+/* What the configuration file says: where the daemon is, and what to do when it is away. */
+#ifndef MAXMEM_CONFIG_H
+#define MAXMEM_CONFIG_H
+
+#include <stdbool.h>
+
+struct config {
+    char socket[108]; /* sun_path's size */
+    bool direct;      /* when_away = direct: write as before; refuse otherwise */
+    long wait_ms;     /* how long to wait for a daemon that is away: it may be restarting */
+};
+
+/* Return the configuration; read once, when first needed. */
+const struct config *config(void);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * The daemon, as a caller of libxenctrl wants to see it. Every request carries an idempotency
+ * key: one that was cut off is sent again, and yet happens once. A daemon that is not there is
+ * waited for a little: it may be restarting.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "exchange.h"
+#include "json.h"
+#include "say.h"
+
+#define PAUSE_NS 50000000L
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static void make_key(char key[33])
+{
+    uint64_t random[2] = { (uint64_t)now_ms(), (uint64_t)getpid() };
+    ssize_t got = getrandom(random, sizeof random, GRND_NONBLOCK);
+
+    (void)got; /* early in boot: time and pid have to do */
+    snprintf(key, 33, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+}
+
+/* Exchange until there is an answer or the patience is over. */
+static enum outcome patiently(struct exchange *with)
+{
+    int64_t until = now_ms() + config()->wait_ms;
+    enum outcome outcome = exchange(with);
+
+    while ((outcome == NOBODY_THERE || outcome == CUT_OFF) && now_ms() < until) {
+        struct timespec pause = { 0, PAUSE_NS };
+        nanosleep(&pause, NULL);
+        outcome = exchange(with);
+    }
+    return outcome;
+}
+
+static void read_reply(const struct exchange *with, struct answer *answer)
+{
+    answer->granted = with->status == 200;
+    json_string(with->reply, "code", answer->code, sizeof answer->code);
+    json_string(with->reply, "detail", answer->detail, sizeof answer->detail);
+    if (!json_number(with->reply, "errno", &answer->error))
+        answer->error = 0;
+    if (with->status == 202) /* recorded, but not in force */
+        json_string(with->reply, "error", answer->detail, sizeof answer->detail);
+    if (!answer->granted && !*answer->detail)
+        snprintf(answer->detail, sizeof answer->detail, "HTTP status %ld", with->status);
+}
+
+static void say_away(const struct exchange *with, enum outcome outcome)
+{
+    const char *so = "nothing was changed (when_away=refuse in interpose.conf)";
+
+    if (config()->direct)
+        so = "going on without it (when_away=direct in interpose.conf)";
+    else if (outcome != NOBODY_THERE)
+        so = "whether it was done is in the domain's history (maxmemctl history)";
+    say("cannot reach maxmemd at %s: %s (is it running? systemctl status maxmemd); %s",
+        with->socket, with->trouble, so);
+}
+
+struct answer ask(uint32_t domid, const char *method, const char *what, const char *body_format, ...)
+{
+    int before = errno;
+    char path[256], body[512], key[33];
+    struct answer answer = { 0 };
+    struct exchange with = { .method = method, .path = path, .body = body, .key = key,
+                             .socket = config()->socket };
+    va_list numbers;
+
+    va_start(numbers, body_format);
+    vsnprintf(body, sizeof body, body_format, numbers);
+    va_end(numbers);
+    snprintf(path, sizeof path, "/v1/domains/%" PRIu32 "/%s", domid, what);
+    make_key(key);
+
+    enum outcome outcome = patiently(&with);
+    answer.away = outcome != ANSWERED;
+    if (answer.away)
+        say_away(&with, outcome);
+    else
+        read_reply(&with, &answer);
+    errno = before;
+    return answer;
+}

@@ -1,0 +1,135 @@
+/*
+ * What a call of libxl's is about. libxl computes a sum and sets it, several calls deeper; only
+ * the call that the program made says what is wanted. A table of fixed size: no memory to free.
+ */
+#include "intent.h"
+
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+
+#define SLOTS 64
+#define FITS_KIB 65536 /* a maximum is the target and some slack, whatever version of libxl */
+#define NO_DOMAIN UINT32_MAX
+
+static struct slot {
+    bool used, async;
+    pthread_t thread;
+    uint32_t domid;
+    struct intent intent;
+} slots[SLOTS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static __thread int direct;
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void in_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* Only the forking thread lives on in a child: what others were building is not its business. */
+static void in_child(void)
+{
+    for (int i = 0; i < SLOTS; i++)
+        slots[i].used = slots[i].used && pthread_equal(slots[i].thread, pthread_self());
+    pthread_mutex_unlock(&lock);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(before_fork, in_parent, in_child);
+}
+
+int intent_begin(const struct intent *intent, bool async)
+{
+    int number = -1;
+
+    pthread_once(&once, watch_forks);
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < SLOTS && number < 0; i++)
+        if (!slots[i].used)
+            number = i;
+    if (number >= 0)
+        slots[number] = (struct slot){ true, async, pthread_self(), NO_DOMAIN, *intent };
+    pthread_mutex_unlock(&lock);
+    return number;
+}
+
+void intent_end(int number)
+{
+    if (number < 0)
+        return;
+    pthread_mutex_lock(&lock);
+    if (!slots[number].async)
+        slots[number].used = false;
+    pthread_mutex_unlock(&lock);
+}
+
+static bool fits(const struct slot *slot, uint64_t max_kib)
+{
+    int64_t over = (int64_t)max_kib - slot->intent.target_kib;
+
+    return slot->intent.target_kib != KIB_UNKNOWN && over >= 0 && over <= FITS_KIB;
+}
+
+/* Return the slot of this thread, or of any thread whose target fits; NULL where there is none. */
+static struct slot *slot_for(uint32_t domid, uint64_t max_kib)
+{
+    struct slot *other = NULL;
+
+    for (struct slot *slot = slots; slot < slots + SLOTS; slot++) {
+        if (!slot->used || (slot->domid != NO_DOMAIN && slot->domid != domid))
+            continue;
+        if (pthread_equal(slot->thread, pthread_self()) && !slot->async)
+            return slot;
+        if (fits(slot, max_kib) && !other)
+            other = slot;
+    }
+    return other;
+}
+
+bool intent_find(uint32_t domid, uint64_t max_kib, struct intent *found)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&lock);
+    slot = slot_for(domid, max_kib);
+    if (slot) {
+        slot->domid = domid;
+        *found = slot->intent;
+        slot->used = !slot->async; /* its call has ended: nobody else would free it */
+    }
+    pthread_mutex_unlock(&lock);
+    return slot != NULL;
+}
+
+bool intent_any(void)
+{
+    bool any = false;
+
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < SLOTS; i++)
+        any = any || slots[i].used;
+    pthread_mutex_unlock(&lock);
+    return any;
+}
+
+void direct_begin(void)
+{
+    direct++;
+}
+
+void direct_end(void)
+{
+    direct--;
+}
+
+bool is_direct(void)
+{
+    return direct > 0;
+}

@@ -1,0 +1,216 @@
+/*
+ * Calls of libxl's that say what is wanted. mem-max and mem-set are asked of the daemon, which
+ * does all that libxl would have done; the answer comes back in libxl's words and numbers, so
+ * that xl and libvirt say what they always say. Creation and restore go on in libxl, and leave a
+ * note of what they are about for the write that comes underneath (xc.c).
+ *
+ * The parameters are those of Xen 4.8 and later (LIBXL_HAVE_MEMKB_64BITS); contexts,
+ * configurations and the like are only handed on.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config.h"
+#include "daemon.h"
+#include "intent.h"
+#include "json.h"
+#include "logger.h"
+#include "real.h"
+#include "refusal.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define ERROR_FAIL (-3)
+#define ERROR_INVAL (-6)
+#define ERROR_LOCK_FAIL (-15)
+#define STALE 0      /* libxl appends whatever errno was, "Success" as a rule */
+#define MAX_FAILED 1 /* libxl_domain_setmaxmem's own, for what it refuses itself */
+
+EXPORT int libxl_ctx_alloc(void **context, int version, unsigned flags, void *logger);
+EXPORT int libxl_ctx_free(void *context);
+EXPORT int libxl_domain_setmaxmem(void *context, uint32_t domid, uint64_t max_memkb);
+EXPORT int libxl_set_memory_target(void *context, uint32_t domid, int64_t target_memkb,
+                                   int relative, int enforce);
+EXPORT int libxl_domain_create_new(void *context, void *config_of, uint32_t *domid,
+                                   const void *how, const void *console_how);
+EXPORT int libxl_domain_create_restore(void *context, void *config_of, uint32_t *domid,
+                                       int restore_fd, int send_back_fd, const void *params,
+                                       const void *how, const void *console_how);
+
+int libxl_ctx_alloc(void **context, int version, unsigned flags, void *logger)
+{
+    int (*next)(void **, int, unsigned, void *) = real("libxl_ctx_alloc");
+    int rc = next ? next(context, version, flags, logger) : ERROR_FAIL;
+
+    if (rc == 0)
+        logger_note(*context, logger);
+    return rc;
+}
+
+int libxl_ctx_free(void *context)
+{
+    int (*next)(void *) = real("libxl_ctx_free");
+
+    if (context)
+        logger_note(context, NULL);
+    return next ? next(context) : ERROR_FAIL;
+}
+
+static bool is(const struct answer *answer, const char *code)
+{
+    return !strcmp(answer->code, code);
+}
+
+/* Log that there is no such domain, as libxl's lock does when it looks for its file. */
+static int no_domain(const void *context, uint32_t domid)
+{
+    logger_error(context, LOGGER_NO_DOMAIN, STALE, "libxl_dom.c:1216:libxl__userdata_path",
+                 "unable to find domain info for domain %" PRIu32, domid);
+    return ERROR_LOCK_FAIL;
+}
+
+static int refused_max(const void *context, uint32_t domid, uint64_t kib, const struct answer *answer)
+{
+    static const char *const where = "libxl_mem.c:59:libxl_domain_setmaxmem";
+
+    if (is(answer, "limit-below-target")) {
+        logger_error(context, domid, STALE, where,
+                     "memory_static_max must be greater than or or equal to memory_dynamic_max");
+        return MAX_FAILED;
+    }
+    if (errno_of(answer) == ESRCH)
+        return no_domain(context, domid);
+    logger_error(context, domid, errno_of(answer), where,
+                 "maxmemd %s; xc_domain_setmaxmem domid=%" PRIu32 " memkb=%" PRIu64 " failed rc=-1",
+                 answer->detail, domid, kib);
+    return -1;
+}
+
+static int max_directly(void *context, uint32_t domid, uint64_t max_memkb)
+{
+    int (*next)(void *, uint32_t, uint64_t) = real("libxl_domain_setmaxmem");
+
+    direct_begin();
+    int rc = next ? next(context, domid, max_memkb) : ERROR_FAIL;
+    direct_end();
+    return rc;
+}
+
+int libxl_domain_setmaxmem(void *context, uint32_t domid, uint64_t max_memkb)
+{
+    struct answer answer = ask(domid, "PUT", "limit", "{\"limit_kib\": %" PRIu64 "}", max_memkb);
+
+    if (answer.granted)
+        return 0;
+    if (!answer.away)
+        return refused_max(context, domid, max_memkb, &answer);
+    if (config()->direct)
+        return max_directly(context, domid, max_memkb);
+    errno = ECONNREFUSED;
+    return -1;
+}
+
+static int refused_target(const void *context, uint32_t domid, int64_t kib, const struct answer *answer)
+{
+    static const char *const where = "libxl_mem.c:278:libxl_set_memory_target";
+
+    if (is(answer, "target-above-static-max") || is(answer, "target-below-videoram")) {
+        logger_error(context, domid, -1, where,
+                     "memory_dynamic_max must be less than or equal to memory_static_max\n");
+        return ERROR_INVAL;
+    }
+    if (is(answer, "target-below-dom0-floor")) {
+        logger_error(context, domid, -1, where,
+                     "New target %" PRId64 " for dom0 is below the minimum threshold", kib);
+        return ERROR_INVAL;
+    }
+    if (errno_of(answer) == ESRCH)
+        return no_domain(context, domid);
+    logger_error(context, domid, errno_of(answer), where, "maxmemd %s; memkb=%" PRId64 " failed",
+                 answer->detail, kib);
+    return ERROR_FAIL;
+}
+
+static int target_directly(void *context, uint32_t domid, int64_t target_memkb, int relative,
+                           int enforce)
+{
+    int (*next)(void *, uint32_t, int64_t, int, int) = real("libxl_set_memory_target");
+
+    direct_begin();
+    int rc = next ? next(context, domid, target_memkb, relative, enforce) : ERROR_FAIL;
+    direct_end();
+    return rc;
+}
+
+int libxl_set_memory_target(void *context, uint32_t domid, int64_t target_memkb, int relative,
+                            int enforce)
+{
+    struct answer answer = ask(domid, "PUT", "target", "{\"%s\": %" PRId64 ", \"enforce\": %s}",
+                               relative ? "by_kib" : "target_kib", target_memkb,
+                               enforce ? "true" : "false");
+
+    if (answer.granted)
+        return 0;
+    if (!answer.away)
+        return refused_target(context, domid, target_memkb, &answer);
+    if (config()->direct)
+        return target_directly(context, domid, target_memkb, relative, enforce);
+    errno = ECONNREFUSED;
+    return ERROR_FAIL;
+}
+
+/* Read a configuration by libxl's own JSON, so that its layout need not be known. */
+static struct intent intent_of(void *context, void *config_of, const char *life)
+{
+    struct intent intent = { life, KIB_UNKNOWN, KIB_UNKNOWN };
+    char *(*as_json)(void *, void *) = real("libxl_domain_config_to_json");
+    char *text = as_json ? as_json(context, config_of) : NULL;
+
+    if (text && !json_number(text, "target_memkb", &intent.target_kib))
+        intent.target_kib = KIB_UNKNOWN;
+    if (text && !json_number(text, "max_memkb", &intent.static_max_kib))
+        intent.static_max_kib = KIB_UNKNOWN;
+    free(text);
+    return intent;
+}
+
+int libxl_domain_create_new(void *context, void *config_of, uint32_t *domid, const void *how,
+                            const void *console_how)
+{
+    int (*next)(void *, void *, uint32_t *, const void *, const void *) =
+        real("libxl_domain_create_new");
+    struct intent intent = intent_of(context, config_of, "created");
+    int number = intent_begin(&intent, how != NULL);
+    int rc = next ? next(context, config_of, domid, how, console_how) : ERROR_FAIL;
+
+    intent_end(number);
+    return rc;
+}
+
+/* A stream in a file was saved here; one that comes through a pipe or a socket migrates in. */
+static const char *life_of(int restore_fd)
+{
+    struct stat what;
+
+    return fstat(restore_fd, &what) == 0 && S_ISREG(what.st_mode) ? "restored" : "migrated-in";
+}
+
+int libxl_domain_create_restore(void *context, void *config_of, uint32_t *domid, int restore_fd,
+                                int send_back_fd, const void *params, const void *how,
+                                const void *console_how)
+{
+    int (*next)(void *, void *, uint32_t *, int, int, const void *, const void *, const void *) =
+        real("libxl_domain_create_restore");
+    struct intent intent = intent_of(context, config_of, life_of(restore_fd));
+    int number = intent_begin(&intent, how != NULL);
+    int rc = ERROR_FAIL;
+
+    if (next)
+        rc = next(context, config_of, domid, restore_fd, send_back_fd, params, how, console_how);
+    intent_end(number);
+    return rc;
+}

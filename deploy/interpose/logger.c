@@ -1,0 +1,86 @@
+/*
+ * libxl's own way of saying what is wrong. A context's logger is known from libxl_ctx_alloc, a
+ * public call, so that nothing depends on how a context is laid out.
+ */
+#include "logger.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "real.h"
+
+#define SLOTS 64
+#define XTL_ERROR 8 /* xentoollog.h */
+
+static struct { const void *context; void *logger; } slots[SLOTS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void take(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void give(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(take, give, give);
+}
+
+static void *find(const void *context)
+{
+    void *logger = NULL;
+
+    take();
+    for (int i = 0; i < SLOTS; i++)
+        if (context && slots[i].context == context)
+            logger = slots[i].logger;
+    give();
+    return logger;
+}
+
+void logger_note(const void *context, void *logger)
+{
+    pthread_once(&once, watch_forks);
+    take();
+    for (int i = 0; i < SLOTS; i++)
+        if (slots[i].context == context)
+            slots[i].context = NULL;
+    for (int i = 0; i < SLOTS && logger; i++) {
+        if (slots[i].context)
+            continue;
+        slots[i].context = context;
+        slots[i].logger = logger;
+        break;
+    }
+    give();
+}
+
+void logger_error(const void *context, uint32_t domid, int number, const char *where,
+                  const char *format, ...)
+{
+    void (*log)(void *, int, int, const char *, const char *, ...);
+    char text[512], about[32] = "";
+    va_list words;
+    void *logger = find(context);
+
+    va_start(words, format);
+    vsnprintf(text, sizeof text, format, words);
+    va_end(words);
+    if (domid != LOGGER_NO_DOMAIN)
+        snprintf(about, sizeof about, "Domain %" PRIu32 ":", domid);
+
+    log = logger ? real("xtl_log") : NULL;
+    if (log)
+        log(logger, XTL_ERROR, number, "libxl", "%s: %s%s", where, about, text);
+    else
+        fprintf(stderr, "libxl: error: %s: %s%s%s%s\n", where, about, text,
+                number < 0 ? "" : ": ", number < 0 ? "" : strerror(number));
+}

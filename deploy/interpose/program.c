@@ -1,0 +1,32 @@
+/*
+ * Which program this is. libxl populates guests with the same call as QEMU does, but below a
+ * maximum that it has just set; only a device model has to make room first. Debian calls it
+ * xen-qemu-system-i386, Xen's own build qemu-system-i386, the traditional one qemu-dm.
+ */
+#include "program.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool device_model;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void find_out(void)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    const char *base;
+
+    if (length <= 0)
+        return;
+    path[length] = '\0';
+    base = strrchr(path, '/');
+    device_model = strstr(base ? base : path, "qemu") != NULL;
+}
+
+bool is_device_model(void)
+{
+    pthread_once(&once, find_out);
+    return device_model;
+}

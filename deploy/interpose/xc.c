@@ -1,0 +1,166 @@
+/*
+ * The calls of libxenctrl that touch a maximum, or live below it. The write never reaches Xen
+ * from here: the daemon decides and pushes, and the caller gets 0, or -1 and an errno.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "daemon.h"
+#include "intent.h"
+#include "program.h"
+#include "real.h"
+#include "refusal.h"
+#include "say.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define SLACK_KIB UINT64_C(1024)               /* LIBXL_MAXMEM_CONSTANT */
+#define UNLIMITED_KIB UINT64_C(17179869180)    /* 0xFFFFFFFF pages */
+
+/* The head of xc_dominfo_t, from Xen 4.3 to 4.17; the call is gone in 4.18. */
+struct dominfo {
+    uint32_t domid, ssidref;
+    unsigned int flags, shutdown_reason;
+    unsigned long nr_pages, nr_outstanding_pages, nr_shared_pages, nr_paged_pages;
+    unsigned long shared_info_frame;
+    uint64_t cpu_time;
+    unsigned long max_memkb;
+};
+
+EXPORT int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb);
+EXPORT int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct dominfo *info);
+EXPORT int xc_domain_populate_physmap_exact(void *xch, uint32_t domid, unsigned long extents,
+                                            unsigned int order, unsigned int flags, void *start);
+
+static __thread struct {
+    bool known;
+    uint32_t domid;
+    uint64_t max_kib;
+} seen; /* what a device model read last, for its read-modify-write */
+
+static int directly(void *xch, uint32_t domid, uint64_t max_memkb)
+{
+    int (*next)(void *, uint32_t, uint64_t) = real("xc_domain_setmaxmem");
+
+    if (next)
+        return next(xch, domid, max_memkb);
+    errno = ENOSYS;
+    return -1;
+}
+
+/* Turn an answer into what the caller expects; a daemon that is away into what the file says. */
+static int settled(const struct answer *answer, void *xch, uint32_t domid, uint64_t max_memkb)
+{
+    if (answer->granted)
+        return 0;
+    if (answer->away && config()->direct)
+        return directly(xch, domid, max_memkb);
+    if (!answer->away)
+        say("refused a maximum of %" PRIu64 " KiB for domain %" PRIu32 ": %s", max_memkb, domid,
+            answer->detail);
+    errno = errno_of(answer);
+    return -1;
+}
+
+static uint64_t without_slack(uint64_t max_memkb)
+{
+    if (max_memkb >= UNLIMITED_KIB)
+        return UNLIMITED_KIB;
+    return max_memkb > SLACK_KIB ? max_memkb - SLACK_KIB : 0;
+}
+
+static struct answer announce(uint32_t domid, uint64_t max_memkb, const struct intent *build)
+{
+    uint64_t target = without_slack(max_memkb);
+
+    if (build->target_kib != KIB_UNKNOWN)
+        target = (uint64_t)build->target_kib;
+    if (build->static_max_kib == KIB_UNKNOWN)
+        return ask(domid, "POST", "builds", "{\"target_kib\": %" PRIu64 ", \"life\": \"%s\"}",
+                   target, build->life);
+    return ask(domid, "POST", "builds",
+               "{\"target_kib\": %" PRIu64 ", \"life\": \"%s\", \"static_max_kib\": %" PRId64 "}",
+               target, build->life, build->static_max_kib);
+}
+
+/*
+ * A device model that read max and sets max + x means x more; nothing else is its business.
+ * Source: QEMU 2.3, xen-hvm.c:xen_ram_alloc.
+ */
+static int increase(void *xch, uint32_t domid, uint64_t max_memkb)
+{
+    if (!seen.known || seen.domid != domid) {
+        say("refused a maximum for domain %" PRIu32 ": a device model may only add to what it"
+            " has just read", domid);
+        errno = EPERM;
+        return -1;
+    }
+    seen.known = false;
+    if (seen.max_kib >= UNLIMITED_KIB || seen.max_kib == max_memkb)
+        return 0;
+    struct answer answer = ask(domid, "POST", "components/device-model/populated/increase",
+                               "{\"by_kib\": %" PRId64 "}", (int64_t)(max_memkb - seen.max_kib));
+    return settled(&answer, xch, domid, max_memkb);
+}
+
+int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
+{
+    static const struct intent beside = { "created", KIB_UNKNOWN, KIB_UNKNOWN };
+    struct intent build;
+    struct answer answer;
+
+    if (is_direct())
+        return directly(xch, domid, max_memkb);
+    if (is_device_model())
+        return increase(xch, domid, max_memkb);
+    if (intent_find(domid, max_memkb, &build))
+        answer = announce(domid, max_memkb, &build);
+    else if (intent_any()) /* a stub domain beside the guest */
+        answer = announce(domid, max_memkb, &beside);
+    else /* libxenctrl alone: a sum is wanted, whatever the target is, and no node is written */
+        answer = ask(domid, "PUT", "limit",
+                     "{\"limit_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
+                     without_slack(max_memkb));
+    return settled(&answer, xch, domid, max_memkb);
+}
+
+int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct dominfo *info)
+{
+    int (*next)(void *, uint32_t, unsigned int, struct dominfo *) = real("xc_domain_getinfo");
+    int found = -1;
+
+    if (next)
+        found = next(xch, first, count, info);
+    else
+        errno = ENOSYS;
+    if (found > 0 && is_device_model()) {
+        seen.known = true;
+        seen.domid = info->domid;
+        seen.max_kib = info->max_memkb;
+    }
+    return found;
+}
+
+/* Populate, with room made first. Whatever the daemon says, Xen has the last word. */
+int xc_domain_populate_physmap_exact(void *xch, uint32_t domid, unsigned long extents,
+                                     unsigned int order, unsigned int flags, void *start)
+{
+    int (*next)(void *, uint32_t, unsigned long, unsigned int, unsigned int, void *) =
+        real("xc_domain_populate_physmap_exact");
+    unsigned long pages = order < 32 ? extents << order : 0;
+
+    if (!next) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (is_device_model() && pages > 0 && pages <= UINT32_MAX) {
+        struct answer answer = ask(domid, "POST", "headroom", "{\"pages\": %lu}", pages);
+        if (!answer.granted && !answer.away)
+            say("no room was made for %lu pages of domain %" PRIu32 ": %s", pages, domid,
+                answer.detail);
+    }
+    return next(xch, domid, extents, order, flags, start);
+}

@@ -1,0 +1,145 @@
+"""`make run`: start the daemon on the simulated host and show it at work in the terminal.
+
+The guests are made up, the daemon is the real one. After the scene it stays up and says how to
+talk to it; with RUN_ONCE=1 it ends, with exit status 0 only if every step came out as told.
+"""
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maxmemd.config import Config
+from maxmemd.daemon import World, serve_on
+from maxmemd.units import Memory
+from maxmemd.xen.simulated import SimulatedHost
+
+PATIENCE_S = 20.0
+
+
+@dataclass
+class Scene:
+    """Runs maxmemctl as a person would, and checks that each step comes out as told."""
+
+    host: SimulatedHost
+    socket: Path
+    wrong: list[str] = field(default_factory=list)
+
+    def play(self) -> None:
+        """Play every step."""
+        self.say("Some guests are running. maxmemd took their limits over without changing one:")
+        self.ctl("list")
+        self.say("The operator lets 'web' use 700 MiB at most. Xen's own unit is pages of 4 KiB.")
+        self.ctl("mem-max web 700 --reason 'more traffic'")
+        self.expect("web", pages=(700 + 1) * 256)
+        self.say("web's device model needs 256 KiB for an option ROM: a component of its own.")
+        self.ctl("component-increase web device-model/roms 256k")
+        self.say("A new limit from the operator does not wipe it out, as xl and QEMU would:")
+        self.ctl("mem-max web 800")
+        self.expect("web", pages=(800 + 1) * 256 + 64)
+        self.say("Too little is refused, with its numbers, and nothing is changed:")
+        self.ctl("mem-max web 100", status=1)
+        self.expect("web", pages=(800 + 1) * 256 + 64)
+        self.say("Why is the limit what it is?")
+        self.ctl("explain web")
+        self.say("Now some other program writes web's maximum behind our back: 64 MiB.")
+        self.host.foreign_write(self.domid("web"), Memory.of_mib(64))
+        self.expect("web", pages=(800 + 1) * 256 + 64)
+        self.say("It was seen and healed, and the history says so:")
+        self.ctl("history -n 4 web")
+
+    def say(self, text: str) -> None:
+        """Tell what comes next."""
+        print(f"\n# {text}", flush=True)
+
+    def ctl(self, command: str, *, status: int = 0) -> None:
+        """Run one command line of maxmemctl and show it with its output."""
+        print(f"$ maxmemctl {command}", flush=True)
+        arguments = [sys.executable, "-m", "maxmemd.cli", *shlex.split(command)]
+        environment = {**os.environ, "MAXMEM_SOCKET": str(self.socket)}
+        ended = subprocess.run(arguments, env=environment, check=False, timeout=PATIENCE_S)
+        if ended.returncode != status:
+            self.wrong.append(f"{command!r} ended with {ended.returncode} instead of {status}")
+
+    def domid(self, name: str) -> int:
+        """Return a guest's domid."""
+        xenstore = self.host.xenstore()
+        return next(
+            fact.domid
+            for fact in self.host.hypervisor().domains()
+            if xenstore.facts(fact.domid).name == name
+        )
+
+    def expect(self, name: str, *, pages: int) -> None:
+        """Wait until Xen holds that many pages for a guest, and show it."""
+        hypervisor, domid = self.host.hypervisor(), self.domid(name)
+        give_up_s = time.monotonic() + PATIENCE_S
+        while (held := hypervisor.domain(domid).max_pages) != pages:
+            if time.monotonic() > give_up_s:
+                self.wrong.append(f"Xen holds {held} pages for {name} instead of {pages}")
+                return
+            time.sleep(0.05)
+        print(f"  (Xen holds max_pages = {held} for {name})", flush=True)
+
+
+def main() -> int:
+    """Run the daemon in this thread and the scene in another."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    directory = Path(tempfile.mkdtemp(prefix="maxmemd-"))
+    config = Config(
+        socket=directory / "maxmemd.sock", database=directory / "ledger.sqlite", poll_s=1.0
+    )
+    host = SimulatedHost.demo()
+    hypervisor, xenstore = host.hypervisor(time.monotonic), host.xenstore()
+    world = World(hypervisor, xenstore, "scene", "the simulated host", simulated=True)
+    scene = Scene(host, config.socket)
+    stage = threading.Thread(target=_perform, args=(scene, directory), daemon=True)
+    stage.start()
+    asyncio.run(serve_on(config, lambda: world))
+    return 1 if scene.wrong else 0
+
+
+def _perform(scene: Scene, directory: Path) -> None:
+    """Play the scene once the daemon listens; then say how to go on, or end the daemon."""
+    print("maxmemd on a SIMULATED host: no Xen and no real guest is touched.", flush=True)
+    try:
+        _wait_for(scene.socket)
+        scene.play()
+    except Exception as error:  # noqa: BLE001 - the daemon must end, and the status say so
+        scene.wrong.append(repr(error))
+    for wrong in scene.wrong:
+        print(f"\nNOT AS TOLD: {wrong}", flush=True)
+    if os.environ.get("RUN_ONCE"):
+        print("\nEvery step came out as told." if not scene.wrong else "", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+    command = f"export MAXMEM_SOCKET={scene.socket}"
+    print(
+        f"\n# The daemon stays up (Ctrl-C ends it). Talk to it from another terminal:\n"
+        f"  {command}\n"
+        f"  {Path(sys.executable).parent}/maxmemctl list\n"
+        f"  curl --unix-socket {scene.socket} http://maxmemd/v1/domains/web/explain\n"
+        f"  curl --unix-socket {scene.socket} http://maxmemd/v1/docs > api.html\n"
+        f"# Its ledger is {directory}/ledger.sqlite",
+        flush=True,
+    )
+
+
+def _wait_for(socket: Path) -> None:
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not socket.exists():
+        if time.monotonic() > give_up_s:
+            raise TimeoutError(f"the daemon did not listen on {socket}")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Metrics: what the arbiter did, and every domain's limit, made when it is scraped.
+
+OpenMetrics, or Prometheus' older text format for who asks for text/plain. The number of time
+series is bounded: codes and parts are fixed, and at most MOST_DOMAINS domains are told.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maxmemd import __version__
+from maxmemd.api.readiness import Space, is_ready
+from maxmemd.asks import DomainView
+from maxmemd.mailbox import Mailbox
+from maxmemd.tally import Tally
+from maxmemd.units import UNLIMITED_PAGES, Memory
+
+OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+PLAIN = b"text/plain; version=0.0.4; charset=utf-8"
+MOST_DOMAINS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What one scrape tells."""
+
+    mailbox: Mailbox
+    domains: Sequence[DomainView]
+    parts: Mapping[str, str]
+    streams: int
+    space: Space | None
+
+
+def wants_plain(accept: str) -> bool:
+    """Whether the older format is asked for."""
+    return "text/plain" in accept and "application/openmetrics-text" not in accept
+
+
+def scraped(scene: Scene, *, plain: bool) -> bytes:
+    """Return the text of one scrape. prometheus-client is imported with the first one."""
+    from prometheus_client import CollectorRegistry, exposition
+    from prometheus_client.openmetrics import exposition as openmetrics
+
+    families = [*_of_daemon(scene), *_of_arbiter(scene.mailbox), *_of_domains(scene.domains)]
+
+    class Scrape:
+        def collect(self) -> list[Any]:
+            return families
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Scrape())
+    generate: Any = exposition.generate_latest if plain else openmetrics.generate_latest
+    exposed: bytes = generate(registry)
+    return exposed
+
+
+def _of_daemon(scene: Scene) -> Iterable[Any]:
+    from prometheus_client.core import GaugeMetricFamily as Gauge
+
+    build = Gauge("maxmemd_build_info", "Which maxmemd this is", labels=["version"])
+    build.add_metric([__version__], 1)
+    yield build
+    ready = Gauge("maxmemd_part_ready", "1 when this part is ready, as /v1/health", labels=["part"])
+    for part, state in scene.parts.items():
+        ready.add_metric([part], float(is_ready(state)))
+    yield ready
+    yield Gauge("maxmemd_queue_depth", "Wishes that wait or are decided", scene.mailbox.depth)
+    yield Gauge(
+        "maxmemd_arbiter_age_seconds",
+        "Since the arbiter last came round",
+        scene.mailbox.worker.age_s,
+    )
+    yield Gauge("maxmemd_event_streams", "Clients of /v1/events", scene.streams)
+    if scene.space is not None:
+        size = Gauge("maxmemd_ledger_size_bytes", "What the ledger takes", labels=["file"])
+        size.add_metric(["database"], scene.space.database_bytes)
+        size.add_metric(["wal"], scene.space.wal_bytes)
+        yield size
+        free = scene.space.free_bytes
+        yield Gauge("maxmemd_ledger_free_bytes", "Free space where the ledger is", free)
+
+
+def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
+    from prometheus_client.core import CounterMetricFamily as Counter
+
+    yield _histogram(
+        "maxmemd_decision_seconds",
+        "From a wish's arrival to its answer: queue, decision, commit, push",
+        mailbox.took_s,
+    )
+    yield _histogram(
+        "maxmemd_batch_size", "Wishes and questions answered at once", mailbox.worker.sizes
+    )
+    arbiter = mailbox.arbiter
+    if arbiter is None:
+        return
+    records, reconciler, enforcer = (
+        arbiter.records, arbiter.reconciler, arbiter.registrar.enforcer,
+    )  # fmt: skip
+    yield _histogram("maxmemd_commit_seconds", "A transaction with its fsync", records.took_s)
+    yield _histogram("maxmemd_push_seconds", "A push to Xen and its read-back", enforcer.took_s)
+    for name, text, value in (
+        ("maxmemd_decisions", "Wishes granted and recorded", arbiter.decisions),
+        ("maxmemd_drift", "Foreign writes seen", reconciler.drifts),
+        ("maxmemd_drift_healed", "Foreign writes that were undone", reconciler.healed),
+        ("maxmemd_push_failures", "Pushes not in force", enforcer.failures),
+    ):
+        yield Counter(name, text, value=value)
+    refused = Counter("maxmemd_refusals", "Wishes refused", labels=["code"])
+    for code, count in sorted(arbiter.refusals.items()):
+        refused.add_metric([code], count)
+    yield refused
+
+
+def _histogram(name: str, text: str, tally: Tally) -> Any:
+    from prometheus_client.core import HistogramMetricFamily
+
+    return HistogramMetricFamily(name, text, buckets=tally.buckets(), sum_value=tally.total)
+
+
+def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
+    from prometheus_client.core import GaugeMetricFamily as Gauge
+
+    labels = ["uuid", "name"]
+    limit = Gauge("maxmemd_limit_bytes", "The recorded limit", labels=labels)
+    populated = Gauge("maxmemd_populated_bytes", "What Xen counts as the domain's", labels=labels)
+    target = Gauge("maxmemd_target_bytes", "memory/target", labels=labels)
+    in_force = Gauge("maxmemd_in_force", "1 when Xen holds the limit", labels=labels)
+    over = Gauge("maxmemd_over_limit", "1 while the guest holds more", labels=labels)
+    told = [view for view in domains if view.record and view.xen and view.push]
+    for view in told[:MOST_DOMAINS]:
+        assert view.record and view.xen and view.push  # noqa: S101, PT018 - for the type checker
+        names = [view.uuid, view.name or ""]
+        limit.add_metric(names, _bytes(view.record.limit))
+        populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))
+        in_force.add_metric(names, float(view.push.state in ("applied", "over_limit")))
+        over.add_metric(names, float(view.push.state == "over_limit"))
+        if view.store.target is not None:
+            target.add_metric(names, _bytes(view.store.target))
+    here = Gauge("maxmemd_domains", "Domains here that have a record", len(told))
+    return [here, limit, populated, target, in_force, over]
+
+
+def _bytes(amount: Memory) -> float:
+    """Return bytes; what Xen calls unlimited is infinite."""
+    return float("inf") if amount.max_pages == UNLIMITED_PAGES else amount.kib * 1024.0

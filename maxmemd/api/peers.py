@@ -1,0 +1,133 @@
+"""Who is calling: the kernel's word (SO_PEERCRED) at connect time, never a header's.
+
+Over TCP it is the subject of a certificate that was checked, or else a bearer token's name.
+"""
+
+import asyncio
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from maxmemd.errors import MaxmemError
+from maxmemd.policy.roles import NOBODY as NO_ROLE
+from maxmemd.policy.roles import OVERFLOW_UID, Role, Roles
+
+_UCRED = struct.Struct("iII")
+SO_PEERGROUPS = 59
+"""asm-generic/socket.h; Python has no name for it."""
+MOST_GROUPS = 1024
+NO_ROLES = Roles()
+
+
+@dataclass(slots=True)
+class Pin:
+    """The UUID that a device model's domain had when it connected; None where there was none.
+
+    It is being asked for while `task` runs.
+    """
+
+    task: asyncio.Task[str | MaxmemError | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A process at the other end of a Unix socket, as it was when it connected, or who is remote.
+
+    `actor` is the JSON text that the history keeps of it. `client` names it in rate limits and
+    idempotency keys: all connections of one uid are one client. `remote` is whoever comes over
+    TCP; `address` is where from, and its pid and uids are the kernel's for "cannot tell".
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    actor: str
+    role: Role
+    client: str
+    remote: bool = False
+    address: str = ""
+    pin: Pin = field(default_factory=Pin, compare=False)
+
+
+NOBODY = Peer(0, OVERFLOW_UID, OVERFLOW_UID, '{"name":"unknown"}', Role(NO_ROLE), "unknown")
+
+
+def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
+    """Return who is at the other end of a transport; NOBODY where the kernel cannot say."""
+    if transport.get_extra_info("ssl_object") is not None:
+        return _remote(transport, roles)
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_UNIX:
+        return NOBODY
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(raw)
+    return peer(pid, uid, gid, _groups(sock), roles)
+
+
+def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:
+    """Return a peer by its numbers."""
+    actor = {"name": _name(uid), "uid": uid, "gid": gid, "pid": pid}
+    role = roles.of_process(pid, uid, (gid, *groups), os.geteuid())
+    return Peer(pid, uid, gid, json.dumps(actor, separators=(",", ":")), role, str(uid))
+
+
+def named(name: str, role: Role, client: str, address: str) -> Peer:
+    """Return a remote peer; the kernel knows no uid of it."""
+    actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
+    return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
+
+
+def _remote(transport: Any, roles: Roles) -> Peer:
+    """Return who has connected with TLS: by its certificate, or nobody until a token is shown."""
+    name = transport.get_extra_info("peername")
+    address = str(name[0]) if name else "unknown"
+    certificate = transport.get_extra_info("peercert")
+    if not certificate:
+        return named("unknown", Role(NO_ROLE), f"tls {address}", address)
+    subject = subject_of(certificate)
+    return named(subject, roles.of_subject(subject), f"cert {subject}", address)
+
+
+def subject_of(certificate: Mapping[str, Any]) -> str:
+    """Return a subject as one text, like "CN=xapi,O=Example", in the certificate's order."""
+    pairs = [pair for relative in certificate.get("subject", ()) for pair in relative]
+    return ",".join(f"{_SHORT.get(key, key)}={_escaped(value)}" for key, value in pairs)
+
+
+_SHORT = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "domainComponent": "DC",
+}
+
+
+def _escaped(value: str) -> str:
+    """Return a value in which nothing looks like the end of it: another's subject is not made."""
+    return "".join(f"\\{c}" if c in ",=+\\" else c for c in value)
+
+
+def _groups(sock: Any) -> tuple[int, ...]:
+    """Return the supplementary groups; none where they cannot be told, which gives no role."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
+@lru_cache(maxsize=256)
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid {uid}"

@@ -1,0 +1,63 @@
+"""Listening on TCP: always with TLS 1.3; off unless the configuration says where."""
+
+import socket
+import ssl
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxmemd.config import Config
+from maxmemd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A bound TCP socket, and what its connections are secured with."""
+
+    sock: socket.socket
+    context: ssl.SSLContext
+
+
+def listening(config: Config) -> Remote | None:
+    """Return what the configuration says of TCP; None where nothing is served there.
+
+    Raises ConfigError.
+    """
+    if not config.listen or config.tls_certificate is None or config.tls_key is None:
+        return None
+    context = secured(config.tls_certificate, config.tls_key, config.tls_clients)
+    return Remote(_bound(config.listen), context)
+
+
+def secured(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContext:
+    """Return the server's side of TLS; clients' certificates are checked where `clients` is given.
+
+    A client without one may still show a token. Raises ConfigError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        if key.stat().st_mode & stat.S_IRWXO:
+            raise ConfigError(f"cannot trust tls_key {key}: everybody may use it (chmod o= {key})")
+        context.load_cert_chain(certificate, key)
+        if clients is not None:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError) as error:
+        names = f"{certificate}, {key}" + ("" if clients is None else f", {clients}")
+        raise ConfigError(f"cannot use the TLS files {names}: {error}") from error
+    return context
+
+
+def _bound(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen on {listen}: {error.strerror or error}") from error
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,173 @@
+"""uvicorn on a Unix socket that we bind ourselves, never world-writable for an instant."""
+
+import asyncio
+import grp
+import logging
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from maxmemd.api.guard import MOST_CONNECTIONS, GuardedHttp, sweep
+from maxmemd.api.remote import Remote
+from maxmemd.errors import ConfigError
+
+LOG = logging.getLogger("maxmemd.api")
+STOP_WITHIN_S = 2
+HANDSHAKE_WITHIN_S = 5.0
+
+
+def bind(path: Path, group: str = "") -> socket.socket:
+    """Return a listening socket at `path`, mode 0660, owned by `group` if one is named.
+
+    A socket that a dead daemon left is replaced; one that somebody answers on, and anything
+    that is no socket, is not. Raises ConfigError.
+    """
+    _clear(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _safe_folder(path)
+    owner = _group_id(path, group) if group else -1
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o117)
+    try:
+        sock.bind(str(path))
+        os.chown(path, -1, owner, follow_symlinks=False)
+    except OSError as error:
+        sock.close()
+        detail = error.strerror or error
+        raise ConfigError(f"cannot listen on {path}: {detail}") from error
+    finally:
+        os.umask(before)
+    sock.listen(1024)
+    sock.setblocking(False)
+    return sock
+
+
+def _group_id(path: Path, group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        detail = f"cannot give {path} to group {group!r}: there is no such group"
+        raise ConfigError(f"{detail} (create it, or change socket_group)") from None
+
+
+def _safe_folder(path: Path) -> None:
+    """Refuse a folder in which anybody could put another socket, or a link, in this one's place."""
+    mode = path.parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        detail = f"cannot listen on {path}: everybody may write to {path.parent}"
+        raise ConfigError(f"{detail} (chmod o-w {path.parent})")
+
+
+def _clear(path: Path) -> None:
+    if path.is_symlink():
+        raise ConfigError(f"cannot listen on {path}: a symbolic link is in the way (remove it)")
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise ConfigError(f"cannot listen on {path}: a file that is no socket is in the way")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(str(path))
+    except OSError:
+        path.unlink()
+    else:
+        raise ConfigError(f"cannot listen on {path}: another process answers there")
+    finally:
+        probe.close()
+
+
+async def run(
+    app: Any,
+    sock: socket.socket,
+    *,
+    each_second: Callable[[], None],
+    stopping: Callable[[], None],
+    remote: Remote | None = None,
+) -> None:
+    """Serve `app` on a bound socket until SIGTERM or SIGINT; `stopping` is to end its streams.
+
+    `remote` is where clients are served over TCP as well.
+    """
+    _make_room()
+    config = uvicorn.Config(
+        app,
+        http=GuardedHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+    )
+    server = _Server(config)
+    server.stopping, server.remote = stopping, remote
+    sweeper = asyncio.create_task(_sweeping(server, each_second))
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeper
+
+
+class _Server(uvicorn.Server):
+    """A server that ends on a signal, and does not raise it again once it has ended."""
+
+    stopping: Callable[[], None]
+    remote: Remote | None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on TCP besides, with TLS; its connections are counted and swept as all are."""
+        await super().startup(sockets)
+        if self.remote is not None:
+            loop = asyncio.get_running_loop()
+            listener = await loop.create_server(
+                self._connection,
+                sock=self.remote.sock,
+                ssl=self.remote.context,
+                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
+                backlog=128,
+            )
+            self.servers.append(listener)
+
+    def _connection(self) -> GuardedHttp:
+        return GuardedHttp(self.config, self.server_state, self.lifespan.state)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, which have no end of their own, and then the server."""
+        self.stopping()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def _make_room() -> None:
+    """Allow as many descriptors as the most clients need, and as SQLite and Xen need besides."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + 256
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+async def _sweeping(server: uvicorn.Server, each_second: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(1)
+        sweep(server.server_state.connections, loop.time())
+        each_second()

@@ -1,0 +1,56 @@
+"""The routes of bearer tokens: created, listed and revoked over the Unix socket only."""
+
+import asyncio
+import json
+import logging
+import time
+
+from maxmemd import wire
+from maxmemd.api.call import Call, Reply
+from maxmemd.api.handlers import Service
+from maxmemd.api.problems import Rejected
+from maxmemd.api.replies import when
+from maxmemd.tokens import Token
+
+LOG = logging.getLogger("maxmemd.api")
+
+
+async def list_tokens(service: Service, call: Call) -> Reply:  # noqa: ARG001 - as every handler
+    """Tell the tokens that are valid; not what they are, which is not kept."""
+    tokens = [_told(token) for token in service.tokens.all()]
+    return Reply(200, wire.TokensReply(tokens=tokens).model_dump_json().encode())
+
+
+async def create_token(service: Service, call: Call) -> Reply:
+    """Make a token; it is told this once."""
+    body: wire.TokenRequest = call.body
+    made = await asyncio.to_thread(
+        service.tokens.create, body.name, body.role, call.peer.actor, time.time_ns()
+    )
+    if made is None:
+        detail = f"cannot create the token {body.name}: there is one of that name (revoke it first)"
+        raise Rejected("token-exists", detail, name=body.name)
+    LOG.warning("token %s, role %s, created by %s", body.name, body.role, call.peer.actor)
+    reply = wire.TokenCreated(name=body.name, role=body.role, token=made)
+    return Reply(200, reply.model_dump_json().encode())
+
+
+async def revoke_token(service: Service, call: Call) -> Reply:
+    """Refuse a token from now on, on open connections too."""
+    name = call.path["name"]
+    if not await asyncio.to_thread(service.tokens.revoke, name):
+        detail = f"cannot revoke the token {name}: there is none of that name"
+        raise Rejected("unknown-token", detail, name=name)
+    LOG.warning("token %s revoked by %s", name, call.peer.actor)
+    return Reply(200, wire.TokenRevoked(name=name).model_dump_json().encode())
+
+
+def _told(token: Token) -> wire.TokenRow:
+    return wire.TokenRow.model_validate(
+        {
+            "name": token.name,
+            "role": token.role,
+            "created": when(token.created_ns),
+            "by": json.loads(token.actor),
+        }
+    )

@@ -1,0 +1,175 @@
+"""The one actor that decides, records and pushes: observe, decide, record, push, settle.
+
+No thread and no queue here (mailbox.py has them): a turn is a function of what is asked, so
+that every interleaving can be tested. A record is committed before the hypercall; a crash
+anywhere is healed by `start`, which reads the ledger, observes Xen and pushes what differs.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import cast
+
+from maxmemd.asks import Answer, Ask, Granted, Look
+from maxmemd.census import Census
+from maxmemd.enforcer import Enforcer
+from maxmemd.errors import LedgerError, MaxmemError
+from maxmemd.policy.clauses import Rules
+from maxmemd.policy.verdicts import effects_of_words
+from maxmemd.ports import Clock, Hypervisor, Ledger, Xenstore
+from maxmemd.reconciler import Reconciler
+from maxmemd.records import Records, row_of
+from maxmemd.registrar import Registrar
+from maxmemd.sight import Sight
+from maxmemd.turn import Turn
+from maxmemd.views import Viewer, push_status
+
+
+class Arbiter:
+    """Owns the ledger's writes and the hypervisor. Every method belongs to one thread."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        hypervisor: Hypervisor,
+        xenstore: Xenstore,
+        clock: Clock,
+        *,
+        rules: Rules,
+        drift: str,
+        boot: str,
+        keep_gone_s: float,
+    ) -> None:
+        self.rules = rules
+        self.clock = clock
+        self.records = Records(ledger, clock)
+        kept = self.records.load()
+        self.census = Census(dict(kept.incarnations), boot)
+        for row in kept.instances:
+            effects = effects_of_words(json.loads(row.effects or "{}"))
+            self.census.resume(row, effects)
+        enforcer = Enforcer(hypervisor, xenstore, clock)
+        rebooting = {uuid for uuid, then in kept.rebooting.items() if then == boot}
+        self.registrar = Registrar(
+            rules, self.census, self.records, enforcer, keep_gone_s, rebooting
+        )
+        self.reconciler = Reconciler(drift, self.registrar, self.records, enforcer)
+        self.viewer = Viewer(self.records, self.registrar)
+        self.decisions = 0
+        self.refusals: dict[str, int] = {}
+
+    def take(self, rules: Rules, *, drift: str, keep_gone_s: float) -> None:
+        """Decide by these rules from now on; what was decided stays."""
+        self.rules = self.registrar.rules = rules
+        self.reconciler.mode = drift
+        self.registrar.keep_gone_s = keep_gone_s
+
+    def start(self) -> None:
+        """Heal what a crash may have left: observe Xen, and push what differs.
+
+        Raises HypervisorError or LedgerError; `poll` goes on with it.
+        """
+        self.poll()
+
+    def poll(self) -> None:
+        """Compare Xen with the ledger once, and write the notes. Raises MaxmemError.
+
+        Xen is compared even while the ledger is in trouble, with what is known to be kept.
+        """
+        with suppress(LedgerError):
+            self._make_certain()
+        self.reconciler.poll()
+        self.registrar.forget()
+        if self.records.trouble is not None:
+            self.registrar.note_all()
+        self.flush()
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether notes wait, and a sound ledger would take them."""
+        return self.records.waiting and self.records.trouble is None
+
+    def flush(self) -> None:
+        """Write what was noted since the last commit. Raises LedgerError, and it waits on."""
+        self.records.flush()
+
+    def turn(self, asks: Sequence[Ask | Look]) -> list[Answer | MaxmemError]:
+        """Answer everything that waited: decided in order, one commit, then pushed."""
+        sight = Sight(self.registrar)
+        turn = Turn(self.rules, self.records, self.registrar, sight, self.refusals)
+        answers = self._decide_all(turn, asks)
+        if turn.entries:
+            try:
+                self._record(turn)
+            except LedgerError as error:
+                return [
+                    error if isinstance(ask, Ask) else answer
+                    for ask, answer in zip(asks, answers, strict=True)
+                ]
+            self._push(turn)
+        for index, instance in turn.granted.items():
+            if instance is not None:
+                granted = cast("Granted", answers[index])
+                answers[index] = granted.pushed(push_status(instance))
+        return answers
+
+    def _decide_all(self, turn: Turn, asks: Sequence[Ask | Look]) -> list[Answer | MaxmemError]:
+        trouble: LedgerError | None = None
+        try:
+            self._make_certain()
+            wanted = [ask.key for ask in asks if isinstance(ask, Ask) and ask.key is not None]
+            turn.keys = self.records.by_keys(wanted)
+        except LedgerError as error:
+            trouble = error
+        answers: list[Answer | MaxmemError] = []
+        for index, ask in enumerate(asks):
+            try:
+                if isinstance(ask, Look):
+                    answers.append(self.viewer.look(ask))
+                else:
+                    answers.append(trouble or turn.answer(index, ask))
+            except MaxmemError as error:
+                answers.append(error)
+        return answers
+
+    def _make_certain(self) -> None:
+        """After a failed commit read the ledger again, and take up what it kept after all."""
+        for row in self.records.make_certain():
+            for instance in self.census.of_uuid(row.uuid):
+                if instance.incarnation == row.incarnation:
+                    instance.effects = effects_of_words(json.loads(row.effects or "{}"))
+
+    def _record(self, turn: Turn) -> None:
+        """Commit the turn, with what must still be written for its instances."""
+        effects = {
+            instance: turn.sight.effects(instance)
+            for uuid in turn.decided
+            for instance in self.census.of_uuid(uuid)
+        }
+        rows = [
+            row_of(instance, effects=wanted)
+            for instance, wanted in effects.items()
+            if wanted is not instance.effects
+        ]
+        self.records.commit(turn.entries, turn.decided, instances=rows)
+        for instance, wanted in effects.items():
+            instance.effects = wanted
+        for instance, wish in turn.builds:
+            self.registrar.announced(instance, wish)
+        for instance in turn.claimed:
+            self.registrar.claimed(instance)
+        self.decisions += len(turn.entries)
+
+    def _push(self, turn: Turn) -> None:
+        """Push the last value of each domain, to every instance it has here.
+
+        The youngest first, so that the incoming half of a local migration never has less room
+        than what the other half may populate. While it is built, and was not itself asked
+        about, it is raised and not lowered.
+        """
+        for uuid, record in turn.decided.items():
+            for instance in reversed(self.census.of_uuid(uuid)):
+                if turn.sight.looked_at(instance) or not instance.building:
+                    self.reconciler.push(instance, record)
+                else:
+                    self.reconciler.push_beside(instance, record)

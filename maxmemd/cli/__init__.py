@@ -1,0 +1,101 @@
+"""maxmemctl: asks maxmemd and tells it; exit status 0 done, 1 refused or away, 2 wrong usage.
+
+Nothing here imports more than a few milliseconds' worth: no argparse, typing, http.client, ssl,
+pathlib or dataclasses on the way to a decision. What xl has as well behaves as xl's own
+(docs/maxmemctl.md lists where it does not).
+"""
+
+import os
+import sys
+
+from maxmemd.cli.call import Call, say
+from maxmemd.cli.connection import DEFAULT_SOCKET, Server, Unreachable
+from maxmemd.cli.grammar import Stop, Verb, globals_of, words_of
+from maxmemd.cli.verbs import find, help_on, overview
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run maxmemctl with these arguments (sys.argv's by default); return the exit status."""
+    try:
+        status = _status(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _drop_output()
+        return 1
+    except OSError as error:
+        _drop_output()
+        say(f"cannot print what was answered: {error.strerror} (what was asked is done)")
+        return 1
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
+
+
+def _status(argv: list[str]) -> int:
+    try:
+        return _run(argv)
+    except Stop as stop:
+        sys.stderr.write(stop.err)
+        sys.stdout.write(stop.out)
+        return stop.status
+    except Unreachable as away:
+        say(str(away))
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    given, rest = globals_of(argv)
+    if "help" in given or (not rest and "version" not in given):
+        sys.stdout.write(overview())
+        return 0 if "help" in given else 1
+    if "version" in given:
+        from maxmemd import __version__
+
+        print(f"maxmemctl {__version__}")
+        return 0
+    if rest[0] == "help":
+        sys.stdout.write(overview() if len(rest) == 1 else help_on(rest[1]))
+        return 0
+    return _verb(given, rest)
+
+
+def _verb(given: dict[str, str], words: list[str]) -> int:
+    verb = find(words[0])
+    if verb is None:
+        say(f"cannot find the verb {words[0]}: maxmemctl --help lists them")
+        raise Stop(1, err="command not implemented\n")
+    options, args = words_of(verb, words[1:])
+    if "dry-run" in given and not verb.writes:
+        raise Stop(1, err="command does not implement -N (dryrun) option\n")
+
+    path = given.get("socket") or os.environ.get("MAXMEM_SOCKET") or DEFAULT_SOCKET
+    call = Call(verb, {**given, **options}, args, Server(path, given.get("url"), given))
+    return _handlers(verb)[verb.name](call)
+
+
+def _handlers(verb: Verb) -> "Mapping[str, Callable[[Call], int]]":
+    """Return the group of verbs that this one is in; no other group is imported."""
+    if verb.name == "doctor":
+        from maxmemd.cli.doctor import HANDLERS
+    elif verb.name == "token":
+        from maxmemd.cli.tokens import HANDLERS
+    elif verb.name == "watch":
+        from maxmemd.cli.watch import HANDLERS
+    elif verb.like_xl and verb.writes:
+        from maxmemd.cli.settings import HANDLERS
+    elif verb.like_xl:
+        from maxmemd.cli.listing import HANDLERS
+    elif verb.writes:
+        from maxmemd.cli.changes import HANDLERS
+    else:
+        from maxmemd.cli.looks import HANDLERS
+    return HANDLERS
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping

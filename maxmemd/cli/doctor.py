@@ -1,0 +1,98 @@
+"""doctor: who could write a maximum behind the daemon's back, and whose maximum somebody did."""
+
+import sys
+from pathlib import Path
+
+from maxmemd.cli.call import Call, quoted, refused
+from maxmemd.cli.grammar import Stop
+from maxmemd.cli.tables import aligned, plain
+
+PROC = Path("/proc")
+LIBRARY = "libmaxmem-interpose.so"
+WRITERS = ("libxenctrl.so", "libxenctrl-")
+"""Whoever has libxenctrl loaded can set a maximum; Debian's file is called libxenctrl.so.4.17."""
+
+LINES = 200
+"""Lines of each domain's history that are looked through for drift."""
+
+
+def doctor(call: Call) -> int:
+    """Print every process that does not go through the daemon, and every foreign maximum."""
+    loose, seen = _processes()
+    drifts = _drifts(call)
+    if call.wants_json:
+        call.print_json({"loose": loose, "drifts": drifts, "processes_seen": seen})
+        return 1 if loose or drifts else 0
+
+    if loose:
+        print(f"These hold libxenctrl, and {LIBRARY} is not before it: docs/interpose.md")
+        rows = [["PID", "PROGRAM"], *([str(each["pid"]), str(each["program"])] for each in loose)]
+        sys.stdout.write(aligned(rows, frozenset({0}), "  "))
+    else:
+        print(f"No process holds libxenctrl without {LIBRARY} ({seen} could be looked at).")
+    for each in drifts:
+        print(plain(_told(each)))
+    if not drifts:
+        print("No maximum was written by anybody else, as far as the newest history tells.")
+    return 1 if loose or drifts else 0
+
+
+def _told(drift: "Body") -> str:
+    return (
+        f"{drift['name']}: {drift['times']} foreign maximum{'s' if drift['times'] > 1 else ''},"
+        f" the last at {str(drift['at'])[:19].replace('T', ' ')}Z: {drift['seen_pages']} pages"
+        f" instead of {drift['wanted_pages']} ({drift['mode']})"
+    )
+
+
+def _processes() -> "tuple[list[Body], int]":
+    """Return the processes that hold libxenctrl and not our library, and how many were seen."""
+    loose: list[Body] = []
+    seen = 0
+    for pid in sorted(int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
+        try:
+            maps = (PROC / str(pid) / "maps").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has ended, or is not ours to look at
+            continue
+        seen += 1
+        if any(writer in maps for writer in WRITERS) and LIBRARY not in maps:
+            loose.append({"pid": pid, "program": _program(pid)})
+    return loose, seen
+
+
+def _program(pid: int) -> str:
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes()[:4096].split(b"\0")
+    except OSError:
+        return "?"
+    return b" ".join(words[:3]).decode(errors="replace").strip() or "?"
+
+
+def _drifts(call: Call) -> "list[Body]":
+    answer = call.read("domains")
+    if answer.status != 200:
+        refused(call, answer, "list the domains", "")
+        raise Stop(1)
+    found = []
+    for domain in answer.body["domains"]:
+        if domain["managed"]:
+            found += _drifts_of(call, domain)
+    return found
+
+
+def _drifts_of(call: Call, domain: "Body") -> "list[Body]":
+    answer = call.read(f"domains/{quoted(domain['uuid'])}/history?limit={LINES}")
+    lines = [each for each in answer.body.get("entries", ()) if each["kind"] == "drift"]
+    if not lines:
+        return []
+    last = lines[0]
+    words = {key: last["wish"].get(key) for key in ("seen_pages", "wanted_pages", "mode")}
+    name = domain["name"] or domain["uuid"]
+    return [{"name": name, "uuid": domain["uuid"], "times": len(lines), "at": last["at"], **words}]
+
+
+HANDLERS = {"doctor": doctor}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from maxmemd.cli.connection import Body

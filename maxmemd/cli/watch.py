@@ -1,0 +1,158 @@
+"""maxmemctl watch: what happens, as it happens, one line each."""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from errno import errorcode
+from time import monotonic
+
+from maxmemd.cli.call import Call, quoted, refused
+from maxmemd.cli.connection import Unreachable
+from maxmemd.cli.follow import Refused, follow
+from maxmemd.cli.grammar import Stop
+from maxmemd.cli.tables import amount, plain
+from maxmemd.cli.words import told, when, who
+
+RED, YELLOW, GREEN = "31", "33", "32"
+COLOURS = {
+    "failed": RED,
+    "drifted": RED,
+    "refused": YELLOW,
+    "over_limit": YELLOW,
+    "recovered": GREEN,
+}
+NAMES_EVERY_S = 1.0
+"""Names are asked for at most this often; a domain without one is called by its UUID."""
+
+
+def watch(call: Call) -> int:
+    """Print events until interrupted; --json prints each as the API has it, one a line."""
+    query = {} if "kind" not in call.options else {"kind": call.options["kind"]}
+    if call.args:
+        query["domain"] = _uuid(call, call.args[0])
+    names = _Names(call)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    try:
+        for event in follow(call.server, query, call.options.get("since", "")):
+            if call.wants_json:
+                print(json.dumps(event, separators=(",", ":")), flush=True)
+            else:
+                print(line_of(event, names.of(event["uuid"]), coloured=coloured), flush=True)
+    except Refused as no:
+        refused(call, no.answer, "watch", call.args[0] if call.args else "-")
+    return 1
+
+
+def line_of(event: "Body", name: str, *, coloured: bool) -> str:
+    """Return one event as a line: when, what, of which domain, and the particulars."""
+    kind = f"{event['kind']:<10}"
+    if coloured and event["kind"] in COLOURS:
+        kind = f"\x1b[{COLOURS[event['kind']]}m{kind}\x1b[0m"
+    said = _SAYS[event["kind"]](event)
+    return f"{when(event['at'])}  {kind}  {plain(name):<16}  {plain(said)}"
+
+
+def _decided(event: "Body") -> str:
+    asked = told(event["wish"])
+    limit = amount(event["limit_kib"], event["max_pages"] == 0xFFFFFFFF)
+    said = (
+        f"{event['what']} by {who(event['by'])}: {asked}" if event["by"]["uid"] is not None else ""
+    )
+    return f"{said or event['what']}; the limit is {limit}, revision {event['revision']}"
+
+
+def _refused(event: "Body") -> str:
+    beside = ("wish", "code", "numbers")
+    wish = {key: value for key, value in event["wish"].items() if key not in beside}
+    numbers = told(event["wish"].get("numbers") or {})
+    why = f"{event['code']} ({numbers})" if numbers else event["code"]
+    return f"{event['what']} by {who(event['by'])}: {told(wish)}: {why}"
+
+
+def _pushed(event: "Body") -> str:
+    return f"Xen holds {_pages(event['max_pages'])}, revision {event['revision']}"
+
+
+def _failed(event: "Body") -> str:
+    if event["errno"] is not None:
+        why = f"Xen said {errorcode.get(event['errno'], event['errno'])}"
+    else:
+        why = f"Xen holds {_pages(event['seen_pages'])}"
+    return f"wrote {_pages(event['max_pages'])}, revision {event['revision']}: {why}"
+
+
+def _over_limit(event: "Body") -> str:
+    held = _pages(event["wish"].get("tot_pages"))
+    return f"the guest holds {held}, the limit is {_pages(event['max_pages'])}"
+
+
+def _drifted(event: "Body") -> str:
+    wrote, wanted = _pages(event["seen_pages"]), _pages(event["wish"].get("wanted_pages"))
+    return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
+
+
+def _began(event: "Body") -> str:
+    building = ", being built" if event["wish"].get("building") else ""
+    return f"domain {event['domid']}{building}"
+
+
+def _ended(event: "Body") -> str:
+    return f"domain {event['domid']}" + (", to reboot" if event["wish"].get("reboot") else "")
+
+
+def _pages(pages: int | None) -> str:
+    if pages is None:
+        return "nothing known"
+    return "unlimited" if pages == 0xFFFFFFFF else amount(pages * 4)
+
+
+_SAYS: "dict[str, Callable[[Body], str]]" = {
+    "decided": _decided,
+    "refused": _refused,
+    "pushed": _pushed,
+    "failed": _failed,
+    "over_limit": _over_limit,
+    "recovered": lambda event: f"in force again, after it was {event['wish'].get('from')}",
+    "drifted": _drifted,
+    "began": _began,
+    "ended": _ended,
+    "forgotten": lambda _: "its record was dropped",
+}
+
+
+class _Names:
+    """What domains are called, asked for anew when an unknown one turns up."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._names: dict[str, str] = {}
+        self._asked_s = -NAMES_EVERY_S
+
+    def of(self, uuid: str) -> str:
+        """Return a domain's name, or its UUID where it has none now."""
+        if uuid not in self._names and monotonic() - self._asked_s >= NAMES_EVERY_S:
+            with suppress(Unreachable):  # away again: a UUID does for this line
+                domains = self._call.read("domains").body.get("domains", ())
+                here = {each["uuid"]: each["name"] for each in domains}
+                self._names |= {each: name for each, name in here.items() if name}
+            self._asked_s = monotonic()
+        return self._names.get(uuid, uuid)
+
+
+def _uuid(call: Call, ref: str) -> str:
+    """Return the UUID of a domain: its name and domid may be another's by the next connection."""
+    answer = call.read(f"domains/{quoted(ref)}")
+    if answer.status != 200:
+        refused(call, answer, f"watch {ref}", ref)
+        raise Stop(1)
+    return str(answer.body["uuid"])
+
+
+HANDLERS = {"watch": watch}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maxmemd.cli.connection import Body

@@ -1,0 +1,261 @@
+"""Python clients of maxmemd: a verb makes a typed Ask, a client does it.
+
+with Client() as maxmemd:
+    reply = maxmemd.do(verbs.set_limit("web", LimitRequest(limit_kib=524288)), if_match=7)
+
+async with AsyncClient() as maxmemd:
+    reply = await maxmemd.do(verbs.explain("web"))
+    async for event in maxmemd.events(since=last_id):
+        ...
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from maxmemd import wire
+from maxmemd.client import stream, verbs
+from maxmemd.client.stream import Position
+from maxmemd.client.verbs import Ask
+
+DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
+TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+"""Seconds."""
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Refused(Exception):
+    """The daemon said no: permanent `code`, a sentence, the numbers, and the HTTP status."""
+
+    def __init__(self, code: str, detail: str, numbers: dict[str, Any], status: int) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.numbers, self.status = code, detail, numbers, status
+
+
+class Unreachable(Exception):
+    """No reply of maxmemd's came; whether a write happened is in the domain's history."""
+
+
+class Client:
+    """Does what is asked over the daemon's Unix socket, or at a URL if one is given.
+
+    `token_file` holds the bearer token; `options` are httpx.Client's, for TLS `verify` (an
+    ssl.SSLContext, with the client's certificate if it has one).
+    """
+
+    def __init__(
+        self,
+        socket: str = DEFAULT_SOCKET,
+        *,
+        url: str | None = None,
+        token_file: str | None = None,
+        **options: Any,
+    ) -> None:
+        if url is None:  # verify=False: a Unix socket needs no certificates, which load slowly
+            options.setdefault("transport", httpx.HTTPTransport(uds=socket, verify=False))
+        self._where = url or socket
+        self._http = httpx.Client(**_settings(url, token_file, options))
+
+    def do(
+        self,
+        ask: Ask[T],
+        *,
+        dry_run: bool = False,
+        if_match: int | None = None,
+        key: str | None = None,
+    ) -> T:
+        """Do what is asked; a lost request is sent once more, with the same Idempotency-Key.
+
+        Raises Refused for a problem document and Unreachable where no reply came.
+        """
+        sent = _sent(self._http, ask, dry_run, if_match, key)
+        try:
+            try:
+                reply = self._http.send(sent)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                reply = self._http.send(sent)
+        except httpx.TransportError as why:
+            raise _away(self._where, why) from why
+        return _read(ask, reply)
+
+    def events(
+        self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
+    ) -> Iterator[wire.Event]:
+        """Yield what happens, for ever; a lost stream goes on after the last event.
+
+        `since` is the id of the last event seen, "0" for the first there is, "" for what happens
+        from now on. `domain` had better be a UUID: a name may come to mean another one.
+        Raises Refused for a problem document, and Unreachable where there is no stream at first.
+        """
+        place = Position(since, domain, kinds)
+        while True:
+            try:
+                with self._http.stream("GET", "/v1/events", **place.asked()) as reply:
+                    if reply.status_code != 200:
+                        reply.read()
+                        _refuse(reply, place)
+                    for line in reply.iter_lines():
+                        event = place.take(line)
+                        if event is not None:
+                            yield event
+            except stream.LOST as why:
+                if not place.known:
+                    raise _away(self._where, why) from why
+            time.sleep(stream.AGAIN_S)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """As Client, for asyncio."""
+
+    def __init__(
+        self,
+        socket: str = DEFAULT_SOCKET,
+        *,
+        url: str | None = None,
+        token_file: str | None = None,
+        **options: Any,
+    ) -> None:
+        if url is None:
+            options.setdefault("transport", httpx.AsyncHTTPTransport(uds=socket, verify=False))
+        self._where = url or socket
+        self._http = httpx.AsyncClient(**_settings(url, token_file, options))
+
+    async def do(
+        self,
+        ask: Ask[T],
+        *,
+        dry_run: bool = False,
+        if_match: int | None = None,
+        key: str | None = None,
+    ) -> T:
+        """As Client.do."""
+        sent = _sent(self._http, ask, dry_run, if_match, key)
+        try:
+            try:
+                reply = await self._http.send(sent)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                reply = await self._http.send(sent)
+        except httpx.TransportError as why:
+            raise _away(self._where, why) from why
+        return _read(ask, reply)
+
+    async def events(
+        self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
+    ) -> AsyncIterator[wire.Event]:
+        """As Client.events."""
+        place = Position(since, domain, kinds)
+        while True:
+            try:
+                async with self._http.stream("GET", "/v1/events", **place.asked()) as reply:
+                    if reply.status_code != 200:
+                        await reply.aread()
+                        _refuse(reply, place)
+                    async for line in reply.aiter_lines():
+                        event = place.take(line)
+                        if event is not None:
+                            yield event
+            except stream.LOST as why:
+                if not place.known:
+                    raise _away(self._where, why) from why
+            await asyncio.sleep(stream.AGAIN_S)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _settings(url: str | None, token_file: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    base = {"base_url": url or "http://maxmemd", "timeout": TIMEOUT, "trust_env": url is not None}
+    if token_file is not None:
+        if not (url or "").startswith("https://"):
+            raise ValueError("cannot send a token: give a url that begins with https://")
+        token = Path(token_file).read_text(encoding="ascii").strip()
+        options["headers"] = {**options.get("headers", {}), "Authorization": f"Bearer {token}"}
+    return base | options
+
+
+def _sent(
+    http: httpx.Client | httpx.AsyncClient,
+    ask: Ask[T],
+    dry_run: bool,
+    if_match: int | None,
+    key: str | None,
+) -> httpx.Request:
+    headers = {"Accept": "application/json"}
+    if ask.method != "GET":
+        headers["Idempotency-Key"] = key or secrets.token_hex(16)
+    if if_match is not None:
+        headers["If-Match"] = f'"{if_match}"'
+    query: dict[str, Any] = ask.query | ({"dry_run": "true"} if dry_run else {})
+    content = None if ask.body is None else ask.body.model_dump_json(exclude_none=True)
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    return http.build_request(
+        ask.method, ask.path, params=query or None, content=content, headers=headers
+    )
+
+
+def _read(ask: Ask[T], reply: httpx.Response) -> T:
+    try:
+        if reply.headers.get("content-type", "").startswith("application/problem+json"):
+            problem = wire.Problem.model_validate_json(reply.content)
+            numbers = dict(problem.model_extra or {})
+            raise Refused(problem.code, problem.detail, numbers, problem.status)
+        return ask.gives.model_validate_json(reply.content)
+    except ValidationError as why:
+        raise Unreachable(
+            f"cannot read the reply to {ask.method} {ask.path} (HTTP {reply.status_code}):"
+            " it is not of this version of maxmemd"
+        ) from why
+
+
+def _refuse(reply: httpx.Response, place: Position) -> None:
+    """Raise what a reply that is no stream means; later, trouble of the daemon's is waited out."""
+    if reply.status_code < 500 or not place.known:
+        _read(_EVENTS, reply)
+
+
+_EVENTS = Ask("GET", "/v1/events", wire.Event)
+
+
+def _away(where: str, why: Exception) -> Unreachable:
+    return Unreachable(
+        f"cannot get a reply from maxmemd at {where}: {str(why) or type(why).__name__}"
+    )
+
+
+__all__ = ["AsyncClient", "Client", "Refused", "Unreachable", "verbs"]

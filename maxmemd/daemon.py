@@ -1,0 +1,276 @@
+"""maxmemd: the composition root; the only place that chooses adapters."""
+
+import argparse
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from maxmemd import __version__
+from maxmemd.api.behind import make_app
+from maxmemd.api.feed import Feed
+from maxmemd.api.handlers import Service
+from maxmemd.api.readiness import Disk
+from maxmemd.api.remote import listening
+from maxmemd.api.server import bind, run
+from maxmemd.arbiter import Arbiter
+from maxmemd.config import Config, load
+from maxmemd.errors import ConfigError, LedgerBusy, LedgerError, MaxmemError
+from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.reader import LedgerReader
+from maxmemd.ledger.tail import LedgerTail
+from maxmemd.ledger.writer import SqliteLedger
+from maxmemd.mailbox import Mailbox
+from maxmemd.ports import Hypervisor, Xenstore
+from maxmemd.races import command as races
+from maxmemd.reload import Reload
+from maxmemd.systemd import JournalHandler, Watchdog, is_journal, notify, passed_socket
+from maxmemd.tokens import Tokens
+
+LOG = logging.getLogger("maxmemd")
+CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
+"""The whole chain is checked once the daemon serves, and rests every few hundred lines."""
+PRIVCMD = Path("/dev/xen/privcmd")
+
+
+class SystemClock:
+    """Time as the operating system has it."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return time.time_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The adapters of one host. `boot` tells one boot of it from another."""
+
+    hypervisor: Hypervisor
+    xenstore: Xenstore
+    boot: str
+    name: str
+    simulated: bool
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    arguments = _parser().parse_args(argv)
+    if is_journal():
+        logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
+    else:
+        form = "%(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # one line for each bad request, else
+    try:
+        status = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
+        return 1
+    except MaxmemError as error:
+        print(f"maxmemd: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="maxmemd",
+        description="The single arbiter of guest memory limits on a Xen host.",
+        epilog="examples:\n"
+        "  maxmemd serve                              on a Xen dom0, as the service does\n"
+        "  maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite\n"
+        "  maxmemd check-config --config ./maxmemd.toml\n"
+        "  maxmemd migrate                            bring the database to this version's tables\n"
+        "  maxmemd races                              why there has to be one arbiter, explored",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"maxmemd {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, verb_of, text in (
+        ("serve", serve, "run the daemon in the foreground"),
+        ("check-config", check_config, "say whether the configuration can be used"),
+        ("migrate", migrate_only, "migrate the database, with a backup, while the daemon is down"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.set_defaults(run=lambda arguments, run=verb_of: run(partial(_configured, arguments)))
+        verb.add_argument("--config", type=Path, help="default: /etc/maxmemd/maxmemd.toml if any")
+        verb.add_argument("--hypervisor", choices=("auto", "xen", "simulated"))
+        verb.add_argument("--socket", type=Path, help="default: /run/maxmemd/maxmemd.sock")
+        verb.add_argument("--database", type=Path, help="default: /var/lib/maxmemd/ledger.sqlite")
+    races.add_to(verbs).set_defaults(run=show_races)
+    return parser
+
+
+def _configured(arguments: argparse.Namespace) -> Config:
+    config = load(arguments.config)
+    asked = {name: getattr(arguments, name) for name in ("hypervisor", "socket", "database")}
+    return replace(config, **{name: value for name, value in asked.items() if value is not None})
+
+
+def show_races(arguments: argparse.Namespace) -> None:
+    """Print what exploring the models finds."""
+    for line in races.lines(arguments):
+        print(line)
+
+
+def check_config(read: Callable[[], Config]) -> None:
+    """Print the configuration as it is used."""
+    config = read()
+    for name in Config.__slots__:
+        print(f"{name} = {getattr(config, name)}")
+
+
+def migrate_only(read: Callable[[], Config]) -> None:
+    """Migrate the database. Raises LedgerError."""
+    config = read()
+    with sole_owner(config.database):
+        print(migrate(config.database))
+
+
+def serve(read: Callable[[], Config]) -> None:
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+    Raises MaxmemError when it cannot start.
+    """
+    config = read()
+    uvloop.run(serve_on(config, lambda: world_of(config), read))
+
+
+def world_of(config: Config) -> World:
+    """Return the adapters that the configuration, or else the machine, asks for.
+
+    Raises HypervisorError or XenstoreError.
+    """
+    wanted = config.hypervisor
+    if wanted == "auto":
+        wanted = "xen" if PRIVCMD.exists() else "simulated"
+    if wanted == "xen":
+        from maxmemd.xen.xencall import Xencall
+        from maxmemd.xen.xenstore import Xenstored
+
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return World(Xencall(), Xenstored(), boot, "Xen", simulated=False)
+
+    from maxmemd.xen.simulated import SimulatedHost
+
+    LOG.warning("SIMULATED HOST: there is no Xen here, or none was asked for.")
+    LOG.warning("SIMULATED HOST: the guests are made up, no real domain is touched.")
+    host = SimulatedHost.demo()
+    boot = f"simulated-{os.getpid()}"
+    hypervisor, xenstore = host.hypervisor(time.monotonic), host.xenstore()
+    return World(hypervisor, xenstore, boot, "the simulated host", simulated=True)
+
+
+async def serve_on(
+    config: Config, world: Callable[[], World], reread: Callable[[], Config] | None = None
+) -> None:
+    """Serve the API for a world until told to stop; SIGHUP takes what `reread` returns.
+
+    Raises MaxmemError when it cannot start.
+    """
+    with sole_owner(config.database):
+        sock = passed_socket() or bind(config.socket, config.socket_group)
+        LOG.info("%s", migrate(config.database))
+        remote, tokens = listening(config), Tokens(config.tokens)
+        adapters = world()
+
+        def make_arbiter() -> Arbiter:
+            return Arbiter(
+                SqliteLedger(config.database),
+                adapters.hypervisor,
+                adapters.xenstore,
+                SystemClock(),
+                rules=config.rules,
+                drift=config.drift,
+                boot=adapters.boot,
+                keep_gone_s=config.keep_gone_s,
+            )
+
+        mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
+        reader, tail = LedgerReader(config.database), LedgerTail(config.database)
+        feed = mailbox.listener = Feed(tail)
+        disk, simulated = Disk(config.database), adapters.simulated
+        service = Service(mailbox, reader, tail, feed, config, simulated, disk, tokens)
+        await mailbox.start()
+        adapters.xenstore.watch(mailbox.worker.kick)
+        checking = asyncio.create_task(_check_ledger(service))
+        notify("READY=1")
+        LOG.info("ready: %s on %s, drift is %s", adapters.name, config.socket, config.drift)
+        _freeze()
+        try:
+            app = make_app(service)
+            again = Reload(reread or (lambda: config), service, app)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
+            each_second, stopping = service.each_second, feed.close
+            await run(app, sock, each_second=each_second, stopping=stopping, remote=remote)
+        finally:
+            checking.cancel()
+            await mailbox.stop()
+            adapters.xenstore.close()
+            adapters.hypervisor.close()
+            LOG.info("stopped; Xen's maxima stay as they are")
+
+
+async def _check_ledger(service: Service) -> None:
+    """Check every line ever written, while the daemon serves; readiness says what came of it."""
+    await asyncio.sleep(CHECK_AFTER_S)
+    try:
+        lines = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
+    except LedgerError as error:
+        service.integrity = f"{error.code}: {error}"
+        LOG.critical("%s", error)
+    else:
+        service.integrity = "ok"
+        LOG.info("the ledger's chain of %d lines is whole", lines)
+
+
+def _freeze() -> None:
+    """Take what start-up made out of the collector's sight: it was most of the p99."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)
+
+
+@contextmanager
+def sole_owner(database: Path) -> Iterator[None]:
+    """Hold the database's lock file, so that only one process ever writes.
+
+    Raises LedgerBusy when another process holds it, LedgerError when it cannot be made,
+    ConfigError for a path that no file can have.
+    """
+    if not database.name:
+        raise ConfigError(f"cannot use {database} as the database: name a file")
+    lock = database.with_name(database.name + ".lock")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LedgerError(f"cannot use {database}: {lock}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LedgerBusy(f"cannot use {database}: another maxmemd holds {lock}") from None
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

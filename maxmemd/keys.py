@@ -1,0 +1,195 @@
+"""How each key of the configuration is read; the ValueError says what to write instead."""
+
+import grp
+import pwd
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from maxmemd.policy.roles import NOBODY, OBSERVER, ROLES
+from maxmemd.units import Memory
+
+RANGE_USER = "xen-qemuuser-range-base"
+"""The user that Xen's documentation has administrators make (docs/features/qemu-deprivilege)."""
+_NAME = re.compile(r"[a-z0-9._-]+")
+_WHO = re.compile(r"(user|group|uid|gid) (\S+)|(cert) (.+)")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]")
+_LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):([0-9]{1,5})")
+END_ID = 2**32 - 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whom a role is given to: `kind` is "uid", "gid", or "cert" with the certificate's subject."""
+
+    kind: str
+    number: int
+    subject: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject or self.number}"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError('write a text in quotes, like "maxmem"')
+    return value
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        raise ValueError('write an absolute path in quotes, like "/run/maxmemd/maxmemd.sock"')
+    return Path(value)
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def parse_choice(value: object) -> str:
+        if value not in choices:
+            raise ValueError("write one of " + ", ".join(f'"{choice}"' for choice in choices))
+        return str(value)
+
+    return parse_choice
+
+
+def _number(what: str, least: float, most: float) -> Callable[[object], float]:
+    def parse_number(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"write {what}, like 2.0")
+        if not least <= value <= most:
+            raise ValueError(f"write {what} from {least:g} to {most:g}")
+        return float(value)
+
+    return parse_number
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2048:
+        raise ValueError("write a whole number from 1 to 2048")
+    return value
+
+
+def _size(value: object) -> Memory:
+    text = value if isinstance(value, str) else ""
+    number, _, unit = text.partition(" ")
+    kib = {"KiB": 1, "MiB": 1024, "GiB": 1024**2}.get(unit)
+    if kib is None or not (number.isascii() and number.isdigit()):
+        raise ValueError('write a size with its unit, like "1024 KiB" or "128 MiB"')
+    return Memory(kib=int(number) * kib)
+
+
+def _owners(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(owner, str) for owner in value):
+        raise ValueError('write a list of names, like ["introspection"]')
+    for owner in value:
+        if not _NAME.fullmatch(owner):
+            raise ValueError(f"{owner!r} is not a name: use a-z, 0-9 and . _ -")
+    return tuple(value)
+
+
+def _table(
+    one: Callable[[object], T], like: str, names: tuple[str, ...] = ()
+) -> Callable[[object], Mapping[str, T]]:
+    """Return the parser of a table whose values `one` reads; `names` are its keys, if fixed."""
+
+    def parse_table(value: object) -> Mapping[str, T]:
+        if not isinstance(value, dict):
+            raise ValueError(f"write a table, like {like}")
+        for name in value:
+            if names and name not in names:
+                raise ValueError(f"{name!r} is no role: the roles are {', '.join(names)}")
+        return {name: one(found) for name, found in value.items()}
+
+    return parse_table
+
+
+def _people(value: object) -> tuple[Who, ...]:
+    if not isinstance(value, list):
+        raise ValueError('write a list, like ["user xapi", "group monitoring", "uid 1001"]')
+    return tuple(_who(one) for one in value)
+
+
+def _who(value: object) -> Who:
+    match = _WHO.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            f'{value!r}: write "user NAME", "group NAME", "uid N", "gid N" or "cert CN=..."'
+        )
+    if match[3]:
+        return Who("cert", 0, match[4])
+    kind, name = match[1], match[2]
+    try:
+        if kind == "user":
+            return Who("uid", pwd.getpwnam(name).pw_uid)
+        if kind == "group":
+            return Who("gid", grp.getgrnam(name).gr_gid)
+    except KeyError:
+        raise ValueError(f"there is no {kind} {name!r}: create it, or remove it here") from None
+    if not (name.isascii() and name.isdigit()) or len(name) > 10 or int(name) >= END_ID:
+        raise ValueError(f"{name!r} is no {kind}: write a number below {END_ID}")
+    return Who(kind, int(name))
+
+
+def _listen(value: object) -> str:
+    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    if value != "" and (match is None or not 0 < int(match[1]) < 65536):
+        raise ValueError('write "ADDRESS:PORT" in numbers, like "192.0.2.7:8443" or "[::1]:8443"')
+    return str(value)
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(host, str) and _HOST.fullmatch(host) for host in value
+    ):
+        raise ValueError('write a list of names without a port, like ["dom0.example.org"]')
+    return tuple(value)
+
+
+def _file(value: object) -> Path | None:
+    return None if value == "" else _path(value)
+
+
+def device_models(value: object) -> int | None:
+    """Return the uid that device models' uids begin at; "auto" is Xen's user where there is one."""
+    if value == "none":
+        return None
+    if value == "auto":
+        try:
+            return pwd.getpwnam(RANGE_USER).pw_uid
+        except KeyError:
+            return None
+    who = _who(value)
+    if who.kind != "uid" or who.number == 0:
+        raise ValueError('write "auto", "none", "user NAME" or "uid N"; it is never root')
+    return who.number
+
+
+PARSERS: Mapping[str, Callable[[object], Any]] = {
+    "socket": _path,
+    "socket_group": _text,
+    "database": _path,
+    "hypervisor": _one_of("auto", "xen", "simulated"),
+    "drift": _one_of("restore", "adopt", "alert"),
+    "poll_s": _number("a number of seconds", 0.1, 3600),
+    "keep_gone_s": _number("a number of seconds", 0, 1e10),
+    "floor": _one_of("target", "none"),
+    "slack": _size,
+    "dom0_floor": _size,
+    "owners": _owners,
+    "caps": _table(_size, '{ device-model = "1 GiB" }'),
+    "admins": _people,
+    "toolstacks": _people,
+    "observers": _people,
+    "others": _one_of(OBSERVER, NOBODY),
+    "device_model_base": device_models,
+    "rates": _table(_number("a number of requests a second", 0.1, 1e6), "{ observer = 50 }", ROLES),
+    "connections": _table(_count, "{ observer = 64 }", ROLES),
+    "listen": _listen,
+    "tls_certificate": _file,
+    "tls_key": _file,
+    "tls_clients": _file,
+    "hosts": _hosts,
+}

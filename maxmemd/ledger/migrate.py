@@ -1,0 +1,85 @@
+"""Bring a database to the tables that this program uses, by Alembic, with a backup first."""
+
+import sqlite3
+from pathlib import Path
+
+from maxmemd.errors import LedgerCorrupt, LedgerTooNew
+from maxmemd.ledger.tables import as_ledger_errors, engine
+
+HEAD = "0002"
+"""The newest revision in migrations/versions; a test compares."""
+
+
+def scripts() -> Path:
+    """Return the directory of migrations: beside the package in a checkout, inside a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def revision_of(path: Path) -> str | None:
+    """Return the database's revision; None where there is no database or no table in it.
+
+    Raises LedgerError when it cannot be read, LedgerCorrupt when it is not ours.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with as_ledger_errors(f"open the ledger {path}"):
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if "alembic_version" not in names:
+                if names:
+                    raise LedgerCorrupt(f"cannot use {path}: it is some other program's database")
+                return None
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        finally:
+            connection.close()
+    return None if row is None else str(row[0])
+
+
+def migrate(path: Path) -> str:
+    """Bring the database to HEAD and return what was done, as a sentence.
+
+    A copy of a database that is about to be changed is kept beside it. Raises LedgerTooNew when
+    a later maxmemd wrote it, LedgerError when it cannot be read or written.
+    """
+    found = revision_of(path)
+    if found == HEAD:
+        return f"{path} is at revision {HEAD} already"
+    if found is not None and found > HEAD:
+        raise LedgerTooNew(
+            f"cannot use {path}: it is at revision {found}, this maxmemd knows up to {HEAD}"
+            " (install the later maxmemd again, or restore the backup it took)"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    saved = "" if found is None else f"; the database as it was is in {_backup(path, found)}"
+    _upgrade(path)
+    return f"{path} is at revision {HEAD} now{saved}"
+
+
+def _backup(path: Path, found: str) -> Path:
+    copy = path.with_name(f"{path.name}.before-{HEAD}-at-{found}")
+    with as_ledger_errors(f"back {path} up to {copy}"):
+        source, target = sqlite3.connect(path), sqlite3.connect(copy)
+        with target:
+            source.backup(target)
+        target.close()
+        source.close()
+    return copy
+
+
+def _upgrade(path: Path) -> None:
+    """Run Alembic in one transaction. It is imported only when there is something to do."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts()))
+    try:
+        with as_ledger_errors(f"migrate {path}"), engine(path).begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise LedgerCorrupt(f"cannot migrate {path}: {error}") from error

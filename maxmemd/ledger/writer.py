@@ -1,0 +1,249 @@
+"""The one connection that writes: a batch is one transaction and one fsync."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from maxmemd.errors import LedgerBusy, LedgerCorrupt
+from maxmemd.ledger import walks
+from maxmemd.ledger.checks import check_line, check_lines, check_tails, sealed, unsealed
+from maxmemd.ledger.statements import (
+    BEHIND,
+    BY_KEYS,
+    ENDED,
+    HEADS,
+    INSTANCES,
+    LINES,
+    PUSHES,
+    SOME_TAILS,
+    TAILS,
+)
+from maxmemd.ledger.tables import (
+    GENESIS,
+    HASHED,
+    INSTANCE,
+    JOURNAL,
+    RECORD,
+    as_ledger_errors,
+    chained,
+    engine,
+)
+from maxmemd.ledger.witness import Witness
+from maxmemd.policy.components import Record, of_state
+from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
+
+_NONE: tuple[int | None, int] = (None, 0)
+
+
+class SqliteLedger:
+    """The ledger in a SQLite file that `migrate` has brought to the current tables.
+
+    Used from one thread. Every method raises LedgerError or one of its kinds; after an error in
+    `commit` nothing of that batch counts, and the caller must `reopen` and `load` before the
+    next one.
+    """
+
+    def __init__(self, path: Path, *, busy_ms: int = 1000) -> None:
+        self._path = path
+        self._engine = engine(path, busy_ms=busy_ms)
+        self._seq = 0
+        self._tail = GENESIS
+        self._heads: dict[str, tuple[int | None, int]] = {}
+        with as_ledger_errors(f"open the ledger {path}"):
+            self._connection = self._engine.connect()
+        self._witness = Witness(path)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+        self._witness.close()
+
+    def reopen(self) -> None:
+        """Take a new connection, and move all that the WAL holds into the database file.
+
+        After a failed fsync the kernel may call pages clean that never reached the disk; the
+        checkpoint writes and syncs them again, so that nothing later depends on them.
+        """
+        with as_ledger_errors(f"open the ledger {self._path} again"):
+            self._connection.close()
+            self._connection = self._engine.connect()
+            driver: Any = self._connection.connection.driver_connection
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise LedgerBusy(f"cannot open the ledger {self._path} again: a reader holds its WAL")
+
+    def load(self) -> Kept:
+        """Return what the ledger holds, having checked every line that a record stands on.
+
+        Raises LedgerCorrupt when such a line, or one of the newest, is not as it was written,
+        when a line is gone that was there, or when a table does not follow from the journal.
+        """
+        with as_ledger_errors("read the ledger"), self._connection.begin():
+            tail = self._connection.execute(
+                sa.select(JOURNAL).order_by(JOURNAL.c.seq.desc()).limit(1000)
+            ).all()
+            heads = self._connection.execute(
+                sa.select(JOURNAL).join(
+                    RECORD, (RECORD.c.seq == JOURNAL.c.seq) & (RECORD.c.uuid == JOURNAL.c.uuid)
+                )
+            ).all()
+            stands = self._connection.execute(TAILS.where(RECORD.c.seq.is_not(None))).all()
+            instances = self._connection.execute(
+                sa.select(INSTANCE).where(INSTANCE.c.ended_ns.is_(None))
+            ).all()
+            incarnations = self._connection.execute(
+                sa.select(INSTANCE.c.uuid, sa.func.max(INSTANCE.c.incarnation)).group_by(
+                    INSTANCE.c.uuid
+                )
+            ).all()
+            ended = self._connection.execute(ENDED).all()
+            self._check_heads(heads)
+            self._check_rows(ended)
+            self._check_tables()
+        check_lines(list(reversed(tail)))
+        if len(heads) != len(stands):
+            raise LedgerCorrupt("cannot trust the ledger: a record stands on a line that is gone")
+        check_tails(tail, {uuid: last for uuid, _, last in stands})
+        self._seq, self._tail = (tail[0].seq, tail[0].hash) if tail else (0, GENESIS)
+        self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
+        self._witness.write(self._seq, self._tail)
+        return Kept(
+            tuple(as_record(head) for head in heads),
+            tuple(unsealed(InstanceRow(**row._asdict())) for row in instances),
+            dict(incarnations),
+            rebooting_of(ended),
+        )
+
+    def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
+        """Check each record's line against the hash of the line before it."""
+        before = JOURNAL.alias("before")
+        rows = self._connection.execute(
+            sa.select(RECORD.c.seq, before.c.hash).join(before, before.c.seq == RECORD.c.seq - 1)
+        ).all()
+        hashes: dict[int, bytes] = dict(rows)
+        for head in heads:
+            check_line(hashes.get(head.seq, GENESIS), head)
+
+    def _check_tables(self) -> None:
+        """Check the tables that follow from the journal, and that the journal is all there."""
+        known = self._witness.read()
+        if known is not None and known[0] > 0:
+            seq, tail = known
+            found = self._connection.scalar(sa.select(JOURNAL.c.hash).where(JOURNAL.c.seq == seq))
+            if found != tail:
+                raise LedgerCorrupt(
+                    f"cannot trust the ledger: line {seq} was written, and it is not there"
+                    " (see docs/recovery.md)"
+                )
+        behind = self._connection.scalar(BEHIND)
+        if behind is not None:
+            raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
+        for table in (RECORD, INSTANCE):
+            query = f"PRAGMA integrity_check({table.name})"
+            found = self._connection.exec_driver_sql(query).scalar()
+            if found != "ok":
+                raise LedgerCorrupt(f"cannot trust the ledger: table {table.name}: {found}")
+
+    def _check_rows(self, rows: Sequence[sa.Row[Any]]) -> None:
+        """Check some lines, each against the hash of the line before it."""
+        seqs = [row.seq - 1 for row in rows]
+        before = sa.select(JOURNAL.c.seq, JOURNAL.c.hash).where(JOURNAL.c.seq.in_(seqs))
+        hashes: dict[int, bytes] = dict(self._connection.execute(before).all()) if rows else {}
+        for row in rows:
+            check_line(hashes.get(row.seq - 1, GENESIS), row)
+
+    def commit(
+        self,
+        at_ns: int,
+        entries: Sequence[Entry],
+        *,
+        instances: Sequence[InstanceRow] = (),
+        pushes: Sequence[PushRow] = (),
+        forgotten: Sequence[str] = (),
+    ) -> None:
+        """Write all of it in one transaction; it is on the disk when this returns."""
+        with as_ledger_errors("write the ledger"), self._connection.begin():
+            heads = self._known_heads([*(entry.uuid for entry in entries), *forgotten])
+            lines = self._chain(at_ns, entries, heads)
+            heads.update((uuid, (None, heads[uuid][1])) for uuid in forgotten)
+            if lines:
+                LINES.run(self._connection, lines)
+            if heads:
+                HEADS.run(self._connection, [(uuid, *head) for uuid, head in heads.items()])
+            if instances:
+                INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
+            if pushes:
+                PUSHES.run(self._connection, pushes)
+        self._heads.update(heads)
+        for uuid in forgotten:
+            del self._heads[uuid]
+        if lines:
+            self._seq, self._tail = lines[-1][0], lines[-1][HASHED]
+            self._witness.write(self._seq, self._tail)
+
+    def _known_heads(self, uuids: Sequence[str]) -> dict[str, tuple[int | None, int]]:
+        """Return on which line each domain's record stands, and its newest line (None, 0: none)."""
+        heads = {uuid: self._heads.get(uuid, _NONE) for uuid in uuids}
+        unknown = [uuid for uuid, head in heads.items() if head is _NONE]
+        if unknown:
+            rows = self._connection.execute(SOME_TAILS, {"uuids": unknown})
+            heads.update((uuid, (seq, tail)) for uuid, seq, tail in rows)
+        return heads
+
+    def _chain(
+        self,
+        at_ns: int,
+        entries: Sequence[Entry],
+        heads: dict[str, tuple[int | None, int]],
+    ) -> list[tuple[Any, ...]]:
+        """Return entries as rows of the journal, and bring `heads` up to them."""
+        seq, tail = self._seq, self._tail
+        lines = []
+        for entry in entries:
+            seq += 1
+            line = (seq, at_ns, *entry)
+            tail = chained(tail, line)
+            stands, prior = heads[entry.uuid]
+            lines.append((*line, tail, prior))
+            heads[entry.uuid] = (seq if entry.state is not None else stands, seq)
+        return lines
+
+    def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Return the lines that were written for these idempotency keys."""
+        with as_ledger_errors("look idempotency keys up"), self._connection.begin():
+            rows = self._connection.execute(BY_KEYS, {"keys": list(keys)}).all()
+            self._check_rows(rows)
+        return {row.key: as_entry(row) for row in rows}
+
+    def record_at(self, uuid: str, revision: int) -> Record | None:
+        """Return a record as it was at one of its revisions, or None when it never was.
+
+        A record that was forgotten began again at revision 1: the newer line is meant.
+        """
+        wanted = walks.made(uuid, revision).where(JOURNAL.c.revision == revision)
+        with as_ledger_errors("read the history"), self._connection.begin():
+            row = self._connection.execute(wanted).first()
+            self._check_rows([] if row is None else [row])
+        return None if row is None else as_record(row)
+
+
+def as_entry(row: sa.Row[Any]) -> Entry:
+    """Return the entry that a journal row was written from."""
+    return Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
+
+
+def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
+    """Return the host's boot id, by UUID, of the instances that ended by a reboot."""
+    words = {row.uuid: json.loads(row.wish) for row in ended}
+    return {uuid: said["boot"] for uuid, said in words.items() if said.get("reboot")}
+
+
+def as_record(row: sa.Row[Any]) -> Record:
+    """Return the record as it stands after a journal row. Raises LedgerCorrupt."""
+    try:
+        return of_state(row.uuid, row.revision, json.loads(row.state))
+    except (ValueError, TypeError, KeyError) as error:
+        raise LedgerCorrupt(f"cannot read line {row.seq} of the ledger: {error}") from error

@@ -1,0 +1,1 @@
+"""Pure decisions on frozen values: no clock, no log, no I/O."""

@@ -1,0 +1,264 @@
+"""The clauses: each looks at one thing and returns a Refusal with its numbers, or None."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maxmemd.policy.components import LIMIT, SLACK, Key, Record
+from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.roles import Bond
+from maxmemd.policy.verdicts import Refusal
+from maxmemd.units import END_KIB, Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says of decisions.
+
+    `floor` "target" refuses an operator's limit below the balloon target as xl does, "none" does
+    not. `slack` is libxl's constant. `dom0_floor` is libxl's LIBXL_MIN_DOM0_MEM. `owners` may
+    hold components; `fixed` components are set by the configuration only. `caps` is what all
+    components of one owner may sum up to in one domain; an owner without a cap has none.
+    """
+
+    floor: str = "target"
+    slack: Memory = field(default_factory=lambda: Memory(kib=1024))
+    dom0_floor: Memory = field(default_factory=lambda: Memory.of_mib(128))
+    owners: frozenset[str] = frozenset({"operator", "toolstack", "device-model"})
+    max_components: int = 64
+    caps: Mapping[str, Memory] = field(default_factory=dict)
+
+
+def known_owner(rules: Rules, key: Key) -> Refusal | None:
+    """Refuse an owner that the configuration does not name."""
+    if key[0] in rules.owners:
+        return None
+    return Refusal(
+        "unknown-owner",
+        f"cannot keep a component for {key[0]}: the owners are {', '.join(sorted(rules.owners))}"
+        " (add others under [owners] in the configuration)",
+        {"owner": key[0]},
+    )
+
+
+def not_fixed(key: Key) -> Refusal | None:
+    """Refuse to change what is owned here, in one place: libxl's slack."""
+    if key != SLACK:
+        return None
+    return Refusal(
+        "component-fixed",
+        "cannot change toolstack/slack: it is set for all domains by slack in the configuration",
+        {"owner": key[0], "name": key[1]},
+    )
+
+
+def not_required(key: Key) -> Refusal | None:
+    """Refuse to remove the operator's limit: a domain without one could populate nothing."""
+    if key != LIMIT:
+        return None
+    return Refusal(
+        "component-required",
+        "cannot remove operator/limit: set it to what the guest may use instead",
+        {"owner": key[0], "name": key[1]},
+    )
+
+
+def known_component(record: Record, key: Key) -> Refusal | None:
+    """Refuse to remove what is not there."""
+    if key in record.parts:
+        return None
+    return Refusal(
+        "unknown-component",
+        f"cannot remove {key[0]}/{key[1]}: the domain has no such component",
+        {"owner": key[0], "name": key[1]},
+    )
+
+
+def not_below_zero(key: Key, before: Memory, by_kib: int) -> Refusal | None:
+    """Refuse to take away more than there is."""
+    if before.kib + by_kib >= 0:
+        return None
+    return Refusal(
+        "component-below-zero",
+        f"cannot take {-by_kib} KiB from {key[0]}/{key[1]}: it is {before.kib} KiB",
+        {"owner": key[0], "name": key[1], "amount_kib": before.kib, "by_kib": by_kib},
+    )
+
+
+def in_range(kib: int) -> Refusal | None:
+    """Refuse a number of KiB that no Memory can hold."""
+    if kib < END_KIB:
+        return None
+    return Refusal(
+        "limit-out-of-range",
+        f"cannot keep a limit of {kib} KiB: limits are below {END_KIB} KiB",
+        {"limit_kib": kib, "below_kib": END_KIB},
+    )
+
+
+def sum_in_range(record: Record) -> Refusal | None:
+    """Refuse a sum of components that no Memory can hold."""
+    return in_range(record.limit_kib)
+
+
+def required_present(amounts: Mapping[Key, Memory]) -> Refusal | None:
+    """Refuse an imported record that does not say what the guest may use."""
+    if LIMIT in amounts:
+        return None
+    return Refusal(
+        "component-required",
+        "cannot import a record without operator/limit: add what the guest may use",
+        {"owner": LIMIT[0], "name": LIMIT[1]},
+    )
+
+
+def below_cap(rules: Rules, before: Record, after: Record, owner: str) -> Refusal | None:
+    """Refuse growth of one owner's components above its cap; to shrink is never refused."""
+    cap = rules.caps.get(owner)
+    if cap is None:
+        return None
+    held, wanted = _held(before, owner), _held(after, owner)
+    if wanted <= cap.kib or wanted <= held:
+        return None
+    return Refusal(
+        "above-owner-cap",
+        f"cannot give {owner} {wanted} KiB: its components of one domain have at most {cap.kib} KiB"
+        f" together, and it has {held} KiB (the cap is in caps in the configuration)",
+        {"owner": owner, "held_kib": held, "wanted_kib": wanted, "cap_kib": cap.kib},
+    )
+
+
+def _held(record: Record, owner: str) -> int:
+    return sum(part.amount.kib for key, part in record.parts.items() if key[0] == owner)
+
+
+def own_domain(bond: Bond, domid: int, uuid: str) -> Refusal | None:
+    """Refuse a device model another domain than it had when it connected (A6: domids return)."""
+    if (bond.domid, bond.uuid) == (domid, uuid):
+        return None
+    return Refusal(
+        "not-your-domain",
+        f"cannot let the device model of domain {bond.domid} touch this: domain {domid} is not"
+        " the one that it had when it connected",
+        {"domid": domid, "own_domid": bond.domid},
+    )
+
+
+def few_enough(rules: Rules, record: Record) -> Refusal | None:
+    """Refuse more components than a record may have."""
+    if len(record.parts) <= rules.max_components:
+        return None
+    return Refusal(
+        "too-many-components",
+        f"cannot keep {len(record.parts)} components: a domain has at most {rules.max_components}",
+        {"components": len(record.parts), "at_most": rules.max_components},
+    )
+
+
+def not_below_target(rules: Rules, limit: Memory, target: Memory | None) -> Refusal | None:
+    """Refuse an operator's limit below the balloon target (libxl_mem.c:libxl_domain_setmaxmem)."""
+    if rules.floor != "target" or target is None or limit >= target:
+        return None
+    short = target.kib - limit.kib
+    return Refusal(
+        "limit-below-target",
+        f"cannot set the limit to {limit.kib} KiB: the balloon target is {target.kib} KiB,"
+        f" {short} KiB more (lower the target first, or force)",
+        {"limit_kib": limit.kib, "target_kib": target.kib, "short_by_kib": short},
+    )
+
+
+def not_below_dom0_floor(rules: Rules, what: str, amount: Memory) -> Refusal | None:
+    """Refuse to starve dom0 of its limit or target (libxl_mem.c: LIBXL_MIN_DOM0_MEM)."""
+    if amount >= rules.dom0_floor:
+        return None
+    return Refusal(
+        f"{what}-below-dom0-floor",
+        f"cannot set dom0's {what} to {amount.kib} KiB: its floor is {rules.dom0_floor.kib} KiB",
+        {f"{what}_kib": amount.kib, "floor_kib": rules.dom0_floor.kib},
+    )
+
+
+def not_below_videoram(target: Memory, videoram: Memory) -> Refusal | None:
+    """Refuse a target that video RAM alone is larger than."""
+    if target >= videoram:
+        return None
+    return Refusal(
+        "target-below-videoram",
+        f"cannot set the target to {target.kib} KiB: video RAM alone is {videoram.kib} KiB",
+        {"target_kib": target.kib, "videoram_kib": videoram.kib},
+    )
+
+
+def static_max_unknown() -> Refusal:
+    """Refuse a target for a domain whose static-max nobody wrote."""
+    return Refusal(
+        "static-max-unknown",
+        "cannot set the target: the domain has no memory/static-max in xenstore"
+        " (set its limit first: mem-max writes it)",
+        {},
+    )
+
+
+def not_above_static_max(target: Memory, static_max: Memory) -> Refusal | None:
+    """Refuse a target above static-max (libxl_mem.c:libxl_set_memory_target)."""
+    if target <= static_max:
+        return None
+    over = target.kib - static_max.kib
+    return Refusal(
+        "target-above-static-max",
+        f"cannot set the target to {target.kib} KiB: static-max is {static_max.kib} KiB,"
+        f" {over} KiB less (raise it first with mem-max)",
+        {"target_kib": target.kib, "static_max_kib": static_max.kib, "over_by_kib": over},
+    )
+
+
+def target_unknown() -> Refusal:
+    """Refuse to move a target that nobody wrote."""
+    return Refusal(
+        "target-unknown",
+        "cannot move the target: the domain has no memory/target in xenstore (give target_kib)",
+        {},
+    )
+
+
+def absent() -> Refusal:
+    """Refuse what is about an instance where none lives here."""
+    return Refusal("domain-gone", "cannot decide for a domain that does not live here", {})
+
+
+def not_started(xen: XenFacts) -> Refusal | None:
+    """Refuse to announce the build of a domain that ran already."""
+    if not xen.started:
+        return None
+    return Refusal(
+        "domain-started",
+        f"cannot build domain {xen.domid}: it was started already (set its limit instead)",
+        {"domid": xen.domid},
+    )
+
+
+def revision_unknown(revision: int) -> Refusal:
+    """Refuse to roll back to what never was, or is no longer kept."""
+    return Refusal(
+        "unknown-revision",
+        f"cannot roll back to revision {revision}: the history has no such revision",
+        {"revision": revision},
+    )
+
+
+def revision_stale(revision: int, if_match: int) -> Refusal:
+    """Refuse a wish that was made looking at an earlier revision."""
+    return Refusal(
+        "stale-revision",
+        f"cannot decide on revision {if_match}: the record is at revision {revision} by now",
+        {"revision": revision, "if_match": if_match},
+    )
+
+
+def key_reused() -> Refusal:
+    """Refuse an idempotency key that stands for another wish."""
+    return Refusal(
+        "idempotency-key-reused",
+        "cannot use this Idempotency-Key: it was used for another wish (take a new one)",
+        {},
+    )

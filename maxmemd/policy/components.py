@@ -1,0 +1,98 @@
+"""A domain's record: named amounts with owners, whose sum is the limit.
+
+A component is only ever what its owner said; the pushed sum is never fed back as input.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from maxmemd.units import Memory
+
+Key = tuple[str, str]
+"""(owner, name) of a component."""
+
+LIMIT: Key = ("operator", "limit")
+"""What the guest may use: mem-max, mem-set, the build."""
+
+SLACK: Key = ("toolstack", "slack")
+"""libxl's LIBXL_MAXMEM_CONSTANT, owned in one place (tools/libs/light/libxl_internal.h)."""
+
+POPULATED: Key = ("device-model", "populated")
+"""What a device model populates beyond what the limit had room for: option ROMs, video RAM."""
+
+
+class Part(NamedTuple):
+    """One component's amount and the record's revision that set it."""
+
+    amount: Memory
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What should be, for one UUID: components, and the operator's last static-max.
+
+    Revision 0 is the empty record of a domain never decided on. `parts` is never mutated.
+    `limit_kib` is their sum, kept because every poll looks at it; it may pass what a Memory
+    holds until it is checked.
+    """
+
+    uuid: str
+    revision: int
+    parts: Mapping[Key, Part]
+    static_max: Memory | None = None
+    limit_kib: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        total = sum([part.amount.kib for part in self.parts.values()])
+        object.__setattr__(self, "limit_kib", total)
+
+    @property
+    def limit(self) -> Memory:
+        """The sum of the components."""
+        return Memory(kib=self.limit_kib)
+
+    def amount(self, key: Key) -> Memory | None:
+        """Return a component's amount, or None when the record has no such component."""
+        part = self.parts.get(key)
+        return None if part is None else part.amount
+
+    def with_amounts(
+        self, amounts: Mapping[Key, Memory | None], *, static_max: Memory | None = None
+    ) -> "Record":
+        """Return the next revision with these amounts; None removes a component.
+
+        A component that keeps its amount keeps the revision that set it. `static_max` None
+        keeps the recorded one.
+        """
+        revision = self.revision + 1
+        parts = dict(self.parts)
+        for key, amount in amounts.items():
+            if amount is None:
+                parts.pop(key, None)
+            elif key not in parts or parts[key].amount != amount:
+                parts[key] = Part(amount, revision)
+        return Record(self.uuid, revision, parts, static_max or self.static_max)
+
+    def with_exactly(self, amounts: Mapping[Key, Memory], *, static_max: Memory | None) -> "Record":
+        """Return the next revision with these components and no others."""
+        gone = {key: None for key in self.parts if key not in amounts}
+        return replace(self.with_amounts({**gone, **amounts}), static_max=static_max)
+
+
+def as_state(record: Record) -> dict[str, Any]:
+    """Return what the ledger keeps of a record (JSON types; amounts in KiB)."""
+    return {
+        "parts": [[*key, part.amount.kib, part.revision] for key, part in record.parts.items()],
+        "static_max_kib": None if record.static_max is None else record.static_max.kib,
+    }
+
+
+def of_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
+    """Return the record that `as_state` described. Raises KeyError, TypeError or ValueError."""
+    parts = {
+        (owner, name): Part(Memory(kib=kib), since) for owner, name, kib, since in state["parts"]
+    }
+    static_max = state["static_max_kib"]
+    return Record(uuid, revision, parts, None if static_max is None else Memory(kib=static_max))

@@ -1,0 +1,253 @@
+"""May this domain have this much? A picture and a wish in, a verdict out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from maxmemd.policy import clauses, lives
+from maxmemd.policy.clauses import Rules
+from maxmemd.policy.components import LIMIT, POPULATED, SLACK, Key, Record
+from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal, Verdict
+from maxmemd.policy.wishes import (
+    Build,
+    Headroom,
+    Import,
+    Increase,
+    RemoveComponent,
+    Rollback,
+    SetComponent,
+    SetLimit,
+    SetTarget,
+    Wish,
+)
+from maxmemd.units import Memory
+
+ZERO = Memory(kib=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All that a decision may look at.
+
+    `past` is the record at the revision that a Rollback names, None when there is no such
+    revision. `xen` is None for an Import of a record whose domain does not live here. `tracking`
+    says that the record is no more than what was seen of the build that runs; `rebooted` that
+    the instance before ended by a reboot.
+    """
+
+    rules: Rules
+    record: Record
+    xen: XenFacts | None
+    store: StoreFacts
+    past: Record | None = None
+    tracking: bool = False
+    rebooted: bool = False
+
+    @property
+    def is_dom0(self) -> bool:
+        """Whether the floor of dom0 applies."""
+        return self.xen is not None and self.xen.domid == 0
+
+
+def decide(picture: Picture, wish: Wish) -> Verdict:
+    """Return the verdict on one wish; nothing else is looked at, nothing is changed."""
+    match wish:
+        case SetLimit():
+            verdict = _set_limit(picture, wish)
+        case SetTarget():
+            verdict = _set_target(picture, wish)
+        case SetComponent():
+            verdict = _set_component(picture, wish.key, wish.amount.kib)
+        case Increase():
+            verdict = _increase(picture, wish)
+        case RemoveComponent():
+            verdict = _remove(picture, wish)
+        case Rollback():
+            verdict = _rollback(picture, wish)
+        case Import():
+            verdict = _import(picture, wish)
+        case Build():
+            verdict = _build(picture, wish)
+        case Headroom():  # pragma: no branch
+            verdict = _headroom(picture, wish)
+    return verdict
+
+
+def _set_limit(picture: Picture, wish: SetLimit) -> Verdict:
+    """libxl_mem.c:libxl_domain_setmaxmem, plus what the other owners have."""
+    refusal = _limit_refused(picture, wish.amount, force=wish.force)
+    if refusal is not None:
+        return refusal
+    amounts = {LIMIT: wish.amount, SLACK: picture.rules.slack}
+    if not wish.node:
+        return _granted(picture, amounts, None, NO_EFFECTS)
+    return _granted(picture, amounts, wish.amount, Effects(static_max=wish.amount))
+
+
+def _set_target(picture: Picture, wish: SetTarget) -> Verdict:
+    """libxl_mem.c:libxl_set_memory_target, with its underflow refused."""
+    target = _asked_target(picture, wish)
+    if isinstance(target, Refusal):
+        return target
+    slack, videoram = picture.rules.slack, picture.store.videoram
+    refusal = _target_refused(picture, target) or clauses.in_range(
+        target.kib + videoram.kib + slack.kib
+    )
+    if refusal is not None:
+        return refusal
+
+    effects = Effects(_pod_target(picture, target), _seeded_static_max(picture), target)
+    if not wish.enforce:
+        return _granted(picture, {}, None, effects)
+    return _granted(picture, {LIMIT: target + videoram, SLACK: slack}, None, effects)
+
+
+def _set_component(picture: Picture, key: Key, kib: int) -> Verdict:
+    refusal = (
+        clauses.known_owner(picture.rules, key) or clauses.not_fixed(key) or clauses.in_range(kib)
+    )
+    if refusal is None and key == LIMIT:
+        refusal = _limit_refused(picture, Memory(kib=kib), force=False)
+    if refusal is not None:
+        return refusal
+    return _capped(picture, key[0], _granted(picture, {key: Memory(kib=kib)}, None, NO_EFFECTS))
+
+
+def _increase(picture: Picture, wish: Increase) -> Verdict:
+    before = picture.record.amount(wish.key) or ZERO
+    refusal = clauses.not_below_zero(wish.key, before, wish.by_kib)
+    return refusal or _set_component(picture, wish.key, before.kib + wish.by_kib)
+
+
+def _remove(picture: Picture, wish: RemoveComponent) -> Verdict:
+    refusal = (
+        clauses.not_required(wish.key)
+        or clauses.not_fixed(wish.key)
+        or clauses.known_component(picture.record, wish.key)
+    )
+    return refusal or _granted(picture, {wish.key: None}, None, NO_EFFECTS)
+
+
+def _rollback(picture: Picture, wish: Rollback) -> Verdict:
+    past = picture.past
+    if past is None:
+        return clauses.revision_unknown(wish.revision)
+    limit = past.amount(LIMIT)
+    refusal = None if limit is None else _limit_refused(picture, limit, force=wish.force)
+    if refusal is not None:
+        return refusal
+    amounts = {key: part.amount for key, part in past.parts.items()}
+    return _replaced(picture, amounts, past.static_max)
+
+
+def _import(picture: Picture, wish: Import) -> Verdict:
+    refusal = clauses.required_present(wish.amounts)
+    for key in wish.amounts:
+        refusal = refusal or clauses.known_owner(picture.rules, key)
+    if refusal is None and picture.is_dom0:
+        refusal = clauses.not_below_dom0_floor(picture.rules, "limit", wish.amounts[LIMIT])
+    amounts = {**wish.amounts, SLACK: picture.rules.slack}
+    return refusal or _replaced(picture, amounts, wish.static_max)
+
+
+def _build(picture: Picture, wish: Build) -> Verdict:
+    xen = picture.xen
+    refusal = clauses.absent() if xen is None else clauses.not_started(xen)
+    if refusal is not None:
+        return refusal
+    known = picture.record.revision > 0 and not picture.tracking
+    record = lives.built(
+        picture.rules, picture.record, wish, rebooted=picture.rebooted, known=known
+    )
+    return _kept(picture, record, NO_EFFECTS)
+
+
+def _headroom(picture: Picture, wish: Headroom) -> Verdict:
+    if picture.xen is None:
+        return clauses.absent()
+    rules, tracking = picture.rules, picture.tracking
+    record = lives.roomy(rules, picture.record, picture.xen, wish.pages, tracking=tracking)
+    return _capped(picture, POPULATED[0], _kept(picture, record, NO_EFFECTS))
+
+
+def _capped(picture: Picture, owner: str, verdict: Verdict) -> Verdict:
+    """Return the verdict, unless it lets the owner's components grow above their cap."""
+    if isinstance(verdict, Refusal):
+        return verdict
+    return clauses.below_cap(picture.rules, picture.record, verdict.record, owner) or verdict
+
+
+def _granted(
+    picture: Picture,
+    amounts: Mapping[Key, Memory | None],
+    static_max: Memory | None,
+    effects: Effects,
+) -> Verdict:
+    """Grant the record with these amounts changed, if it can be kept at all."""
+    return _kept(picture, picture.record.with_amounts(amounts, static_max=static_max), effects)
+
+
+def _replaced(
+    picture: Picture, amounts: Mapping[Key, Memory], static_max: Memory | None
+) -> Verdict:
+    """Grant the record with these amounts and no others, if it can be kept at all."""
+    record = picture.record.with_exactly(amounts, static_max=static_max)
+    effects = Effects(static_max=static_max) if static_max is not None else NO_EFFECTS
+    return _kept(picture, record, effects)
+
+
+def _kept(picture: Picture, record: Record, effects: Effects) -> Verdict:
+    refusal = clauses.few_enough(picture.rules, record) or clauses.sum_in_range(record)
+    return refusal or Grant(record, effects)
+
+
+def _limit_refused(picture: Picture, limit: Memory, *, force: bool) -> Refusal | None:
+    """Return why the operator's limit cannot be that; dom0's floor holds even by force."""
+    if picture.is_dom0:
+        refusal = clauses.not_below_dom0_floor(picture.rules, "limit", limit)
+        if refusal is not None:
+            return refusal
+    return None if force else clauses.not_below_target(picture.rules, limit, picture.store.target)
+
+
+def _asked_target(picture: Picture, wish: SetTarget) -> Memory | Refusal:
+    """Return memory/target as asked; a difference is floored at 0, as libxl does."""
+    store = picture.store
+    if wish.target is not None:
+        refusal = clauses.not_below_videoram(wish.target, store.videoram)
+        return refusal or wish.target - store.videoram
+    before = store.target
+    if before is None and picture.is_dom0 and picture.xen is not None:
+        before = Memory.of_pages(picture.xen.tot_pages)
+    if before is None:
+        return clauses.target_unknown()
+    kib = max(0, before.kib + (wish.by_kib or 0))
+    return clauses.in_range(kib) or Memory(kib=kib)
+
+
+def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
+    ceiling = picture.store.static_max or _seeded_static_max(picture)
+    if ceiling is None:
+        return clauses.static_max_unknown()
+    refusal = clauses.not_above_static_max(target, ceiling)
+    if refusal is None and picture.is_dom0:
+        refusal = clauses.not_below_dom0_floor(picture.rules, "target", target)
+    return refusal
+
+
+def _seeded_static_max(picture: Picture) -> Memory | None:
+    """Return what dom0's static-max starts as where nobody wrote it: Xen's maximum.
+
+    libxl_mem.c:libxl__fill_dom0_memory_info.
+    """
+    xen = picture.xen
+    if xen is None or not picture.is_dom0 or picture.store.static_max is not None:
+        return None
+    return Memory.of_pages(xen.max_pages)
+
+
+def _pod_target(picture: Picture, target: Memory) -> Memory | None:
+    """Return the PoD target of an HVM or PVH guest; dom0 and PV have none (A9)."""
+    if picture.xen is None or picture.is_dom0 or not picture.xen.hvm:
+        return None
+    return target + picture.rules.slack

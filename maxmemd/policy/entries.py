@@ -1,0 +1,70 @@
+"""What the ledger is asked to keep: frozen values, as plain as the rows they become."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from maxmemd.policy.components import Record
+
+
+class Entry(NamedTuple):
+    """One line of the journal. `actor`, `wish` and `state` are JSON text.
+
+    `state` is None for a line that changes no record (a refusal, drift that was undone, the life
+    of an instance); `revision` is then the record's present one. `key` is the client's
+    idempotency key with its uid in front.
+    """
+
+    uuid: str
+    revision: int
+    kind: str
+    actor: str
+    wish: str
+    state: str | None
+    key: str | None = None
+
+
+class InstanceRow(NamedTuple):
+    """One life of a domain on this host, and how far its limit is in force.
+
+    `boot` is the host's boot id: domids start anew with it. `effects` is JSON text of what is
+    still to be written for it, None when nothing is. `settled_revision` is the last revision
+    that was seen in force, 0 for none. Times are wall-clock nanoseconds.
+    """
+
+    uuid: str
+    domid: int
+    incarnation: int
+    boot: str
+    began_ns: int
+    ended_ns: int | None
+    state: str
+    settled_revision: int
+    effects: str | None
+
+
+class PushRow(NamedTuple):
+    """One push and its read-back. `errno` is Xen's answer where it said no."""
+
+    at_ns: int
+    uuid: str
+    domid: int
+    incarnation: int
+    revision: int
+    max_pages: int
+    seen_pages: int | None
+    errno: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a ledger held when it was opened: the records, and the instances not ended.
+
+    `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance
+    ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
+    UUID.
+    """
+
+    records: tuple[Record, ...]
+    instances: tuple[InstanceRow, ...]
+    incarnations: dict[str, int]
+    rebooting: dict[str, str]

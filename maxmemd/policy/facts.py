@@ -1,0 +1,76 @@
+"""What Xen and xenstore say of a host and its domains, as frozen values."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from maxmemd.units import Memory
+
+DOM0_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+class XenFacts(NamedTuple):
+    """One entry of getdomaininfo (xen/include/public/domctl.h:xen_domctl_getdomaininfo).
+
+    Pages are 4 KiB. `hvm` is true for HVM and PVH guests. `cpu_time_ns` is summed over vcpus.
+    `shutdown_reason` is meaningful only when `shutdown`.
+    """
+
+    domid: int
+    uuid: str
+    tot_pages: int
+    max_pages: int
+    outstanding_pages: int = 0
+    shared_pages: int = 0
+    paged_pages: int = 0
+    dying: bool = False
+    shutdown: bool = False
+    paused: bool = False
+    blocked: bool = False
+    running: bool = False
+    hvm: bool = False
+    shutdown_reason: int = 0
+    cpu_time_ns: int = 0
+    vcpus_online: int = 1
+    max_vcpu_id: int = 0
+    ssidref: int = 0
+    cpupool: int = 0
+
+    @property
+    def managed(self) -> bool:
+        """Whether this is a domain that the ledger can name: it has a UUID, or it is dom0 (A6)."""
+        return self.uuid != DOM0_UUID or self.domid == 0
+
+    @property
+    def started(self) -> bool:
+        """Whether it was ever run: a domain that is being built is paused and has used no CPU."""
+        return not self.paused or self.cpu_time_ns > 0
+
+
+class StoreFacts(NamedTuple):
+    """What xenstore says of a domain's memory; None where there is no such node or no number.
+
+    `target` and `static_max` are /local/domain/N/memory/{target,static-max}; `videoram` is
+    memory/videoram and counts as 0 when it is absent or negative. Target excludes video RAM.
+    """
+
+    name: str | None = None
+    target: Memory | None = None
+    static_max: Memory | None = None
+    videoram: Memory = Memory(kib=0)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The host's memory in 4 KiB pages (XEN_SYSCTL_physinfo) and the hypervisor's name.
+
+    `free_pages` includes pages not yet scrubbed only in `scrub_pages`; `outstanding_pages` are
+    claimed by builds that run. `hypervisor` is e.g. "Xen 4.17.5" or "simulated Xen".
+    """
+
+    total_pages: int
+    free_pages: int
+    scrub_pages: int
+    outstanding_pages: int
+    hypervisor: str
+    sharing_freed_pages: int = 0
+    sharing_used_pages: int = 0

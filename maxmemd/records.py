@@ -1,0 +1,204 @@
+"""The canonical records in memory, always exactly as the ledger has them committed.
+
+After a failed commit nobody can say what the file holds: until `make_certain` has read it again,
+nothing may be decided and nothing is written.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from pydantic_core import to_json
+
+from maxmemd.census import Instance
+from maxmemd.errors import LedgerBusy, LedgerError
+from maxmemd.policy.components import Record, as_state
+from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words
+from maxmemd.ports import Clock, Ledger
+from maxmemd.tally import SECONDS, Tally
+
+NOTES_KEPT = 10_000
+"""Lines that wait for the next commit; when the disk is full for long the oldest are dropped."""
+
+
+def as_json(value: object) -> str:
+    """Return JSON text as the ledger keeps it."""
+    return to_json(value).decode()
+
+
+DAEMON = as_json({"name": "maxmemd"})
+"""The actor of what nobody asked for."""
+
+
+def entry_of(record: Record, kind: str, actor: str, wish: str, key: str | None = None) -> Entry:
+    """Return the entry that makes this record's revision; `actor` and `wish` are JSON text."""
+    return Entry(
+        record.uuid, record.revision, kind, actor, wish, as_json(as_state(record)), key
+    )  # fmt: skip
+
+
+class Records:
+    """The records, and the notes that wait for the next transaction. One thread's."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._records: dict[str, Record] = {}
+        self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
+        self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
+        self._instances: dict[tuple[str, int], InstanceRow] = {}
+        self._pushed: set[Instance] = set()
+        self._stale = False
+        self.trouble: LedgerError | None = None
+        self.commits = 0
+        self.took_s = Tally(SECONDS)
+
+    def load(self) -> Kept:
+        """Read the ledger and return what it holds. Raises LedgerError."""
+        kept = self._ledger.load()
+        self._records = {record.uuid: record for record in kept.records}
+        return kept
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, uuid: str) -> Record | None:
+        """Return a domain's record as committed."""
+        return self._records.get(uuid)
+
+    def uuids(self) -> list[str]:
+        """Return every UUID that has a record."""
+        return list(self._records)
+
+    def at(self, uuid: str, revision: int) -> Record | None:
+        """Return a record as it was at a revision. Raises LedgerError."""
+        with self._troubled():
+            return self._ledger.record_at(uuid, revision)
+
+    def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Return what was granted under these idempotency keys. Raises LedgerError."""
+        if not keys:
+            return {}
+        with self._troubled():
+            return self._ledger.by_keys(keys)
+
+    def note(self, uuid: str, kind: str, wish: object, actor: str = DAEMON) -> None:
+        """Keep a line that changes no record; it is written with the next transaction."""
+        record = self._records.get(uuid)
+        revision = 0 if record is None else record.revision
+        self._notes.append(Entry(uuid, revision, kind, actor, as_json(wish), None))
+
+    def note_push(self, row: PushRow) -> None:
+        """Keep a push; it is written with the next transaction."""
+        self._pushes.append(row)
+
+    def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
+        """Keep an instance's state; the last one of it is written with the next transaction."""
+        row = row_of(instance, ended_ns=ended_ns)
+        self._instances[row.uuid, row.incarnation] = row
+
+    def note_pushed(self, instance: Instance) -> None:
+        """Keep an instance's state as it will be at the next `flush`: how its pushes went."""
+        self._pushed.add(instance)
+
+    def flush(self) -> None:
+        """Write all notes, if there are any. Raises LedgerError, and they go on waiting."""
+        for instance in self._pushed:
+            if instance.state != "gone":
+                self.note_instance(instance)
+        self._pushed.clear()
+        if self.waiting:
+            self.commit([], {})
+
+    @property
+    def waiting(self) -> bool:
+        """Whether notes wait to be written."""
+        return bool(self._notes or self._pushes or self._instances or self._pushed)
+
+    def commit(
+        self,
+        entries: Sequence[Entry],
+        records: Mapping[str, Record],
+        *,
+        instances: Sequence[InstanceRow] = (),
+        forgotten: Sequence[str] = (),
+    ) -> None:
+        """Write entries and all notes in one transaction; durable when this returns.
+
+        Raises LedgerError, and then none of `records` holds; the notes go on waiting.
+        """
+        start_s = self._clock.monotonic_s()
+        with self._troubled():
+            self._ledger.commit(
+                self._clock.wall_ns(),
+                [*self._notes, *entries],
+                instances=[*self._instances.values(), *instances],
+                pushes=list(self._pushes),
+                forgotten=forgotten,
+            )
+        self.trouble = None
+        self._written()
+        self._records.update(records)
+        for uuid in forgotten:
+            self._records.pop(uuid, None)
+        self.commits += 1
+        self.took_s.note(self._clock.monotonic_s() - start_s)
+
+    def make_certain(self) -> list[InstanceRow]:
+        """After a failed commit, learn from the file whether it was kept after all.
+
+        To be called before anything is decided. Returns the instances of the domains whose
+        decision was kept, as they were kept with it. Raises LedgerError.
+        """
+        if not self._stale:
+            return []
+        before = self._records
+        with self._troubled(anew=True):
+            self._ledger.reopen()
+            kept = self.load()
+        self._stale = False
+        moved = {
+            record.uuid
+            for record in kept.records
+            if record.uuid not in before or before[record.uuid].revision != record.revision
+        }
+        if moved:
+            self._written()
+        return [row for row in kept.instances if row.uuid in moved]
+
+    def _written(self) -> None:
+        self._notes.clear()
+        self._pushes.clear()
+        self._instances.clear()
+
+    @contextmanager
+    def _troubled(self, *, anew: bool = False) -> Iterator[None]:
+        """Remember trouble with the ledger; until it is read anew nobody touches it again."""
+        if self._stale and not anew and self.trouble is not None:
+            raise self.trouble
+        try:
+            yield
+        except LedgerError as error:
+            self._stale = self._stale or not isinstance(error, LedgerBusy)
+            self.trouble = error
+            raise
+
+
+def row_of(
+    instance: Instance, *, effects: Effects | None = None, ended_ns: int | None = None
+) -> InstanceRow:
+    """Return what the ledger keeps of an instance; `effects` instead of its own if given."""
+    open_effects = instance.effects if effects is None else effects
+    words = {} if open_effects is NO_EFFECTS else effects_as_words(open_effects)
+    return InstanceRow(
+        instance.uuid,
+        instance.domid,
+        instance.incarnation,
+        instance.boot,
+        instance.began_ns,
+        ended_ns,
+        instance.state,
+        instance.settled_revision,
+        as_json(words) if words else None,
+    )

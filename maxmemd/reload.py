@@ -1,0 +1,51 @@
+"""`systemctl reload maxmemd`: the configuration is read again, and nothing stands still for it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from maxmemd.api.front import Front
+from maxmemd.api.handlers import Service
+from maxmemd.arbiter import Arbiter
+from maxmemd.config import Config
+from maxmemd.errors import ConfigError
+
+LOG = logging.getLogger("maxmemd")
+
+REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
+FIXED = ("socket", "socket_group", "database", "hypervisor", *REMOTE)
+"""What only a restart changes."""
+
+
+class Reload:
+    """Takes the configuration anew when it is called. Belongs to the event loop's thread."""
+
+    def __init__(self, reread: Callable[[], Config], service: Service, front: Front) -> None:
+        self._reread, self._service, self._front = reread, service, front
+
+    def __call__(self) -> None:
+        """Take what the file says now; one that cannot be used changes nothing.
+
+        Connections keep the role that they were made with. Limits stay: only what is decided
+        from now on follows the new rules.
+        """
+        try:
+            found = self._reread()
+        except ConfigError as error:
+            LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400
+            return
+        now = self._service.config
+        for name in FIXED:
+            if getattr(found, name) != getattr(now, name):
+                LOG.warning("%s stays %r until a restart", name, getattr(now, name))
+        taken = replace(found, **{name: getattr(now, name) for name in FIXED})
+        self._service.config = taken
+        self._front.gate.take(taken.roles, taken.rates, taken.connections)
+        worker = self._service.mailbox.worker
+        worker.poll_s = taken.poll_s
+
+        def step(arbiter: Arbiter) -> None:
+            arbiter.take(taken.rules, drift=taken.drift, keep_gone_s=taken.keep_gone_s)
+
+        worker.between(step)
+        LOG.info("the configuration was read again; drift is %s", taken.drift)

@@ -1,0 +1,116 @@
+"""What systemd and a service say to each other: readiness, the watchdog, a socket, the journal.
+
+Spoken by hand, for it is a few datagrams: sd_notify(3), sd_listen_fds(3), systemd's native
+journal protocol. Where no systemd asked for it nothing happens.
+"""
+
+import logging
+import os
+import socket
+from time import monotonic
+
+from maxmemd.errors import ConfigError
+
+FIRST_SOCKET = 3
+"""The descriptor of the first socket that systemd passes (SD_LISTEN_FDS_START)."""
+
+JOURNAL = "/run/systemd/journal/socket"
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it asked to be told (sd_notify(3)); an abstract name starts with @."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            name = "\0" + address[1:] if address.startswith("@") else address
+            sock.sendto(state.encode(), name)
+
+
+class Watchdog:
+    """Tells systemd that a thread gets on, three times in the time that it allows.
+
+    `fed` is called by that thread after every step: when it hangs in a hypercall or on the disk
+    nothing is told any more, and systemd starts the service anew (WatchdogSec=).
+    """
+
+    def __init__(self) -> None:
+        limit = os.environ.get("WATCHDOG_USEC", "")
+        here = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self._every_s = int(limit) / 3e6 if limit.isdigit() and here else None
+        self._last_s = 0.0
+
+    def fed(self) -> None:
+        """Note that the thread got on."""
+        if self._every_s is not None and monotonic() - self._last_s >= self._every_s:
+            self._last_s = monotonic()
+            notify("WATCHDOG=1")
+
+
+def passed_socket() -> socket.socket | None:
+    """Return the listening Unix socket that systemd holds for this service; None without one.
+
+    Requests wait in it while the service is restarted. Raises ConfigError for any other socket.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "")
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
+    if count != "1":
+        raise ConfigError(f"cannot take {count} sockets from systemd: one ListenStream= is needed")
+    passed = socket.socket(fileno=FIRST_SOCKET)
+    passed.set_inheritable(False)
+    listens = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if passed.family != socket.AF_UNIX or not listens:
+        passed.close()
+        raise ConfigError("cannot use systemd's socket: ListenStream= must be a path")
+    passed.setblocking(False)
+    return passed
+
+
+def is_journal(stream: int = 2) -> bool:
+    """Whether a descriptor leads to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    wanted = os.environ.get("JOURNAL_STREAM", "")
+    found = os.fstat(stream)
+    return wanted == f"{found.st_dev}:{found.st_ino}"
+
+
+class JournalHandler(logging.Handler):
+    """Logs to the journal with fields: MAXMEM_ before each name of a record's `fields`.
+
+    journalctl -u maxmemd MAXMEM_UID=1000 finds what a log line says of that client.
+    """
+
+    def __init__(self, path: str = JOURNAL) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; what the journal cannot take goes to stderr, as logging does it."""
+        try:
+            fields: dict[str, object] = {
+                "MESSAGE": self.format(record),
+                "PRIORITY": next((p for level, p in _PRIORITIES if record.levelno >= level), 7),
+                "SYSLOG_IDENTIFIER": "maxmemd",
+                "LOGGER": record.name,
+            }
+            for name, value in getattr(record, "fields", {}).items():
+                fields[f"MAXMEM_{name.upper()}"] = value
+            data = b"".join(_field(name, str(value)) for name, value in fields.items())
+            self._socket.sendto(data, self._path)
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        super().close()
+
+
+def _field(name: str, value: str) -> bytes:
+    """Return a field as the journal takes it: with its length, so that it may have lines."""
+    data = value.encode(errors="backslashreplace")
+    return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"

@@ -1,0 +1,280 @@
+"""What is answered: reply and problem bodies. Amounts are integers named *_kib, times RFC 3339."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from maxmemd.wire.requests import ComponentBody, RecordBody
+
+
+class RecordReply(RecordBody):
+    """A record that leaves this host: its UUID and revision tell what it is a copy of."""
+
+    uuid: str
+    revision: int
+
+
+class Reply(BaseModel):
+    """A reply body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Push(Reply):
+    """How far the limit is in force. `errno` is Xen's last answer where it said no."""
+
+    state: Literal["pending", "applied", "drifted", "failed", "over_limit", "gone"]
+    max_pages: int = Field(description="what was pushed, or is to be")
+    seen_pages: int | None = Field(description="what Xen was last seen to hold")
+    errno: int | None = None
+    error: str | None = None
+
+
+class DecisionReply(Reply):
+    """A granted wish: durable, and pushed and read back unless `push.state` says otherwise."""
+
+    uuid: str
+    domid: int | None = Field(description="null while no instance lives here")
+    name: str | None
+    revision: int
+    limit_kib: int
+    max_pages: int
+    unlimited: bool
+    target_kib: int | None = None
+    dry_run: bool = False
+    replayed: bool = Field(default=False, description="an Idempotency-Key seen before")
+    push: Push | None = None
+
+
+class ComponentReply(ComponentBody):
+    """A component with the revision that set it."""
+
+    revision: int
+
+
+class XenReply(Reply):
+    """What Xen says of an instance now. Pages are 4 KiB."""
+
+    tot_pages: int
+    max_pages: int
+    outstanding_pages: int
+    shared_pages: int
+    paged_pages: int
+    hvm: bool
+    running: bool
+    blocked: bool
+    paused: bool
+    shutdown: bool
+    shutdown_reason: int
+    dying: bool
+    cpu_time_ns: int
+    vcpus_online: int
+    ssidref: int
+    cpupool: int
+
+
+class DomainReply(Reply):
+    """A domain: its record, and its instance on this host if there is one."""
+
+    uuid: str
+    domid: int | None
+    name: str | None
+    managed: bool = Field(description="false for a domain without a UUID: watched, never pushed")
+    revision: int | None
+    limit_kib: int | None
+    max_pages: int | None
+    unlimited: bool
+    components: list[ComponentReply]
+    recorded_static_max_kib: int | None = Field(description="the last mem-max, kept by mem-set")
+    static_max_kib: int | None = Field(description="memory/static-max in xenstore")
+    target_kib: int | None = Field(description="memory/target in xenstore, without video RAM")
+    videoram_kib: int
+    building: bool
+    push: Push | None
+    xen: XenReply | None
+
+
+class DomainsReply(Reply):
+    """All domains, by rising domid; records without an instance last."""
+
+    domains: list[DomainReply]
+
+
+class HostReply(Reply):
+    """The host's memory and how limits are kept."""
+
+    hypervisor: str
+    simulated: bool
+    total_kib: int
+    free_kib: int = Field(description="free pages as Xen counts them, outstanding claims included")
+    scrub_kib: int
+    outstanding_kib: int = Field(description="claimed by builds that run")
+    sharing_freed_kib: int = Field(description="saved by memory sharing")
+    sharing_used_kib: int = Field(description="held by shared pages")
+    drift: Literal["restore", "adopt", "alert"]
+    floor: Literal["target", "none"]
+    domains: int
+    version: str
+
+
+class Actor(Reply):
+    """Who asked, as the kernel says it; uid and pid are null for the daemon itself."""
+
+    name: str
+    uid: int | None = None
+    gid: int | None = None
+    pid: int | None = None
+
+
+class TokenCreated(Reply):
+    """The token: it is told this once, and only its hash is kept."""
+
+    name: str
+    role: str
+    token: str
+
+
+class TokenRevoked(Reply):
+    """A token that is refused from now on."""
+
+    name: str
+
+
+class TokenRow(Reply):
+    """What is kept of a token."""
+
+    name: str
+    role: str
+    created: str
+    by: Actor
+
+
+class TokensReply(Reply):
+    """The tokens that are valid, by name."""
+
+    tokens: list[TokenRow]
+
+
+class ExplainLine(Reply):
+    """One term of the sum."""
+
+    owner: str
+    name: str
+    amount_kib: int
+    revision: int
+    at: str | None = Field(description="when this amount was asked for")
+    by: Actor | None
+    kind: str | None = Field(description="which wish set it")
+    reason: str
+
+
+class ExplainReply(Reply):
+    """Why the limit is what it is."""
+
+    uuid: str
+    domid: int | None
+    name: str | None
+    revision: int
+    lines: list[ExplainLine]
+    limit_kib: int
+    max_pages: int
+    unlimited: bool
+    recorded_static_max_kib: int | None
+    static_max_kib: int | None
+    target_kib: int | None
+    push: Push | None
+    tot_pages: int | None
+    text: str = Field(description="the same in one paragraph")
+
+
+class HistoryEntry(Reply):
+    """One line of the ledger: a decision, a refusal, drift, or the life of an instance."""
+
+    seq: int
+    at: str
+    revision: int = Field(description="the record's revision after this")
+    kind: str
+    by: Actor
+    wish: dict[str, Any]
+    limit_kib: int | None
+    components: list[ComponentReply] | None
+    static_max_kib: int | None
+    hash: str
+
+
+class HistoryReply(Reply):
+    """Newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
+
+    entries: list[HistoryEntry]
+    next_before: int | None
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document: a permanent `code`, the numbers as fields of their own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description='a sentence that starts with "cannot"')
+    code: str
+
+
+class Health(Reply):
+    """Readiness by part; `ready` is true when every part is "ok"."""
+
+    live: bool
+    ready: bool
+    parts: dict[str, str]
+
+
+EventKind = Literal[
+    "decided",
+    "refused",
+    "pushed",
+    "failed",
+    "over_limit",
+    "recovered",
+    "drifted",
+    "began",
+    "ended",
+    "forgotten",
+]
+
+
+class Event(Reply):
+    """One thing that happened, as `data` of /v1/events has it."""
+
+    id: str = Field(description="resumes after this event, as Last-Event-ID or ?since=")
+    kind: EventKind
+    at: str
+    uuid: str
+    domid: int | None
+    revision: int = Field(description="the record's revision after this")
+    what: str | None = Field(description="which wish, or which line of the history")
+    by: Actor | None
+    wish: dict[str, Any] | None
+    code: str | None = Field(description="why it was refused")
+    limit_kib: int | None
+    max_pages: int | None
+    seen_pages: int | None
+    errno: int | None
+
+
+class PushLine(Reply):
+    """One push and its read-back."""
+
+    at: str
+    domid: int
+    incarnation: int
+    revision: int
+    max_pages: int
+    seen_pages: int | None
+    errno: int | None
+
+
+class PushesReply(Reply):
+    """A domain's pushes, newest first."""
+
+    pushes: list[PushLine]

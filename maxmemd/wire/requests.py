@@ -1,0 +1,122 @@
+"""What is asked: request bodies. Amounts are integers named *_kib.
+
+Numbers are strict (no bools, no strings; 4.0 is the integer 4, as JSON Schema has it) and below
+2**52; unknown fields are refused. Times are RFC 3339 in UTC.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+
+from maxmemd.units import END_KIB
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+"""Grammar of owners and component names."""
+
+
+def _integral(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+AmountKib = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator(_integral)]
+DeltaKib = Annotated[int, Field(strict=True, gt=-END_KIB, lt=END_KIB), BeforeValidator(_integral)]
+RevisionNumber = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator(_integral)]
+Pages = Annotated[int, Field(strict=True, ge=1, lt=2**32), BeforeValidator(_integral)]
+Reason = Annotated[str, Field(strict=True, max_length=200, description="kept in the history")]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Request(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reason: Reason = ""
+
+
+class LimitRequest(Request):
+    """xl mem-max: what the guest may use at most. The other owners' components are added."""
+
+    limit_kib: AmountKib
+    force: Flag = Field(default=False, description="allow a limit below the balloon target")
+    static_max: Flag = Field(default=True, description="write memory/static-max too, as xl does")
+
+
+def _given(name: str) -> dict[str, JsonValue]:
+    return {"required": [name], "properties": {name: {"type": "integer"}}}
+
+
+class TargetRequest(Request):
+    """xl mem-set: what the balloon aims at, absolute or by a difference."""
+
+    target_kib: AmountKib | None = Field(default=None, description="including video RAM, as in xl")
+    by_kib: DeltaKib | None = None
+    enforce: Flag = Field(default=True, description="make it the operator's limit as well")
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_given("target_kib"), _given("by_kib")]})
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "TargetRequest":
+        if (self.target_kib is None) == (self.by_kib is None):
+            raise ValueError("give exactly one of target_kib and by_kib")
+        return self
+
+
+class AmountRequest(Request):
+    """What one component is from now on."""
+
+    amount_kib: AmountKib
+
+
+class IncreaseRequest(Request):
+    """What is added to one component; a negative number takes away, never below 0."""
+
+    by_kib: DeltaKib
+
+
+class BuildRequest(Request):
+    """A toolstack is about to populate a new instance; until then its maximum is 0."""
+
+    target_kib: AmountKib = Field(description="what it is built with, including video RAM")
+    life: Literal["created", "restored", "migrated-in"]
+    static_max_kib: AmountKib | None = None
+
+
+class HeadroomRequest(Request):
+    """A device model is about to populate this many pages of 4 KiB."""
+
+    pages: Pages
+
+
+class RollbackRequest(Request):
+    """Which revision's components and static-max shall be in force again."""
+
+    revision: RevisionNumber
+    force: Flag = Field(default=False, description="allow a limit below the balloon target")
+
+
+class ComponentBody(BaseModel):
+    """One named amount that one owner asks for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    owner: Annotated[str, Field(pattern=NAME, strict=True)]
+    name: Annotated[str, Field(pattern=NAME, strict=True)]
+    amount_kib: AmountKib
+
+
+class RecordBody(Request):
+    """A record as it travels with its domain: GET domains/{ref}/record, PUT records/{uuid}."""
+
+    format: Literal["maxmemd-record-1"] = "maxmemd-record-1"
+    components: Annotated[list[ComponentBody], Field(min_length=1, max_length=64)]
+    static_max_kib: AmountKib | None = None
+
+
+class TokenRequest(BaseModel):
+    """A bearer token for a client over TCP."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=NAME, strict=True)]
+    role: Literal["admin", "toolstack", "observer"]

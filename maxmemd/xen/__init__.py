@@ -1,0 +1,1 @@
+"""Adapters to Xen, and a simulated host that obeys its laws."""

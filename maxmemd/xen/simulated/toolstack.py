@@ -1,0 +1,103 @@
+"""libxl's and xl's way with domains that exist: their ends, rebirths and moves (A5, A6)."""
+
+from dataclasses import replace
+from errno import ESRCH
+
+from maxmemd.errors import HypervisorError
+from maxmemd.xen.simulated.builder import Builder
+from maxmemd.xen.simulated.config import Config, Image, Life, Step, finish
+
+POWEROFF, REBOOT, SUSPEND = 0, 1, 2
+"""Reasons of a shutdown (xen/include/public/sched.h:SHUTDOWN_*)."""
+
+
+class Toolstack(Builder):
+    """What xl does with domains. Any thread may call anything."""
+
+    def shutdown(self, domid: int, reason: int = POWEROFF) -> None:
+        """Let a guest end itself; its domain stays until it is destroyed (A5)."""
+        self.machine.shut_down(domid, reason)
+        self.nodes.fire()
+
+    def reboot(self, domid: int) -> int:
+        """Reboot a guest; return its new domid."""
+        return finish(self.rebooting(domid))
+
+    def rebooting(self, domid: int) -> Life:
+        """Reboot a guest: shutdown, then the steps of destroying and of building (A6)."""
+        config = self._retrieve(domid)
+        self.shutdown(domid, REBOOT)
+        yield Step("shutdown", domid)
+        yield from self.destroying(domid)
+        return (yield from self.building(config))
+
+    def save(self, domid: int) -> Image:
+        """Save a domain and destroy it."""
+        image = self._image(domid)
+        self.shutdown(domid, SUSPEND)
+        self.destroy(domid)
+        return image
+
+    def restore(self, image: Image, *, paused: bool = False) -> int:
+        """Restore a domain and return its domid; E2BIG when it held more than libxl computes."""
+        return finish(self.building(image.config, image=image, paused=paused))
+
+    def migrate_locally(self, domid: int) -> int:
+        """Migrate a domain to this very host; return its new domid."""
+        return finish(self.migrating(domid))
+
+    def migrating(self, domid: int) -> Life:
+        """Migrate locally: the newcomer's building, suspended, handed-over, destroying.
+
+        The newcomer has the same UUID, is nameless first, then NAME--incoming, paused (A6).
+        """
+        image = self._image(domid)
+        name = image.config.name
+        incoming = replace(image.config, name=f"{name}--incoming")
+        newcomer = yield from self.building(incoming, image=image, paused=True)
+        self.shutdown(domid, SUSPEND)
+        yield Step("suspended", domid)
+
+        self.rename(domid, f"{name}--migratedaway")
+        self.rename(newcomer, name)
+        self.unpause(newcomer)
+        yield Step("handed-over", newcomer)
+
+        yield from self.destroying(domid)
+        return newcomer
+
+    def pause(self, domid: int) -> None:
+        """Stop a guest: it balloons no more."""
+        self.machine.pause(domid)
+
+    def unpause(self, domid: int) -> None:
+        """Let a guest run."""
+        self.machine.unpause(domid)
+
+    def rename(self, domid: int, name: str) -> None:
+        """Give a domain another name."""
+        with self.lock:
+            self._configs[domid] = replace(self._configured(domid), name=name)
+            self.nodes.put(domid, {"name": name})
+
+    def _image(self, domid: int) -> Image:
+        with self.lock:
+            config = self._retrieve(domid)
+            holds = self.machine.domain(domid).tot_pages
+            return Image(config, holds, self.drivers.offset(domid))
+
+    def _retrieve(self, domid: int) -> Config:
+        """Return what libxl builds a domain from again: xenstore's target and static-max.
+
+        Source: libxl_domain.c:libxl_retrieve_domain_configuration.
+        """
+        config, seen = self._configured(domid), self.nodes.facts(domid)
+        maxmem = config.maxmem if seen.static_max is None else seen.static_max
+        now = replace(config, maxmem=maxmem)
+        return now if seen.target is None else replace(now, memory=seen.target + config.fudge)
+
+    def _configured(self, domid: int) -> Config:
+        config = self._configs.get(domid)
+        if config is None:
+            raise HypervisorError.of("find the configuration", domid, ESRCH)
+        return config

@@ -1,0 +1,224 @@
+"""Ask and tell Xen by hypercall, through libxencall only: its ABI outlives every release.
+
+No libxenctrl and no compiler: the structures are packed here (abi.py). The interface versions are
+found by asking (A2), and so is the size of a list entry: one build serves Xen 4.13 to 4.22.
+"""
+
+import ctypes
+import errno
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maxmemd.errors import DomainGone, HypervisorError, NotPermitted, WrongInterface
+from maxmemd.policy.facts import HostFacts, XenFacts
+from maxmemd.units import Memory
+from maxmemd.xen import abi
+
+LIST_ENTRIES = 1024
+"""Domains asked for in one XEN_SYSCTL_getdomaininfolist."""
+
+_PROBED_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Buffer:
+    """Memory that a hypercall may read and write."""
+
+    view: memoryview
+    address: int
+
+
+class Xencall:
+    """The Hypervisor of ports.py, on a real Xen. One handle, buffers allocated once, one thread."""
+
+    def __init__(self) -> None:
+        """Open the handle and find out which interface this Xen speaks. Raises HypervisorError."""
+        self._uuids: dict[bytes, str] = {}
+        self._library = _load()
+        self._handle: int | None = self._open()
+        try:
+            self._domctl_buffer = self._buffer(abi.DOMCTL_SIZE)
+            self._sysctl_buffer = self._buffer(abi.SYSCTL_SIZE)
+            self._pod_target_buffer = self._buffer(abi.POD_TARGET_SIZE)
+            self._domctl_version = self._probe_domctl()
+            self._sysctl_version = self._probe_sysctl()
+            entry_size = self._probe_entry_size()
+            self._entry = struct.Struct(f"{abi.INFO_FORMAT}{entry_size - abi.INFO.size}x")
+            self._list_buffer = self._buffer(LIST_ENTRIES * entry_size)
+            self._name = self._version()
+        except BaseException:
+            self.close()
+            raise
+
+    def domains(self) -> Sequence[XenFacts]:
+        """Return every domain by rising domid: one hypercall for each 1024 of them."""
+        found: list[XenFacts] = []
+        first = 0
+        while first < abi.FIRST_RESERVED_DOMID:
+            count = self._list(first, LIST_ENTRIES, self._list_buffer)
+            entries = self._list_buffer.view[: count * self._entry.size]
+            found += map(self._facts, self._entry.iter_unpack(entries))
+            if count < LIST_ENTRIES:
+                break
+            first = found[-1].domid + 1
+        return found
+
+    def domain(self, domid: int) -> XenFacts:
+        """Return one domain; up to Xen 4.17 it answers for the next higher domid: compare (A3)."""
+        what = "ask for a domain"
+        self._domctl(what, abi.GETDOMAININFO, domid, 0)
+        facts = self._facts(abi.INFO.unpack_from(self._domctl_buffer.view, abi.DOMCTL_BODY))
+        if facts.domid != domid:
+            raise DomainGone(what, domid, errno.ESRCH)
+        return facts
+
+    def host(self) -> HostFacts:
+        """Return the host's totals, in 4 KiB pages (XEN_SYSCTL_physinfo)."""
+        self._physinfo("ask for the host's memory")
+        offset = abi.totals_offset(self._sysctl_version)
+        total, free, scrub, claimed = abi.TOTALS.unpack_from(self._sysctl_buffer.view, offset)
+        freed, used = map(self._sharing, (abi.SHARING_FREED, abi.SHARING_SHARED))
+        return HostFacts(total, free, scrub, claimed, self._name, freed, used)
+
+    def set_max_mem(self, domid: int, limit: Memory) -> None:
+        """Set max_pages (XEN_DOMCTL_max_mem); Xen floors KiB to pages and saturates (A1)."""
+        self._domctl("set the maximum", abi.MAX_MEM, domid, limit.kib)
+
+    def set_pod_target(self, domid: int, target: Memory) -> None:
+        """Set the populate-on-demand target, in whole pages (XENMEM_set_pod_target; A9)."""
+        what = "set the populate-on-demand target"
+        _check(what, domid)
+        abi.POD_TARGET.pack_into(self._pod_target_buffer.view, 0, target.pages, domid)
+        address = self._pod_target_buffer.address
+        if self._library.xencall2(self._handle, abi.MEMORY_OP, abi.SET_POD_TARGET, address) < 0:
+            raise HypervisorError.of(what, domid, ctypes.get_errno())
+
+    def close(self) -> None:
+        """Give the handle back."""
+        if self._handle is not None:
+            self._library.xencall_close(self._handle)
+            self._handle = None
+
+    def _open(self) -> int:
+        handle = self._library.xencall_open(None, 0)
+        if not handle:
+            number = ctypes.get_errno()
+            kind = NotPermitted if number == errno.EACCES else HypervisorError
+            raise kind("open /dev/xen/privcmd", None, number)
+        return int(handle)
+
+    def _buffer(self, size: int) -> _Buffer:
+        address = self._library.xencall_alloc_buffer(self._handle, size)
+        if not address:
+            raise HypervisorError("allocate a hypercall buffer", None, ctypes.get_errno())
+        ctypes.memset(address, 0, size)
+        return _Buffer(memoryview((ctypes.c_char * size).from_address(address)).cast("B"), address)
+
+    def _probe_domctl(self) -> int:
+        """Return the version that is not answered with EACCES (xen/common/domctl.c:do_domctl)."""
+        what = "use the domctl interface of this Xen"
+        for version in abi.DOMCTL_VERSIONS:
+            self._domctl_version = version
+            try:
+                self._domctl(what, abi.GETDOMAININFO, 0, 0)
+            except WrongInterface:
+                continue
+            return version
+        raise WrongInterface(what, None, errno.EACCES)
+
+    def _probe_sysctl(self) -> int:
+        """Return the version that is not answered with EACCES (xen/common/sysctl.c:do_sysctl)."""
+        what = "use the sysctl interface of this Xen"
+        for version in abi.SYSCTL_VERSIONS:
+            self._sysctl_version = version
+            try:
+                self._physinfo(what)
+            except WrongInterface:
+                continue
+            return version
+        raise WrongInterface(what, None, errno.EACCES)
+
+    def _probe_entry_size(self) -> int:
+        """Return how many bytes Xen writes for one domain: 104 up to 4.15, 112 from 4.16 on x86.
+
+        Twice, over two patterns: the last byte that does not show the pattern was written.
+        """
+        buffer = self._buffer(_PROBED_BYTES)
+        size = 0
+        for pattern in (b"\xa5", b"\x5a"):
+            buffer.view[:] = pattern * _PROBED_BYTES
+            self._list(0, 1, buffer)
+            size = max(size, len(bytes(buffer.view).rstrip(pattern)))
+        if not abi.INFO.size <= size < _PROBED_BYTES or size % 8:
+            raise WrongInterface(f"read domains of {size} bytes", None, errno.EACCES)
+        return size
+
+    def _version(self) -> str:
+        """Return the hypervisor's name, such as "Xen 4.17.7"."""
+        number = self._library.xencall2(self._handle, abi.XEN_VERSION, abi.VERSION, 0)
+        extra = self._buffer(abi.EXTRAVERSION_SIZE)
+        self._library.xencall2(self._handle, abi.XEN_VERSION, abi.EXTRAVERSION, extra.address)
+        text = bytes(extra.view).split(b"\0")[0].decode("ascii", "replace")
+        return f"Xen {number >> 16}.{number & 0xFFFF}{text}"
+
+    def _list(self, first: int, most: int, buffer: _Buffer) -> int:
+        """Have `buffer` filled from the domid `first` on; return the number of entries."""
+        asked = (abi.GETDOMAININFOLIST, self._sysctl_version, first, most, buffer.address, 0)
+        abi.LIST.pack_into(self._sysctl_buffer.view, 0, *asked)
+        self._sysctl("list the domains")
+        found: int = abi.LIST.unpack_from(self._sysctl_buffer.view)[5]
+        return min(most, found)
+
+    def _sharing(self, what: int) -> int:
+        """Return a count of shared pages; a Xen without memory sharing (ENOSYS) shares none."""
+        return max(0, int(self._library.xencall2(self._handle, abi.MEMORY_OP, what, 0)))
+
+    def _facts(self, info: abi.Info) -> XenFacts:
+        """Name the fields. UUIDs are remembered as text: a list is asked for often."""
+        handle = info[11]
+        uuid = self._uuids.get(handle)
+        if uuid is None:
+            if len(self._uuids) >= abi.FIRST_RESERVED_DOMID:
+                self._uuids.clear()
+            uuid = self._uuids[handle] = abi.uuid_of(handle)
+        return abi.facts_of(info, uuid)
+
+    def _domctl(self, what: str, command: int, domid: int, kib: int) -> None:
+        _check(what, domid)
+        asked = (command, self._domctl_version, domid, kib)
+        abi.DOMCTL_HEAD.pack_into(self._domctl_buffer.view, 0, *asked)
+        if self._library.xencall1(self._handle, abi.DOMCTL, self._domctl_buffer.address) < 0:
+            raise HypervisorError.of(what, domid, ctypes.get_errno())
+
+    def _physinfo(self, what: str) -> None:
+        head = (abi.PHYSINFO, self._sysctl_version)
+        abi.SYSCTL_HEAD.pack_into(self._sysctl_buffer.view, 0, *head)
+        self._sysctl(what)
+
+    def _sysctl(self, what: str) -> None:
+        if self._library.xencall1(self._handle, abi.SYSCTL, self._sysctl_buffer.address) < 0:
+            raise HypervisorError.of(what, None, ctypes.get_errno())
+
+
+def _check(what: str, domid: int) -> None:
+    """Refuse what is no domid: Xen would read 0x7FF0 as "myself"."""
+    if not 0 <= domid < abi.FIRST_RESERVED_DOMID:
+        raise DomainGone(what, domid, errno.ESRCH)
+
+
+def _load() -> ctypes.CDLL:
+    """Load the library and declare its calls (tools/include/xencall.h)."""
+    try:
+        library = ctypes.CDLL("libxencall.so.1", use_errno=True)
+    except OSError as error:
+        raise HypervisorError(f"load libxencall.so.1 ({error})", None, errno.ENOENT) from error
+    pointer, op, word = ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint64
+    library.xencall_open.restype = pointer
+    library.xencall_open.argtypes = [pointer, ctypes.c_uint]
+    library.xencall_close.argtypes = [pointer]
+    library.xencall_alloc_buffer.restype = pointer
+    library.xencall_alloc_buffer.argtypes = [pointer, ctypes.c_size_t]
+    library.xencall1.argtypes = [pointer, op, word]
+    library.xencall2.argtypes = [pointer, op, word, word]
+    return library

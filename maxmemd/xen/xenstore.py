@@ -1,0 +1,168 @@
+"""What xenstore knows of domains: read it, write it under living domains only, and be told.
+
+Values are other people's input: a number is digits and below 2**52 KiB, or it is nothing.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from maxmemd.errors import DomainGone, XenstoreError
+from maxmemd.policy.facts import StoreFacts
+from maxmemd.units import END_KIB, Memory
+from maxmemd.xen.xs_wire import Connection
+
+FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.5, 30.0
+_NAME_MAX = 255
+_T = TypeVar("_T")
+
+
+class Xenstored:
+    """The Xenstore of ports.py, on xenstored. It connects when asked, and again after a loss."""
+
+    def __init__(self, path: Path | None = None, *, patience_s: float = 5.0) -> None:
+        """Take the path of xenstored's socket or device (None: look for it) and a time-out."""
+        self._path, self._patience_s = path, patience_s
+        self._connection: Connection | None = None
+        self._watcher: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+
+    def facts(self, domid: int) -> StoreFacts:
+        """Return name and memory nodes (docs/misc/xenstore-paths.pandoc); amounts are in KiB."""
+        home = f"/local/domain/{domid}"
+        nodes = ("name", "memory/target", "memory/static-max", "memory/videoram")
+        paths = [f"{home}/{node}" for node in nodes]
+
+        name, target, static_max, videoram = self._with_connection(
+            f"read {home}", lambda connection: connection.read(*paths)
+        )
+        return StoreFacts(
+            name=_name(name),
+            target=_memory(target),
+            static_max=_memory(static_max),
+            videoram=_memory(videoram) or Memory(kib=0),
+        )
+
+    def write(
+        self, domid: int, uuid: str, *, target: Memory | None, static_max: Memory | None
+    ) -> None:
+        """Write what is not None, in one transaction, if the domain lives and is `uuid`.
+
+        As libxl does: target and static-max in KiB, /vm/UUID/memory in MiB without video RAM
+        (tools/libs/light/libxl_mem.c:libxl_set_memory_target).
+        """
+        home = f"/local/domain/{domid}"
+        nodes: dict[str, int] = {}
+        if static_max is not None:
+            nodes[f"{home}/memory/static-max"] = static_max.kib
+        if target is not None:
+            nodes[f"{home}/memory/target"] = target.kib
+            nodes[f"/vm/{uuid}/memory"] = target.mib
+
+        def write_all(connection: Connection, transaction: int) -> None:
+            if not _is_home_of(connection, transaction, domid, uuid):
+                raise DomainGone(f"write {home}", domid, errno.ESRCH)
+            for path, number in nodes.items():
+                connection.write(path, str(number), transaction)
+
+        def transact(connection: Connection) -> None:
+            connection.transact(lambda transaction: write_all(connection, transaction))
+
+        self._with_connection(f"write {home}", transact)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` from a thread, now and when domains may have come or gone (A5)."""
+        self._watcher = threading.Thread(
+            target=self._watch, args=[changed], name="xenstore-watch", daemon=True
+        )
+        self._watcher.start()
+
+    def close(self) -> None:
+        """End the watch and the connection."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        os.write(self._wake_write, b"!")
+        if self._watcher is not None:
+            self._watcher.join()
+        self._disconnect()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _with_connection(self, what: str, body: Callable[[Connection], _T]) -> _T:
+        """Run `body`; where an old connection proves to be lost, once more on a new one."""
+        try:
+            if self._connection is not None:
+                try:
+                    return body(self._connection)
+                except ConnectionError:
+                    self._disconnect()
+            self._connection = Connection(self._path, patience_s=self._patience_s)
+            return body(self._connection)
+        except OSError as error:
+            self._disconnect()
+            raise XenstoreError(what, error.errno or errno.EIO) from error
+
+    def _disconnect(self) -> None:
+        """Drop the connection; xenstored aborts what was open on it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _watch(self, changed: Callable[[], None]) -> None:
+        """Watch until closed; connect again, ever more slowly, while xenstored is away."""
+        delay = FIRST_RECONNECT_S
+        while not self._closed.wait(0):
+            try:
+                connection = Connection(self._path, patience_s=self._patience_s)
+            except OSError:
+                self._closed.wait(delay)
+                delay = min(LAST_RECONNECT_S, delay * 2)
+                continue
+            delay = FIRST_RECONNECT_S
+            try:
+                self._announce(connection, changed)
+            except OSError:
+                changed()
+                self._closed.wait(delay)
+            finally:
+                connection.close()
+
+    def _announce(self, connection: Connection, changed: Callable[[], None]) -> None:
+        """Call `changed` at each event; the first come with the watches themselves."""
+        for path in ("@introduceDomain", "@releaseDomain"):
+            connection.watch(path)
+        while connection.event(self._wake_read) is not None:
+            changed()
+
+
+def _is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) -> bool:
+    """Return whether /local/domain/DOMID is there and belongs to the domain.
+
+    `vm` is /vm/UUID, to which other toolstacks add. dom0 outlives all of this, and has no `vm`.
+    """
+    (vm,) = connection.read(f"/local/domain/{domid}/vm", transaction=transaction)
+    if vm is None:
+        return domid == 0
+    return vm.decode(errors="replace").lower().startswith(f"/vm/{uuid}")
+
+
+def _memory(value: bytes | None) -> Memory | None:
+    """Parse a number of KiB; None for anything else, such as "-1", which dom0less writes."""
+    text = (value or b"").strip(b" \t\r\n\0")
+    if not text.isdigit() or len(text) > len(str(END_KIB)):
+        return None
+    kib = int(text)
+    return Memory(kib=kib) if kib < END_KIB else None
+
+
+def _name(value: bytes | None) -> str | None:
+    """Decode a name, cut to a sane length; what cannot be printed becomes a question mark."""
+    if not value:
+        return None
+    text = value[:_NAME_MAX].decode(errors="replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,166 @@
+"""Speak xenstore's wire protocol with xenstored, every wait bounded.
+
+It is the stable interface that every guest kernel speaks (xen/include/public/io/xs_wire.h,
+docs/misc/xenstore.txt). libxenstore is not used: its calls wait for ever when xenstored hangs, and
+the arbiter must not. What comes back is bounded and hostile until it is parsed.
+"""
+
+import errno
+import os
+import select
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+SOCKETS = (Path("/run/xenstored/socket"), Path("/var/run/xenstored/socket"))
+DEVICE = Path("/dev/xen/xenbus")
+"""What there is where xenstore is a domain of its own: the same protocol, by way of the kernel."""
+
+READ, WATCH, TRANSACTION_START, TRANSACTION_END, WRITE = 2, 4, 6, 7, 11
+WATCH_EVENT, ERROR = 15, 16
+
+PAYLOAD_MAX = 4096
+"""XENSTORE_PAYLOAD_MAX of xs_wire.h."""
+
+_HEADER = struct.Struct("<IIII")  # struct xsd_sockmsg: type, req_id, tx_id, len
+
+
+class Connection:
+    """One connection. Raises OSError: xenstored's own errors, or that it cannot be reached."""
+
+    def __init__(self, path: Path | None = None, *, patience_s: float = 5.0) -> None:
+        """Connect to a socket or a device; None looks for where xenstored is."""
+        self._fd = _open(path or _place(), patience_s)
+        self._patience_s = patience_s
+        self._request = 0
+        self._received = bytearray()
+        self._events: deque[str] = deque()
+
+    def read(self, *paths: str, transaction: int = 0) -> list[bytes | None]:
+        """Return the nodes' values in order, all asked at once; None: there is no such node."""
+        requests = [self._send(READ, transaction, path.encode() + b"\0") for path in paths]
+        answers = [self._answer(READ, request) for request in requests]
+        for answer in answers:
+            if isinstance(answer, OSError) and answer.errno != errno.ENOENT:
+                raise answer
+        return [None if isinstance(answer, OSError) else answer for answer in answers]
+
+    def write(self, path: str, value: str, transaction: int = 0) -> None:
+        """Set a node's value; the node is made if need be."""
+        self._ask(WRITE, transaction, path.encode() + b"\0" + value.encode())
+
+    def transact(self, body: Callable[[int], None], *, attempts: int = 32) -> None:
+        """Run `body` in a transaction, again while others interfere; abort it if it raises."""
+        for _ in range(attempts):
+            transaction = int(self._ask(TRANSACTION_START, 0, b"\0").rstrip(b"\0"))
+            try:
+                body(transaction)
+            except BaseException:
+                self._end(transaction, b"F\0")
+                raise
+            if self._end(transaction, b"T\0"):
+                return
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def watch(self, path: str) -> None:
+        """Have changes of `path` announced; one comes at once."""
+        self._ask(WATCH, 0, path.encode() + b"\0maxmemd\0")
+
+    def event(self, wake_fd: int) -> str | None:
+        """Wait for a change and return its path, or None once `wake_fd` can be read."""
+        while not self._events:
+            if not self._received:
+                readable, _, _ = select.select([self._fd, wake_fd], [], [])
+                if wake_fd in readable:
+                    return None
+            self._message(time.monotonic() + self._patience_s)
+        return self._events.popleft()
+
+    def close(self) -> None:
+        """Close it; twice does no harm."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _end(self, transaction: int, how: bytes) -> bool:
+        """End a transaction; False means that another one interfered."""
+        try:
+            self._ask(TRANSACTION_END, transaction, how)
+        except BlockingIOError:  # EAGAIN
+            return False
+        return True
+
+    def _ask(self, kind: int, transaction: int, payload: bytes) -> bytes:
+        """Send one request and return its answer; an answer of ERROR is raised."""
+        answer = self._answer(kind, self._send(kind, transaction, payload))
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def _send(self, kind: int, transaction: int, payload: bytes) -> int:
+        """Send one request, in one write as the device wants it; return its number."""
+        if len(payload) > PAYLOAD_MAX:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+        self._request = (self._request + 1) & 0xFFFFFFFF
+        message = _HEADER.pack(kind, self._request, transaction, len(payload)) + payload
+        if os.write(self._fd, message) != len(message):
+            raise ConnectionResetError(errno.ECONNRESET, "cannot send a whole request")
+        return self._request
+
+    def _answer(self, kind: int, request: int) -> bytes | OSError:
+        """Return the answer to a request; changes that come before it are kept for `event`."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            answer, of, body = self._message(deadline)
+            if answer == WATCH_EVENT:
+                continue
+            if of != request or answer not in (kind, ERROR):
+                raise OSError(errno.EPROTO, "an answer to nothing that was asked")
+            return _error(body) if answer == ERROR else body
+
+    def _message(self, deadline: float) -> tuple[int, int, bytes]:
+        """Return the next message; a change is also put with the events."""
+        kind, request, _, size = _HEADER.unpack(self._take(_HEADER.size, deadline))
+        if size > PAYLOAD_MAX:
+            raise OSError(errno.EPROTO, f"a message of {size} bytes")
+        body = self._take(size, deadline)
+        if kind == WATCH_EVENT:
+            self._events.append(body.split(b"\0")[0].decode(errors="replace"))
+        return kind, request, body
+
+    def _take(self, size: int, deadline: float) -> bytes:
+        while len(self._received) < size:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._fd], [], [], left)[0]:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            chunk = os.read(self._fd, PAYLOAD_MAX + _HEADER.size)
+            if not chunk:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            self._received += chunk
+        taken = bytes(self._received[:size])
+        del self._received[:size]
+        return taken
+
+
+def _place() -> Path:
+    return next((path for path in SOCKETS if path.exists()), DEVICE)
+
+
+def _open(path: Path, patience_s: float) -> int:
+    if path.is_char_device():
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(patience_s)
+        connection.connect(str(path))
+        connection.setblocking(True)
+        return connection.detach()
+
+
+def _error(body: bytes) -> OSError:
+    """Return xenstored's error, such as ENOENT, as Python's; what is unknown is EIO."""
+    name = body.rstrip(b"\0").decode(errors="replace")
+    number = getattr(errno, name, errno.EIO) if name.startswith("E") else errno.EIO
+    return OSError(number, os.strerror(number))

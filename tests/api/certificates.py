@@ -1,0 +1,34 @@
+"""Certificates for the tests, made by openssl(1): an authority, the daemon's, and clients'."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+OPENSSL = shutil.which("openssl")
+needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="needs the Debian package openssl")
+
+
+def make(folder: Path, name: str, subject: str, *, ca: str | None = "ca", san: str = "") -> Path:
+    """Make NAME.pem, a certificate with its key; signed by `ca`, or by itself for None."""
+    key, request, signed = (folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    if ca is None:
+        _run("req", "-x509", *curve, "-keyout", key, "-out", signed, "-subj", subject, "-days", "2")
+    else:
+        _run("req", *curve, "-keyout", key, "-out", request, "-subj", subject)
+        extra = folder / f"{name}.ext"
+        extra.write_text(f"subjectAltName={san}\n" if san else "basicConstraints=CA:FALSE\n")
+        by = ("-CA", folder / f"{ca}.crt", "-CAkey", folder / f"{ca}.key", "-CAcreateserial")
+        _run("x509", "-req", "-in", request, *by, "-out", signed, "-days", "2", "-extfile", extra)
+    whole = folder / f"{name}.pem"
+    whole.write_text(signed.read_text() + key.read_text())
+    whole.chmod(0o600)
+    return whole
+
+
+def _run(*words: object) -> None:
+    assert OPENSSL is not None
+    done = subprocess.run([OPENSSL, *map(str, words)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

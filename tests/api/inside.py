@@ -1,0 +1,175 @@
+"""The whole daemon but its socket, in this process, on a simulated host."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from maxmemd.api.behind import make_app
+from maxmemd.api.feed import Feed
+from maxmemd.api.handlers import Service
+from maxmemd.api.peers import Peer, peer
+from maxmemd.api.readiness import Disk
+from maxmemd.arbiter import Arbiter
+from maxmemd.config import Config
+from maxmemd.daemon import SystemClock
+from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.reader import LedgerReader
+from maxmemd.ledger.tail import LedgerTail
+from maxmemd.ledger.writer import SqliteLedger
+from maxmemd.mailbox import Mailbox
+from maxmemd.tokens import Tokens
+from maxmemd.units import Memory
+from maxmemd.xen.simulated import SimulatedHost
+
+ROOT = peer(4711, 0, 0)
+WITHIN_S = 20.0
+T = TypeVar("T")
+
+
+def small_host() -> SimulatedHost:
+    """Return a host with three guests: 'web' (PV, 1), 'db' (HVM, 2) and 'a b%2F/c' (PVH, 3)."""
+    host = SimulatedHost(total=Memory.of_mib(16384))
+    host.create("web", memory=Memory.of_mib(512), maxmem=Memory.of_mib(1024))
+    host.create("db", kind="hvm", memory=Memory.of_mib(512), maxmem=Memory.of_mib(1024))
+    host.create("a b%2F/c", kind="pvh", memory=Memory.of_mib(256), maxmem=Memory.of_mib(512))
+    return host
+
+
+class Inside:
+    """A daemon that is asked without a socket; as root unless a test says who is calling."""
+
+    def __init__(
+        self, directory: Path, host: SimulatedHost | None = None, config: Config | None = None
+    ) -> None:
+        self.host = small_host() if host is None else host
+        self.config = replace(config or Config(), database=directory / "ledger.sqlite")
+        self._peer = ROOT
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="loop")
+        self._thread.start()
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def restart(self) -> None:
+        """End the daemon and start another on the same host and the same ledger."""
+        self._close()
+        self._open()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        peer: Peer = ROOT,
+    ) -> httpx.Response:
+        """Send one request; `body` as JSON, or `raw` as it is."""
+        sent = dict(headers or {})
+        content = raw if body is None else json.dumps(body).encode()
+        if content is not None:
+            sent.setdefault("Content-Type", "application/json")
+        self._peer = peer
+        return self.wait(self.client.request(method, path, content=content, headers=sent))
+
+    def get(self, path: str) -> Any:
+        """Return the body of a GET that must succeed."""
+        reply = self.ask("GET", path)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def put(self, path: str, body: object, **headers: str) -> Any:
+        """Return the body of a PUT that must be granted and in force."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        reply = self.ask("PUT", path, body, headers=named)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the daemon's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(WITHIN_S)
+
+    def pages(self, domid: int) -> int:
+        """Return a domain's max_pages in Xen."""
+        return self.host.machine.domain(domid).max_pages
+
+    def uuid(self, domid: int) -> str:
+        """Return a domain's UUID."""
+        return self.host.machine.domain(domid).uuid
+
+    def _arbiter(self) -> Arbiter:
+        return Arbiter(
+            SqliteLedger(self.config.database),
+            self.host.hypervisor(),
+            self.host.xenstore(),
+            SystemClock(),
+            rules=self.config.rules,
+            drift=self.config.drift,
+            boot="one-boot",
+            keep_gone_s=self.config.keep_gone_s,
+        )
+
+    def _open(self) -> None:
+        if not self.config.database.exists():
+            self.config.database.write_bytes(_empty_ledger())
+        self.mailbox = Mailbox(self._arbiter, poll_s=self.config.poll_s)
+        reader = LedgerReader(self.config.database)
+        tail = LedgerTail(self.config.database)
+        self.tokens = Tokens(self.config.tokens)
+        self.feed = self.mailbox.listener = Feed(tail)
+        self.disk = Disk(self.config.database)
+        state = self.disk, self.tokens
+        service = Service(self.mailbox, reader, tail, self.feed, self.config, True, *state)
+        front = self.front = make_app(service)
+        self.wait(self.mailbox.start())
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["maxmemd.peer"] = self._peer
+            await front(scope, receive, send)
+
+        transport = httpx.ASGITransport(app)
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+    def _close(self) -> None:
+        self.wait(self.client.aclose())
+        self.wait(self.mailbox.stop())
+        if self.mailbox.arbiter is not None:
+            self.mailbox.arbiter.records._ledger.close()  # type: ignore[attr-defined]
+
+
+@cache
+def _empty_ledger() -> bytes:
+    """Return a database that was migrated: doing it once is enough for all tests."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "ledger.sqlite"
+        migrate(path)
+        return path.read_bytes()
+
+
+def problem(reply: httpx.Response, code: str, status: int) -> dict[str, Any]:
+    """Demand a problem document with this code and status; return it."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = reply.json()
+    assert (body["code"], body["status"]) == (code, status), body
+    assert body["type"] == f"urn:maxmemd:problem:{code}"
+    assert body["title"]
+    assert body["detail"].startswith("cannot ")
+    return body

@@ -1,0 +1,317 @@
+"""The feed: read once for all streams, nothing read where nobody listens, and bounded."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from maxmemd.api import feed as feeds
+from maxmemd.api.feed import Feed
+from maxmemd.api.happened import Event, id_of
+from maxmemd.api.problems import Rejected
+from maxmemd.errors import LedgerBusy, LedgerError
+from maxmemd.ledger.tail import START, Happening, Place
+
+UUID = "51a70000-0000-4000-8000-000000000001"
+
+
+class FakeTail:
+    """A ledger of so many pushes, that counts what it is asked."""
+
+    def __init__(self, pushes: int = 0) -> None:
+        self.pushes, self.reads = pushes, 0
+        self.trouble: LedgerError | None = None
+
+    def end(self) -> Place:
+        """Return the place after the last push."""
+        self._read()
+        return Place(0, self.pushes, START.tail)
+
+    def after(self, place: Place, most: int) -> list[Happening]:
+        """Return the next pushes."""
+        self._read()
+        numbers = range(place.push + 1, min(place.push + most, self.pushes) + 1)
+        return [_pushed(number) for number in numbers]
+
+    def _read(self) -> None:
+        self.reads += 1
+        if self.trouble is not None:
+            raise self.trouble
+
+
+class _Row:
+    def __init__(self, number: int) -> None:
+        self.id, self.at_ns, self.uuid, self.domid = number, 0, UUID, number
+        self.revision = self.max_pages = self.seen_pages = number
+        self.errno = None
+
+
+def _pushed(number: int) -> Happening:
+    before, after = Place(0, number - 1, START.tail), Place(0, number, START.tail)
+    return Happening(before, after, None, _Row(number))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody rest: time is not what is tested."""
+    monkeypatch.setattr(feeds, "REST_S", 0.0)
+
+
+def run(test: Callable[[FakeTail, Feed], Coroutine[Any, Any, None]]) -> None:
+    """Run a test in a loop of its own."""
+
+    async def within() -> None:
+        tail = FakeTail()
+        await asyncio.wait_for(test(tail, Feed(tail)), 20)
+
+    asyncio.run(within())
+
+
+def everything(_: Event) -> bool:
+    """Want every event."""
+    return True
+
+
+def at(number: int) -> Place:
+    """Return the place after so many pushes."""
+    return Place(0, number, START.tail)
+
+
+def ids(blocks: bytes) -> list[str]:
+    """Return the ids of the events in what a stream yielded."""
+    return [
+        block.split(b"\n")[0].removeprefix(b"id: ").decode()
+        for block in blocks.split(b"\n\n")
+        if block.startswith(b"id: ")
+    ]
+
+
+async def taken(stream: AsyncGenerator[bytes, None], upto: int) -> list[str]:
+    """Take from a stream until the event of that number has come; return all ids."""
+    found: list[str] = []
+    last = id_of(at(upto))
+    while not found or found[-1] != last:
+        found += ids(await anext(stream))
+    return found
+
+
+async def rested(feed: Feed) -> None:
+    """Wait until the feed has read what there is."""
+    reader = feed._reader
+    if reader is not None:
+        await asyncio.wait({reader})
+
+
+def test_where_nobody_listens_nothing_is_read() -> None:
+    """A wake-up without a stream reads nothing, however many come."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        for _ in range(100):
+            feed.wake()
+            assert feed._reader is None
+        await asyncio.sleep(0)
+        assert tail.reads == 0
+
+    run(test)
+
+
+def test_many_streams_are_one_reading() -> None:
+    """Streams that keep up share what is read; each gets all of it, in order."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        streams = [feed.stream(START, everything) for _ in range(20)]
+        for number, stream in enumerate(streams):
+            feed.enter(f"uid {number}")
+            assert b"id: 0-0-" in await anext(stream)
+        waiting = [asyncio.create_task(taken(stream, 5)) for stream in streams]
+        await rested(feed)
+        before = tail.reads
+        for _ in range(5):
+            tail.pushes += 1
+            feed.wake()
+        expected = [id_of(at(number)) for number in range(1, 6)]
+        assert await asyncio.gather(*waiting) == [expected] * 20
+        assert tail.reads - before <= 3
+        for stream in streams:
+            await stream.aclose()
+
+    run(test)
+
+
+def test_a_past_longer_than_the_ring_and_what_happens_meanwhile() -> None:
+    """A stream from the beginning gets everything once, also what is written while it reads."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        tail.pushes = 3 * feeds.RING
+        feed.enter("0")
+        stream = feed.stream(START, everything)
+        found: list[str] = []
+        while len(found) < 2 * feeds.RING:
+            found += ids(await anext(stream))
+            tail.pushes += 7
+            feed.wake()
+        last = tail.pushes
+        found += await taken(stream, last)
+        assert found == [id_of(at(number)) for number in range(1, last + 1)]
+        assert len(feed._ring) <= feeds.RING
+        await stream.aclose()
+
+    run(test)
+
+
+def test_the_ring_is_bounded_and_a_stream_behind_it_reads_on() -> None:
+    """A stream that took nothing while the ring went round still misses nothing."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        feed.enter("0")
+        slow = feed.stream(START, everything)
+        await anext(slow)
+        for _ in range(3):
+            tail.pushes += feeds.RING
+            feed.wake()
+            await rested(feed)
+        assert len(feed._ring) == feeds.RING
+        assert await taken(slow, tail.pushes) == [
+            id_of(at(number)) for number in range(1, tail.pushes + 1)
+        ]
+        await slow.aclose()
+
+    run(test)
+
+
+def test_a_stream_ahead_of_the_reading_waits() -> None:
+    """A place that the feed has not come to yet is waited for, not read again and again."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        tail.pushes = 3
+        feed.enter("0")
+        await rested(feed)
+        tail.pushes = 5
+        stream = feed.stream(at(5), everything)
+        await anext(stream)
+        next_one = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.05)
+        assert tail.reads <= 3
+        tail.pushes = 6
+        feed.wake()
+        assert ids(await next_one) == [id_of(at(6))]
+        await stream.aclose()
+
+    run(test)
+
+
+def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that wants nothing tells with its heartbeat how far it has come."""
+    monkeypatch.setattr(feeds, "HEARTBEAT_S", 0.02)
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        tail.pushes = 9
+        feed.enter("0")
+        stream = feed.stream(START, lambda event: False)
+        await anext(stream)
+        beat = await anext(stream)
+        assert beat.startswith(b": ")
+        assert b"id: 0-9-00000000\n" in beat
+        reads = tail.reads
+        await anext(stream)  # nobody said that anything was committed, and yet it is looked for
+        assert tail.reads > reads or feed._reader is not None
+        await stream.aclose()
+
+    run(test)
+
+
+def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
+    """What cannot be read ends nobody who waits; it is said, and read after the next wake-up."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        feed.enter("0")
+        stream = feed.stream(START, everything)
+        await anext(stream)
+        next_one = asyncio.create_task(anext(stream))
+        await rested(feed)
+        tail.trouble = LedgerBusy("cannot read the events: busy")
+        tail.pushes = 1
+        feed.wake()
+        await rested(feed)
+        assert feed.trouble == "ledger-busy: cannot read the events: busy"
+        assert not next_one.done()
+        tail.trouble = None
+        feed.wake()
+        assert ids(await next_one) == [id_of(at(1))]
+        assert feed.trouble == "ok"
+        await stream.aclose()
+
+    run(test)
+
+
+def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody thought of is in the log with its traceback, and in the readiness."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        feed.enter("uid 0")
+        await rested(feed)
+        tail.pushes = "no number"  # type: ignore[assignment]
+        feed.wake()
+        await rested(feed)
+        assert feed.trouble.startswith("internal: TypeError")
+        assert "Traceback" in caplog.text
+
+    run(test)
+
+
+def test_a_stream_behind_says_that_it_cannot_read() -> None:
+    """A stream that has to read the ledger itself ends with its error."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        tail.pushes = 1
+        feed.enter("0")
+        await rested(feed)
+        stream = feed.stream(START, everything)
+        await anext(stream)
+        tail.trouble = LedgerBusy("cannot read the events: busy")
+        with pytest.raises(LedgerBusy):
+            await anext(stream)
+
+    run(test)
+
+
+def test_streams_are_counted() -> None:
+    """One user has so many, all together so many; who leaves makes room."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        for _ in range(feeds.MOST_STREAMS_EACH):
+            feed.enter("7")
+        with pytest.raises(Rejected) as refused:
+            feed.enter("7")
+        assert refused.value.code == "too-many-streams"
+        feed.leave("7")
+        feed.enter("7")
+        for number in range(feeds.MOST_STREAMS - feeds.MOST_STREAMS_EACH):
+            feed.enter(f"uid {100 + number}")
+        with pytest.raises(Rejected):
+            feed.enter("999")
+        assert feed.streams == feeds.MOST_STREAMS
+        for _ in range(feeds.MOST_STREAMS_EACH):
+            feed.leave("7")
+        assert feed.streams == feeds.MOST_STREAMS - feeds.MOST_STREAMS_EACH
+
+    run(test)
+
+
+def test_a_closed_feed_ends_its_streams() -> None:
+    """At the daemon's end every stream ends, the waiting as well."""
+
+    async def test(tail: FakeTail, feed: Feed) -> None:
+        feed.enter("0")
+        stream = feed.stream(START, everything)
+        await anext(stream)
+        next_one = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.01)
+        feed.close()
+        with pytest.raises(StopAsyncIteration):
+            await next_one
+        feed.wake()
+        assert feed._reader is None or feed._reader.done()
+
+    run(test)

@@ -1,0 +1,349 @@
+"""TCP: TLS with certificates or tokens, and nothing without; who is who; revoked at once."""
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maxmemd.api.peers import NOBODY, Peer, named, subject_of
+from maxmemd.api.remote import listening, secured
+from maxmemd.cli import main
+from maxmemd.client import Client, Refused, verbs
+from maxmemd.config import Config
+from maxmemd.errors import ConfigError
+from maxmemd.policy.roles import Role
+from maxmemd.wire import LimitRequest
+from tests.api.certificates import make, needs_openssl
+from tests.api.inside import Inside, problem
+from tests.api.outside import Outside
+
+pytestmark = needs_openssl
+CONFIG = """
+listen = "127.0.0.1:{port}"
+tls_certificate = "{folder}/server.crt"
+tls_key = "{folder}/server.key"
+tls_clients = "{folder}/ca.crt"
+hosts = ["dom0.example.org", "127.0.0.1"]
+toolstacks = ["cert CN=xapi,O=Example"]
+observers = ["cert CN=watcher"]
+rates = {{ observer = 1000 }}
+"""
+
+
+@dataclass
+class Elsewhere:
+    """A daemon on the Unix socket and on TCP, and what clients need to reach it."""
+
+    daemon: Outside
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"https://127.0.0.1:{self.port}"
+
+    def context(self, certificate: str = "") -> ssl.SSLContext:
+        """Return a client's side of TLS."""
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        if certificate:
+            context.load_cert_chain(self.folder / f"{certificate}.pem")
+        return context
+
+    def open(self, certificate: str = "") -> http.client.HTTPSConnection:
+        """Open a connection."""
+        context = self.context(certificate)
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=context)
+
+    def token(self, name: str, role: str) -> str:
+        """Create a token over the Unix socket."""
+        status, body = self.daemon.ask("POST", "/v1/tokens", {"name": name, "role": role})
+        assert status == 200, body
+        return str(body["token"])
+
+    def token_file(self, name: str, role: str) -> str:
+        """Create a token, and keep it in a file."""
+        path = self.folder / f"{name}.token"
+        path.write_text(self.token(name, role) + "\n")
+        return str(path)
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
+    """Give a daemon that listens on TCP too."""
+    folder = tmp_path_factory.mktemp("far")
+    make(folder, "ca", "/CN=Test authority", ca=None)
+    make(folder, "server", "/CN=dom0", san="IP:127.0.0.1,DNS:dom0.example.org")
+    (folder / "server.key").chmod(0o600)
+    make(folder, "xapi", "/CN=xapi/O=Example")
+    make(folder, "watcher", "/CN=watcher")
+    make(folder, "stranger", "/CN=stranger")
+    make(folder, "liar", "/CN=xapi,O=Example")
+    make(folder, "self", "/CN=watcher", ca=None)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "m.toml").write_text(CONFIG.format(port=port, folder=folder))
+    options = ("serve", "--hypervisor", "simulated", "--config", str(folder / "m.toml"))
+    with Outside(folder, options=options) as daemon:
+        yield Elsewhere(daemon, folder, port)
+
+
+def ask(
+    link: http.client.HTTPConnection, method: str, path: str, body: object = None, **headers: str
+) -> tuple[int, dict[str, Any]]:
+    """Send one request on a connection."""
+    data = None if body is None else json.dumps(body)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if data is not None:
+        named["Content-Type"] = "application/json"
+    link.request(method, path, data, named)
+    reply = link.getresponse()
+    if reply.status == 401:
+        assert reply.headers["www-authenticate"] == "Bearer"
+    return reply.status, json.loads(reply.read())
+
+
+ROMS = "/v1/domains/1/components/device-model/roms"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "expected"),
+    [
+        ("xapi", [200, 200, 403, 403]),
+        ("watcher", [200, 403, 403, 403]),
+        ("stranger", [401, 401, 401, 401]),
+        ("liar", [401, 401, 401, 401]),
+        ("", [401, 401, 401, 401]),
+    ],
+)
+def test_certificates(far: Elsewhere, certificate: str, expected: list[int]) -> None:
+    """The subject's role is what counts; a subject that only looks like another's is nobody's."""
+    link = far.open(certificate)
+    found = [
+        ask(link, "GET", "/v1/domains/1")[0],
+        ask(link, "PUT", ROMS, {"amount_kib": 64})[0],
+        ask(link, "POST", "/v1/domains/1/rollback", {"revision": 1})[0],
+        ask(link, "GET", "/v1/tokens")[0],
+    ]
+    assert found == expected
+    link.close()
+
+
+def test_a_certificate_that_nobody_signed(far: Elsewhere) -> None:
+    """The handshake fails: no request of it is read."""
+    link = far.open("self")
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        ask(link, "GET", "/v1/health")
+
+
+def test_plain_and_old(far: Elsewhere) -> None:
+    """Without TLS, or with an old one, there is no answer."""
+    plain = http.client.HTTPConnection("127.0.0.1", far.port, timeout=20)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(plain, "GET", "/v1/health")
+    context = far.context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    link = http.client.HTTPSConnection("127.0.0.1", far.port, timeout=20, context=context)
+    with pytest.raises(ssl.SSLError):
+        ask(link, "GET", "/v1/health")
+
+
+def test_tokens(far: Elsewhere) -> None:
+    """A token has its role, wherever it comes from; who used it is in the history."""
+    for role, expected in (("observer", [200, 403, 403]), ("toolstack", [200, 200, 403]),
+                           ("admin", [200, 200, 409])):  # fmt: skip
+        link, token = far.open(), far.token(f"t-{role}", role)
+        with_token = {"Authorization": f"Bearer {token}"}
+        found = [
+            ask(link, "GET", "/v1/domains/1", **with_token)[0],
+            ask(link, "PUT", ROMS, {"amount_kib": 64 + len(role)}, **with_token)[0],
+            ask(link, "PUT", "/v1/domains/1/components/toolstack/slack", {"amount_kib": 4},
+                **with_token)[0],
+        ]  # fmt: skip
+        assert found[:2] == expected[:2], role
+        assert ask(link, "GET", "/v1/tokens", **with_token)[0] == 403
+        assert ask(link, "POST", "/v1/tokens", {"name": "x", "role": "admin"}, **with_token)[0] == (
+            403
+        )
+        link.close()
+    lines = far.daemon.ask("GET", "/v1/domains/1/history")[1]["entries"]
+    by = [line["by"] for line in lines if line["kind"] == "component"]
+    assert by[0] == {"name": "token t-admin", "uid": None, "gid": None, "pid": None}
+
+
+def test_a_token_is_revoked_at_once(far: Elsewhere) -> None:
+    """The next request on the same, open connection is refused; a new token of the name works."""
+    token, link = far.token("soon", "observer"), far.open()
+    shown = {"Authorization": f"Bearer {token}"}
+    assert ask(link, "GET", "/v1/host", **shown)[0] == 200
+    assert far.daemon.ask("DELETE", "/v1/tokens/soon")[0] == 200
+    status, body = ask(link, "GET", "/v1/host", **shown)
+    assert (status, body["code"]) == (401, "token-invalid")
+    again = far.token("soon", "observer")
+    assert ask(link, "GET", "/v1/host", **shown)[0] == 401
+    assert ask(link, "GET", "/v1/host", Authorization=f"bearer {again}")[0] == 200
+    link.close()
+
+
+def test_one_of_both(far: Elsewhere) -> None:
+    """A token beside a certificate is refused: they are never silently merged."""
+    link, token = far.open("watcher"), far.token("both", "admin")
+    status, body = ask(link, "GET", "/v1/host", Authorization=f"Bearer {token}")
+    assert (status, body["code"]) == (401, "token-invalid")
+    link.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("dom0.example.org", 200),
+        ("DOM0.example.org:8443", 200),
+        ("127.0.0.1", 200),
+        ("localhost", 200),
+        ("evil.example.org", 403),
+        ("dom0.example.org.evil", 403),
+        ("dom0.example.org:8443:1", 403),
+        ("dom0.example.org@evil", 403),
+    ],
+)
+def test_names_of_the_host(far: Elsewhere, host: str, status: int) -> None:
+    """Only the names that the configuration gives are ours: no site's name is pointed here."""
+    link = far.open("watcher")
+    link.putrequest("GET", "/v1/host", skip_host=True)
+    link.putheader("Host", host)
+    link.endheaders()
+    assert link.getresponse().status == status
+    link.close()
+
+
+@pytest.mark.parametrize("name", ["Origin", "Referer"])
+def test_browsers_are_refused_here_too(far: Elsewhere, name: str) -> None:
+    """A browser that holds a certificate shows it to every page that asks."""
+    link = far.open("watcher")
+    for path in ("/v1/host", "/v1/docs"):
+        status, body = ask(link, "GET", path, **{name: "https://dom0.example.org"})
+        assert (status, body["code"]) == (403, "browser-refused")
+    link.close()
+
+
+def test_the_client_and_maxmemctl(far: Elsewhere, capfd: pytest.CaptureFixture[str]) -> None:
+    """Both reach it with a token file or a certificate, and say what is refused."""
+    token = far.token_file("ctl", "toolstack")
+    with Client(url=far.url, token_file=token, verify=far.context()) as client:
+        granted = client.do(verbs.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
+        assert granted.revision > 0
+    with Client(url=far.url, verify=far.context("watcher")) as client:
+        assert client.do(verbs.host()).simulated
+        with pytest.raises(Refused) as refused:
+            client.do(verbs.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
+        assert refused.value.code == "not-allowed"
+    ca = ["--url", far.url, "--cacert", str(far.folder / "ca.crt")]
+    assert main([*ca, "--token-file", token, "mem-max", "2", "3001"]) == 0
+    assert main([*ca, "--cert", str(far.folder / "watcher.pem"), "domid", "db"]) == 0
+    assert capfd.readouterr().out.endswith("2\n")
+    assert main([*ca, "domid", "db"]) == 1
+    assert main(["--url", far.url, "--token-file", token, "domid", "db"]) == 1
+    assert "CERTIFICATE_VERIFY_FAILED" in capfd.readouterr().err
+
+
+def test_maxmemctl_token(far: Elsewhere, capfd: pytest.CaptureFixture[str]) -> None:
+    """Create prints the token alone, list who has which, revoke ends it; all over the socket."""
+    ctl = ["--socket", str(far.daemon.socket), "token"]
+    assert main([*ctl, "create", "backup", "observer"]) == 0
+    token = capfd.readouterr().out
+    assert token.startswith("mxm_")
+    assert len(token) > 40
+    assert main([*ctl, "create", "backup", "observer"]) == 1
+    assert "there is one of that name" in capfd.readouterr().err
+    assert main([*ctl, "list"]) == 0
+    listed = capfd.readouterr().out
+    assert any(line.split()[:2] == ["backup", "observer"] for line in listed.splitlines())
+    kept = (far.daemon.database.parent / "ledger.sqlite-tokens.json").read_text()
+    assert token.strip() not in listed + kept + far.daemon.said()
+    assert "token backup, role observer, created by" in far.daemon.said()
+    assert (
+        far.daemon.database.parent / "ledger.sqlite-tokens.json"
+    ).stat().st_mode & 0o777 == 0o600
+    assert main([*ctl, "revoke", "backup"]) == 0
+    assert main([*ctl, "revoke", "backup"]) == 1
+    capfd.readouterr()
+    assert main([*ctl, "list", "--json"]) == 0
+    assert "backup" not in [one["name"] for one in json.loads(capfd.readouterr().out)["tokens"]]
+
+
+def test_tokens_outlive_the_daemon(far: Elsewhere) -> None:
+    """What was created is valid after a restart, what was revoked is not."""
+    kept, gone = far.token("kept", "observer"), far.token("gone", "observer")
+    far.daemon.ask("DELETE", "/v1/tokens/gone")
+    far.daemon.stop()
+    far.daemon.start()
+    link = far.open()
+    assert ask(link, "GET", "/v1/host", Authorization=f"Bearer {kept}")[0] == 200
+    assert ask(link, "GET", "/v1/host", Authorization=f"Bearer {gone}")[0] == 401
+    link.close()
+
+
+def test_guessing_is_slow(tmp_path: Path) -> None:
+    """An address that shows no valid token may try a few times, whatever it tries."""
+    with Inside(tmp_path) as api:
+        caller = named("unknown", Role("nobody"), "tls 192.0.2.1", "192.0.2.1")
+        codes = []
+        for guess in range(40):
+            shown = {"Authorization": f"Bearer mxm_{guess}"}
+            codes.append(api.ask("GET", "/v1/health", headers=shown, peer=caller).status_code)
+        assert codes[0] == 401
+        assert codes[-1] == 429
+        other = named("unknown", Role("nobody"), "tls 192.0.2.2", "192.0.2.2")
+        for path in ("/v1/health", "/v1/docs"):
+            problem(api.ask("GET", path, peer=other), "token-invalid", 401)
+        twice = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+        told = api.wait(_twice(api, other, twice))
+        problem(told, "token-invalid", 401)
+
+
+async def _twice(api: Inside, caller: Peer, headers: list[tuple[str, str]]) -> Any:
+    api._peer = caller
+    return await api.client.get("/v1/health", headers=headers)
+
+
+def test_subjects() -> None:
+    """A subject is one text, in order, and no value can look like two."""
+    assert subject_of({"subject": ((("commonName", "a"),), (("organizationName", "b"),))}) == (
+        "CN=a,O=b"
+    )
+    assert subject_of({"subject": ((("commonName", "a,O=b"),),)}) == r"CN=a\,O\=b"
+    assert subject_of({"subject": ((("title", "x"),),)}) == "title=x"
+    assert subject_of({}) == ""
+    assert NOBODY.role.name == "nobody"
+
+
+def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
+    """Files that are not there, do not fit, or that everybody may read are said in a sentence."""
+    make(tmp_path, "one", "/CN=one", ca=None)
+    make(tmp_path, "two", "/CN=two", ca=None)
+    one, key = tmp_path / "one.crt", tmp_path / "one.key"
+    key.chmod(0o644)
+    with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: everybody may use it"):
+        secured(one, key, None)
+    key.chmod(0o600)
+    for wrong in (tmp_path / "two.key", tmp_path / "nowhere"):
+        wrong.exists() and wrong.chmod(0o600)
+        with pytest.raises(ConfigError, match="cannot use the TLS files"):
+            secured(one, wrong, None)
+    with pytest.raises(ConfigError, match="cannot use the TLS files"):
+        secured(one, key, tmp_path / "nowhere")
+    assert listening(Config()) is None
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        config = Config(listen=where, tls_certificate=one, tls_key=key)
+        with pytest.raises(ConfigError, match=f"cannot listen on {where}: "):
+            listening(config)

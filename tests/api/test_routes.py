@@ -1,0 +1,316 @@
+"""Every route does what it says, once, when it is asked rightly."""
+
+import httpx
+import pytest
+
+from maxmemd.units import Memory
+from tests.api.inside import ROOT, Inside, problem
+
+DM = "/v1/domains/db/components/device-model/roms"
+
+
+def test_host(api: Inside) -> None:
+    """The host tells its memory, that it is simulated, and how limits are kept."""
+    host = api.get("/v1/host")
+    assert (host["total_kib"], host["domains"]) == (16384 * 1024, 4)
+    assert (host["simulated"], host["drift"], host["floor"]) == (True, "restore", "target")
+
+
+def test_domains_are_listed_by_rising_domid(api: Inside) -> None:
+    """All domains are listed, dom0 too, and what lived here before comes last."""
+    api.host.destroy(2)
+    domains = api.get("/v1/domains")["domains"]
+    assert [one["domid"] for one in domains] == [0, 1, 3, None]
+    assert domains[0]["name"] == "Domain-0"
+    assert domains[3]["uuid"].endswith("002")
+    assert domains[3]["push"] is domains[3]["xen"] is None
+
+
+@pytest.mark.parametrize("ref", ["1", "web", "51a70000-0000-4000-8000-000000000001"])
+def test_a_domain_is_found_by_domid_uuid_or_name(api: Inside, ref: str) -> None:
+    """One domain is told the same whatever it is called, with its revision as ETag."""
+    reply = api.ask("GET", f"/v1/domains/{ref}")
+    body = reply.json()
+    assert (body["domid"], body["name"], body["managed"]) == (1, "web", True)
+    assert reply.headers["etag"] == f'"{body["revision"]}"' == '"1"'
+    assert body["xen"]["max_pages"] == body["max_pages"] == api.pages(1)
+
+
+def test_a_uuid_is_read_in_either_case(api: Inside) -> None:
+    """A UUID in capitals means the same domain."""
+    assert api.get(f"/v1/domains/{api.uuid(2).upper()}")["domid"] == 2
+
+
+def test_limit(api: Inside) -> None:
+    """Mem-max sets what the guest may use, adds the slack, pushes it and writes static-max."""
+    body = api.put("/v1/domains/web/limit", {"limit_kib": 600 * 1024})
+    assert (body["revision"], body["limit_kib"]) == (2, 601 * 1024)
+    assert body["max_pages"] == body["push"]["seen_pages"] == api.pages(1) == 601 * 256
+    assert body["push"]["state"] == "applied"
+    assert api.host.nodes.facts(1).static_max == Memory.of_mib(600)
+
+
+def test_target(api: Inside) -> None:
+    """Mem-set moves the balloon's target, and makes it the limit as well unless told not to."""
+    body = api.put("/v1/domains/web/target", {"target_kib": 400 * 1024})
+    assert (body["target_kib"], body["limit_kib"]) == (400 * 1024, 401 * 1024)
+    body = api.put("/v1/domains/web/target", {"by_kib": -1024, "enforce": False})
+    assert (body["target_kib"], body["limit_kib"]) == (399 * 1024, 401 * 1024)
+    assert api.host.nodes.facts(1).target == Memory.of_mib(399)
+
+
+def test_component(api: Inside) -> None:
+    """A component is set, kept beside the operator's limit, increased, lowered, and dropped."""
+    api.put("/v1/domains/db/limit", {"limit_kib": 600 * 1024})
+    assert api.put(DM, {"amount_kib": 256})["limit_kib"] == 601 * 1024 + 256
+    reply = api.ask("POST", DM + "/increase", {"by_kib": 64})
+    assert (reply.status_code, reply.json()["limit_kib"]) == (200, 601 * 1024 + 320)
+    reply = api.ask("POST", DM + "/increase", {"by_kib": -320})
+    assert reply.json()["limit_kib"] == 601 * 1024
+    reply = api.ask("DELETE", DM)
+    assert (reply.status_code, reply.json()["revision"]) == (200, 6)
+    assert api.pages(2) == 601 * 256
+
+
+def test_an_increase_adds_to_what_is_there(api: Inside) -> None:
+    """A component that does not exist counts as 0 and is made by its first increase."""
+    before = api.get("/v1/domains/2")["limit_kib"]
+    for _ in range(3):
+        reply = api.ask("POST", DM + "/increase", {"by_kib": 256})
+        assert reply.status_code == 200
+    assert api.get("/v1/domains/2")["limit_kib"] == before + 768
+
+
+def test_explain(api: Inside) -> None:
+    """Explain names every term of the sum, who set it, when and why, and says it in words."""
+    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024, "reason": "more traffic"})
+    body = api.get("/v1/domains/web/explain")
+    limit, slack = body["lines"]
+    assert (limit["owner"], limit["name"], limit["amount_kib"]) == ("operator", "limit", 716800)
+    assert (limit["kind"], limit["reason"]) == ("mem-max", "more traffic")
+    assert limit["by"] == {"name": "root", "uid": 0, "gid": 0, "pid": 4711}
+    assert (slack["kind"], slack["by"]["name"], slack["revision"]) == ("adopted", "maxmemd", 1)
+    terms = "operator/limit 716800 + toolstack/slack 1024 = 717824 KiB, 179456 pages"
+    assert body["text"] == f"The limit of web is {terms}. Xen holds it."
+
+
+def test_explain_shows_the_recorded_static_max(api: Inside) -> None:
+    """A static-max that mem-max recorded is not forgotten when mem-set lowers the limit."""
+    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    api.put("/v1/domains/web/target", {"target_kib": 300 * 1024})
+    body = api.get("/v1/domains/web/explain")
+    assert body["recorded_static_max_kib"] == body["static_max_kib"] == 700 * 1024
+    assert body["limit_kib"] == 301 * 1024
+
+
+def test_explain_of_a_guest_that_must_shrink(api: Inside) -> None:
+    """A limit below what the guest holds is in force, and the words say what that means."""
+    body = api.put("/v1/domains/web/limit", {"limit_kib": 4096, "force": True})
+    assert body["push"]["state"] == "over_limit"
+    text = api.get("/v1/domains/web/explain")["text"]
+    assert text.endswith("Xen holds it, which is below what the guest holds.")
+
+
+def test_history(api: Inside) -> None:
+    """The history has every revision, refusals too, newest first, with who and what."""
+    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
+    api.put("/v1/domains/web/limit", {"limit_kib": 800 * 1024, "reason": "again"})
+    entries = api.get("/v1/domains/web/history")["entries"]
+    kinds = [one["kind"] for one in entries]
+    assert kinds == ["mem-max", "refused", "mem-max", "adopted", "instance-began"]
+    assert entries[0]["wish"] == {"limit_kib": 800 * 1024, "reason": "again"}
+    assert entries[0]["by"]["uid"] == 0
+    assert entries[1]["wish"]["code"] == "limit-below-target"
+    assert entries[1]["components"] is None
+    assert [one["revision"] for one in entries] == [3, 2, 2, 1, 0]
+    assert len({one["hash"] for one in entries}) == 5
+
+
+def test_history_in_pages(api: Inside) -> None:
+    """A page names the one that follows it; the last one names none, and nothing is told twice."""
+    for kib in range(700_000, 700_007):
+        api.put("/v1/domains/web/limit", {"limit_kib": kib})
+    seqs: list[int] = []
+    page = api.get("/v1/domains/web/history?limit=4")
+    while True:
+        assert 1 <= len(page["entries"]) <= 4
+        seqs += [one["seq"] for one in page["entries"]]
+        if page["next_before"] is None:
+            break
+        page = api.get(f"/v1/domains/web/history?limit=4&before={page['next_before']}")
+    assert len(seqs) == 9
+    assert seqs == sorted(set(seqs), reverse=True)
+
+
+def test_pushes(api: Inside) -> None:
+    """Every push is told with its read-back, the newest first, as many as asked for."""
+    for mib in (700, 800):
+        api.put("/v1/domains/web/limit", {"limit_kib": mib * 1024})
+    api.mailbox.worker.kick()
+    api.put("/v1/domains/web/limit", {"limit_kib": 900 * 1024})
+    pushes = api.get("/v1/domains/web/pushes")["pushes"]
+    assert {801 * 256, 701 * 256} <= {one["max_pages"] for one in pushes}
+    assert all(one["seen_pages"] == one["max_pages"] for one in pushes)
+    assert len(api.get("/v1/domains/web/pushes?limit=1")["pushes"]) == 1
+
+
+def test_rollback(api: Inside) -> None:
+    """Rolling back to a revision makes a new one with the old amounts and static-max."""
+    api.put("/v1/domains/web/limit", {"limit_kib": 600 * 1024})
+    api.put(DM.replace("db", "web"), {"amount_kib": 512})
+    api.put("/v1/domains/web/limit", {"limit_kib": 900 * 1024})
+    reply = api.ask("POST", "/v1/domains/web/rollback", {"revision": 2})
+    assert reply.status_code == 200
+    assert (reply.json()["revision"], reply.json()["limit_kib"]) == (5, 601 * 1024)
+    assert api.get("/v1/domains/web")["recorded_static_max_kib"] == 600 * 1024
+    assert api.host.nodes.facts(1).static_max == Memory.of_mib(600)
+
+
+def test_rollback_to_what_never_was(api: Inside) -> None:
+    """A revision that the history does not have cannot be rolled back to."""
+    reply = api.ask("POST", "/v1/domains/web/rollback", {"revision": 77})
+    assert problem(reply, "unknown-revision", 404)["revision"] == 77
+
+
+def test_a_record_travels(api: Inside) -> None:
+    """A record that was exported is imported for a domain that is not here, and exported alike."""
+    api.put("/v1/domains/web/limit", {"limit_kib": 600 * 1024})
+    api.put(DM.replace("db", "web"), {"amount_kib": 512})
+    record = api.get("/v1/domains/web/record")
+    told = {name: record[name] for name in ("format", "components", "static_max_kib")}
+    elsewhere = "0123abcd-0000-4000-8000-00000000beef"
+    body = api.put(f"/v1/records/{elsewhere}", told)
+    assert (body["uuid"], body["revision"], body["domid"], body["push"]) == (
+        elsewhere, 1, None, None,
+    )  # fmt: skip
+    again = api.get(f"/v1/domains/{elsewhere}/record")
+    assert {name: again[name] for name in told} == told
+    assert api.get(f"/v1/domains/{elsewhere}")["domid"] is None
+    text = api.get(f"/v1/domains/{elsewhere}/explain")["text"]
+    assert text.endswith("The domain does not live here now.")
+
+
+def test_an_imported_record_is_in_force(api: Inside) -> None:
+    """A record imported over one of a domain that lives here replaces it and is pushed."""
+    parts = [{"owner": "operator", "name": "limit", "amount_kib": 640 * 1024}]
+    body = api.put(f"/v1/records/{api.uuid(1)}", {"components": parts})
+    assert (body["revision"], body["push"]["state"]) == (2, "applied")
+    assert api.pages(1) == 641 * 256
+
+
+def test_an_imported_record_waits_for_its_domain(api: Inside) -> None:
+    """A record that came before its domain is the one that its domain then goes on with."""
+    uuid = "0123abcd-0000-4000-8000-00000000beef"
+    parts = [
+        {"owner": "operator", "name": "limit", "amount_kib": 300 * 1024},
+        {"owner": "device-model", "name": "roms", "amount_kib": 256},
+    ]
+    api.put(f"/v1/records/{uuid}", {"components": parts})
+    domid = api.host.create("late", uuid=uuid, memory=Memory.of_mib(256))
+    body = api.get("/v1/domains/late")
+    assert (body["domid"], body["uuid"], body["limit_kib"]) == (domid, uuid, 301 * 1024 + 256)
+    api.mailbox.worker.kick()
+    assert api.ask("POST", f"/v1/domains/{uuid}/components/device-model/roms/increase",
+                   {"by_kib": 0}).status_code == 200  # fmt: skip
+    assert api.pages(domid) == 301 * 256 + 64
+
+
+def test_a_record_without_the_operators_limit(api: Inside) -> None:
+    """A record that does not say what the guest may use is refused."""
+    parts = [{"owner": "device-model", "name": "roms", "amount_kib": 256}]
+    reply = api.ask("PUT", f"/v1/records/{api.uuid(1)}", {"components": parts})
+    problem(reply, "component-required", 409)
+
+
+def test_health(api: Inside) -> None:
+    """Health names its parts; what is not yet known to be wrong is ready."""
+    body = api.get("/v1/health")
+    assert (body["live"], body["ready"]) == (True, True)
+    assert body["parts"] == {
+        "xen": "ok", "ledger": "ok", "integrity": "being checked", "arbiter": "ok",
+        "events": "ok",
+        "disk": "ok",
+    }  # fmt: skip
+
+
+def test_health_when_xen_cannot_be_asked(api: Inside) -> None:
+    """Readiness is lost with Xen, said with 503 and a reason, and comes back with it."""
+    api.host.fail("domains", 1)
+    api.mailbox.worker.kick()
+    for _ in range(200):
+        reply = api.ask("GET", "/v1/health")
+        if reply.status_code == 503:
+            break
+    assert reply.status_code == 503
+    assert reply.json()["parts"]["xen"].startswith("xen-not-permitted: cannot")
+    problem(api.ask("GET", "/v1/domains"), "xen-not-permitted", 503)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1", "/", "/v2/host", "/v1/host/", "/v1//host"])
+def test_no_such_route(api: Inside, method: str, path: str) -> None:
+    """What is no route is told in a problem document."""
+    problem(api.ask(method, path), "not-found", 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/v1/host", "GET"),
+        ("PATCH", "/v1/domains/web", "GET"),
+        ("GET", "/v1/domains/web/limit", "PUT"),
+        ("GET", "/v1/domains/web/components/operator/limit", "DELETE, PUT"),
+        ("PUT", "/v1/domains/web/components/operator/limit/increase", "POST"),
+        ("DELETE", "/metrics", "GET"),
+        ("DELETE", "/v1/docs", "GET"),
+    ],
+)
+def test_wrong_method(api: Inside, method: str, path: str, allowed: str) -> None:
+    """A route asked with another method says which it has."""
+    reply = api.ask(method, path)
+    problem(reply, "method-not-allowed", 405)
+    assert ", ".join(sorted(reply.headers["allow"].split(", "))) == allowed
+
+
+def test_a_failed_push_is_202(api: Inside) -> None:
+    """A decision that Xen does not take is durable, and says so with 202 and Xen's errno."""
+    api.host.fail("set_max_mem", 22, times=1)
+    reply = api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    assert reply.status_code == 202
+    push = reply.json()["push"]
+    assert (push["state"], push["errno"]) == ("failed", 22)
+    assert push["error"].startswith("cannot set max mem on domain 1: EINVAL")
+    assert "It is failed: cannot" in api.get("/v1/domains/web/explain")["text"]
+
+
+def test_a_push_that_does_not_read_back(api: Inside) -> None:
+    """Xen that holds another number than was written is 202 and drifted."""
+    api.host.lie(1, 8)
+    reply = api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    push = reply.json()["push"]
+    assert (reply.status_code, push["state"]) == (202, "drifted")
+    assert push["seen_pages"] == push["max_pages"] + 8
+
+
+def test_a_fault_of_ours_is_told_without_its_insides(
+    api: Inside, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody foresaw is a problem document with code internal, and a traceback in the log."""
+
+    def broken() -> None:
+        raise RuntimeError("secret")
+
+    api.host.machine.domains = broken  # type: ignore[method-assign,assignment]
+    reply = api.ask("GET", "/v1/domains")
+    del api.host.machine.domains
+    assert "secret" not in problem(reply, "internal", 500)["detail"].replace("RuntimeError", "")
+    assert "RuntimeError: secret" in caplog.text
+
+
+def test_every_reply_is_json_with_a_length(api: Inside) -> None:
+    """Replies carry their length and media type, and no server's name."""
+    reply: httpx.Response = api.ask("GET", "/v1/host", peer=ROOT)
+    assert reply.headers["content-type"] == "application/json"
+    assert int(reply.headers["content-length"]) == len(reply.content)
+    assert "server" not in reply.headers

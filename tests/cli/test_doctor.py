@@ -1,0 +1,78 @@
+"""doctor: processes that do not ask, and maxima that somebody else wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maxmemd.cli import doctor
+
+from .bodies import UUID, domain
+from .conftest import Ctl
+from .stub import Stub
+
+AT = "2026-11-22T21:06:47.123+00:00"
+HISTORY = f"GET /v1/domains/{UUID}/history?limit=200"
+MAPS = "7f0 r-xp 0 /usr/lib/x86_64-linux-gnu/"
+DRIFT = {
+    "kind": "drift",
+    "at": AT,
+    "wish": {"seen_pages": 16640, "wanted_pages": 24832, "mode": "restore"},
+}
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a /proc of our own with an xl that asks, a shell, and things that are no process."""
+    monkeypatch.setattr(doctor, "PROC", tmp_path)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "5").mkdir()
+    process(tmp_path, 10, "xl", "libxenctrl.so.4.17.0", "libmaxmem-interpose.so")
+    process(tmp_path, 11, "sh", "libc.so.6")
+    return tmp_path
+
+
+def process(proc: Path, pid: int, program: str, *libraries: str) -> None:
+    """Make a process that has these libraries mapped."""
+    (proc / str(pid)).mkdir()
+    (proc / str(pid) / "maps").write_text("".join(f"{MAPS}{each}\n" for each in libraries))
+    if program:
+        (proc / str(pid) / "cmdline").write_bytes(f"{program}\0-x\0".encode())
+
+
+def test_all_is_well(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """Nothing found is said as well, and how much was looked at."""
+    stub.replies["GET /v1/domains"] = (200, {"domains": [domain(managed=False), domain()]})
+    stub.replies[HISTORY] = (200, {"entries": [{"kind": "mem-max", "at": AT, "wish": {}}]})
+    status, out, err = ctl("doctor")
+    assert (status, err) == (0, "")
+    assert "No process holds libxenctrl without libmaxmem-interpose.so (2 could be" in out
+    assert "No maximum was written by anybody else" in out
+
+
+def test_what_is_found(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """Every process with its command, every domain with its last drift; exit status 1."""
+    process(proc, 300, "xenopsd", "libxenctrl.so.4.17")
+    process(proc, 21, "", "libxenctrl.so.4.17")
+    stub.replies["GET /v1/domains"] = (200, {"domains": [domain()]})
+    stub.replies[HISTORY] = (200, {"entries": [DRIFT, DRIFT]})
+    status, out, _ = ctl("doctor")
+    assert status == 1
+    assert "  PID  PROGRAM\n   21  ?\n  300  xenopsd -x\n" in out
+    assert (
+        "web: 2 foreign maximums, the last at 2026-11-22 21:06:47Z:"
+        " 16640 pages instead of 24832 (restore)\n" in out
+    )
+    status, out, _ = ctl("doctor", "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert [each["pid"] for each in found["loose"]] == [21, 300]
+    assert found["drifts"][0]["times"] == 2
+
+
+def test_a_daemon_that_cannot_tell(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """The reason is said."""
+    stub.replies["GET /v1/domains"] = (503, {"code": "xen-failed", "detail": "cannot read: EIO"})
+    status, out, err = ctl("doctor")
+    assert (status, out) == (1, "")
+    assert "cannot list the domains" in err

@@ -1,0 +1,96 @@
+"""The verb token: its words, what it prints, and what it says when it is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maxmemd.cli.words import when
+
+from .conftest import Ctl
+from .stub import Stub
+
+ROW = {"name": "backup", "role": "observer", "created": "2026-11-23T01:02:03.000+00:00",
+       "by": {"name": "ro\x1bot", "uid": 0, "gid": 0, "pid": 1}}  # fmt: skip
+NO = (403, {"code": "not-allowed", "detail": "cannot let uid 5 do that: it is for admin"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "create a",
+        "create a observer b",
+        "list a",
+        "revoke",
+        "revoke a b",
+        "make a",
+        "create a root",
+    ],
+)
+def test_wrong_words(words: str, ctl: Ctl, stub: Stub) -> None:
+    """What is no use of it exits 2, says so, and asks nothing."""
+    status, _, err = ctl("token", *words.split())
+    assert status == 2
+    assert err.startswith("maxmemctl: cannot ")
+    assert stub.seen == []
+
+
+def test_create(ctl: Ctl, stub: Stub) -> None:
+    """The token alone goes to stdout, for a file; --json prints all of it."""
+    made = {"name": "a", "role": "observer", "token": "mxm_1"}
+    stub.replies["POST /v1/tokens"] = (200, made)
+    assert ctl("token", "create", "a", "observer")[1] == "mxm_1\n"
+    assert json.loads(ctl("token", "create", "a", "observer", "--json")[1]) == made
+    assert json.loads(stub.seen[0].partition("tokens ")[2]) == {"name": "a", "role": "observer"}
+
+
+def test_list_and_revoke(ctl: Ctl, stub: Stub) -> None:
+    """A header, and a line a token without control characters; revoke prints nothing."""
+    stub.replies["GET /v1/tokens"] = (200, {"tokens": [ROW]})
+    stub.replies["DELETE /v1/tokens/a%2Eb"] = (200, {"name": "a.b"})
+    header, line = ctl("token", "list")[1].splitlines()
+    assert header.split() == ["Name", "Role", "Created", "By"]
+    assert line.split()[:2] == ["backup", "observer"]
+    assert f" {when(str(ROW['created']))} " in line
+    assert "\x1b" not in line
+    assert json.loads(ctl("--json", "token", "list")[1]) == {"tokens": [ROW]}
+    assert ctl("token", "revoke", "a.b") == (0, "", "")
+    assert json.loads(ctl("token", "revoke", "a.b", "--json")[1]) == {"name": "a.b"}
+
+
+@pytest.mark.parametrize("words", ["create a observer", "list", "revoke a"])
+def test_refused(words: str, ctl: Ctl, stub: Stub) -> None:
+    """A refusal is said, and exits 1."""
+    for request in ("POST /v1/tokens", "GET /v1/tokens", "DELETE /v1/tokens/a"):
+        stub.replies[request] = NO
+    status, out, err = ctl("token", *words.split())
+    assert (status, out) == (1, "")
+    assert "it is for admin" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--url http://127.0.0.1:9 --token-file /dev/null", "with secrets: give https://"),
+        ("--url http://127.0.0.1:9 --cacert /dev/null", "with secrets: give https://"),
+        ("--url https://127.0.0.1:9 --token-file /nowhere", "cannot use the token or the cert"),
+        ("--url https://127.0.0.1:9 --cert /dev/null", "cannot use the token or the cert"),
+        ("--url https://127.0.0.1:99999", "cannot use https://127.0.0.1:99999: give"),
+        ("--url ftp://127.0.0.1", "cannot use ftp://127.0.0.1: give"),
+    ],
+)
+def test_what_a_url_needs(words: str, said: str, ctl: Ctl) -> None:
+    """A secret is not sent in the clear, and one that cannot be read is said."""
+    status, _, err = ctl(*words.split(), "list")
+    assert status == 1
+    assert said in err
+
+
+def test_a_token_and_the_client(tmp_path: Path) -> None:
+    """Nor does the client library send one in the clear, or over the Unix socket."""
+    from maxmemd.client import Client
+
+    (tmp_path / "t").write_text("mxm_1")
+    for url in (None, "http://127.0.0.1:9"):
+        with pytest.raises(ValueError, match="cannot send a token: give a url"):
+            Client(url=url, token_file=str(tmp_path / "t"))

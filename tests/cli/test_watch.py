@@ -1,0 +1,240 @@
+"""maxmemctl watch: lines for eyes, JSON for programs, and no end but the user's."""
+
+# ruff: noqa: ISC004, E501 - rows of a table, as they are printed
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maxmemd import wire
+from maxmemd.cli import connection, follow
+from maxmemd.cli.watch import line_of
+from tests.api.outside import ROOT as TREE
+from tests.api.outside import SOAK, Outside, until
+
+from .bodies import UUID
+from .conftest import Ctl
+from .stub import Stub
+
+ROOT = {"name": "root", "uid": 0, "gid": 0, "pid": 42}
+DAEMON = {"name": "maxmemd", "uid": None, "gid": None, "pid": None}
+AT = "2026-11-22T21:06:47.123+00:00"
+ROUNDS = 60 if SOAK else 3
+END = (409, {"code": "event-id-foreign", "detail": "cannot resume after 1: it is of another"})
+
+
+def event(kind: Any, **more: Any) -> dict[str, Any]:
+    """Return an event as the daemon makes it."""
+    given = {
+        "id": "12-7-89abcdef", "kind": kind, "at": AT, "uuid": UUID, "domid": 3, "revision": 8,
+        "what": None, "by": None, "wish": {}, "code": None, "limit_kib": None, "max_pages": None,
+        "seen_pages": None, "errno": None, **more,
+    }  # fmt: skip
+    return wire.Event.model_validate(given).model_dump(mode="json")
+
+
+def block(words: dict[str, Any]) -> bytes:
+    """Return an event as it travels."""
+    head = f"id: {words['id']}\nevent: {words['kind']}\n"
+    return f"{head}data: {json.dumps(words)}\n\n".encode()
+
+
+DECIDED = event(
+    "decided", what="mem-max", by=ROOT, wish={"limit_kib": 524288, "reason": "load test"},
+    limit_kib=525312, max_pages=131328,
+)  # fmt: skip
+LINES = [
+    (DECIDED, "decided     web               mem-max by root (uid 0): limit 512 MiB, reason"
+              " 'load test'; the limit is 513 MiB, revision 8"),
+    (event("decided", what="adopted", by=DAEMON, limit_kib=17179869180, max_pages=0xFFFFFFFF),
+     "decided     web               adopted; the limit is unlimited, revision 8"),
+    (event("refused", what="mem-set", by=ROOT, code="target-above-static-max",
+           wish={"wish": "mem-set", "target_kib": 4096, "code": "target-above-static-max"}),
+     "refused     web               mem-set by root (uid 0): target 4 MiB: target-above-static-max"),
+    (event("refused", what="mem-max", by=ROOT, code="limit-below-target",
+           wish={"wish": "mem-max", "limit_kib": 4096, "code": "limit-below-target",
+                 "numbers": {"target_kib": 8192}}),
+     "refused     web               mem-max by root (uid 0): limit 4 MiB: limit-below-target (target 8 MiB)"),
+    (event("pushed", max_pages=131328, seen_pages=131328),
+     "pushed      web               Xen holds 513 MiB, revision 8"),
+    (event("failed", max_pages=0xFFFFFFFF, errno=1),
+     "failed      web               wrote unlimited, revision 8: Xen said EPERM"),
+    (event("failed", max_pages=256, errno=9999),
+     "failed      web               wrote 1 MiB, revision 8: Xen said 9999"),
+    (event("failed", max_pages=256, seen_pages=512),
+     "failed      web               wrote 1 MiB, revision 8: Xen holds 2 MiB"),
+    (event("over_limit", max_pages=256, wish={"tot_pages": 512}),
+     "over_limit  web               the guest holds 2 MiB, the limit is 1 MiB"),
+    (event("over_limit", max_pages=256),
+     "over_limit  web               the guest holds nothing known, the limit is 1 MiB"),
+    (event("recovered", wish={"from": "failed"}),
+     "recovered   web               in force again, after it was failed"),
+    (event("drifted", seen_pages=512, wish={"wanted_pages": 256, "mode": "restore"}),
+     "drifted     web               another program wrote 2 MiB in place of 1 MiB (restore)"),
+    (event("began", wish={"building": True}),
+     "began       web               domain 3, being built"),
+    (event("began"), "began       web               domain 3"),
+    (event("ended", wish={"reboot": True}), "ended       web               domain 3, to reboot"),
+    (event("ended"), "ended       web               domain 3"),
+    (event("forgotten"), "forgotten   web               its record was dropped"),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect again at once."""
+    monkeypatch.setattr(follow, "AGAIN_S", 0.0)
+
+
+@pytest.mark.parametrize(("words", "line"), LINES)
+def test_a_line_for_eyes(words: dict[str, Any], line: str) -> None:
+    """Every kind has its words, aligned, with the time in UTC."""
+    assert line_of(words, "web", coloured=False) == f"2026-11-22 21:06:47Z  {line}"
+
+
+def test_every_kind_has_its_words() -> None:
+    """No kind that the daemon sends is without a line."""
+    assert {words["kind"] for words, _ in LINES} == set(wire.EventKind.__args__)  # type: ignore[attr-defined]
+
+
+def test_control_characters_are_not_printed() -> None:
+    """A name or a reason cannot move the cursor."""
+    words = event("decided", what="mem-max", by=ROOT, wish={"reason": "\x1b[2J"}, limit_kib=4)
+    assert "\x1b" not in line_of(words, "\x1b]0;x", coloured=False)
+
+
+def test_it_goes_on_where_the_stream_ended(stub: Stub, ctl: Ctl) -> None:
+    """Connected again, it asks for what came after the last id, and prints each event once."""
+    more = event("pushed", id="12-8-89abcdef", max_pages=256, seen_pages=256)
+    stub.replies["GET /v1/domains"] = (200, {"domains": [{"uuid": UUID, "name": "web"}]})
+    stub.replies["GET /v1/events?kind=decided%2Cpushed"] = [
+        (200, b"retry: 1000\nid: 11-7-00000000\n\n" + block(DECIDED)),
+        (503, {"code": "ledger-busy", "detail": "cannot read the events: busy"}),
+        (200, b": still here\n\n" + block(more)),
+        END,
+    ]
+    status, out, err = ctl("watch", "--kind", "decided,pushed", "--since", "11-6-00000000")
+    assert status == 1
+    assert [line[22:32].strip() for line in out.splitlines()] == ["decided", "pushed"]
+    assert "web" in out
+    asked = [each.get("last-event-id") for each in stub.headers if "event" in each["accept"]]
+    assert asked == ["11-6-00000000", "12-7-89abcdef", "12-7-89abcdef", "12-8-89abcdef"]
+    assert err.count("is away") == 3
+    assert "cannot watch: it is of another" in err
+    assert "--since 0 is everything" in err
+
+
+def test_json_is_one_object_a_line(stub: Stub, ctl: Ctl) -> None:
+    """For programs each event is as the API has it."""
+    stub.replies["GET /v1/events"] = [(200, block(DECIDED) * 2), END]
+    _, out, _ = ctl("watch", "--json")
+    printed, _, problem = out.partition("\n{\n")
+    assert [json.loads(line) for line in printed.splitlines()] == [DECIDED, DECIDED]
+    assert '"event-id-foreign"' in problem
+
+
+def test_one_domain_is_meant_by_its_uuid(stub: Stub, ctl: Ctl) -> None:
+    """A name is looked up once: by the next connection it may be another domain's."""
+    stub.replies["GET /v1/domains/web"] = (200, {"uuid": UUID})
+    stub.replies[f"GET /v1/events?domain={UUID}"] = END
+    assert ctl("watch", "web")[0] == 1
+    assert f"GET /v1/events?domain={UUID}" in stub.seen
+    status, _, err = ctl("watch", "nobody")
+    assert (status, "cannot watch nobody: no such domain" in err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ((200, b""), "is away"),
+        ((503, {"code": "ledger-busy", "detail": "cannot read the events: busy"}), "busy"),
+        ((400, b"<html>"), "cannot read the reply"),
+        ((400, b"[]"), "cannot read the reply"),
+    ],
+)
+def test_no_stream_at_first(stub: Stub, ctl: Ctl, reply: Any, said: str) -> None:
+    """Where there is no stream to begin with it ends, and says why."""
+    stub.replies["GET /v1/events"] = [reply, END]
+    status, _, err = ctl("watch")
+    assert status == 1
+    assert said in err or "cannot reach maxmemd" in err
+
+
+def test_nobody_there(ctl: Ctl) -> None:
+    """A socket or an address where nobody answers ends it at once."""
+    for words in (["--socket", "/nowhere"], ["--url", "http://127.0.0.1:1"], ["--url", "ftp://x"]):
+        status, _, err = ctl(*words, "watch")
+        assert status == 1
+        assert "cannot" in err
+
+
+def test_names_are_not_worth_an_end(stub: Stub, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the daemon cannot be asked for names, a domain is called by its UUID."""
+
+    def away(*_: object) -> None:
+        raise connection.Unreachable("away")
+
+    stub.replies["GET /v1/events"] = [(200, block(DECIDED)), END]
+    monkeypatch.setattr(connection.Server, "ask", away)
+    _, out, _ = ctl("watch")
+    assert UUID in out
+
+
+@pytest.mark.parametrize(("no_colour", "coloured"), [("", True), ("1", False)])
+def test_colour_is_for_terminals(
+    stub: Stub, ctl: Ctl, monkeypatch: pytest.MonkeyPatch, no_colour: str, coloured: bool
+) -> None:
+    """Colour is only on a terminal, and not where NO_COLOR is set."""
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    words = [event("drifted"), event("began")]
+    stub.replies["GET /v1/events"] = [(200, b"".join(map(block, words))), END]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _, out, _ = ctl("watch")
+    assert ("\x1b[31mdrifted   \x1b[0m" in out) is coloured
+    assert "\x1b" not in out.splitlines()[1]
+    stub.replies["GET /v1/events"] = [(200, block(words[0])), END]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    assert "\x1b" not in ctl("watch")[1]
+
+
+@pytest.mark.soak
+def test_a_watch_outlives_the_daemon(tmp_path: Path) -> None:
+    """The daemon is killed and started again meanwhile: every event is printed, each once."""
+    with Outside(tmp_path) as daemon:
+        out, err = (tmp_path / "out").open("wb+"), (tmp_path / "err").open("wb+")
+        command = [sys.executable, "-m", "maxmemd.cli", "--socket", str(daemon.socket)]
+        watching = subprocess.Popen(
+            [*command, "watch", "--json", "--since", "0"],
+            cwd=TREE, stdout=out, stderr=err, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        try:
+            printed = tmp_path / "out"
+            until("it listens", lambda: printed.stat().st_size > 0)
+            for round_ in range(ROUNDS):
+                limit_kib = 614400 + 4096 * round_
+                daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": limit_kib})
+                if round_ == 1:
+                    until("it is told", lambda: '"limit_kib":619520' in printed.read_text())
+                daemon.process.kill()
+                daemon.process.communicate()
+                daemon.start()
+            daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 1052672})
+            until("the last is told", lambda: '"max_pages":263424,"seen' in printed.read_text())
+        finally:
+            watching.send_signal(signal.SIGINT)
+            status = watching.wait(20)
+            out.close()
+            err.close()
+        assert status == 130
+        events = [json.loads(line) for line in printed.read_text().splitlines()]
+    places = [sum(map(int, event["id"].split("-")[:2])) for event in events]
+    assert places == list(range(1, len(places) + 1))
+    limits = [event["limit_kib"] for event in events if event["what"] == "mem-max"]
+    assert limits == [615424 + 4096 * round_ for round_ in range(ROUNDS)] + [1053696]
+    assert "is away" in (tmp_path / "err").read_text()

@@ -1,0 +1,228 @@
+"""Client and AsyncClient: what each verb sends, and what replies become."""
+
+# ruff: noqa: ISC004 - rows of a table, not lists of lines
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from maxmemd import wire
+from maxmemd.client import AsyncClient, Client, Refused, Unreachable, verbs
+from maxmemd.client.verbs import Ask
+
+UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+GRANTED = wire.DecisionReply(
+    uuid=UUID, domid=3, name="web", revision=8, limit_kib=525312, max_pages=131328, unlimited=False
+)
+HEALTH = wire.Health(live=True, ready=False, parts={"xen": "xen-failed"})
+LIMIT = verbs.set_limit("web", wire.LimitRequest(limit_kib=524288))
+PARTS = [wire.ComponentBody(owner="operator", name="limit", amount_kib=4)]
+WEB = "/v1/domains/web"
+
+VERBS: list[tuple[Ask[Any], str, str]] = [
+    (verbs.host(), "GET /v1/host", ""),
+    (verbs.domains(), "GET /v1/domains", ""),
+    (verbs.domain("a/../b c"), "GET /v1/domains/a%2F%2E%2E%2Fb%20c", ""),
+    (LIMIT, f"PUT {WEB}/limit", '{"reason":"","limit_kib":524288,"force":false,"static_max":true}'),
+    (
+        verbs.set_target("web", wire.TargetRequest(by_kib=-4)),
+        f"PUT {WEB}/target",
+        '{"reason":"","by_kib":-4,"enforce":true}',
+    ),
+    (
+        verbs.set_component("web", "device-model", "roms", wire.AmountRequest(amount_kib=256)),
+        f"PUT {WEB}/components/device-model/roms",
+        '{"reason":"","amount_kib":256}',
+    ),
+    (
+        verbs.increase_component("web", "a", "b", wire.IncreaseRequest(by_kib=4, reason="why")),
+        f"POST {WEB}/components/a/b/increase",
+        '{"reason":"why","by_kib":4}',
+    ),
+    (verbs.remove_component("web", "a", "b"), f"DELETE {WEB}/components/a/b", ""),
+    (
+        verbs.rollback("web", wire.RollbackRequest(revision=7)),
+        f"POST {WEB}/rollback",
+        '{"reason":"","revision":7,"force":false}',
+    ),
+    (verbs.explain("web"), f"GET {WEB}/explain", ""),
+    (verbs.history("web"), f"GET {WEB}/history?limit=50", ""),
+    (verbs.history("web", limit=5, before=9), f"GET {WEB}/history?limit=5&before=9", ""),
+    (verbs.pushes("3", limit=1), "GET /v1/domains/3/pushes?limit=1", ""),
+    (verbs.export_record("web"), f"GET {WEB}/record", ""),
+    (
+        verbs.import_record(UUID, wire.RecordBody(components=PARTS)),
+        f"PUT /v1/records/{UUID}",
+        '{"reason":"","format":"maxmemd-record-1","components":'
+        '[{"owner":"operator","name":"limit","amount_kib":4}]}',
+    ),
+    (verbs.health(), "GET /v1/health", ""),
+]
+
+
+class Wire:
+    """A transport that answers from a list, and keeps what it was sent."""
+
+    def __init__(self, *replies: BaseModel | httpx.Response | Exception) -> None:
+        self.replies = list(replies)
+        self.sent: list[httpx.Request] = []
+        self.transport = httpx.MockTransport(self.answer)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """Give the next reply."""
+        self.sent.append(request)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        if isinstance(reply, httpx.Response):
+            return reply
+        return httpx.Response(200, text=reply.model_dump_json())
+
+
+def sync(line: Wire, ask: Ask[Any], **options: Any) -> Any:
+    """Do what is asked with a Client."""
+    with Client(transport=line.transport) as client:
+        return client.do(ask, **options)
+
+
+def with_asyncio(line: Wire, ask: Ask[Any], **options: Any) -> Any:
+    """Do what is asked with an AsyncClient."""
+
+    async def doing() -> Any:
+        async with AsyncClient(transport=line.transport) as client:
+            return await client.do(ask, **options)
+
+    return asyncio.run(doing())
+
+
+Do = Callable[..., Any]
+BOTH = pytest.mark.parametrize("do", [sync, with_asyncio])
+
+
+def problem(status: int, body: dict[str, Any]) -> httpx.Response:
+    """Return a problem document."""
+    kind = {"content-type": "application/problem+json"}
+    return httpx.Response(status, headers=kind, content=json.dumps(body))
+
+
+@pytest.mark.parametrize(("ask", "line", "body"), VERBS, ids=[line for _, line, _ in VERBS])
+def test_what_a_verb_sends(ask: Ask[Any], line: str, body: str) -> None:
+    """Method, path, query and body of every verb."""
+    kept = Wire(httpx.Response(200, text="{}"))
+    with pytest.raises(Unreachable):
+        sync(kept, ask)
+    (sent,) = kept.sent
+    assert f"{sent.method} {sent.url.raw_path.decode()}" == line
+    assert sent.content.decode() == body
+
+
+@BOTH
+def test_a_reply_is_the_model(do: Do) -> None:
+    """What comes back is what the Ask says it gives."""
+    assert do(Wire(GRANTED), LIMIT) == GRANTED
+
+
+@BOTH
+def test_a_grant_that_is_not_in_force_is_a_reply(do: Do) -> None:
+    """HTTP 202 is no refusal: `push` tells."""
+    assert do(Wire(httpx.Response(202, text=GRANTED.model_dump_json())), LIMIT) == GRANTED
+
+
+@BOTH
+def test_ill_health_is_a_reply(do: Do) -> None:
+    """HTTP 503 with a body of health is an answer to the question."""
+    reply = httpx.Response(503, text=HEALTH.model_dump_json())
+    assert do(Wire(reply), verbs.health()) == HEALTH
+
+
+@BOTH
+def test_a_problem_is_refused(do: Do) -> None:
+    """Code, detail, numbers and status are those of the document."""
+    body = {"type": "urn:x", "title": "x", "status": 409, "code": "limit-below-target",
+            "detail": "cannot set it", "short_by_kib": 92160}  # fmt: skip
+    with pytest.raises(Refused, match="cannot set it") as caught:
+        do(Wire(problem(409, body)), LIMIT)
+    refused = caught.value
+    assert (refused.code, refused.status) == ("limit-below-target", 409)
+    assert refused.numbers == {"short_by_kib": 92160}
+
+
+@BOTH
+def test_terms_of_a_write(do: Do) -> None:
+    """dry_run, if_match and key are a query and two headers."""
+    line = Wire(GRANTED)
+    do(line, LIMIT, dry_run=True, if_match=7, key="k")
+    assert line.sent[0].url.query == b"dry_run=true"
+    assert line.sent[0].headers["if-match"] == '"7"'
+    assert line.sent[0].headers["idempotency-key"] == "k"
+
+
+@BOTH
+def test_a_lost_request_is_sent_once_more(do: Do) -> None:
+    """With the same key, so that it happens once."""
+    line = Wire(httpx.ReadError("reset"), GRANTED)
+    assert do(line, LIMIT) == GRANTED
+    first, second = line.sent
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert len(bytes.fromhex(first.headers["idempotency-key"])) == 16
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [httpx.ConnectError("refused"), httpx.ConnectError("refused")],
+        [httpx.RemoteProtocolError("cut"), httpx.ReadError("")],
+        [httpx.ReadTimeout("")],
+    ],
+)
+def test_no_reply_is_unreachable(errors: list[Exception], do: Do) -> None:
+    """Twice lost, or silent: the socket is named, and silence is not asked again."""
+    with pytest.raises(Unreachable, match=r"at /run/maxmemd/maxmemd\.sock: "):
+        do(Wire(*errors), LIMIT)
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["", "[]", '{"uuid": 1}', "<html>"])
+def test_what_is_no_reply_of_ours(text: str, do: Do) -> None:
+    """A body that the model does not know is told, not guessed at."""
+    with pytest.raises(Unreachable, match="cannot read the reply to PUT"):
+        do(Wire(httpx.Response(502, text=text)), LIMIT)
+
+
+def test_reads_carry_no_key() -> None:
+    """Only a write is told apart."""
+    line = Wire(HEALTH)
+    sync(line, verbs.health())
+    assert "idempotency-key" not in line.sent[0].headers
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_nobody_at_the_socket() -> None:
+    """Over a real Unix socket that is not there; httpcore leaves closing it to the collector."""
+    with TemporaryDirectory() as place:
+        path = str(Path(place) / "s")
+        with Client(path) as client, pytest.raises(Unreachable, match=path):
+            client.do(verbs.health())
+
+        async def doing() -> None:
+            async with AsyncClient(path) as client:
+                await client.do(verbs.health())
+
+        with pytest.raises(Unreachable, match=path):
+            asyncio.run(doing())
+
+
+def test_a_url_replaces_the_socket() -> None:
+    """Requests go to the URL's host and below its path."""
+    line = Wire(HEALTH)
+    with Client(url="https://xen.example/maxmem", transport=line.transport) as client:
+        client.do(verbs.health())
+    assert str(line.sent[0].url) == "https://xen.example/maxmem/v1/health"

@@ -1,0 +1,25 @@
+"""What every test stands on: Hypothesis draws the same examples every time, but in `make soak`."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.figures import table
+
+settings.register_profile(
+    "short", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "soak", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("soak" if os.environ.get("SOAK") else "short")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the long tests measured, as one table."""
+    lines = table()
+    if lines:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,44 @@
+"""The real daemon on a simulated host in another process, so that Xen survives its death."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import uvloop
+
+from maxmemd import mailbox
+from maxmemd.config import Config
+from maxmemd.daemon import World, serve_on
+from maxmemd.errors import MaxmemError
+from tests.simhost import RemoteHypervisor, RemoteXenstore
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("host", type=Path)
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("database", type=Path)
+    parser.add_argument("--poll", type=float, default=2.0)
+    parser.add_argument("--answer-within", type=float, default=mailbox.ANSWER_WITHIN_S)
+    parser.add_argument("--drift", default="restore")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    mailbox.ANSWER_WITHIN_S = asked.answer_within
+
+    def world() -> World:
+        hypervisor, xenstore = RemoteHypervisor(asked.host), RemoteXenstore(asked.host)
+        return World(hypervisor, xenstore, "one-boot", "the surviving host", simulated=True)
+
+    config = Config(
+        socket=asked.socket, database=asked.database, poll_s=asked.poll, drift=asked.drift
+    )
+    try:
+        uvloop.run(serve_on(config, world))
+    except MaxmemError as error:
+        sys.exit(f"maxmemd: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Lines for ledgers, and a ledger whose database is migrated."""
+
+import json
+from pathlib import Path
+
+from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.writer import SqliteLedger
+from maxmemd.policy.components import LIMIT, Part, Record, as_state
+from maxmemd.policy.entries import Entry, InstanceRow, PushRow
+from maxmemd.units import Memory
+
+UUID = "51a70000-0000-4000-8000-000000000001"
+OTHER = "51a70000-0000-4000-8000-000000000002"
+AT_NS = 1_800_000_000_000_000_000
+
+
+def record(revision: int, uuid: str = UUID) -> Record:
+    """Return a record whose limit is its revision in MiB."""
+    return Record(uuid, revision, {LIMIT: Part(Memory.of_mib(revision), revision)})
+
+
+def entry(revision: int, uuid: str = UUID, key: str | None = None) -> Entry:
+    """Return the entry that makes that record."""
+    state = json.dumps(as_state(record(revision, uuid)))
+    return Entry(uuid, revision, "mem-max", "{}", '{"limit_kib":0}', state, key)
+
+
+def note(revision: int, uuid: str = UUID) -> Entry:
+    """Return an entry that changes no record."""
+    return Entry(uuid, revision, "refused", "{}", "{}", None)
+
+
+def instance(incarnation: int, *, ended_ns: int | None = None, uuid: str = UUID) -> InstanceRow:
+    """Return the row of an instance."""
+    domid = 10 + incarnation
+    return InstanceRow(
+        uuid, domid, incarnation, "boot-1", AT_NS, ended_ns, "applied", 1, '{"target_kib":4}'
+    )
+
+
+def push(revision: int, errno: int | None = None) -> PushRow:
+    """Return a push."""
+    seen = None if errno else 256
+    return PushRow(AT_NS, UUID, 11, 1, revision, 256, seen, errno)
+
+
+def opened(path: Path, *, busy_ms: int = 1000) -> SqliteLedger:
+    """Open the ledger at a path, migrated and loaded."""
+    migrate(path)
+    ledger = SqliteLedger(path, busy_ms=busy_ms)
+    ledger.load()
+    return ledger

@@ -1,0 +1,215 @@
+"""Migrations: the tables that they make, the way there and back, and what is refused."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
+from maxmemd.ledger import migrate as migration
+from maxmemd.ledger.migrate import HEAD, migrate, revision_of, scripts
+from maxmemd.ledger.reader import LedgerReader
+from maxmemd.ledger.tables import METADATA, engine
+from tests.ledger.lines import AT_NS, OTHER, UUID, entry, note, opened
+
+LATER = f"{int(HEAD) + 1:04}"
+
+
+def config_of(connection: sa.Connection, directory: Path | None = None) -> Config:
+    """Return Alembic's configuration as `migrate` makes it, with the tables of today."""
+    config = Config()
+    config.set_main_option("script_location", str(directory or scripts()))
+    config.attributes.update(connection=connection, metadata=METADATA)
+    return config
+
+
+def tables(path: Path) -> dict[str, str]:
+    """Return what the database says of itself."""
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL"))
+
+
+def later_scripts(tmp_path: Path, body: str) -> Path:
+    """Return the migrations with one more, LATER, whose upgrade does `body`."""
+    directory = tmp_path / "migrations"
+    copytree(scripts(), directory)
+    (directory / "versions" / f"{LATER}_later.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n\n"
+        f"revision = '{LATER}'\ndown_revision = '{HEAD}'\n\n\ndef upgrade():\n    {body}\n",
+        encoding="utf-8",
+    )
+    return directory
+
+
+def test_head_is_the_newest_script() -> None:
+    """The revision that the program knows as the newest is the newest of the scripts."""
+    assert ScriptDirectory(str(scripts())).get_heads() == [HEAD]
+
+
+def test_migrations_and_tables_agree(tmp_path: Path) -> None:
+    """`alembic check` finds no difference between the migrations and ledger/tables.py."""
+    path = tmp_path / "l.sqlite"
+    migrate(path)
+    with engine(path).begin() as connection:
+        command.check(config_of(connection))
+
+
+def test_up_down_up(tmp_path: Path) -> None:
+    """Downgrading leaves no table of ours, and upgrading again makes the same ones."""
+    path = tmp_path / "l.sqlite"
+    migrate(path)
+    first = tables(path)
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "base")
+    assert set(tables(path)) == {"alembic_version"}
+    assert revision_of(path) is None
+    with engine(path).begin() as connection:
+        command.upgrade(config_of(connection), "head")
+    assert tables(path) == first
+
+
+def test_lines_of_before_learn_their_prior(tmp_path: Path) -> None:
+    """A ledger of revision 0001 goes on whole, with what 0002 adds."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1), entry(1, OTHER), note(1), entry(2), note(1, OTHER)])
+    ledger.commit(AT_NS, [note(9)], forgotten=[UUID])
+    ledger.close()
+    wanted = rows(path)
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0001")
+    assert [name for name in tables(path) if name == "journal_by_uuid"]
+    migrate(path)
+    assert rows(path) == wanted
+    assert LedgerReader(path).check() == 6
+    assert [line.seq for line in LedgerReader(path).history(UUID, limit=9, before=None)] == [
+        6, 4, 3, 1,
+    ]  # fmt: skip
+
+
+def rows(path: Path) -> tuple[list[object], list[object]]:
+    """Return the whole journal, and where each domain stands in it."""
+    with closing(sqlite3.connect(path)) as connection:
+        lines = connection.execute("SELECT * FROM journal ORDER BY seq").fetchall()
+        heads = connection.execute("SELECT * FROM record ORDER BY uuid").fetchall()
+    return lines, heads
+
+
+def test_a_new_database_needs_no_backup(tmp_path: Path) -> None:
+    """Where there is none a database is made, with its directory; a second time nothing is done."""
+    path = tmp_path / "deep" / "l.sqlite"
+    assert migrate(path) == f"{path} is at revision {HEAD} now"
+    assert revision_of(path) == HEAD
+    assert migrate(path) == f"{path} is at revision {HEAD} already"
+    assert list(path.parent.glob("*before*")) == []
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_an_empty_file_is_no_database_yet(tmp_path: Path, *, made: bool) -> None:
+    """An empty file, and a database without a table, are migrated like none."""
+    path = tmp_path / "l.sqlite"
+    path.touch()
+    if made:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript("CREATE TABLE t (x); DROP TABLE t;")
+    assert revision_of(path) is None
+    migrate(path)
+    assert revision_of(path) == HEAD
+
+
+def test_a_backup_is_taken_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a migration changes a database, a copy is kept beside it that holds every line."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1), entry(2)])
+    ledger.close()
+    directory = later_scripts(tmp_path, "op.add_column('push', sa.Column('later', sa.Text))")
+    monkeypatch.setattr(migration, "HEAD", LATER)
+    monkeypatch.setattr(migration, "scripts", lambda: directory)
+
+    said = migrate(path)
+
+    copy = tmp_path / f"l.sqlite.before-{LATER}-at-{HEAD}"
+    assert said == f"{path} is at revision {LATER} now; the database as it was is in {copy}"
+    assert (revision_of(path), revision_of(copy)) == (LATER, HEAD)
+    assert LedgerReader(copy).check() == LedgerReader(path).check() == 2
+    assert "later" in tables(path)["push"]
+    assert "later" not in tables(copy)["push"]
+
+
+def test_a_failing_migration_is_rolled_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that fails half-way leaves tables, lines and revision as they were."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1)])
+    ledger.close()
+    before = tables(path)
+    body = "op.create_table('half', sa.Column('x', sa.Text)); op.execute('SELECT * FROM nowhere')"
+    directory = later_scripts(tmp_path, body)
+    monkeypatch.setattr(migration, "HEAD", LATER)
+    monkeypatch.setattr(migration, "scripts", lambda: directory)
+    with pytest.raises(LedgerError, match=r"cannot migrate .*no such table: nowhere"):
+        migrate(path)
+    assert (tables(path), revision_of(path)) == (before, HEAD)
+    assert LedgerReader(path).check() == 1
+
+
+def test_a_later_maxmemds_database_is_refused(tmp_path: Path) -> None:
+    """A database at a revision that this program does not know is not touched."""
+    path = tmp_path / "l.sqlite"
+    migrate(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    before = path.read_bytes()
+    with pytest.raises(LedgerTooNew, match=f"it is at revision 9999, this maxmemd knows .* {HEAD}"):
+        migrate(path)
+    assert path.read_bytes() == before
+
+
+def test_a_revision_that_never_was(tmp_path: Path) -> None:
+    """A database at a revision that no script has is LedgerCorrupt, and is left alone."""
+    path = tmp_path / "l.sqlite"
+    migrate(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.commit()
+    with pytest.raises(LedgerCorrupt, match=r"cannot migrate .*0000"):
+        migrate(path)
+    assert revision_of(path) == "0000"
+
+
+def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
+    """Some other program's database is not touched."""
+    path = tmp_path / "l.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE songs (title)")
+    with pytest.raises(LedgerCorrupt, match="some other program's database"):
+        migrate(path)
+    assert set(tables(path)) == {"songs"}
+
+
+def test_rubbish_is_refused(tmp_path: Path) -> None:
+    """A file that is no database is LedgerCorrupt; one that cannot be opened LedgerError."""
+    path = tmp_path / "l.sqlite"
+    path.write_bytes(b"rubbish" * 999)
+    with pytest.raises(LedgerCorrupt, match="cannot open the ledger"):
+        migrate(path)
+    with pytest.raises(LedgerError, match="cannot open the ledger"):
+        migrate(tmp_path)
+
+
+def test_scripts_are_found_inside_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package carries its migrations inside; a checkout has them beside it."""
+    assert scripts().parent == Path(migration.__file__).resolve().parent.parent.parent
+    (tmp_path / "maxmemd" / "migrations").mkdir(parents=True)
+    monkeypatch.setattr(migration, "__file__", str(tmp_path / "maxmemd" / "ledger" / "m.py"))
+    assert scripts() == tmp_path / "maxmemd" / "migrations"

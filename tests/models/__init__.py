@@ -1,0 +1,1 @@
+"""The argument, executed: models, the real arbiter under a scheduler, and spin."""

@@ -1,0 +1,152 @@
+"""The lives of a domain: adoption, drift taken over, rebirths that go on and that contradict."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxmemd.policy import lives
+from maxmemd.policy.components import LIMIT, SLACK, Record
+from maxmemd.units import UNLIMITED, UNLIMITED_PAGES
+from tests.policy.values import (
+    ROM,
+    RULES,
+    SLACK_KIB,
+    amounts,
+    kib,
+    record_of,
+    records,
+    store_of,
+    xen_of,
+)
+
+PAGES = st.one_of(st.integers(0, 2**20), st.integers(0, UNLIMITED_PAGES), st.just(UNLIMITED_PAGES))
+OPTIONAL = st.one_of(st.none(), st.integers(0, 2**20))
+
+
+@pytest.mark.parametrize(
+    ("max_pages", "limit", "slack"),
+    [
+        (16640, 65536, 1024),
+        (257, 4, 1024),
+        (256, 0, 1024),
+        (255, 1020, 0),
+        (0, 0, 0),
+        (UNLIMITED_PAGES, UNLIMITED.kib - 1024, 1024),
+    ],
+)
+def test_adoption_takes_the_maximum_apart(max_pages: int, limit: int, slack: int) -> None:
+    """The maximum is libxl's slack and the operator's limit; too little is all operator's."""
+    record = lives.adopted(RULES, xen_of(max_pages=max_pages), store_of(static_max=131072))
+    assert amounts(record) == {LIMIT: limit, SLACK: slack}
+    assert (record.revision, record.static_max) == (1, kib(131072))
+
+
+@given(PAGES)
+def test_adoption_never_changes_the_maximum(max_pages: int) -> None:
+    """Pushing an adopted record would write what Xen holds; unlimited stays unlimited."""
+    record = lives.adopted(RULES, xen_of(max_pages=max_pages), store_of())
+    assert record.limit.max_pages == max_pages
+
+
+@given(records(st.integers(0, 2**22)), PAGES)
+def test_with_maximum_never_changes_the_maximum(record: Record, max_pages: int) -> None:
+    """The sum is Xen's maximum, unless what the other owners said is more by itself."""
+    after = lives.with_maximum(RULES, record, max_pages)
+    others = {k: n for k, n in amounts(record).items() if k not in (LIMIT, SLACK)}
+    assert {k: n for k, n in amounts(after).items() if k not in (LIMIT, SLACK)} == others
+    assert after.limit.max_pages == max(max_pages, sum(others.values()) // 4)
+    assert after.amount(LIMIT) is not None
+    assert (after.revision, after.static_max) == (record.revision + 1, record.static_max)
+
+
+@pytest.mark.parametrize(
+    ("max_pages", "rom", "limit", "slack"),
+    [
+        (16640, 256, 65280, 1024),
+        (320, 256, 0, 1024),
+        (300, 256, 944, 0),
+        (64, 256, 0, 0),
+        (63, 256, 0, 0),
+    ],
+)
+def test_with_maximum_beside_a_device_model(
+    max_pages: int, rom: int, limit: int, slack: int
+) -> None:
+    """The operator's limit gives way first, then the slack, and the device model's never."""
+    after = lives.with_maximum(RULES, record_of(65536, rom=rom), max_pages)
+    assert amounts(after) == {LIMIT: limit, SLACK: slack, ROM: rom}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "building", "push"),
+    [
+        (8, 8, False, False),
+        (8, 7, False, True),
+        (7, 8, False, True),
+        (8, 8, True, False),
+        (8, 7, True, True),
+        (7, 8, True, False),
+    ],
+)
+def test_may_push(*, wanted: int, seen: int, building: bool, push: bool) -> None:
+    """What differs is pushed, but a domain that is being built is never lowered (A4)."""
+    assert lives.may_push(wanted_pages=wanted, seen_pages=seen, building=building) == push
+
+
+@pytest.mark.parametrize(
+    ("recorded", "static_max", "target", "goes_on"),
+    [
+        (131072, 131072, 65536, True),
+        (131072, 131072, 65537, False),
+        (131072, 131076, 65536, False),
+        (131072, None, 65536, True),
+        (None, 131072, 65536, True),
+        (None, None, None, True),
+        (131072, 131072, None, True),
+        (131072, 131076, None, False),
+        (0, 4, 0, False),
+    ],
+)
+def test_continues(
+    *, recorded: int | None, static_max: int | None, target: int | None, goes_on: bool
+) -> None:
+    """A rebirth goes on unless its static-max or its target contradicts the record."""
+    record = record_of(65536, static_max=recorded)
+    assert lives.continues(record, store_of(target, static_max)) == goes_on
+
+
+def test_an_empty_record_has_room_for_nothing() -> None:
+    """Without an operator's limit any target but 0 contradicts."""
+    empty = replace(record_of(), parts={})
+    assert lives.continues(empty, store_of(0))
+    assert not lives.continues(empty, store_of(1))
+
+
+@given(records(), PAGES, OPTIONAL)
+def test_a_rebuilt_record_is_an_adopted_one(
+    record: Record, max_pages: int, static_max: int | None
+) -> None:
+    """A fresh build's record is as adopted, without a device model's share, one revision on."""
+    xen, store = xen_of(max_pages=max_pages), store_of(None, static_max)
+    after = lives.rebuilt(RULES, record, xen, store)
+    fresh = lives.adopted(RULES, xen, store)
+    assert amounts(after) == amounts(fresh)
+    assert (after.static_max, after.revision) == (fresh.static_max, record.revision + 1)
+
+
+def test_a_record_follows_its_build() -> None:
+    """While a build is followed the record takes each maximum, and static-max when it comes."""
+    record = lives.adopted(RULES, xen_of(max_pages=0), store_of())
+    assert lives.followed(RULES, record, xen_of(max_pages=0), store_of()) is None
+
+    limited = lives.followed(RULES, record, xen_of(max_pages=16640), store_of())
+    assert limited is not None
+    assert amounts(limited) == {LIMIT: 65536, SLACK: SLACK_KIB}
+    assert limited.static_max is None
+
+    known = lives.followed(RULES, limited, xen_of(max_pages=16640), store_of(65536, 131072))
+    assert known is not None
+    assert (amounts(known), known.static_max) == (amounts(limited), kib(131072))
+    assert lives.followed(RULES, known, xen_of(max_pages=16640), store_of()) is None

@@ -1,0 +1,57 @@
+"""Who may be what: by uid, group, range and certificate; what comes first; who is nobody."""
+
+import pytest
+
+from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, NOBODY, OBSERVER, TOOLSTACK, Role, Roles
+
+OWN, BASE = 500, 300_000
+ROLES = Roles(
+    {1000: TOOLSTACK, 1001: OBSERVER, 500: OBSERVER, 0: OBSERVER, 65534: ADMIN},
+    {20: OBSERVER, 21: TOOLSTACK, 22: ADMIN},
+    {"CN=xapi": TOOLSTACK},
+    BASE,
+    NOBODY,
+)
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups", "role"),
+    [
+        (0, (), Role(ADMIN)),
+        (OWN, (20,), Role(ADMIN)),
+        (1000, (22,), Role(TOOLSTACK)),
+        (1001, (22,), Role(OBSERVER)),
+        (1002, (20,), Role(OBSERVER)),
+        (1002, (20, 21), Role(TOOLSTACK)),
+        (1002, (21, 20, 22), Role(ADMIN)),
+        (1002, (23,), Role(NOBODY)),
+        (1002, (), Role(NOBODY)),
+        (65534, (22,), Role(NOBODY)),
+        (BASE - 1, (), Role(NOBODY)),
+        (BASE, (22,), Role(NOBODY)),
+        (BASE + 1, (22,), Role(DEVICE_MODEL, 1)),
+        (BASE + 0x7FEF, (), Role(DEVICE_MODEL, 0x7FEF)),
+        (BASE + 0x7FF0, (), Role(NOBODY)),
+    ],
+)
+def test_of_process(uid: int, groups: tuple[int, ...], role: Role) -> None:
+    """A uid says more than the range, the range more than groups, groups more than being there."""
+    assert ROLES.of_process(5, uid, groups, OWN) == role
+
+
+@pytest.mark.parametrize("pid", [0, -1])
+def test_who_has_no_pid_is_nobody(pid: int) -> None:
+    """The kernel could not say who it is (another pid namespace): not even root is root."""
+    assert ROLES.of_process(pid, 0, (), OWN) == Role(NOBODY)
+
+
+def test_nothing_configured() -> None:
+    """Then whoever can connect may read, and no uid is a device model's."""
+    assert Roles().of_process(5, BASE + 1, (), OWN) == Role(OBSERVER)
+    assert not Roles().is_device_model(BASE + 1)
+
+
+def test_of_subject() -> None:
+    """A certificate is what the configuration says of its subject, and else nobody's."""
+    assert ROLES.of_subject("CN=xapi") == Role(TOOLSTACK)
+    assert ROLES.of_subject("CN=xapi2") == Role(NOBODY)

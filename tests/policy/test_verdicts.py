@@ -1,0 +1,41 @@
+"""Effects: how those of two wishes join, and what the ledger keeps of them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words, effects_of_words
+from tests.policy.values import kib
+
+AMOUNT = st.one_of(st.none(), st.integers(0, 9).map(kib))
+EFFECTS = st.builds(Effects, AMOUNT, AMOUNT, AMOUNT).map(
+    lambda effects: NO_EFFECTS if effects == NO_EFFECTS else effects
+)
+
+
+@given(EFFECTS, EFFECTS)
+def test_the_later_value_stands(first: Effects, second: Effects) -> None:
+    """Of two effects on one thing the later one is written, zero like any other."""
+    both = first.then(second)
+    for name in ("pod_target", "static_max", "target"):
+        later, earlier = getattr(second, name), getattr(first, name)
+        assert getattr(both, name) == (earlier if later is None else later)
+
+
+@given(EFFECTS)
+def test_words_round_trip(effects: Effects) -> None:
+    """What the ledger keeps of open effects is all of them."""
+    assert effects_of_words(effects_as_words(effects)) == effects
+
+
+@given(EFFECTS)
+def test_nothing_to_write_is_one_value(effects: Effects) -> None:
+    """No effects are always NO_EFFECTS itself: the reconciler asks by identity."""
+    again = effects_of_words(effects_as_words(effects))
+    assert (again is NO_EFFECTS) == (effects == NO_EFFECTS)
+    assert effects.then(NO_EFFECTS) is effects
+    assert NO_EFFECTS.then(effects) is effects
+
+
+def test_words_name_their_unit() -> None:
+    """The ledger's words are KiB, and only of what is to be written."""
+    assert effects_as_words(Effects(kib(4), None, kib(0))) == {"pod_target_kib": 4, "target_kib": 0}

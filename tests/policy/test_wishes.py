@@ -1,0 +1,107 @@
+"""Wishes as the history keeps them, and what each needs to be decided."""
+
+from typing import get_args
+
+import pytest
+
+from maxmemd.policy.components import LIMIT
+from maxmemd.policy.wishes import (
+    CREATED,
+    KINDS,
+    LIVES,
+    Build,
+    Headroom,
+    Import,
+    Increase,
+    RemoveComponent,
+    Rollback,
+    SetComponent,
+    SetLimit,
+    SetTarget,
+    Wish,
+    as_words,
+    needs_store,
+)
+from maxmemd.wire import BuildRequest
+from tests.policy.values import ROM, kib
+
+ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
+    (SetLimit(kib(4)), "mem-max", {"limit_kib": 4}, True),
+    (SetLimit(kib(0), force=True), "mem-max", {"limit_kib": 0, "force": True}, True),
+    (SetLimit(kib(4), node=False), "mem-max", {"limit_kib": 4, "static_max": False}, True),
+    (SetTarget(kib(4)), "mem-set", {"target_kib": 4, "enforce": True}, True),
+    (SetTarget(kib(0), enforce=False), "mem-set", {"target_kib": 0, "enforce": False}, True),
+    (SetTarget(by_kib=-4), "mem-set", {"by_kib": -4, "enforce": True}, True),
+    (
+        SetComponent(ROM, kib(4)),
+        "component",
+        {"owner": "device-model", "name": "rom", "amount_kib": 4},
+        False,
+    ),
+    (
+        SetComponent(LIMIT, kib(4)),
+        "component",
+        {"owner": "operator", "name": "limit", "amount_kib": 4},
+        True,
+    ),
+    (
+        RemoveComponent(ROM),
+        "component-removed",
+        {"owner": "device-model", "name": "rom"},
+        False,
+    ),
+    (
+        Increase(ROM, -4),
+        "increase",
+        {"owner": "device-model", "name": "rom", "by_kib": -4},
+        False,
+    ),
+    (
+        Increase(LIMIT, 4),
+        "increase",
+        {"owner": "operator", "name": "limit", "by_kib": 4},
+        True,
+    ),
+    (Build(kib(4), CREATED), "build", {"target_kib": 4, "life": "created"}, False),
+    (
+        Build(kib(4), "restored", kib(8)),
+        "build",
+        {"target_kib": 4, "life": "restored", "static_max_kib": 8},
+        False,
+    ),
+    (Headroom(64), "headroom", {"pages": 64}, False),
+    (Rollback(3), "rollback", {"revision": 3}, True),
+    (Rollback(3, force=True), "rollback", {"revision": 3, "force": True}, True),
+    (
+        Import({LIMIT: kib(4), ROM: kib(0)}, None),
+        "import",
+        {
+            "parts": [["operator", "limit", 4], ["device-model", "rom", 0]],
+            "static_max_kib": None,
+        },
+        True,
+    ),
+    (
+        Import({LIMIT: kib(4)}, kib(0)),
+        "import",
+        {"parts": [["operator", "limit", 4]], "static_max_kib": 0},
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("wish", "kind", "words", "store"), ROWS, ids=range(len(ROWS)))
+def test_words(wish: Wish, kind: str, words: dict[str, object], store: bool) -> None:
+    """Each wish has its kind, its words, and looks at xenstore only where the decision does."""
+    assert (KINDS[type(wish)], as_words(wish), needs_store(wish)) == (kind, words, store)
+
+
+def test_every_wish_has_a_kind_and_a_row() -> None:
+    """No wish is without a name in the history, and no two share one."""
+    assert set(KINDS) == set(get_args(Wish)) == {type(row[0]) for row in ROWS}
+    assert len(set(KINDS.values())) == len(KINDS)
+
+
+def test_the_lives_are_what_travels() -> None:
+    """The API takes exactly the lives that the policy knows."""
+    assert get_args(BuildRequest.model_fields["life"].annotation) == LIVES

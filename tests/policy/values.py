@@ -1,0 +1,125 @@
+"""Values that the tests of the policy share."""
+
+from hypothesis import strategies as st
+
+from maxmemd.policy.clauses import Rules
+from maxmemd.policy.components import LIMIT, SLACK, Key, Part, Record
+from maxmemd.policy.decide import Picture
+from maxmemd.policy.facts import DOM0_UUID, StoreFacts, XenFacts
+from maxmemd.policy.verdicts import Grant, Refusal, Verdict
+from maxmemd.units import END_KIB, Memory
+
+UUID = "51a70000-0000-4000-8000-000000000001"
+ROM: Key = ("device-model", "rom")
+VGA: Key = ("device-model", "vga")
+RULES = Rules()
+SLACK_KIB = RULES.slack.kib
+
+
+def kib(amount: int) -> Memory:
+    """Return that many KiB."""
+    return Memory(kib=amount)
+
+
+def record_of(
+    limit: int = 65536, *, static_max: int | None = None, revision: int = 3, **others: int
+) -> Record:
+    """Return a record with the operator's limit, the slack and a device model's components."""
+    parts = {LIMIT: Part(kib(limit), 1), SLACK: Part(RULES.slack, 1)}
+    parts |= {("device-model", name): Part(kib(amount), 2) for name, amount in others.items()}
+    return Record(UUID, revision, parts, None if static_max is None else kib(static_max))
+
+
+def store_of(
+    target: int | None = None, static_max: int | None = None, videoram: int = 0
+) -> StoreFacts:
+    """Return xenstore's facts, in KiB."""
+    return StoreFacts(
+        "guest",
+        None if target is None else kib(target),
+        None if static_max is None else kib(static_max),
+        kib(videoram),
+    )
+
+
+def xen_of(
+    domid: int = 7, *, max_pages: int = 16640, tot_pages: int = 16384, hvm: bool = False
+) -> XenFacts:
+    """Return Xen's facts of a domain that runs."""
+    uuid = UUID if domid else DOM0_UUID
+    return XenFacts(domid, uuid, tot_pages, max_pages, hvm=hvm, cpu_time_ns=1)
+
+
+def picture_of(
+    record: Record | None = None,
+    store: StoreFacts | None = None,
+    *,
+    rules: Rules = RULES,
+    xen: XenFacts | None = None,
+    past: Record | None = None,
+) -> Picture:
+    """Return a picture of a PV guest with 64 MiB, unless told otherwise."""
+    return Picture(
+        rules,
+        record_of() if record is None else record,
+        xen_of() if xen is None else xen,
+        store_of(65536, 65536) if store is None else store,
+        past,
+    )
+
+
+def granted(verdict: Verdict) -> Grant:
+    """Return a verdict that must be a grant."""
+    assert isinstance(verdict, Grant), verdict
+    return verdict
+
+
+def refused(verdict: Verdict | None) -> tuple[str, dict[str, int | str]]:
+    """Return the code and the numbers of a verdict that must be a refusal."""
+    assert isinstance(verdict, Refusal), verdict
+    assert verdict.detail.startswith("cannot ")
+    for number in verdict.numbers.values():
+        assert str(number).removeprefix("-") in verdict.detail, (number, verdict.detail)
+    return verdict.code, dict(verdict.numbers)
+
+
+def amounts(record: Record) -> dict[Key, int]:
+    """Return a record's components in KiB."""
+    return {key: part.amount.kib for key, part in record.parts.items()}
+
+
+KEYS: st.SearchStrategy[Key] = st.sampled_from([LIMIT, SLACK, ROM, VGA, ("operator", "extra")])
+SMALL = st.integers(0, 2**40)
+ANY = st.one_of(st.integers(0, 2**24), st.integers(0, END_KIB - 1), st.just(END_KIB - 1))
+MAYBE = st.one_of(st.none(), ANY)
+
+
+@st.composite
+def records(draw: st.DrawFn, amount: st.SearchStrategy[int] = SMALL) -> Record:
+    """Draw a record whose sum a Memory holds."""
+    wanted = draw(st.dictionaries(KEYS, amount, max_size=5))
+    while sum(wanted.values()) >= END_KIB:
+        wanted.popitem()
+    revision = draw(st.integers(0, 9))
+    since = draw(st.integers(0, revision))
+    parts = {key: Part(kib(amount), since) for key, amount in wanted.items()}
+    static_max = draw(MAYBE)
+    return Record(UUID, revision, parts, None if static_max is None else kib(static_max))
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> StoreFacts:
+    """Draw what xenstore may say, sense or nonsense."""
+    return store_of(draw(MAYBE), draw(MAYBE), draw(st.one_of(st.just(0), ANY)))
+
+
+@st.composite
+def xens(draw: st.DrawFn) -> XenFacts:
+    """Draw what Xen may say of dom0 or a guest."""
+    pages = st.integers(0, 2**32 - 1)
+    return xen_of(
+        draw(st.sampled_from([0, 7])),
+        max_pages=draw(pages),
+        tot_pages=draw(pages),
+        hvm=draw(st.booleans()),
+    )

@@ -1,0 +1,28 @@
+"""A histogram: each value is in the first bucket that holds it, and in all wider ones."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxmemd.tally import SECONDS, SIZES, Tally
+
+
+def test_a_value_at_a_bound_is_within_it() -> None:
+    """A bucket's bound is inclusive, as Prometheus' `le` says."""
+    tally = Tally(SIZES)
+    for value in (1, 2, 2, 3, 256, 257):
+        tally.note(value)
+    found = dict(tally.buckets())
+    assert [found[bound] for bound in ("1.0", "2.0", "4.0", "128.0", "256.0", "+Inf")] == [
+        1, 3, 4, 4, 5, 6,
+    ]  # fmt: skip
+    assert tally.total == 521
+
+
+@given(values=st.lists(st.floats(0, 100), max_size=50))
+def test_buckets_count_what_is_at_most_their_bound(values: list[float]) -> None:
+    """Whatever is noted, each bucket says how much was at most its bound."""
+    tally = Tally(SECONDS)
+    for value in values:
+        tally.note(value)
+    for bound, count in tally.buckets():
+        assert count == sum(value <= float(bound) for value in values)

@@ -1,0 +1,153 @@
+"""The Debian package in a dom0: installed, started by systemd, blocked, power cut, removed.
+
+One story, on a machine of its own that keeps its disk, after the one that all other tests share.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.xen.daemon import CHECKOUT
+from tests.xen.guests import DIRECTORY, SLACK_KIB, Guest, configuration
+from tests.xen.machine import Machine
+from tests.xen.rig import SOCKET, Done, Rig
+from tests.xen.test_interpose import SIX_NICS
+
+MIB = 1024
+PATIENCE_S = 120
+XL = "/usr/local/sbin/xl"  # what `maxmemd-interpose install` puts before Xen's own
+SAVED = "/var/lib/xen/save"
+UNIT = "maxmemd.service"
+
+
+@pytest.fixture
+def dom0(tmp_path: Path, machines: list[Machine]) -> Iterator[Rig]:
+    """Give a dom0 that keeps its disk over a power cut, with the package in /root."""
+    build = [sys.executable, str(CHECKOUT / "deploy" / "debian" / "build.py"), str(tmp_path)]
+    subprocess.run(build, check=True)
+    for machine in machines:
+        machine.stop()
+    with Rig(keeps=True) as rig:
+        rig.arbitrated = True
+        rig.put("/root/maxmemd.deb", next(tmp_path.glob("*.deb")).read_bytes())
+        yield rig
+
+
+def test_the_life_of_a_package(dom0: Rig) -> None:
+    """Installed, used, blocked, upgraded, cut off from power, removed: no limit is ever lost."""
+    for step in (
+        installed_without_a_network,
+        unmodified_xl_asks_it,
+        a_blocked_arbiter_is_started_anew,
+        an_upgrade_keeps_the_ledger,
+        a_power_cut,
+        removal_leaves_xen_alone,
+    ):
+        dom0.say(step.__name__.replace("_", " "))
+        step(dom0)
+
+
+def ctl(rig: Rig, *words: object) -> Done:
+    """Run the maxmemctl of the package."""
+    return rig.run(["maxmemctl", *map(str, words)], timeout=PATIENCE_S)
+
+
+def value(rig: Rig, unit: str, name: str) -> str:
+    """Return what systemd knows of a unit."""
+    return rig.run(["systemctl", "show", "-P", name, unit]).check().stdout.strip()
+
+
+def within(wanted: Callable[[], object], expected: object) -> None:
+    """Wait until `wanted` returns what is expected."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (seen := wanted()) != expected:
+        assert time.monotonic() < deadline, f"{seen} instead of {expected}"
+        time.sleep(1)
+
+
+def installed_without_a_network(dom0: Rig) -> None:
+    """After dpkg -i the service runs, is ready, and answers on systemd's socket."""
+    dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
+    assert value(dom0, UNIT, "ActiveState") == "active"
+    dom0.say(dom0.run(["systemctl", "status", "--no-pager", UNIT]).stdout)
+    listening = dom0.run(["stat", "-c", "%a %U %G", SOCKET]).check().stdout
+    assert listening == "660 root maxmemd\n"
+    health = json.loads(ctl(dom0, "health", "--json").stdout)
+    assert health["live"] is True
+    host = json.loads(ctl(dom0, "info", "--json").check().stdout)
+    assert host["simulated"] is False
+
+
+def unmodified_xl_asks_it(dom0: Rig) -> None:
+    """With the library installed a guest with six emulated NICs runs, and mem-max is recorded."""
+    dom0.run("maxmemd-interpose install").check()
+    dom0.put(f"{DIRECTORY}/hvm1.cfg", configuration("hvm1", SIX_NICS))
+    dom0.put(f"{DIRECTORY}/pv1.cfg", configuration("pv1"))
+    dom0.run([XL, "create", f"{DIRECTORY}/hvm1.cfg"], timeout=240).check()
+    dom0.run([XL, "create", f"{DIRECTORY}/pv1.cfg"], timeout=240).check()
+    shown = json.loads(ctl(dom0, "components", "hvm1", "--json").check().stdout)
+    assert "populated" in json.dumps(shown)
+    dom0.run([XL, "mem-max", "pv1", "200"]).check()
+    assert Guest(dom0, "pv1").max_kib == 200 * MIB + SLACK_KIB
+    assert value(dom0, UNIT, "NRestarts") == "0"
+
+
+def a_blocked_arbiter_is_started_anew(dom0: Rig) -> None:
+    """Stop the daemon dead: the watchdog kills it, and who asks meanwhile waits and is answered."""
+    before = value(dom0, UNIT, "MainPID")
+    dom0.run(f"kill -STOP {before}").check()
+    began = time.monotonic()
+    path, body = "/v1/domains/pv1/limit", {"limit_kib": 210 * MIB}
+    reply = dom0.http("PUT", path, body, timeout=PATIENCE_S)  # emulation is slower than maxmemctl
+    dom0.say(f"the request waited {time.monotonic() - began:.0f} s")
+    assert reply.status == 200, reply.body
+    assert value(dom0, UNIT, "MainPID") != before
+    assert value(dom0, UNIT, "NRestarts") == "1"
+    assert Guest(dom0, "pv1").max_kib == 210 * MIB + SLACK_KIB
+
+
+def an_upgrade_keeps_the_ledger(dom0: Rig) -> None:
+    """Installing again restarts the daemon on the same ledger; no limit moves."""
+    before = ctl(dom0, "history", "pv1").check().stdout
+    dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
+    assert ctl(dom0, "history", "pv1").check().stdout == before
+    assert Guest(dom0, "pv1").max_kib == 210 * MIB + SLACK_KIB
+
+
+def a_power_cut(dom0: Rig) -> None:
+    """After a hard reboot the limits are in force before xendomains brings the first guest back."""
+    guest = Guest(dom0, "pv1")
+    uuid = guest.uuid
+    dom0.run([XL, "mem-max", "pv1", "220"]).check()
+    dom0.run(f"mkdir -p {SAVED} && {XL} save pv1 {SAVED}/pv1 && sync", timeout=240).check()
+    dom0.run("systemctl unmask xendomains && systemctl enable xendomains && sync").check()
+    dom0.power_cut()
+    within(lambda: value(dom0, UNIT, "ActiveState"), "active")
+    within(lambda: value(dom0, "xendomains.service", "ActiveState"), "active")
+    ready = int(value(dom0, UNIT, "ActiveEnterTimestampMonotonic"))
+    first = int(value(dom0, "xendomains.service", "InactiveExitTimestampMonotonic"))
+    assert 0 < ready <= first
+    assert guest.uuid == uuid
+    assert guest.max_kib == 220 * MIB + SLACK_KIB
+    kinds = json.loads(ctl(dom0, "history", "pv1", "--json").check().stdout)
+    assert "restored" in json.dumps(kinds)
+
+
+def removal_leaves_xen_alone(dom0: Rig) -> None:
+    """Remove the package, which moves no limit; purge it, which removes the ledger."""
+    guest = Guest(dom0, "pv1")
+    before = guest.max_kib
+    dom0.run("dpkg -r maxmemd", timeout=120).check()
+    assert guest.max_kib == before
+    assert dom0.run(["test", "-e", XL]).rc == 1
+    assert dom0.run("test -s /var/lib/maxmemd/ledger.sqlite").rc == 0
+    assert dom0.run(["xl", "mem-max", "pv1", "230"]).rc == 0
+    said = dom0.run("dpkg -P maxmemd", timeout=120).check().stdout
+    assert "removing the ledger" in said
+    assert dom0.run("test -e /var/lib/maxmemd").rc == 1
+    assert dom0.run("test -e /usr/lib/maxmemd").rc == 1
