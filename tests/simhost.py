@@ -142,9 +142,10 @@ class RemoteXenstore:
         """End the watches and close the connection."""
         while self._watches:
             connection, thread = self._watches.pop()
-            connection.close()
+            connection.end()  # the descriptor stays open until nobody waits on it
             if thread is not current_thread():
                 thread.join()
+            connection.close()
         self._connection.close()
 
 
@@ -170,10 +171,14 @@ class Connection:
         while self._socket.recv(1):
             changed()
 
-    def close(self) -> None:
-        """End the connection, and a `listen` that waits on it."""
+    def end(self) -> None:
+        """End the connection, and a `listen` that waits on it or is about to."""
         with suppress(OSError):  # the host was first
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection and give its descriptor back."""
+        self.end()
         self._socket.close()
 
 
