@@ -11,6 +11,7 @@ from maxmemd.daemon import SystemClock
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetLimit
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -24,8 +25,7 @@ def arbiter_on(database: Path, host: SimulatedHost) -> Arbiter:
     config = Config()
     arbiter = Arbiter(
         SqliteLedger(database),
-        host.hypervisor(),
-        host.xenstore(),
+        DirectPusher(host.hypervisor(), host.xenstore()),
         SystemClock(),
         rules=config.rules,
         drift=config.drift,

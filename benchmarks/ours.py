@@ -11,6 +11,7 @@ import uvloop
 
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.xen.simulated import SimulatedHost
 
 BOOT = "benchmark"
@@ -19,8 +20,8 @@ BOOT = "benchmark"
 def world(guests: int) -> World:
     """Return the adapters of a simulated host, as `maxmemd serve` makes them."""
     host = SimulatedHost.with_guests(guests)
-    hypervisor, xenstore = host.hypervisor(time.monotonic), host.xenstore()
-    return World(hypervisor, xenstore, BOOT, f"a simulated host of {guests}", simulated=True)
+    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+    return World(pusher, BOOT, f"a simulated host of {guests}", simulated=True)
 
 
 def main(socket: str, database: str, guests: str) -> None:

@@ -16,7 +16,7 @@ from maxmemd.enforcer import Enforcer
 from maxmemd.errors import LedgerError, MaxmemError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.verdicts import effects_of_words
-from maxmemd.ports import Clock, Hypervisor, Ledger, Xenstore
+from maxmemd.ports import Clock, Ledger, Pusher
 from maxmemd.reconciler import Reconciler
 from maxmemd.records import Records, row_of
 from maxmemd.registrar import Registrar
@@ -26,13 +26,12 @@ from maxmemd.views import Viewer, push_status
 
 
 class Arbiter:
-    """Owns the ledger's writes and the hypervisor. Every method belongs to one thread."""
+    """Owns the ledger's writes and the way to Xen. Every method belongs to one thread."""
 
     def __init__(
         self,
         ledger: Ledger,
-        hypervisor: Hypervisor,
-        xenstore: Xenstore,
+        pusher: Pusher,
         clock: Clock,
         *,
         rules: Rules,
@@ -48,7 +47,7 @@ class Arbiter:
         for row in kept.instances:
             effects = effects_of_words(json.loads(row.effects or "{}"))
             self.census.resume(row, effects)
-        enforcer = Enforcer(hypervisor, xenstore, clock)
+        enforcer = Enforcer(pusher, clock)
         rebooting = {uuid for uuid, then in kept.rebooting.items() if then == boot}
         self.registrar = Registrar(
             rules, self.census, self.records, enforcer, keep_gone_s, rebooting
@@ -121,6 +120,8 @@ class Arbiter:
             turn.keys = self.records.by_keys(wanted)
         except LedgerError as error:
             trouble = error
+        else:
+            turn.look_ahead([ask for ask in asks if isinstance(ask, Ask)])
         answers: list[Answer | MaxmemError] = []
         for index, ask in enumerate(asks):
             try:
@@ -161,15 +162,17 @@ class Arbiter:
         self.decisions += len(turn.entries)
 
     def _push(self, turn: Turn) -> None:
-        """Push the last value of each domain, to every instance it has here.
+        """Push the last value of each domain, to every instance it has here, all at once.
 
         The youngest first, so that the incoming half of a local migration never has less room
         than what the other half may populate. While it is built, and was not itself asked
         about, it is raised and not lowered.
         """
+        dues = []
         for uuid, record in turn.decided.items():
             for instance in reversed(self.census.of_uuid(uuid)):
                 if turn.sight.looked_at(instance) or not instance.building:
-                    self.reconciler.push(instance, record)
+                    dues.append((instance, record))
                 else:
                     self.reconciler.push_beside(instance, record)
+        self.reconciler.push(dues)

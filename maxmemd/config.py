@@ -17,6 +17,7 @@ from maxmemd.units import Memory
 
 DEFAULT_FILE = Path("/etc/maxmemd/maxmemd.toml")
 DEFAULT_SOCKET = Path("/run/maxmemd/maxmemd.sock")
+DEFAULT_PUSHER = Path("/run/maxmemd-pusher/socket")
 DEFAULT_DATABASE = Path("/var/lib/maxmemd/ledger.sqlite")
 CAPS = {DEVICE_MODEL: Memory.of_mib(1024)}
 RATES = {TOOLSTACK: 2000.0, DEVICE_MODEL: 100.0, OBSERVER: 50.0}
@@ -36,6 +37,7 @@ class Config:
     socket_group: str = ""
     database: Path = DEFAULT_DATABASE
     hypervisor: str = "auto"
+    pusher: Path = DEFAULT_PUSHER
     drift: str = "restore"
     poll_s: float = 2.0
     keep_gone_s: float = 30 * 86400.0

@@ -32,10 +32,11 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.mailbox import Mailbox
-from maxmemd.ports import Hypervisor, Xenstore
+from maxmemd.ports import Pusher
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.races import command as races
 from maxmemd.reload import Reload
-from maxmemd.systemd import JournalHandler, Watchdog, is_journal, notify, passed_socket
+from maxmemd.systemd import Watchdog, log_to, notify, passed_socket
 from maxmemd.tokens import Tokens
 
 LOG = logging.getLogger("maxmemd")
@@ -60,8 +61,7 @@ class SystemClock:
 class World:
     """The adapters of one host. `boot` tells one boot of it from another."""
 
-    hypervisor: Hypervisor
-    xenstore: Xenstore
+    pusher: Pusher
     boot: str
     name: str
     simulated: bool
@@ -70,11 +70,7 @@ class World:
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit status."""
     arguments = _parser().parse_args(argv)
-    if is_journal():
-        logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
-    else:
-        form = "%(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
+    log_to(sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # one line for each bad request, else
     try:
@@ -160,13 +156,15 @@ def world_of(config: Config) -> World:
     """
     wanted = config.hypervisor
     if wanted == "auto":
-        wanted = "xen" if PRIVCMD.exists() else "simulated"
+        wanted = "xen" if PRIVCMD.exists() or config.pusher.is_socket() else "simulated"
+    pusher: Pusher
     if wanted == "xen":
-        from maxmemd.xen.xencall import Xencall
-        from maxmemd.xen.xenstore import Xenstored
+        from maxmemd.pusher.remote import RemotePusher
+        from maxmemd.pusher.ways import way_to
 
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return World(Xencall(), Xenstored(), boot, "Xen", simulated=False)
+        pusher = RemotePusher(way_to(config.pusher, config.dom0_floor))
+        return World(pusher, boot, pusher.host().hypervisor, simulated=False)
 
     from maxmemd.xen.simulated import SimulatedHost
 
@@ -174,8 +172,8 @@ def world_of(config: Config) -> World:
     LOG.warning("SIMULATED HOST: the guests are made up, no real domain is touched.")
     host = SimulatedHost.demo()
     boot = f"simulated-{os.getpid()}"
-    hypervisor, xenstore = host.hypervisor(time.monotonic), host.xenstore()
-    return World(hypervisor, xenstore, boot, "the simulated host", simulated=True)
+    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+    return World(pusher, boot, "the simulated host", simulated=True)
 
 
 async def serve_on(
@@ -194,8 +192,7 @@ async def serve_on(
         def make_arbiter() -> Arbiter:
             return Arbiter(
                 SqliteLedger(config.database),
-                adapters.hypervisor,
-                adapters.xenstore,
+                adapters.pusher,
                 SystemClock(),
                 rules=config.rules,
                 drift=config.drift,
@@ -209,7 +206,7 @@ async def serve_on(
         disk, simulated = Disk(config.database), adapters.simulated
         service = Service(mailbox, reader, tail, feed, config, simulated, disk, tokens)
         await mailbox.start()
-        adapters.xenstore.watch(mailbox.worker.kick)
+        adapters.pusher.watch(mailbox.worker.kick)
         checking = asyncio.create_task(_check_ledger(service))
         notify("READY=1")
         LOG.info("ready: %s on %s, drift is %s", adapters.name, config.socket, config.drift)
@@ -223,8 +220,7 @@ async def serve_on(
         finally:
             checking.cancel()
             await mailbox.stop()
-            adapters.xenstore.close()
-            adapters.hypervisor.close()
+            adapters.pusher.close()
             LOG.info("stopped; Xen's maxima stay as they are")
 
 

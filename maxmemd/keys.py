@@ -172,6 +172,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "socket_group": _text,
     "database": _path,
     "hypervisor": _one_of("auto", "xen", "simulated"),
+    "pusher": _path,
     "drift": _one_of("restore", "adopt", "alert"),
     "poll_s": _number("a number of seconds", 0.1, 3600),
     "keep_gone_s": _number("a number of seconds", 0, 1e10),

@@ -1,11 +1,13 @@
 """The verbs that the arbiter needs from the world, and nothing more."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple, Protocol
 
+from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.orders import Order, Outcome
 from maxmemd.units import Memory
 
 
@@ -69,6 +71,57 @@ class Xenstore(Protocol):
 
         Events carry no domid, may be coalesced or spurious (A5): the callee rescans.
         """
+        ...
+
+    def close(self) -> None:
+        """End the watch and give the handles back."""
+        ...
+
+
+class Looked(NamedTuple):
+    """What a look at one domain showed, or why it showed nothing; `store` only where asked for."""
+
+    xen: XenFacts | HypervisorError
+    store: StoreFacts | XenstoreError | None
+
+
+class Pusher(Protocol):
+    """The one way from the arbiter to Xen and xenstore. Used from one thread, but for `watch`.
+
+    `domains`, `domain`, `host` and `facts` are those of Hypervisor and Xenstore, and raise as they
+    do. Several domains are looked at, and several orders carried out, at the price of one message.
+    """
+
+    def domains(self) -> Sequence[XenFacts]:
+        """Return every domain by rising domid. Raises HypervisorError."""
+        ...
+
+    def domain(self, domid: int) -> XenFacts:
+        """Return one domain. Raises DomainGone when there is none of that domid (A3)."""
+        ...
+
+    def host(self) -> HostFacts:
+        """Return the host's totals. Raises HypervisorError."""
+        ...
+
+    def facts(self, domid: int) -> StoreFacts:
+        """Return name and memory nodes of a domain. Raises XenstoreError."""
+        ...
+
+    def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[Looked]:
+        """Look at several domains, in this order, and at the nodes of those in `stores`."""
+        ...
+
+    def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
+        """Carry out several orders, in this order; one that fails keeps none from its turn.
+
+        Raising: max_pages, PoD target, static-max, target. Lowering: static-max and target, PoD
+        target, max_pages last. Then the domain is read back.
+        """
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, from a thread of its own, when domains may have come or gone (A5)."""
         ...
 
     def close(self) -> None:

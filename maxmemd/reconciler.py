@@ -4,6 +4,7 @@ Every poll asks Xen once for all domains. Nothing in Xen tells who wrote a maxim
 foreign write is seen only here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maxmemd.census import Instance
@@ -40,7 +41,7 @@ class Reconciler:
         cannot be kept; the other domains are settled all the same, and the next poll starts
         afresh.
         """
-        facts = self.enforcer.hypervisor.domains()
+        facts = self.enforcer.pusher.domains()
         trouble: LedgerError | None = None
         try:
             self.registrar.rescan(facts)
@@ -59,18 +60,20 @@ class Reconciler:
         if trouble is not None:
             raise trouble
 
-    def push(self, instance: Instance, record: Record) -> None:
-        """Push a record's limit to one instance and note how it went."""
-        if instance.building and instance.seen_pages != instance.wanted_pages:
-            instance.theirs_pages = instance.seen_pages or None  # 0 is nobody's yet (A4)
-        before = instance.state
-        row = self.enforcer.push(instance, record.limit, record.revision)
-        self.records.note_push(row)
-        if instance.state == "gone":
-            self.registrar.gone(instance)
-        else:
-            self._turned(instance, before)
-            self.records.note_pushed(instance)
+    def push(self, dues: Sequence[tuple[Instance, Record]]) -> None:
+        """Push records' limits to their instances, all at once, and note how it went."""
+        before = [instance.state for instance, _ in dues]
+        for instance, _ in dues:
+            if instance.building and instance.seen_pages != instance.wanted_pages:
+                instance.theirs_pages = instance.seen_pages or None  # 0 is nobody's yet (A4)
+        rows = self.enforcer.push([(i, record.limit, record.revision) for i, record in dues])
+        for (instance, _), row, state in zip(dues, rows, before, strict=True):
+            self.records.note_push(row)
+            if instance.state == "gone":
+                self.registrar.gone(instance)
+            else:
+                self._turned(instance, state)
+                self.records.note_pushed(instance)
 
     def _turned(self, instance: Instance, before: str) -> None:
         """Note what no push tells: that a guest holds too much, and that trouble is over."""
@@ -89,7 +92,7 @@ class Reconciler:
         Where Xen cannot be asked about it now, the next poll does it.
         """
         try:
-            fact = self.enforcer.hypervisor.domain(instance.domid)
+            fact = self.enforcer.pusher.domain(instance.domid)
         except HypervisorError:
             return
         if fact.uuid == instance.uuid and not fact.dying:
@@ -107,7 +110,7 @@ class Reconciler:
         elif self._was_in_force(instance, record):
             self._drifted(instance, fact, record)
         elif self.enforcer.clock.monotonic_s() >= instance.retry_s:
-            self.push(instance, record)
+            self.push([(instance, record)])
 
     def _beside_a_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Raise what the toolstack set, never lower it; whoever wrote it, it is not drift.
@@ -117,7 +120,7 @@ class Reconciler:
         wanted = instance.wanted_pages
         if lives.may_push(wanted_pages=wanted, seen_pages=fact.max_pages, building=True):
             open_effects, instance.effects = instance.effects, NO_EFFECTS
-            self.push(instance, record)
+            self.push([(instance, record)])
             instance.effects = open_effects
             if instance.in_force and open_effects is not NO_EFFECTS:
                 instance.state = "pending"
@@ -160,7 +163,7 @@ class Reconciler:
             self._agree(instance, fact, record)
         else:
             instance.state = "drifted"
-            self.push(instance, record)
+            self.push([(instance, record)])
 
     def _alarm(self, instance: Instance, fact: XenFacts) -> None:
         instance.state, instance.noted_pages = "drifted", fact.max_pages

@@ -125,7 +125,7 @@ class Registrar:
 
     def _asked(self, instance: Instance) -> StoreFacts | None:
         try:
-            return self.enforcer.xenstore.facts(instance.domid)
+            return self.enforcer.pusher.facts(instance.domid)
         except XenstoreError:
             return None
 
@@ -133,7 +133,7 @@ class Registrar:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
             try:
-                instance.name = self.enforcer.xenstore.facts(instance.domid).name
+                instance.name = self.enforcer.pusher.facts(instance.domid).name
             except XenstoreError:
                 return
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from maxmemd.asks import Refused
 from maxmemd.census import Instance, is_name
-from maxmemd.errors import DomainGone
+from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Refusal
+from maxmemd.ports import Looked
 from maxmemd.registrar import Registrar
 
 
@@ -29,10 +30,20 @@ class Sight:
     """
 
     registrar: Registrar
+    _ahead: dict[int, Looked] = field(default_factory=dict)
     _seen: dict[int, Seen] = field(default_factory=dict)
     _unmanaged: frozenset[str] = frozenset()
     _rescanned: bool = False
     _named: bool = False
+
+    def look_ahead(self, wanted: Sequence[tuple[str, bool]]) -> None:
+        """Look in one message at what is wanted: references, each with whether xenstore is, too."""
+        found = [(self.registrar.census.find(ref), with_store) for ref, with_store in wanted]
+        stores = {lives[0].domid for lives, with_store in found if with_store and len(lives) == 1}
+        domids = list(dict.fromkeys(lives[0].domid for lives, _ in found if len(lives) == 1))
+        if domids:
+            looked = self.registrar.enforcer.pusher.look(domids, stores=stores)
+            self._ahead = dict(zip(domids, looked, strict=True))
 
     def of(self, ref: str, *, with_store: bool) -> Seen | Refused:
         """Return what a reference means now.
@@ -44,7 +55,7 @@ class Sight:
             return found
         seen = self._seen.get(found.domid) or self._observe(ref, found)
         if isinstance(seen, Seen) and with_store and seen.store is None:
-            facts = self.registrar.enforcer.xenstore.facts(seen.instance.domid)
+            facts = self._store(seen.instance.domid)
             seen.store = seen.instance.effects.on(facts)
         if isinstance(seen, Seen) and self._is_renamed(ref, seen):
             self._rescan(names=True)
@@ -88,7 +99,7 @@ class Sight:
     def _observe(self, ref: str, instance: Instance) -> Seen | Refused:
         """Ask Xen about one instance; a domid that is another domain by now is not it (A3, A6)."""
         try:
-            xen = self.registrar.enforcer.hypervisor.domain(instance.domid)
+            xen = self._xen(instance.domid)
         except DomainGone:
             xen = None
         if xen is None or xen.uuid != instance.uuid or xen.dying:
@@ -102,6 +113,24 @@ class Sight:
         instance.seen_pages = xen.max_pages
         return seen
 
+    def _xen(self, domid: int) -> XenFacts:
+        """Return what Xen says of a domain: what the look ahead showed, or else asked now."""
+        looked = self._ahead.get(domid)
+        if looked is None:
+            return self.registrar.enforcer.pusher.domain(domid)
+        if isinstance(looked.xen, HypervisorError):
+            raise looked.xen
+        return looked.xen
+
+    def _store(self, domid: int) -> StoreFacts:
+        """Return what xenstore says of a domain, likewise."""
+        looked = self._ahead.get(domid)
+        if looked is None or looked.store is None:
+            return self.registrar.enforcer.pusher.facts(domid)
+        if isinstance(looked.store, XenstoreError):
+            raise looked.store
+        return looked.store
+
     def _is_renamed(self, ref: str, seen: Seen) -> bool:
         if self._named or not is_name(ref):
             return False
@@ -110,7 +139,8 @@ class Sight:
 
     def _rescan(self, *, names: bool) -> None:
         self._rescanned = True
-        facts = self.registrar.enforcer.hypervisor.domains()
+        self._ahead.clear()
+        facts = self.registrar.enforcer.pusher.domains()
         self.registrar.rescan(facts)
         self._unmanaged = frozenset(str(fact.domid) for fact in facts if not fact.managed)
         if names:

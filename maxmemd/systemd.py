@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from time import monotonic
+from typing import TextIO
 
 from maxmemd.errors import ConfigError
 
@@ -68,6 +69,15 @@ def passed_socket() -> socket.socket | None:
         raise ConfigError("cannot use systemd's socket: ListenStream= must be a path")
     passed.setblocking(False)
     return passed
+
+
+def log_to(stream: TextIO) -> None:
+    """Log to the journal where `stream` leads there, else to it."""
+    if is_journal(stream.fileno()):
+        logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
+    else:
+        form = "%(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(stream=stream, level=logging.INFO, format=form)
 
 
 def is_journal(stream: int = 2) -> bool:

@@ -1,10 +1,11 @@
 """One batch of wishes: observed and decided in order; nothing of it counts before the commit."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.asks import Answer, Ask, Granted, Refused
-from maxmemd.census import Instance, is_uuid
+from maxmemd.census import Instance, is_name, is_uuid
 from maxmemd.policy.clauses import Rules, key_reused, own_domain, revision_stale
 from maxmemd.policy.components import Record, of_state
 from maxmemd.policy.decide import Picture, decide
@@ -49,6 +50,10 @@ class Turn:
     claimed: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
 
+    def look_ahead(self, asks: Sequence[Ask]) -> None:
+        """Look at all domains that the wishes of the batch are about, in one message."""
+        self.sight.look_ahead([(ask.ref, _with_store(ask)) for ask in asks])
+
     def answer(self, index: int, ask: Ask) -> Answer:
         """Decide one wish; `index` is its place in the batch.
 
@@ -83,8 +88,7 @@ class Turn:
 
     def _observe(self, ask: Ask) -> Seen | Refused | None:
         """Observe the domain that is meant; None for a record that comes ahead of its domain."""
-        by_name = not (ask.ref.isdigit() or is_uuid(ask.ref))
-        seen = self.sight.of(ask.ref, with_store=by_name or needs_store(ask.wish))
+        seen = self.sight.of(ask.ref, with_store=_with_store(ask))
         if isinstance(seen, Refused) and is_uuid(ask.ref):
             if isinstance(ask.wish, Import):
                 return None
@@ -180,6 +184,11 @@ def _about(refusal: Refusal, uuid: str, seen: Seen | None) -> Refused:
     if seen is None:
         return Refused(refusal, uuid)
     return Refused(refusal, uuid, seen.instance.domid, seen.instance.name)
+
+
+def _with_store(ask: Ask) -> bool:
+    """Whether xenstore is looked at: for what the wish needs, or to believe a name."""
+    return is_name(ask.ref) or needs_store(ask.wish)
 
 
 def _words_of(ask: Ask) -> str:

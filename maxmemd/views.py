@@ -22,14 +22,14 @@ class Viewer:
     def look(self, look: Look) -> Answer:
         """Answer one question. Raises HypervisorError, or LedgerError where a newcomer is meant."""
         if look.subject is Subject.HOST:
-            hypervisor = self.registrar.enforcer.hypervisor
-            return HostView(hypervisor.host(), len(hypervisor.domains()))
+            pusher = self.registrar.enforcer.pusher
+            return HostView(pusher.host(), len(pusher.domains()))
         if look.subject is Subject.DOMAINS:
             return self._domains()
         return self._domain(look.ref)
 
     def _domains(self) -> tuple[DomainView, ...]:
-        facts = self.registrar.enforcer.hypervisor.domains()
+        facts = self.registrar.enforcer.pusher.domains()
         with suppress(LedgerError):  # a newcomer without a record yet is told as it is
             self.registrar.rescan(facts)
         lives = {instance.domid: instance for instance in self.registrar.census}
@@ -42,7 +42,7 @@ class Viewer:
         seen = Sight(self.registrar).of(ref, with_store=False)
         if not isinstance(seen, Refused):
             return self._view(seen.xen, seen.instance)
-        for fact in self.registrar.enforcer.hypervisor.domains():
+        for fact in self.registrar.enforcer.pusher.domains():
             if str(fact.domid) == ref and not fact.managed:
                 return self._view(fact, None)
         uuid = ref.lower()

@@ -10,6 +10,7 @@ from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Key, Record
 from maxmemd.policy.wishes import Wish
 from maxmemd.ports import Hypervisor, Ledger, Xenstore
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 from tests.fakes import FakeClock, MemoryLedger
@@ -52,8 +53,7 @@ class Seat:
         assert self.xenstore is not None
         self.arbiter = Arbiter(
             self.memory if self.ledger_of is None else self.ledger_of(),
-            self.hypervisor,
-            self.xenstore,
+            DirectPusher(self.hypervisor, self.xenstore),
             self.clock,
             rules=self.rules,
             drift=self.drift,

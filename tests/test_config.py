@@ -22,6 +22,7 @@ socket = "/run/m.sock"
 socket_group = "maxmem"
 database = "/var/lib/m.sqlite"
 hypervisor = "simulated"
+pusher = "/run/p.sock"
 drift = "adopt"
 poll_s = 1
 keep_gone_s = 0.5
@@ -55,6 +56,7 @@ def test_every_key(tmp_path: Path) -> None:
         "maxmem",
         Path("/var/lib/m.sqlite"),
         "simulated",
+        Path("/run/p.sock"),
         "adopt",
         1.0,
         0.5,

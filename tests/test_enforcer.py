@@ -10,6 +10,7 @@ from maxmemd.enforcer import Enforcer
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES, Memory
 from tests.fakes import FakeClock
 
@@ -83,7 +84,7 @@ def one() -> Iterator[tuple[Enforcer, OneDomain, Instance, FakeClock]]:
     world, clock = OneDomain(), FakeClock()
     instance = Instance(WEB, 7, 1, "boot-1", 0)
     instance.seen_pages = world.max_pages
-    return Enforcer(world, world, clock), world, instance, clock
+    return Enforcer(DirectPusher(world, world), clock), world, instance, clock
 
 
 One = tuple[Enforcer, OneDomain, Instance, FakeClock]
@@ -99,7 +100,7 @@ def test_raising(one: One, seen: int | None) -> None:
     """Raising, keeping, or not knowing: the maximum first, then PoD target, then the nodes."""
     enforcer, world, instance, _ = one
     instance.seen_pages, instance.effects = seen, ALL
-    enforcer.push(instance, mib(32), 5)
+    enforcer.push([(instance, mib(32), 5)])
     assert world.done == [("max", 8192), ("pod", 9216), ("write", (65536, 8192)), ("read", 7)]
     assert (instance.state, instance.settled_revision) == ("applied", 5)
     assert instance.effects is NO_EFFECTS
@@ -109,7 +110,7 @@ def test_lowering(one: One) -> None:
     """Lowering: the target first, so that the guest shrinks, and the maximum last."""
     enforcer, world, instance, _ = one
     instance.effects = ALL
-    enforcer.push(instance, mib(12), 5)
+    enforcer.push([(instance, mib(12), 5)])
     assert world.done == [("write", (65536, 8192)), ("pod", 9216), ("max", 3072), ("read", 7)]
 
 
@@ -129,7 +130,7 @@ def test_only_what_is_open_is_written(
     """A thing that no decision named is left alone; a target of 0 is a target."""
     enforcer, world, instance, _ = one
     instance.effects = effects
-    enforcer.push(instance, mib(32), 5)
+    enforcer.push([(instance, mib(32), 5)])
     assert world.done == [("max", 8192), *wrote, ("read", 7)]
 
 
@@ -137,7 +138,7 @@ def test_the_maximum_caps_the_pod_target(one: One) -> None:
     """A PoD target above the limit would be EINVAL (A9): the limit is set instead."""
     enforcer, world, instance, _ = one
     instance.effects = Effects(pod_target=mib(64))
-    enforcer.push(instance, mib(32), 5)
+    enforcer.push([(instance, mib(32), 5)])
     assert ("pod", 32768) in world.done
     assert instance.state == "applied"
 
@@ -145,7 +146,7 @@ def test_the_maximum_caps_the_pod_target(one: One) -> None:
 def test_unlimited(one: One) -> None:
     """An unlimited limit is written, and reads back, as Xen's largest number."""
     enforcer, _, instance, _ = one
-    row = enforcer.push(instance, UNLIMITED + mib(1), 5)
+    (row,) = enforcer.push([(instance, UNLIMITED + mib(1), 5)])
     assert (row.max_pages, row.seen_pages, instance.state) == (
         UNLIMITED_PAGES,
         UNLIMITED_PAGES,
@@ -157,10 +158,10 @@ def test_a_guest_that_still_has_to_shrink(one: One) -> None:
     """Where Xen holds more pages than the limit, the limit is in force and the state says so."""
     enforcer, world, instance, _ = one
     world.tot_pages = 3073
-    enforcer.push(instance, mib(12), 5)
+    enforcer.push([(instance, mib(12), 5)])
     assert (instance.state, instance.in_force) == ("over_limit", True)
     world.tot_pages = 3072
-    enforcer.push(instance, mib(12), 5)
+    enforcer.push([(instance, mib(12), 5)])
     assert instance.state == "applied"
 
 
@@ -168,7 +169,7 @@ def test_a_value_that_does_not_read_back(one: One) -> None:
     """Another value than was written is drift, is said with both numbers, and is tried again."""
     enforcer, world, instance, clock = one
     world.offset, instance.effects = -1, ALL
-    row = enforcer.push(instance, mib(32), 5)
+    (row,) = enforcer.push([(instance, mib(32), 5)])
     assert (row.max_pages, row.seen_pages, row.errno) == (8192, 8191, None)
     assert (instance.state, instance.in_force, instance.settled_revision) == ("drifted", False, 0)
     assert instance.error == ("cannot see the maximum in force: wrote 8192 pages, Xen holds 8191")
@@ -192,13 +193,13 @@ def test_what_the_world_refuses(
     """Whatever is refused, the state says it, and all that was open stays open."""
     enforcer, world, instance, _ = one
     world.wrong, instance.effects = {verb: error}, ALL
-    row = enforcer.push(instance, mib(limit), 5)
+    (row,) = enforcer.push([(instance, mib(limit), 5)])
     assert (row.errno, row.revision, row.uuid, row.domid) == (errno, 5, WEB, 7)
     assert (instance.state, instance.errno, instance.error) == ("failed", errno, str(error))
     assert instance.effects == ALL
 
     world.wrong = {}
-    enforcer.push(instance, mib(limit), 5)
+    enforcer.push([(instance, mib(limit), 5)])
     assert (instance.state, instance.errno, instance.error) == ("applied", None, None)
     assert (instance.effects, instance.failures) == (NO_EFFECTS, 0)
 
@@ -209,13 +210,13 @@ def test_retries_back_off(one: One) -> None:
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     waits = []
     for _ in range(14):
-        enforcer.push(instance, mib(32), 5)
+        enforcer.push([(instance, mib(32), 5)])
         waits.append(instance.retry_s - clock.now_s)
     assert waits == [1, 2, 4, 8, 16, 32, *[60] * 8]
     world.wrong = {}
-    enforcer.push(instance, mib(32), 5)
+    enforcer.push([(instance, mib(32), 5)])
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
-    enforcer.push(instance, mib(32), 5)
+    enforcer.push([(instance, mib(32), 5)])
     assert instance.retry_s - clock.now_s == 1
 
 
@@ -224,7 +225,7 @@ def test_a_domain_that_is_gone(one: One, verb: str) -> None:
     """ESRCH is no failure to try again: the instance is gone."""
     enforcer, world, instance, _ = one
     world.wrong = {one: HypervisorError.of(one, 7, ESRCH) for one in (verb, "read")}
-    row = enforcer.push(instance, mib(32), 5)
+    (row,) = enforcer.push([(instance, mib(32), 5)])
     assert (instance.state, row.errno, enforcer.failures) == ("gone", ESRCH, 0)
 
 
@@ -232,7 +233,7 @@ def test_a_domain_that_xen_still_has_is_not_gone(one: One) -> None:
     """ESRCH of one call, for a domain that can be read, is a failure to try again."""
     enforcer, world, instance, _ = one
     world.wrong = {"max": HypervisorError.of("max", 7, ESRCH)}
-    row = enforcer.push(instance, mib(32), 5)
+    (row,) = enforcer.push([(instance, mib(32), 5)])
     assert (instance.state, row.errno, enforcer.failures) == ("failed", ESRCH, 1)
 
 
@@ -240,7 +241,7 @@ def test_a_domid_that_was_reused_before_the_nodes_were_written(one: One) -> None
     """Lowering, the successor's nodes are checked first: nothing of it is written."""
     enforcer, world, instance, _ = one
     world.uuid, instance.effects = DB, ALL
-    enforcer.push(instance, mib(12), 5)
+    enforcer.push([(instance, mib(12), 5)])
     assert (instance.state, world.done, world.max_pages) == ("gone", [("read", 7)], 4096)
 
 
@@ -248,7 +249,7 @@ def test_a_domid_that_was_reused_during_the_push(one: One) -> None:
     """A UUID that changed under the push is seen when it is read back: that one is gone."""
     enforcer, world, instance, _ = one
     world.then_uuid = {"max": DB}
-    row = enforcer.push(instance, mib(32), 5)
+    (row,) = enforcer.push([(instance, mib(32), 5)])
     assert (instance.state, instance.settled_revision, row.errno) == ("gone", 0, ESRCH)
 
 

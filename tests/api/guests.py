@@ -15,6 +15,7 @@ import uvloop
 
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.xen.simulated import SimulatedHost
 
 NEVER_S = 1e6
@@ -38,7 +39,7 @@ def main() -> None:
     def world() -> World:
         threading.Thread(target=tell, daemon=True).start()
         hypervisor, xenstore = host.hypervisor(), host.xenstore()
-        return World(hypervisor, xenstore, "one-boot", "many guests", simulated=True)
+        return World(DirectPusher(hypervisor, xenstore), "one-boot", "many guests", simulated=True)
 
     config = Config(socket=asked.socket, database=asked.database, poll_s=NEVER_S)
     uvloop.run(serve_on(config, world))

@@ -25,6 +25,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.mailbox import Mailbox
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.tokens import Tokens
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
@@ -117,8 +118,7 @@ class Inside:
     def _arbiter(self) -> Arbiter:
         return Arbiter(
             SqliteLedger(self.config.database),
-            self.host.hypervisor(),
-            self.host.xenstore(),
+            DirectPusher(self.host.hypervisor(), self.host.xenstore()),
             SystemClock(),
             rules=self.config.rules,
             drift=self.config.drift,

@@ -11,6 +11,7 @@ from maxmemd import mailbox
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
 from maxmemd.errors import MaxmemError
+from maxmemd.pusher.direct import DirectPusher
 from tests.simhost import RemoteHypervisor, RemoteXenstore
 
 
@@ -28,8 +29,8 @@ def main() -> None:
     mailbox.ANSWER_WITHIN_S = asked.answer_within
 
     def world() -> World:
-        hypervisor, xenstore = RemoteHypervisor(asked.host), RemoteXenstore(asked.host)
-        return World(hypervisor, xenstore, "one-boot", "the surviving host", simulated=True)
+        pusher = DirectPusher(RemoteHypervisor(asked.host), RemoteXenstore(asked.host))
+        return World(pusher, "one-boot", "the surviving host", simulated=True)
 
     config = Config(
         socket=asked.socket, database=asked.database, poll_s=asked.poll, drift=asked.drift

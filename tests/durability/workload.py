@@ -21,6 +21,7 @@ from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget, Wish
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -69,8 +70,7 @@ class Bench:
         try:
             self.arbiter = Arbiter(
                 self.ledger,
-                self.xen,
-                self.host.xenstore(),
+                DirectPusher(self.xen, self.host.xenstore()),
                 self.clock,
                 rules=Rules(),
                 drift=drift,

@@ -7,6 +7,7 @@ import uvloop
 
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -33,7 +34,8 @@ def main() -> None:
     host = host_of_newborns()
 
     def world() -> World:
-        return World(host.hypervisor(), host.xenstore(), "one-boot", "newborns", simulated=True)
+        pusher = DirectPusher(host.hypervisor(), host.xenstore())
+        return World(pusher, "one-boot", "newborns", simulated=True)
 
     uvloop.run(serve_on(Config(socket=asked.socket, database=asked.database), world))
 

@@ -18,6 +18,7 @@ from maxmemd.policy.components import LIMIT, Record, of_state
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.wishes import Wish
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 from tests.fakes import FakeClock, MemoryLedger
@@ -120,8 +121,7 @@ class Lab:
         """Make a daemon of what the ledger holds, and let it look at Xen."""
         self.arbiter = self.make(
             self.ledger,
-            self.xen_port(self),
-            WatchedStore(self),
+            DirectPusher(self.xen_port(self), WatchedStore(self)),
             self.clock,
             rules=RULES,
             drift="restore",

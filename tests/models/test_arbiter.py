@@ -4,17 +4,19 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from maxmemd.arbiter import Arbiter
 from maxmemd.asks import Ask
-from maxmemd.census import Instance
-from maxmemd.enforcer import Enforcer
 from maxmemd.policy import lives
 from maxmemd.policy.components import LIMIT, Key, Record
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.verdicts import NO_EFFECTS, Grant, Refusal
+from maxmemd.policy.orders import Order
+from maxmemd.policy.verdicts import Grant, Refusal
+from maxmemd.ports import Clock, Ledger
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.sight import Seen
 from maxmemd.turn import Turn
 from tests.figures import figure
@@ -109,23 +111,19 @@ class PushesFirst(Arbiter):
         super()._record(turn)
 
 
-class Blind(Enforcer):
-    """An enforcer that takes the hypercall's word for it."""
+class Blind(DirectPusher):
+    """A pusher that takes the hypercall's word for it."""
 
-    def _read_back(self, instance: Instance, revision: int) -> None:
-        instance.effects = NO_EFFECTS
-        instance.state, instance.settled_revision = "applied", revision
-        instance.seen_pages = instance.wanted_pages
+    def _read_back(self, order: Order) -> XenFacts:
+        return XenFacts(order.domid, order.uuid, 0, order.limit.max_pages)
 
 
 class DoesNotReadBack(Arbiter):
-    """An arbiter with such an enforcer."""
+    """An arbiter with such a pusher."""
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
-        old = self.reconciler.enforcer
-        blind = Blind(old.hypervisor, old.xenstore, old.clock)
-        self.reconciler.enforcer = self.registrar.enforcer = blind
+    def __init__(self, ledger: Ledger, pusher: DirectPusher, clock: Clock, **options: Any) -> None:
+        blind = Blind(pusher.hypervisor, pusher.xenstore)
+        super().__init__(ledger, blind, clock, **options)
 
 
 class FeedsBack(Turn):

@@ -1,0 +1,144 @@
+"""The way to Xen through the process that pushes: one message to look, one to push."""
+
+import errno
+import socket
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.orders import Order, Outcome
+from maxmemd.ports import Looked
+from maxmemd.pusher import wire
+
+PATIENCE_S = 8.0
+"""How long an answer may take: longer than the pusher's own watchdog, shorter than ours."""
+FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.2, 5.0
+_REACH = "reach the process that pushes (systemctl status maxmemd-pusher)"
+
+
+class Way(Protocol):
+    """How that process is reached."""
+
+    def connect(self) -> socket.socket:
+        """Return a new connection. Any thread may call. Raises OSError."""
+        ...
+
+    def close(self) -> None:
+        """Need it no more."""
+        ...
+
+
+class RemotePusher:
+    """The Pusher of ports.py, in another process."""
+
+    def __init__(self, way: Way, *, patience_s: float = PATIENCE_S) -> None:
+        self._way, self._patience_s = way, patience_s
+        self._connection: socket.socket | None = None
+        self._watched: socket.socket | None = None
+        self._watcher: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def domains(self) -> Sequence[XenFacts]:
+        """Return every domain by rising domid."""
+        return [XenFacts(*words) for words in self._ask("domains")]
+
+    def domain(self, domid: int) -> XenFacts:
+        """Return one domain."""
+        return XenFacts(*self._ask("domain", domid))
+
+    def host(self) -> HostFacts:
+        """Return the host's totals."""
+        return wire.host_of(self._ask("host"))
+
+    def facts(self, domid: int) -> StoreFacts:
+        """Return what xenstore says of a domain. Raises XenstoreError."""
+        try:
+            return wire.store_of(self._ask("facts", domid))
+        except HypervisorError as error:
+            raise XenstoreError(error.what, error.errno) from error
+
+    def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[Looked]:
+        """Look at several domains; where nobody answers, that is what each look shows."""
+        try:
+            return [wire.looked_of(words) for words in self._ask("look", domids, list(stores))]
+        except HypervisorError as error:
+            return [Looked(error, None) for _ in domids]
+
+    def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
+        """Carry out several orders; where nobody answers, all of them have failed."""
+        if not orders:
+            return []
+        try:
+            done = self._ask("push", [wire.words_of_order(order) for order in orders])
+        except HypervisorError as error:
+            return [Outcome(None, errno=error.errno, error=str(error)) for _ in orders]
+        return [wire.outcome_of(words) for words in done]
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` from a thread, now and when domains may have come or gone."""
+        self._watcher = threading.Thread(
+            target=self._watch, args=[changed], name="pusher-watch", daemon=True
+        )
+        self._watcher.start()
+
+    def close(self) -> None:
+        """End the watch and the connection, and give up the way."""
+        self._closed.set()
+        watched = self._watched
+        if watched is not None:
+            with suppress(OSError):  # it was ended by the other side
+                watched.shutdown(socket.SHUT_RDWR)
+        if self._watcher is not None:
+            self._watcher.join()
+        self._drop()
+        self._way.close()
+
+    def _ask(self, *message: object) -> Any:
+        """Send one message and return its answer; a connection that proves lost is made anew, once.
+
+        What is asked may be asked twice: it sets values, and adds nothing. Raises what the answer
+        says, or HypervisorError where there is none.
+        """
+        try:
+            try:
+                answer = self._exchange(message)
+            except ConnectionError:
+                self._drop()
+                answer = self._exchange(message)
+        except (OSError, wire.Malformed) as error:
+            self._drop()
+            number = getattr(error, "errno", None) or errno.ECONNRESET
+            number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else number
+            raise HypervisorError(_REACH, None, number) from error
+        if "error" in answer:
+            raise wire.error_of(answer["error"])
+        return answer["ok"]
+
+    def _exchange(self, message: Sequence[object]) -> Any:
+        if self._connection is None:
+            self._connection = self._way.connect()
+            self._connection.settimeout(self._patience_s)
+        wire.send(self._connection, message)
+        return wire.receive(self._connection)
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _watch(self, changed: Callable[[], None]) -> None:
+        """Watch until closed; connect again, ever more slowly, while nobody is there."""
+        delay_s = FIRST_RECONNECT_S
+        while not self._closed.is_set():
+            with suppress(OSError):
+                self._watched = self._way.connect()
+                with self._watched as connection:
+                    wire.send(connection, ["watch"])
+                    while not self._closed.is_set() and connection.recv(4096):
+                        delay_s = FIRST_RECONNECT_S
+                        changed()
+            self._closed.wait(delay_s)
+            delay_s = min(LAST_RECONNECT_S, delay_s * 2)

@@ -1,0 +1,1 @@
+"""The process that pushes, and the way to it."""
