@@ -136,8 +136,17 @@ def check_config(read: Callable[[], Config]) -> None:
 def migrate_only(read: Callable[[], Config]) -> None:
     """Migrate the database. Raises LedgerError."""
     config = read()
+    _become_owner_of(config.database.parent)
     with sole_owner(config.database):
         print(migrate(config.database))
+
+
+def _become_owner_of(folder: Path) -> None:
+    """Where root asks, be the ledger's owner: the daemon could not open what root made there."""
+    if os.geteuid() == 0 and folder.exists() and (owner := folder.stat()).st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
 
 
 def serve(read: Callable[[], Config]) -> None:

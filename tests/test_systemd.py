@@ -15,6 +15,7 @@ import pytest
 from maxmemd import systemd
 from maxmemd.errors import ConfigError
 from maxmemd.systemd import JournalHandler, Watchdog, is_journal, notify, passed_socket
+from tests.figures import figure
 
 UNITS = Path(__file__).parents[1] / "deploy" / "systemd"
 
@@ -176,11 +177,22 @@ def test_whether_stderr_is_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd (systemd-analyze)")
-def test_the_service_is_hardened() -> None:
-    """Little is exposed: 1.0 or better, as a service that owns privcmd should be."""
-    unit = str(UNITS / "maxmemd.service")
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
+@pytest.mark.parametrize(
+    ("files", "most"),
+    [
+        (["maxmemd.service"], 1.0),
+        (["maxmemd-pusher.service"], 1.0),
+        (["maxmemd.service", "tcp.conf"], 2.0),
+    ],
+    ids=["daemon", "pusher", "with TCP"],
+)
+def test_the_services_are_hardened(files: list[str], most: float, tmp_path: Path) -> None:
+    """Little is exposed: 1.0 or better, and 2.0 where the daemon listens on TCP."""
+    unit = tmp_path / files[0]
+    unit.write_text("\n".join((UNITS / name).read_text() for name in files), encoding="utf-8")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    score = re.search(r"Overall exposure level for maxmemd\.service: (\d+\.\d)", said)
+    score = re.search(r"Overall exposure level for \S+: (\d+\.\d)", said)
     assert score is not None, said
-    assert float(score[1]) <= 1.0
+    figure("systemd-analyze security", " + ".join(files), score[1])
+    assert float(score[1]) <= most

@@ -39,6 +39,8 @@ INSTALLED = (
     ("deploy/interpose/install.sh", f"{HOME}/interpose/install.sh", 0o755),
     ("deploy/systemd/maxmemd.service", "lib/systemd/system/maxmemd.service", 0o644),
     ("deploy/systemd/maxmemd.socket", "lib/systemd/system/maxmemd.socket", 0o644),
+    ("deploy/systemd/maxmemd-pusher.service", "lib/systemd/system/maxmemd-pusher.service", 0o644),
+    ("deploy/systemd/maxmemd-pusher.socket", "lib/systemd/system/maxmemd-pusher.socket", 0o644),
     ("deploy/systemd/tcp.conf", f"{SHARE}/systemd/tcp.conf", 0o644),
     ("deploy/systemd/sysusers.conf", "usr/lib/sysusers.d/maxmemd.conf", 0o644),
     ("deploy/prometheus/maxmemd.rules.yml", f"{SHARE}/prometheus/maxmemd.rules.yml", 0o644),
@@ -102,6 +104,8 @@ def _files(root: Path, version: str) -> None:
         _put(root / target, (ROOT / source).read_bytes(), mode)
     _run("strip", "--strip-unneeded", *map(str, (root / HOME / "interpose").glob("*.so")))
     _put(root / "usr/sbin/maxmemd", LAUNCHER.format(module="maxmemd.daemon").encode(), 0o755)
+    pusher = LAUNCHER.format(module="maxmemd.pusher.__main__")
+    _put(root / "usr/sbin/maxmemd-pusher", pusher.encode(), 0o755)
     _put(root / "usr/bin/maxmemctl", LAUNCHER.format(module="maxmemd.cli").encode(), 0o755)
     link = root / "usr/sbin/maxmemd-interpose"
     link.symlink_to("../lib/maxmemd/interpose/install.sh")

@@ -11,7 +11,10 @@ from maxmemd import mailbox
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
 from maxmemd.errors import MaxmemError
+from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.remote import RemotePusher
+from maxmemd.pusher.ways import Child
 from tests.simhost import RemoteHypervisor, RemoteXenstore
 
 
@@ -24,12 +27,19 @@ def main() -> None:
     parser.add_argument("--poll", type=float, default=2.0)
     parser.add_argument("--answer-within", type=float, default=mailbox.ANSWER_WITHIN_S)
     parser.add_argument("--drift", default="restore")
+    parser.add_argument("--separate", action="store_true", help="push from a child process")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     mailbox.ANSWER_WITHIN_S = asked.answer_within
 
     def world() -> World:
-        pusher = DirectPusher(RemoteHypervisor(asked.host), RemoteXenstore(asked.host))
+        pusher: Pusher
+        if asked.separate:
+            floor = Config().dom0_floor
+            words = ("tests.pusher.serve", "--host", str(asked.host))
+            pusher = RemotePusher(Child(floor, *words))
+        else:
+            pusher = DirectPusher(RemoteHypervisor(asked.host), RemoteXenstore(asked.host))
         return World(pusher, "one-boot", "the surviving host", simulated=True)
 
     config = Config(

@@ -13,6 +13,7 @@ from errno import EPERM, ESRCH, ETIMEDOUT
 from pathlib import Path
 
 import pytest
+from pydantic_core import to_json
 
 from maxmemd.errors import DomainGone, HypervisorError, NotPermitted, XenstoreError
 from maxmemd.policy.facts import DOM0_UUID, XenFacts
@@ -20,7 +21,7 @@ from maxmemd.policy.orders import Order
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.pusher.remote import RemotePusher
-from maxmemd.pusher.ways import Child
+from maxmemd.pusher.ways import Child, Socket, way_to
 from maxmemd.units import UNLIMITED, Memory
 from tests.simhost import SimHost
 
@@ -215,8 +216,6 @@ def test_an_order_out_of_bounds(
     changed: dict[str, object], sim: SimHost, child: Child, pusher: RemotePusher
 ) -> None:
     """Bounds are checked here, whatever was checked before; the connection is cut."""
-    from pydantic_core import to_json
-
     uuid, before = order(sim, MIB(4)).uuid, max_pages(sim)
     data = to_json(["push", [words(uuid, {}), words(uuid, changed)]])
     with child.connect() as connection:
@@ -354,8 +353,6 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
         fd = listener.fileno()
         command = [sys.executable, "-c", source, str(fd), "--host", str(sim.path)]
         process = subprocess.Popen(command, cwd=ROOT, pass_fds=[fd])
-        from maxmemd.pusher.ways import Socket, way_to
-
         way = way_to(path, FLOOR)
         assert isinstance(way, Socket)
         pusher = RemotePusher(way, patience_s=WITHIN_S)
@@ -368,4 +365,6 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
     )
     assert ended.returncode == 2
     assert b"systemctl start maxmemd-pusher" in ended.stderr
-    assert isinstance(way_to(tmp_path / "none", FLOOR), Child)
+    child = way_to(tmp_path / "none", FLOOR)
+    assert isinstance(child, Child)
+    child.close()
