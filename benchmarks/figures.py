@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import servers
 from benchmarks.filled import arbiter_on, fill
 from benchmarks.load import Generator, Load, median
+from benchmarks.ours import apart
 from benchmarks.report import CannotMeasure, Row, at_least, at_most, progress
 from benchmarks.servers import Server
 from maxmemd.xen.simulated import SimulatedHost
@@ -152,6 +153,29 @@ def flat(bench: Bench) -> list[Row]:
     return [*rows, at_most("10 domains / 1,000 domains", slower, 1.2)]
 
 
+def separate(bench: Bench) -> list[Row]:
+    """Find what it costs that another process holds Xen's handle."""
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        contestants = {
+            "one process": enter(servers.ours(bench.within("together"), GUESTS)),
+            "two": enter(servers.ours(bench.within("apart"), GUESTS, separate=True)),
+        }
+        contests = [(name, "component", count) for count in CONNECTIONS for name in contestants]
+        found = _contest(bench.generator(), contestants, contests)
+    rows = []
+    for count in CONNECTIONS:
+        two, one = (found[name, "component", count] for name in ("two", "one process"))
+        note = f"{two.per_s:,.0f}/s against {one.per_s:,.0f}/s; p99 {two.p99:.2f}, {one.p99:.2f} ms"
+        what = f"pushing from a process of its own / from the daemon's, {count} connections"
+        rows.append(Row(what, two.per_s / one.per_s, "x", note=note))
+    pusher = apart(MANY_DOMAINS)
+    pusher.domains()
+    asked = statistics.median(_timed_ms(pusher.domains) for _ in range(POLLS))
+    pusher.close()
+    return [*rows, Row(f"{MANY_DOMAINS:,} domains asked of a process of its own", asked, "ms")]
+
+
 def poll(bench: Bench) -> list[Row]:
     """One comparison of Xen with the ledger, where nothing differs."""
     host = SimulatedHost.with_guests(MANY_DOMAINS)
@@ -272,6 +296,7 @@ def _process_ms(command: list[str]) -> float:
 
 FIGURES: Mapping[str, Callable[[Bench], list[Row]]] = {
     "durable": durable,
+    "separate": separate,
     "flat": flat,
     "poll": poll,
     "large": large,

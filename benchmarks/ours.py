@@ -1,6 +1,7 @@
 """The daemon in its shipped form, on a simulated host with a given number of guests.
 
-`python -m benchmarks.ours SOCKET DATABASE GUESTS`
+`python -m benchmarks.ours SOCKET DATABASE GUESTS [separate]`; "separate": with the process that
+pushes apart, as on a real Xen.
 """
 
 import sys
@@ -12,22 +13,33 @@ import uvloop
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
 from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.remote import RemotePusher
+from maxmemd.pusher.ways import Child
 from maxmemd.xen.simulated import SimulatedHost
 
 BOOT = "benchmark"
 
 
-def world(guests: int) -> World:
+def world(guests: int, *, separate: bool = False) -> World:
     """Return the adapters of a simulated host, as `maxmemd serve` makes them."""
+    if separate:
+        pusher = apart(guests)
+        return World(pusher, BOOT, f"a simulated host of {guests}, apart", simulated=True)
     host = SimulatedHost.with_guests(guests)
-    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
-    return World(pusher, BOOT, f"a simulated host of {guests}", simulated=True)
+    direct = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+    return World(direct, BOOT, f"a simulated host of {guests}", simulated=True)
 
 
-def main(socket: str, database: str, guests: str) -> None:
+def apart(guests: int) -> RemotePusher:
+    """Return the way to a simulated host in a process of its own."""
+    words = ("benchmarks.pusher", "--guests", str(guests))
+    return RemotePusher(Child(Config().dom0_floor, *words))
+
+
+def main(socket: str, database: str, guests: str, how: str = "") -> None:
     """Serve until told to stop."""
     config = Config(socket=Path(socket), database=Path(database), hypervisor="simulated")
-    uvloop.run(serve_on(config, lambda: world(int(guests))))
+    uvloop.run(serve_on(config, lambda: world(int(guests), separate=bool(how))))
 
 
 if __name__ == "__main__":

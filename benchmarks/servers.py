@@ -47,10 +47,14 @@ class Server:
 
 
 @contextmanager
-def ours(directory: Path, guests: int) -> Iterator[Server]:
-    """Run the daemon on a simulated host; its database is kept in the directory."""
+def ours(directory: Path, guests: int, *, separate: bool = False) -> Iterator[Server]:
+    """Run the daemon on a simulated host; its database is kept in the directory.
+
+    `separate`: with the process that pushes apart.
+    """
     path = directory / "ours.sock"
     words = ["benchmarks.ours", path, directory / "ledger.sqlite", guests]
+    words += ["separate"] if separate else []
     with running(directory, path, words, "/v1/health") as server:
         yield server
 

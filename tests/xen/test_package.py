@@ -23,6 +23,7 @@ PATIENCE_S = 120
 XL = "/usr/local/sbin/xl"  # what `maxmemd-interpose install` puts before Xen's own
 SAVED = "/var/lib/xen/save"
 UNIT = "maxmemd.service"
+PUSHER = "maxmemd-pusher.service"
 
 
 @pytest.fixture
@@ -42,7 +43,9 @@ def test_the_life_of_a_package(dom0: Rig) -> None:
     """Installed, used, blocked, upgraded, cut off from power, removed: no limit is ever lost."""
     for step in (
         installed_without_a_network,
+        who_parses_holds_no_way_to_xen,
         unmodified_xl_asks_it,
+        a_blocked_pusher_is_started_anew,
         a_blocked_arbiter_is_started_anew,
         an_upgrade_keeps_the_ledger,
         a_power_cut,
@@ -81,6 +84,39 @@ def installed_without_a_network(dom0: Rig) -> None:
     assert health["live"] is True
     host = json.loads(ctl(dom0, "info", "--json").check().stdout)
     assert host["simulated"] is False
+
+
+def who_parses_holds_no_way_to_xen(dom0: Rig) -> None:
+    """The daemon runs as a user of its own without a device; the pusher alone holds Xen's handle."""
+    daemon, pusher = value(dom0, UNIT, "MainPID"), value(dom0, PUSHER, "MainPID")
+    assert dom0.run(["stat", "-c", "%U", f"/proc/{daemon}"]).check().stdout == "maxmemd\n"
+    held = {pid: dom0.run(f"ls -l /proc/{pid}/fd").check().stdout for pid in (daemon, pusher)}
+    assert "/dev/xen" not in held[daemon]
+    assert "/dev/xen/privcmd" in held[pusher] or "/dev/xen/hypercall" in held[pusher]
+    said = dom0.run(f"systemd-analyze security --no-pager {UNIT} {PUSHER}").check().stdout
+    scores = [line for line in said.splitlines() if "Overall exposure" in line]
+    for line in scores:
+        dom0.say(line)
+    assert len(scores) == 2
+    assert all(float(line.split(": ")[1].split()[0]) <= 1.0 for line in scores)
+
+
+def a_blocked_pusher_is_started_anew(dom0: Rig) -> None:
+    """Stop the pusher dead: its own watchdog kills it, the daemon stays, the limit is in force."""
+    daemon, pusher = value(dom0, UNIT, "MainPID"), value(dom0, PUSHER, "MainPID")
+    dom0.run(f"kill -STOP {pusher}").check()
+    path, body = "/v1/domains/pv1/limit", {"limit_kib": 205 * MIB}
+    key = {"Idempotency-Key": "beside-a-blocked-pusher"}
+    began = time.monotonic()
+
+    def asked() -> int:
+        return dom0.http("PUT", path, body, key, timeout=PATIENCE_S).status
+
+    within(asked, 200)
+    dom0.say(f"it was in force after {time.monotonic() - began:.0f} s")
+    assert value(dom0, PUSHER, "MainPID") not in ("0", pusher)
+    assert value(dom0, UNIT, "MainPID") == daemon
+    within(lambda: Guest(dom0, "pv1").max_kib, 205 * MIB + SLACK_KIB)
 
 
 def unmodified_xl_asks_it(dom0: Rig) -> None:
