@@ -87,7 +87,7 @@ def installed_without_a_network(dom0: Rig) -> None:
 
 
 def who_parses_holds_no_way_to_xen(dom0: Rig) -> None:
-    """The daemon runs as a user of its own without a device; the pusher alone holds Xen's handle."""
+    """See that the daemon is nobody of note, without a device; the pusher has the handle."""
     daemon, pusher = value(dom0, UNIT, "MainPID"), value(dom0, PUSHER, "MainPID")
     assert dom0.run(["stat", "-c", "%U", f"/proc/{daemon}"]).check().stdout == "maxmemd\n"
     held = {pid: dom0.run(f"ls -l /proc/{pid}/fd").check().stdout for pid in (daemon, pusher)}
