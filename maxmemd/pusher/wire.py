@@ -10,7 +10,13 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.errors import (
+    DomainGone,
+    HypervisorError,
+    NotPermitted,
+    WrongInterface,
+    XenstoreError,
+)
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.policy.roles import END_DOMID
@@ -23,6 +29,11 @@ MOST_BYTES = 16 * 1024 * 1024
 """No message is longer: 32,752 domains are about 5 MiB."""
 MOST_DOMAINS = 4096
 """What one request may be about; a batch has 256 wishes at most."""
+
+
+_HYPERVISORS = {
+    kind.code: kind for kind in (HypervisorError, DomainGone, NotPermitted, WrongInterface)
+}
 
 
 class Malformed(Exception):
@@ -152,4 +163,4 @@ def error_of(words: Any) -> Any:
     code, what, domid, errno = words
     if code == XenstoreError.code:
         return XenstoreError(what, errno)
-    return HypervisorError.of(what, domid, errno)
+    return _HYPERVISORS[code](what, domid, errno)

@@ -1,0 +1,101 @@
+"""What travels between the two processes comes out as it went in."""
+
+import socket
+from errno import EACCES, EBUSY, EIO, EPERM, ESRCH
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import from_json, to_json
+
+from maxmemd.errors import (
+    DomainGone,
+    HypervisorError,
+    NotPermitted,
+    WrongInterface,
+    XenstoreError,
+)
+from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.ports import Looked
+from maxmemd.pusher import wire
+from maxmemd.units import END_KIB, Memory
+
+UUID = "51a70000-0000-4000-8000-00000000000a"
+FACTS = XenFacts(7, UUID, 5, 8, paused=True, cpu_time_ns=2**63)
+AMOUNTS = st.none() | st.integers(0, END_KIB - 1).map(lambda kib: Memory(kib=kib))
+EFFECTS = st.builds(Effects, AMOUNTS, AMOUNTS, AMOUNTS)
+LIMITS = st.integers(0, END_KIB - 1).map(lambda kib: Memory(kib=kib))
+
+
+def sent(value: object) -> object:
+    """Return a value as it comes out at the other end."""
+    return from_json(to_json(value))
+
+
+@given(st.integers(0, 0x7FEF), LIMITS, st.booleans(), EFFECTS)
+def test_orders(domid: int, limit: Memory, raising: bool, effects: Effects) -> None:
+    """Every order that can be is the same after its journey; no effects are the one value."""
+    order = Order(domid, UUID, limit, raising, effects)
+    found = wire.order_of(sent(wire.words_of_order(order)))
+    assert found == order
+    assert (found.effects is NO_EFFECTS) == (effects == NO_EFFECTS)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HypervisorError("list the domains", None, EBUSY),
+        DomainGone("ask for a domain", 7, ESRCH),
+        NotPermitted("open /dev/xen/privcmd", None, EACCES),
+        NotPermitted("set the maximum", 7, EPERM),
+        WrongInterface("use the domctl interface of this Xen", None, EACCES),
+        XenstoreError("read /local/domain/7", EIO),
+    ],
+    ids=str,
+)
+def test_errors(error: HypervisorError | XenstoreError) -> None:
+    """An error keeps its class, its numbers and its sentence."""
+    found = wire.error_of(sent(wire.words_of_error(error)))
+    assert (type(found), str(found), found.errno) == (type(error), str(error), error.errno)
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        StoreFacts(),
+        StoreFacts("web", Memory(kib=0), Memory(kib=END_KIB - 1), Memory(kib=9216)),
+        XenstoreError("read", EIO),
+        None,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("xen", [FACTS, DomainGone("ask for a domain", 7, ESRCH)], ids=repr)
+def test_looks(xen: XenFacts | HypervisorError, store: StoreFacts | XenstoreError | None) -> None:
+    """What a look showed, or why it showed nothing."""
+    found = wire.looked_of(sent(wire.words_of_looked(Looked(xen, store))))
+    assert repr(found) == repr(Looked(xen, store))
+
+
+def test_outcomes_and_totals() -> None:
+    """How an order ended, and the host."""
+    for outcome in (Outcome(FACTS), Outcome(None, gone=True, errno=ESRCH, error="cannot")):
+        assert wire.outcome_of(sent(wire.words_of_outcome(outcome))) == outcome
+    host = HostFacts(1, 2, 3, 4, "Xen 4.17.7", 5, 6)
+    names = {name: getattr(host, name) for name in HostFacts.__slots__}
+    assert wire.host_of(sent(names)) == host
+
+
+def test_messages_follow_one_another() -> None:
+    """Two messages in one packet are two; half of one is not one."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire.send(ours, ["domain", 1])
+        wire.send(ours, {"ok": None})
+        assert wire.receive(theirs) == ["domain", 1]
+        assert wire.receive(theirs) == {"ok": None}
+        ours.sendall(b"\0\0\0\4[")
+        ours.close()
+        with pytest.raises(ConnectionError):
+            wire.receive(theirs)
