@@ -56,7 +56,7 @@ class Process:
         self._changed_read, self._changed_write = os.pipe()
         os.set_blocking(self._changed_write, False)
         self._verbs: Mapping[str, Callable[..., object]] = {
-            "domains": lambda: self._open().domains(),
+            "domains": lambda: list(map(tuple, self._open().domains())),  # are faster as JSON
             "domain": lambda domid: self._open().domain(wire.domid_of(domid)),
             "host": lambda: asdict(self._open().host()),
             "facts": self._facts,

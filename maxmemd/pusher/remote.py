@@ -43,7 +43,7 @@ class RemotePusher:
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid."""
-        return [XenFacts(*words) for words in self._ask("domains")]
+        return list(map(XenFacts._make, self._ask("domains")))
 
     def domain(self, domid: int) -> XenFacts:
         """Return one domain."""
