@@ -358,6 +358,24 @@ def test_a_database_that_no_file_can_be(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "maxmemd: cannot use / as the database: name a file\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_migrates_as_the_ledgers_owner(tmp_path: Path) -> None:
+    """What root makes beside the ledger belongs to the daemon's user, who has to write it."""
+    os.chown(tmp_path, 12345, 12346)
+    source = (
+        "import os, sys, pathlib\n"
+        "from maxmemd.daemon import _become_owner_of\n"
+        "_become_owner_of(pathlib.Path(sys.argv[1]))\n"
+        "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
+    )
+    command = [sys.executable, "-c", source, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "(12345, 12345, 12345) (12346, 12346, 12346) []\n"
+    os.chown(tmp_path, 0, 0)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("(0, 0, 0) (0, 0, 0)")
+
+
 def test_a_reader_that_goes_away() -> None:
     """`maxmemd races | head -1` ends quietly, as programs in a pipe do."""
     command = f"{sys.executable} -m maxmemd.daemon races --model arbiter --actors 2 | true"
