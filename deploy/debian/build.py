@@ -39,6 +39,11 @@ INSTALLED = (
     ("deploy/interpose/install.sh", f"{HOME}/interpose/install.sh", 0o755),
     ("deploy/systemd/maxmemd.service", "lib/systemd/system/maxmemd.service", 0o644),
     ("deploy/systemd/maxmemd.socket", "lib/systemd/system/maxmemd.socket", 0o644),
+    (
+        "deploy/systemd/maxmemd-device-model.socket",
+        "lib/systemd/system/maxmemd-device-model.socket",
+        0o644,
+    ),
     ("deploy/systemd/tcp.conf", f"{SHARE}/systemd/tcp.conf", 0o644),
     ("deploy/systemd/sysusers.conf", "usr/lib/sysusers.d/maxmemd.conf", 0o644),
     ("deploy/prometheus/maxmemd.rules.yml", f"{SHARE}/prometheus/maxmemd.rules.yml", 0o644),
