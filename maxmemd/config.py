@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from maxmemd.errors import ConfigError
-from maxmemd.keys import PARSERS, Who, device_models
+from maxmemd.keys import AUTO, PARSERS, Who, device_models
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
 from maxmemd.units import Memory
@@ -18,6 +18,7 @@ from maxmemd.units import Memory
 DEFAULT_FILE = Path("/etc/maxmemd/maxmemd.toml")
 DEFAULT_SOCKET = Path("/run/maxmemd/maxmemd.sock")
 DEFAULT_PUSHER = Path("/run/maxmemd-pusher/socket")
+DEFAULT_DEVICE_MODEL_SOCKET = Path("/run/maxmemd-device-model/maxmemd.sock")
 DEFAULT_DATABASE = Path("/var/lib/maxmemd/ledger.sqlite")
 CAPS = {DEVICE_MODEL: Memory.of_mib(1024)}
 RATES = {TOOLSTACK: 2000.0, DEVICE_MODEL: 100.0, OBSERVER: 50.0}
@@ -51,6 +52,7 @@ class Config:
     observers: tuple[Who, ...] = ()
     others: str = OBSERVER
     device_model_base: int | None = field(default_factory=lambda: device_models("auto"))
+    device_model_socket: Path | str = AUTO
     rates: Mapping[str, float] = field(default_factory=lambda: dict(RATES))
     connections: Mapping[str, int] = field(default_factory=lambda: dict(CONNECTIONS))
     listen: str = ""
@@ -76,6 +78,16 @@ class Config:
             base=self.device_model_base,
             others=self.others,
         )
+
+    @property
+    def apart(self) -> Path | None:
+        """Where device models alone are served; None where they are not.
+
+        By default only beside the default socket: a daemon with one of its own may be anybody's.
+        """
+        if self.device_model_socket == AUTO:
+            return DEFAULT_DEVICE_MODEL_SOCKET if self.socket == DEFAULT_SOCKET else None
+        return self.device_model_socket if isinstance(self.device_model_socket, Path) else None
 
     @property
     def tokens(self) -> Path:
@@ -171,6 +183,9 @@ def _contradictions(config: Config) -> list[tuple[str, str]]:
             names = ", ".join(sorted(owners))
             wrong.append(("caps", f"{owner!r} is no owner: name it in owners (known: {names})"))
     wrong += _remote_contradictions(config)
+    if config.apart is not None and config.apart.parent == config.socket.parent:
+        why = "only root may enter its folder, and the API's socket is in it: use another folder"
+        wrong.append(("device_model_socket", why))
     if config.socket == config.database:
         wrong.append(("socket", "the socket and the database are the same file: change one"))
     return wrong

@@ -23,7 +23,7 @@ from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
 from maxmemd.api.readiness import Disk
 from maxmemd.api.remote import listening
-from maxmemd.api.server import bind, run
+from maxmemd.api.server import bound, run
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config, load
 from maxmemd.errors import ConfigError, LedgerBusy, LedgerError, MaxmemError
@@ -36,7 +36,7 @@ from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.races import command as races
 from maxmemd.reload import Reload
-from maxmemd.systemd import Watchdog, log_to, notify, passed_socket
+from maxmemd.systemd import Watchdog, log_to, notify, passed_sockets
 from maxmemd.tokens import Tokens
 
 LOG = logging.getLogger("maxmemd")
@@ -193,7 +193,7 @@ async def serve_on(
     Raises MaxmemError when it cannot start.
     """
     with sole_owner(config.database):
-        sock = passed_socket() or bind(config.socket, config.socket_group)
+        sock, apart = passed_sockets() or bound(config)
         LOG.info("%s", migrate(config.database))
         remote, tokens = listening(config), Tokens(config.tokens)
         adapters = world()
@@ -219,13 +219,17 @@ async def serve_on(
         checking = asyncio.create_task(_check_ledger(service))
         notify("READY=1")
         LOG.info("ready: %s on %s, drift is %s", adapters.name, config.socket, config.drift)
+        if apart is not None:
+            LOG.info("device models have a socket of their own: %s", apart.getsockname())
         _freeze()
         try:
             app = make_app(service)
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
-            each_second, stopping = service.each_second, feed.close
-            await run(app, sock, each_second=each_second, stopping=stopping, remote=remote)
+            await run(
+                app, sock, each_second=service.each_second, stopping=feed.close,
+                remote=remote, apart=apart,
+            )  # fmt: skip
         finally:
             checking.cancel()
             await mailbox.stop()

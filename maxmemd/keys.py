@@ -13,6 +13,7 @@ from maxmemd.units import Memory
 
 RANGE_USER = "xen-qemuuser-range-base"
 """The user that Xen's documentation has administrators make (docs/features/qemu-deprivilege)."""
+AUTO, NONE = "auto", "none"
 _NAME = re.compile(r"[a-z0-9._-]+")
 _WHO = re.compile(r"(user|group|uid|gid) (\S+)|(cert) (.+)")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]")
@@ -154,9 +155,9 @@ def _file(value: object) -> Path | None:
 
 def device_models(value: object) -> int | None:
     """Return the uid that device models' uids begin at; "auto" is Xen's user where there is one."""
-    if value == "none":
+    if value == NONE:
         return None
-    if value == "auto":
+    if value == AUTO:
         try:
             return pwd.getpwnam(RANGE_USER).pw_uid
         except KeyError:
@@ -165,6 +166,13 @@ def device_models(value: object) -> int | None:
     if who.kind != "uid" or who.number == 0:
         raise ValueError('write "auto", "none", "user NAME" or "uid N"; it is never root')
     return who.number
+
+
+def _device_model_socket(value: object) -> Path | str:
+    try:
+        return str(value) if value in (AUTO, NONE) else _path(value)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "auto" or "none"') from None
 
 
 PARSERS: Mapping[str, Callable[[object], Any]] = {
@@ -186,6 +194,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "observers": _people,
     "others": _one_of(OBSERVER, NOBODY),
     "device_model_base": device_models,
+    "device_model_socket": _device_model_socket,
     "rates": _table(_number("a number of requests a second", 0.1, 1e6), "{ observer = 50 }", ROLES),
     "connections": _table(_count, "{ observer = 64 }", ROLES),
     "listen": _listen,

@@ -13,7 +13,15 @@ from maxmemd.errors import ConfigError
 LOG = logging.getLogger("maxmemd")
 
 REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
-FIXED = ("socket", "socket_group", "database", "hypervisor", "pusher", *REMOTE)
+FIXED = (
+    "socket",
+    "socket_group",
+    "device_model_socket",
+    "database",
+    "hypervisor",
+    "pusher",
+    *REMOTE,
+)
 """What only a restart changes."""
 
 

@@ -15,6 +15,9 @@ from maxmemd.errors import ConfigError
 FIRST_SOCKET = 3
 """The descriptor of the first socket that systemd passes (SD_LISTEN_FDS_START)."""
 
+DEVICE_MODELS = "device-model"
+"""What the unit of the device models' own socket calls it (FileDescriptorName=)."""
+
 JOURNAL = "/run/systemd/journal/socket"
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -49,19 +52,31 @@ class Watchdog:
             notify("WATCHDOG=1")
 
 
-def passed_socket() -> socket.socket | None:
-    """Return the listening Unix socket that systemd holds for this service; None without one.
+def passed_sockets() -> tuple[socket.socket, socket.socket | None] | None:
+    """Return the listening Unix sockets that systemd holds for this service; None without any.
 
-    Requests wait in it while the service is restarted. Raises ConfigError for any other socket.
+    The first is the API's, the second the device models' own, where its unit is there: the name
+    that a unit gives its socket tells them apart. Requests wait in them while the service is
+    restarted. Raises ConfigError for any others.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None
-    count = os.environ.get("LISTEN_FDS", "")
+    count, names = os.environ.get("LISTEN_FDS", ""), os.environ.get("LISTEN_FDNAMES", "")
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
-    if count != "1":
-        raise ConfigError(f"cannot take {count} sockets from systemd: one ListenStream= is needed")
-    passed = socket.socket(fileno=FIRST_SOCKET)
+    apart = [place for place, name in enumerate(names.split(":")) if name == DEVICE_MODELS]
+    if (count, len(apart)) not in (("1", 0), ("2", 1)):
+        detail = f"cannot take {count} sockets from systemd ({names or 'without names'}): one"
+        detail += " ListenStream= is needed, and another may be there whose FileDescriptorName= is"
+        raise ConfigError(f"{detail} {DEVICE_MODELS}")
+    if not apart:
+        return _listening(FIRST_SOCKET), None
+    return _listening(FIRST_SOCKET + 1 - apart[0]), _listening(FIRST_SOCKET + apart[0])
+
+
+def _listening(descriptor: int) -> socket.socket:
+    """Return a passed socket, which no child is to inherit. Raises ConfigError."""
+    passed = socket.socket(fileno=descriptor)
     passed.set_inheritable(False)
     listens = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if passed.family != socket.AF_UNIX or not listens:

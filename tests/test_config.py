@@ -36,6 +36,7 @@ toolstacks = ["gid 27", "uid 1002"]
 observers = ["group root"]
 others = "nobody"
 device_model_base = "uid 300000"
+device_model_socket = "/run/closed/m.sock"
 rates = { observer = 0.5, admin = 5 }
 connections = { toolstack = 2048 }
 listen = "[::1]:8443"
@@ -70,6 +71,7 @@ def test_every_key(tmp_path: Path) -> None:
         (Who("gid", 0),),
         "nobody",
         300_000,
+        Path("/run/closed/m.sock"),
         {"observer": 0.5, "admin": 5.0},
         {"toolstack": 2048},
         "[::1]:8443",

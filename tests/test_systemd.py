@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 
 from maxmemd import systemd
+from maxmemd.config import DEFAULT_DEVICE_MODEL_SOCKET
 from maxmemd.errors import ConfigError
-from maxmemd.systemd import JournalHandler, Watchdog, is_journal, notify, passed_socket
+from maxmemd.systemd import (
+    DEVICE_MODELS,
+    JournalHandler,
+    Watchdog,
+    is_journal,
+    notify,
+    passed_sockets,
+)
 from tests.figures import figure
 
 UNITS = Path(__file__).parents[1] / "deploy" / "systemd"
@@ -82,54 +90,141 @@ def test_the_watchdog_of_another_process(
 
 
 TAKES = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[2])
-from maxmemd.systemd import passed_socket
-sock = passed_socket()
-print(sock.getsockname(), sock.get_inheritable(), passed_socket())
+import fcntl, os, sys
+high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in sys.argv[3:]]
+for place, fd in enumerate(high):
+    os.dup2(fd, 3 + place)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=sys.argv[1], LISTEN_FDNAMES=sys.argv[2])
+from maxmemd.systemd import passed_sockets
+for sock in passed_sockets():
+    print(sock and (sock.getsockname(), sock.get_inheritable()))
+print(passed_sockets(), [name for name in os.environ if name.startswith("LISTEN_")])
 """
 
 
-def taken(passed: socket.socket, count: str = "1") -> "subprocess.CompletedProcess[str]":
-    """Run a process to which a socket is passed as systemd does it."""
-    fd = passed.fileno()
-    command = [sys.executable, "-c", TAKES, str(fd), count]
-    return subprocess.run(command, pass_fds=[fd], capture_output=True, text=True, check=False)
+def taken(
+    *passed: socket.socket, count: str = "", names: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run a process to which sockets are passed as systemd does it."""
+    fds = [sock.fileno() for sock in passed]
+    command = [sys.executable, "-c", TAKES, count or str(len(fds)), names, *map(str, fds)]
+    return subprocess.run(command, pass_fds=fds, capture_output=True, text=True, check=False)
 
 
-def test_a_passed_socket(tmp_path: Path) -> None:
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[list[socket.socket]]:
+    """Give two listening sockets, `one` and `two`."""
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
+        for sock, name in ((one, "one"), (two, "two")):
+            sock.bind(str(tmp_path / name))
+            sock.listen()
+        yield [one, two]
+
+
+@pytest.mark.parametrize("names", ["", "maxmemd.socket", "anything"])
+def test_a_passed_socket(tmp_path: Path, held: list[socket.socket], names: str) -> None:
     """The socket is taken once, and no child of the daemon inherits it."""
-    with socket.socket(socket.AF_UNIX) as passed:
-        passed.bind(str(tmp_path / "s"))
-        passed.listen()
-        assert taken(passed).stdout == f"{tmp_path / 's'} False None\n"
+    expected = f"({str(tmp_path / 'one')!r}, False)\nNone\nNone []\n"
+    assert taken(held[0], names=names).stdout == expected
 
 
-@pytest.mark.parametrize("wrong", ["two", "none that listens", "TCP"])
-def test_a_socket_that_cannot_be_meant(tmp_path: Path, wrong: str) -> None:
-    """Several sockets, one that does not listen, or a TCP one: a clear sentence."""
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        ("maxmemd.socket:device-model", ("one", "two")),
+        ("device-model:maxmemd.socket", ("two", "one")),
+    ],
+)
+def test_two_passed_sockets(
+    tmp_path: Path, held: list[socket.socket], names: str, places: tuple[str, str]
+) -> None:
+    """Their units' names for them tell which is which, in whatever order they come."""
+    expected = [f"({str(tmp_path / name)!r}, False)" for name in places]
+    assert taken(*held, names=names).stdout.splitlines() == [*expected, "None []"]
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (1, "device-model"),
+        (2, ""),
+        (2, "maxmemd.socket:maxmemd.socket"),
+        (2, "maxmemd.socket:Device-Model"),
+        (2, "device-model:device-model"),
+        (2, "maxmemd.socket"),
+    ],
+)
+def test_sockets_that_cannot_be_told_apart(
+    held: list[socket.socket], count: int, names: str
+) -> None:
+    """Two of one kind, none of the other, or no names: nobody is served by guessing."""
+    done = taken(*held[:count], names=names)
+    assert done.returncode == 1
+    assert (
+        f"ConfigError: cannot take {count} sockets from systemd ({names or 'without names'})"
+        in (done.stderr)
+    )
+
+
+def test_too_many_sockets(held: list[socket.socket]) -> None:
+    """A third one has no meaning."""
+    done = taken(*held, held[0], names="maxmemd.socket:device-model:other")
+    assert "ConfigError: cannot take 3 sockets" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", ["none that listens", "TCP"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_socket_that_cannot_be_meant(held: list[socket.socket], wrong: str, place: int) -> None:
+    """One that does not listen, or a TCP one, in either's place: a clear sentence."""
     kind = socket.AF_INET if wrong == "TCP" else socket.AF_UNIX
     with socket.socket(kind) as passed:
-        if wrong == "two":
-            passed.bind(str(tmp_path / "s"))
         if wrong == "TCP":
             passed.bind(("127.0.0.1", 0))
-        if wrong != "none that listens":
             passed.listen()
-        said = taken(passed, "2" if wrong == "two" else "1").stderr
-    assert re.search(r"ConfigError: cannot (take 2 sockets|use systemd's socket)", said)
+        held.insert(place, passed)
+        said = taken(*held[:2], names="maxmemd.socket:device-model").stderr
+    assert "ConfigError: cannot use systemd's socket" in said
 
 
 def test_sockets_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was passed to our parent is not ours."""
     monkeypatch.setenv("LISTEN_PID", str(os.getppid()))
     monkeypatch.setenv("LISTEN_FDS", "1")
-    assert passed_socket() is None
+    assert passed_sockets() is None
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     monkeypatch.setenv("LISTEN_FDS", "0")
     with pytest.raises(ConfigError, match="cannot take 0 sockets"):
-        passed_socket()
+        passed_sockets()
+
+
+def test_the_units_of_the_sockets() -> None:
+    """Both belong to the one service, which needs the first; the second has the name it goes by."""
+    service = (UNITS / "maxmemd.service").read_text()
+    assert "Requires=maxmemd.socket maxmemd-pusher.socket\n" in service
+    assert "Wants=maxmemd-device-model.socket\n" in service
+    assert "After=maxmemd.socket maxmemd-device-model.socket " in service
+    assert "Also=maxmemd.socket maxmemd-device-model.socket\n" in service
+    unit = (UNITS / "maxmemd-device-model.socket").read_text().splitlines()
+    for line in (
+        "Service=maxmemd.service",
+        f"FileDescriptorName={DEVICE_MODELS}",
+        f"ListenStream={DEFAULT_DEVICE_MODEL_SOCKET}",
+        "SocketMode=0666",
+        "DirectoryMode=0700",
+    ):
+        assert line in unit
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd (systemd-analyze)")
+def test_the_units_can_be_used(tmp_path: Path) -> None:
+    """Of no unit that is shipped systemd has anything to say."""
+    for shipped in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
+        text = re.sub(r"/usr/sbin/maxmemd\S*", "/bin/true", shipped.read_text())
+        (tmp_path / shipped.name).write_text(text)
+    units = sorted(map(str, tmp_path.iterdir()))
+    command = ["systemd-analyze", "verify", "--man=no", *units]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not [line for line in done.stderr.splitlines() if "maxmemd" in line]
 
 
 def test_a_line_in_the_journal(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ INSTALLED = (
     ("deploy/systemd/maxmemd.socket", "lib/systemd/system/maxmemd.socket", 0o644),
     ("deploy/systemd/maxmemd-pusher.service", "lib/systemd/system/maxmemd-pusher.service", 0o644),
     ("deploy/systemd/maxmemd-pusher.socket", "lib/systemd/system/maxmemd-pusher.socket", 0o644),
+    (
+        "deploy/systemd/maxmemd-device-model.socket",
+        "lib/systemd/system/maxmemd-device-model.socket",
+        0o644,
+    ),
     ("deploy/systemd/tcp.conf", f"{SHARE}/systemd/tcp.conf", 0o644),
     ("deploy/systemd/sysusers.conf", "usr/lib/sysusers.d/maxmemd.conf", 0o644),
     ("deploy/prometheus/maxmemd.rules.yml", f"{SHARE}/prometheus/maxmemd.rules.yml", 0o644),

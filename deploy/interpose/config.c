@@ -18,17 +18,20 @@
 
 #define FILE_DEFAULT "/etc/maxmemd/interpose.conf"
 #define SOCKET_DEFAULT "/run/maxmemd/maxmemd.sock"
+#define DEVICE_MODEL_SOCKET_DEFAULT "/run/maxmemd-device-model/maxmemd.sock"
 #define FILE_MOST 16384
 #define WAIT_DEFAULT_MS 3000
 #define WAIT_MOST_MS 60000
 
-static struct config values = { SOCKET_DEFAULT, false, WAIT_DEFAULT_MS };
+static struct config values = {
+    SOCKET_DEFAULT, DEVICE_MODEL_SOCKET_DEFAULT, false, WAIT_DEFAULT_MS
+};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void set_socket(const char *value, const char *where)
+static void set_socket(char socket[static 108], const char *value, const char *where)
 {
     if (value[0] == '/' && strlen(value) < sizeof values.socket)
-        strcpy(values.socket, value);
+        strcpy(socket, value);
     else
         say("cannot use the socket '%s' of %s: write an absolute path", value, where);
 }
@@ -40,14 +43,16 @@ static void set(const char *key, const char *value, const char *where)
     bool is_wait = *value && *end == '\0' && number >= 0 && number <= WAIT_MOST_MS;
 
     if (!strcmp(key, "socket"))
-        set_socket(value, where);
+        set_socket(values.socket, value, where);
+    else if (!strcmp(key, "device_model_socket"))
+        set_socket(values.device_model_socket, value, where);
     else if (!strcmp(key, "when_away") && (!strcmp(value, "refuse") || !strcmp(value, "direct")))
         values.direct = !strcmp(value, "direct");
     else if (!strcmp(key, "wait_ms") && is_wait)
         values.wait_ms = number;
     else
-        say("cannot use '%s=%s' of %s: the keys are socket=PATH, when_away=refuse|direct,"
-            " wait_ms=0..%d", key, value, where, WAIT_MOST_MS);
+        say("cannot use '%s=%s' of %s: the keys are socket=PATH, device_model_socket=PATH,"
+            " when_away=refuse|direct, wait_ms=0..%d", key, value, where, WAIT_MOST_MS);
 }
 
 /* Cut blanks off both ends, in place. */
@@ -103,7 +108,7 @@ static void load(void)
 
     read_file(path ? path : FILE_DEFAULT);
     if (socket && *socket)
-        set_socket(socket, "MAXMEM_SOCKET");
+        set_socket(values.socket, socket, "MAXMEM_SOCKET");
 }
 
 const struct config *config(void)

@@ -6,6 +6,7 @@
 
 struct config {
     char socket[108]; /* sun_path's size */
+    char device_model_socket[108]; /* what is linked into a device model's root */
     bool direct;      /* when_away = direct: write as before; refuse otherwise */
     long wait_ms;     /* how long to wait for a daemon that is away: it may be restarting */
 };

@@ -17,6 +17,7 @@
 #include "config.h"
 #include "exchange.h"
 #include "json.h"
+#include "root.h"
 #include "say.h"
 
 #define PAUSE_NS 50000000L
@@ -83,7 +84,7 @@ struct answer ask(uint32_t domid, const char *method, const char *what, const ch
     char path[256], body[512], key[33];
     struct answer answer = { 0 };
     struct exchange with = { .method = method, .path = path, .body = body, .key = key,
-                             .socket = config()->socket };
+                             .socket = socket_path() };
     va_list numbers;
 
     va_start(numbers, body_format);

@@ -63,7 +63,7 @@ remove_all() {
         rm -f "$(dropin "$unit")"
         rmdir --ignore-fail-on-non-empty "$(dirname "$(dropin "$unit")")" 2>/dev/null || true
     done
-    rm -f "$root$library"
+    rm -f "$root$library" "$root"/run/xen/qemu-root-*/maxmemd.sock # libxl wants them empty
     rmdir --ignore-fail-on-non-empty "$root$(dirname $library)" 2>/dev/null || true
     reload
     echo "removed; programs that run keep asking until they are restarted ($conf stays)"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from maxmemd.api.access import RULES, Access
-from maxmemd.api.peers import Peer, named, peer_of
+from maxmemd.api.peers import STRANGERS, Peer, device_model_of, named, peer_of
 from maxmemd.api.problems import Rejected
 from maxmemd.policy.roles import NOBODY, Role, Roles
 from maxmemd.tokens import Tokens
@@ -22,7 +22,10 @@ LOG_EVERY_S, LOG_BURST_S = 1.0, 5.0
 """One line a second for each client's refusals, after the first few."""
 MANY_CLIENTS = 1024
 UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
-"""What one address has over TCP that has not shown who it is; connections count until the end."""
+"""What one address has over TCP that has not shown who it is; connections count until the end.
+
+So have all together who come by the device models' own socket and are none.
+"""
 
 
 class Bucket:
@@ -78,7 +81,13 @@ class Gate:
 
     def enter(self, transport: Any) -> Peer:
         """Return who has connected, and count the connection until `leave`."""
-        peer = peer_of(transport, self.roles)
+        return self._counted(peer_of(transport, self.roles))
+
+    def enter_apart(self, transport: Any) -> Peer:
+        """Do so for a connection over the device models' own socket."""
+        return self._counted(device_model_of(transport, self.roles))
+
+    def _counted(self, peer: Peer) -> Peer:
         self._open[peer.client] = self._open.get(peer.client, 0) + 1
         return peer
 
@@ -91,7 +100,8 @@ class Gate:
     def crowded(self, peer: Peer) -> Rejected | None:
         """Return why a connection is one too many."""
         most = self.connections.get(peer.role.name)
-        most = UNKNOWN_CONNECTIONS if peer.remote and most is None else most
+        if most is None and (peer.remote or peer.client == STRANGERS):
+            most = UNKNOWN_CONNECTIONS
         if most is None or self._open.get(peer.client, 0) <= most:
             return None
         detail = f"cannot serve this connection: {_called(peer)} has {most} open, its most"
@@ -137,7 +147,7 @@ class Gate:
 
     def admit(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
         """Let a request pass. Raises Rejected: it is not for this caller, or comes too soon."""
-        rate = self.rates.get(peer.role.name)
+        rate = UNKNOWN_RATE if peer.client == STRANGERS else self.rates.get(peer.role.name)
         if rate is not None:
             self._spend(peer, rate)
         if not access.allows(peer.role, path) or (access.local and peer.remote):

@@ -57,7 +57,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self.cycles: list[Any] = []
         self.front: Front = self.app
-        self.peer = self.front.gate.enter(transport)
+        self.peer = self._enter(transport)
         self.front.meet(self.peer)
         self.app = _WithPeer(self.app, self.peer)
         self.waiting_since = self.loop.time()
@@ -67,6 +67,9 @@ class GuardedHttp(HttpToolsProtocol):
         crowded = self.front.gate.crowded(self.peer)
         if crowded is not None:
             self._turn_away(crowded)
+
+    def _enter(self, transport: asyncio.Transport) -> Peer:
+        return self.front.gate.enter(transport)
 
     def on_message_begin(self) -> None:
         """Start the deadline of a request; refuse the one too many that is pipelined."""
@@ -153,6 +156,13 @@ class GuardedHttp(HttpToolsProtocol):
         """End the deadline of a request."""
         self.waiting_since = 0.0
         super().on_message_complete()
+
+
+class DeviceModelHttp(GuardedHttp):
+    """A connection over the device models' own socket: nobody else has a role there."""
+
+    def _enter(self, transport: asyncio.Transport) -> Peer:
+        return self.front.gate.enter_apart(transport)
 
 
 def _nothing() -> None:

@@ -10,7 +10,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,6 +23,8 @@ SO_PEERGROUPS = 59
 """asm-generic/socket.h; Python has no name for it."""
 MOST_GROUPS = 1024
 NO_ROLES = Roles()
+STRANGERS = "strangers"
+"""The client that all are together who have no business on the device models' own socket."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,15 @@ def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, gid = _UCRED.unpack(raw)
     return peer(pid, uid, gid, _groups(sock), roles)
+
+
+def device_model_of(transport: Any, roles: Roles) -> Peer:
+    """Return who came by the device models' own socket; all who are none are one client."""
+    found = peer_of(transport, roles)
+    role = roles.of_device_model(found.pid, found.uid)
+    if role.name == NO_ROLE:
+        return replace(found, role=role, client=STRANGERS)
+    return replace(found, role=role)
 
 
 def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:

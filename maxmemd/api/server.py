@@ -15,13 +15,20 @@ from typing import Any
 
 import uvicorn
 
-from maxmemd.api.guard import MOST_CONNECTIONS, GuardedHttp, sweep
+from maxmemd.api.guard import MOST_CONNECTIONS, DeviceModelHttp, GuardedHttp, sweep
 from maxmemd.api.remote import Remote
+from maxmemd.config import Config
 from maxmemd.errors import ConfigError
 
 LOG = logging.getLogger("maxmemd.api")
 STOP_WITHIN_S = 2
 HANDSHAKE_WITHIN_S = 5.0
+
+
+def bound(config: Config) -> tuple[socket.socket, socket.socket | None]:
+    """Return the API's socket, and the device models' own if there is one. Raises ConfigError."""
+    sock = bind(config.socket, config.socket_group)
+    return sock, None if config.apart is None else bind_apart(config.apart)
 
 
 def bind(path: Path, group: str = "") -> socket.socket:
@@ -33,9 +40,23 @@ def bind(path: Path, group: str = "") -> socket.socket:
     _clear(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _safe_folder(path)
-    owner = _group_id(path, group) if group else -1
+    return _bound(path, 0o117, _group_id(path, group) if group else -1)
+
+
+def bind_apart(path: Path) -> socket.socket:
+    """Return a listening socket for device models at `path`, mode 0666, in a folder of mode 0700.
+
+    So nobody comes to it but by a hard link that root, or the daemon's user, has made elsewhere.
+    Raises ConfigError.
+    """
+    _closed_folder(path)
+    _clear(path)
+    return _bound(path, 0o111, -1)
+
+
+def _bound(path: Path, umask: int, owner: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o117)
+    before = os.umask(umask)
     try:
         sock.bind(str(path))
         os.chown(path, -1, owner, follow_symlinks=False)
@@ -66,6 +87,21 @@ def _safe_folder(path: Path) -> None:
         raise ConfigError(f"{detail} (chmod o-w {path.parent})")
 
 
+def _closed_folder(path: Path) -> None:
+    """Make the folder that only we may enter, or refuse one that others may enter."""
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {path}: {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ConfigError(f"cannot listen on {path}: {folder} is no directory of our own")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        detail = f"cannot listen on {path}: others may enter {folder}, where everybody may connect"
+        raise ConfigError(f"{detail} (chmod 700 {folder})")
+
+
 def _clear(path: Path) -> None:
     if path.is_symlink():
         raise ConfigError(f"cannot listen on {path}: a symbolic link is in the way (remove it)")
@@ -91,10 +127,11 @@ async def run(
     each_second: Callable[[], None],
     stopping: Callable[[], None],
     remote: Remote | None = None,
+    apart: socket.socket | None = None,
 ) -> None:
     """Serve `app` on a bound socket until SIGTERM or SIGINT; `stopping` is to end its streams.
 
-    `remote` is where clients are served over TCP as well.
+    `remote` is where clients are served over TCP as well, `apart` where device models alone are.
     """
     _make_room()
     config = uvicorn.Config(
@@ -110,7 +147,7 @@ async def run(
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
     server = _Server(config)
-    server.stopping, server.remote = stopping, remote
+    server.stopping, server.remote, server.apart = stopping, remote, apart
     sweeper = asyncio.create_task(_sweeping(server, each_second))
     try:
         await server.serve(sockets=[sock])
@@ -125,12 +162,16 @@ class _Server(uvicorn.Server):
 
     stopping: Callable[[], None]
     remote: Remote | None
+    apart: socket.socket | None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on TCP besides, with TLS; its connections are counted and swept as all are."""
+        """Listen for device models, and on TCP with TLS; all connections are counted and swept."""
         await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        if self.apart is not None:
+            listener = await loop.create_server(self._device_model, sock=self.apart, backlog=1024)
+            self.servers.append(listener)
         if self.remote is not None:
-            loop = asyncio.get_running_loop()
             listener = await loop.create_server(
                 self._connection,
                 sock=self.remote.sock,
@@ -142,6 +183,9 @@ class _Server(uvicorn.Server):
 
     def _connection(self) -> GuardedHttp:
         return GuardedHttp(self.config, self.server_state, self.lifespan.state)
+
+    def _device_model(self) -> DeviceModelHttp:
+        return DeviceModelHttp(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which have no end of their own, and then the server."""

@@ -64,6 +64,15 @@ class Roles:
         found = {self.groups[gid] for gid in groups if gid in self.groups}
         return Role(next((name for name in GIVEN if name in found), self.others))
 
+    def of_device_model(self, pid: int, uid: int) -> Role:
+        """Return the role of a process that came by the device models' own socket.
+
+        Everybody can come there who finds one of its links, so nobody else is anything: not root.
+        """
+        if pid <= 0 or not self.is_device_model(uid):
+            return Role(NOBODY)
+        return self._device_model(uid)
+
     def of_subject(self, subject: str) -> Role:
         """Return the role of whoever shows a certificate with this subject."""
         return Role(self.subjects.get(subject, NOBODY))

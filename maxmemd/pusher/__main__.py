@@ -12,7 +12,7 @@ from maxmemd.config import load
 from maxmemd.errors import ConfigError, MaxmemError
 from maxmemd.ports import Pusher
 from maxmemd.pusher.process import PATIENCE_S, Process
-from maxmemd.systemd import log_to, notify, passed_socket
+from maxmemd.systemd import log_to, notify, passed_sockets
 from maxmemd.units import Memory
 
 LOG = logging.getLogger("maxmemd.pusher")
@@ -44,9 +44,7 @@ def main(argv: Sequence[str] | None = None, make: Callable[[], Pusher] = real) -
     try:
         kib = asked.dom0_floor_kib
         floor = load(asked.config).dom0_floor if kib is None else Memory(kib=kib)
-        listener = passed_socket() if asked.fd is None else socket.socket(fileno=asked.fd)
-        if listener is None:
-            raise ConfigError("cannot serve: no socket was passed (systemctl start maxmemd-pusher)")
+        listener = _listener(asked.fd)
     except MaxmemError as error:
         LOG.critical("%s", error)
         return 2
@@ -57,6 +55,16 @@ def main(argv: Sequence[str] | None = None, make: Callable[[], Pusher] = real) -
     finally:
         process.close()
     return 0
+
+
+def _listener(descriptor: int | None) -> socket.socket:
+    """Return the socket that systemd passed, or the parent. Raises ConfigError."""
+    if descriptor is not None:
+        return socket.socket(fileno=descriptor)
+    passed = passed_sockets()
+    if passed is None:
+        raise ConfigError("cannot serve: no socket was passed (systemctl start maxmemd-pusher)")
+    return passed[0]
 
 
 if __name__ == "__main__":

@@ -41,14 +41,19 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Outside:
-    """A daemon process. `module` and `options` say which composition, after the socket."""
+    """A daemon process. `module` and `options` say which composition, after the socket.
+
+    `inherits` are descriptors that it is started with.
+    """
 
     def __init__(
         self,
         directory: Path,
         module: str = "maxmemd.daemon",
         options: Iterable[str] = ("serve", "--hypervisor", "simulated"),
+        inherits: Sequence[int] = (),
     ) -> None:
+        self._inherits = inherits
         self.socket = directory / "m.sock"
         self.database = directory / "ledger.sqlite"
         self.log = directory / "log"
@@ -68,8 +73,9 @@ class Outside:
         """Start the daemon and wait until it says that it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
-            )
+                self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                pass_fds=self._inherits,
+            )  # fmt: skip
         until("the daemon is ready", self._ready, within_s=START_WITHIN_S)
 
     def stop(self) -> int:

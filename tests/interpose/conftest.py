@@ -42,10 +42,8 @@ class Built:
         """Return the library's path."""
         return self.directory / "libmaxmem-interpose.so"
 
-    def run(
-        self, *words: object, program: str = "client", preload: bool = True, **environment: object
-    ) -> Ran:
-        """Run a program with the library before its libraries."""
+    def variables(self, *, preload: bool = True, **environment: object) -> dict[str, str]:
+        """Write the configuration and return the environment of a program with the library."""
         log, conf = self.directory / "xen.log", self.directory / "interpose.conf"
         log.write_text("")
         conf.write_text(f"# for a test\nsocket = {self.socket}\n{self.conf}\n")
@@ -63,14 +61,25 @@ class Built:
                 filter(None, [variables.get("LD_PRELOAD", ""), str(self.library)])
             )
         variables.pop("MAXMEM_SOCKET", None)
+        return variables
+
+    @property
+    def xen(self) -> list[str]:
+        """Return what has reached Xen since the last program was started."""
+        return (self.directory / "xen.log").read_text().splitlines()
+
+    def run(
+        self, *words: object, program: str = "client", preload: bool = True, **environment: object
+    ) -> Ran:
+        """Run a program with the library before its libraries."""
+        variables = self.variables(preload=preload, **environment)
         argv = [*self.wrapper, str(self.directory / program), *map(str, words)]
         done = subprocess.run(
             argv, env=variables, text=True, capture_output=True, timeout=120, check=False
         )
         assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
         said = dict(pair.split("=") for pair in done.stdout.split())
-        xen = log.read_text().splitlines()
-        return Ran(int(said["rc"]), int(said["errno"]), done.stderr, xen)
+        return Ran(int(said["rc"]), int(said["errno"]), done.stderr, self.xen)
 
 
 def build(directory: Path, *flags: str) -> Built:
@@ -84,8 +93,11 @@ def build(directory: Path, *flags: str) -> Built:
     _do("gcc", *shared, "-fPIC", "-shared", str(HERE / "stub.c"), "-o", str(stub))
     client = [str(HERE / "client.c"), "-o", str(directory / "client")]
     _do("gcc", *shared, *client, f"-L{directory}", "-lxenlight")
+    locked = [str(HERE / "locked.c"), "-o", str(directory / "qemu-locked")]
+    _do("gcc", *shared, *locked, f"-L{directory}", "-lxenlight")
     _do("gcc", "-O1", str(HERE / "descriptors.c"), "-o", str(directory / "descriptors"))
     shutil.copy(directory / "client", directory / "qemu-client")
+    shutil.copy(directory / "qemu-locked", directory / "locked")
     return Built(directory)
 
 

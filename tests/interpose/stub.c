@@ -15,18 +15,24 @@
 
 #define DOMID_OF_BUILD "STUB_DOMID"
 
+static int file;
+
+/* Once: who has locked itself into another root would not find it. */
+__attribute__((constructor)) static void open_log(void)
+{
+    file = open(getenv("STUB_LOG"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+}
+
 static void note(const char *format, ...)
 {
     char line[256];
     va_list words;
-    int file = open(getenv("STUB_LOG"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 
     va_start(words, format);
     int length = vsnprintf(line, sizeof line, format, words);
     va_end(words);
     if (write(file, line, (size_t)length) != length)
         abort();
-    close(file);
 }
 
 static long number(const char *name, long otherwise)

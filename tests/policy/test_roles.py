@@ -45,6 +45,26 @@ def test_who_has_no_pid_is_nobody(pid: int) -> None:
     assert ROLES.of_process(pid, 0, (), OWN) == Role(NOBODY)
 
 
+@pytest.mark.parametrize(
+    ("pid", "uid", "role"),
+    [
+        (5, 0, Role(NOBODY)),
+        (5, OWN, Role(NOBODY)),
+        (5, 1000, Role(NOBODY)),
+        (5, 1001, Role(NOBODY)),
+        (5, BASE, Role(NOBODY)),
+        (5, BASE + 1, Role(DEVICE_MODEL, 1)),
+        (0, BASE + 1, Role(NOBODY)),
+        (5, BASE + 0x7FEF, Role(DEVICE_MODEL, 0x7FEF)),
+        (5, BASE + 0x7FF0, Role(NOBODY)),
+    ],
+)
+def test_of_device_model(pid: int, uid: int, role: Role) -> None:
+    """Over the device models' own socket there is no other role, not for root or who is listed."""
+    assert ROLES.of_device_model(pid, uid) == role
+    assert Roles().of_device_model(pid, uid) == Role(NOBODY)
+
+
 def test_nothing_configured() -> None:
     """Then whoever can connect may read, and no uid is a device model's."""
     assert Roles().of_process(5, BASE + 1, (), OWN) == Role(OBSERVER)

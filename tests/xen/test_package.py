@@ -24,6 +24,7 @@ XL = "/usr/local/sbin/xl"  # what `maxmemd-interpose install` puts before Xen's 
 SAVED = "/var/lib/xen/save"
 UNIT = "maxmemd.service"
 PUSHER = "maxmemd-pusher.service"
+APART = "/run/maxmemd-device-model/maxmemd.sock"
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_the_life_of_a_package(dom0: Rig) -> None:
     for step in (
         installed_without_a_network,
         who_parses_holds_no_way_to_xen,
+        device_models_have_a_socket,
         unmodified_xl_asks_it,
         a_blocked_pusher_is_started_anew,
         a_blocked_arbiter_is_started_anew,
@@ -117,6 +119,22 @@ def a_blocked_pusher_is_started_anew(dom0: Rig) -> None:
     assert value(dom0, PUSHER, "MainPID") not in ("0", pusher)
     assert value(dom0, UNIT, "MainPID") == daemon
     within(lambda: Guest(dom0, "pv1").max_kib, 205 * MIB + SLACK_KIB)
+
+
+def device_models_have_a_socket(dom0: Rig) -> None:
+    """Find it held by systemd, served to nobody who is none, and brought by an upgrade."""
+    stat = ["stat", "-c", "%a %U", APART, str(Path(APART).parent)]
+    for _ in range(2):
+        assert dom0.run(stat).check().stdout == "666 root\n700 root\n"
+        refused = dom0.http("GET", "/v1/health", sock=APART, timeout=PATIENCE_S)
+        assert (refused.status, refused.json()["code"]) == (403, "not-allowed")
+        dom0.run("systemctl stop maxmemd-device-model.socket").check()  # as before it was shipped
+        dom0.run(["rm", "-r", str(Path(APART).parent)]).check()
+        dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
+    before = dom0.run(["stat", "-c", "%i", APART]).check().stdout
+    dom0.run(["systemctl", "restart", UNIT]).check()
+    assert dom0.run(["stat", "-c", "%i", APART]).check().stdout == before
+    assert dom0.http("GET", "/v1/health", sock=APART, timeout=PATIENCE_S).status == 403
 
 
 def unmodified_xl_asks_it(dom0: Rig) -> None:

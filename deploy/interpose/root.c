@@ -1,0 +1,134 @@
+/*
+ * The root that a device model locks itself into. With dm_restrict libxl makes an empty directory
+ * of mode 0000 and starts QEMU with -chroot and -runas; QEMU goes there last of all, and is root
+ * until then. What it populates later it does as its domain's uid, and cannot find the daemon's
+ * socket: so the daemon's socket for device models is linked into the new root beforehand. Only
+ * root can do that, for the folder that it lies in is closed to everybody else.
+ *
+ * libxl removes such a directory when it needs it for another device model of that domid (a soft
+ * reset, a domid that is used again), and gives up where it is not empty. Then our link goes first.
+ * Source: tools/libs/light/libxl_dm.c:libxl__build_device_model_args_new.
+ */
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "program.h"
+#include "real.h"
+#include "say.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define NAME "maxmemd.sock"
+#define LIBXLS "qemu-root-" /* and a domid: what libxl calls such a directory */
+#define SEARCH (S_IXUSR | S_IXGRP | S_IXOTH)
+
+EXPORT int chroot(const char *path);
+EXPORT int rmdir(const char *path);
+
+static atomic_bool inside; /* a root of its own */
+
+const char *socket_path(void)
+{
+    return inside ? "/" NAME : config()->socket;
+}
+
+/* Remove our link, if there is one; 0, or -1 and an errno. */
+static int clear(int directory)
+{
+    struct stat found;
+
+    if (fstatat(directory, NAME, &found, AT_SYMLINK_NOFOLLOW))
+        return errno == ENOENT ? 0 : -1;
+    return S_ISSOCK(found.st_mode) ? unlinkat(directory, NAME, 0) : 0;
+}
+
+/* Link the socket into a directory and let whoever will be in there find it. */
+static int furnish(int directory)
+{
+    struct stat found;
+
+    if (clear(directory) || linkat(AT_FDCWD, config()->device_model_socket, directory, NAME, 0))
+        return -1;
+    if (fstat(directory, &found))
+        return -1;
+    return fchmodat(directory, ".", (found.st_mode & ALLPERMS) | SEARCH, 0);
+}
+
+static void furnish_or_say(const char *path)
+{
+    int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (directory < 0 || furnish(directory))
+        say("cannot link %s into %s: %s; once it is in there this device model cannot ask for"
+            " headroom, and what it populates has to fit below the maximum as it is",
+            config()->device_model_socket, path, strerror(errno));
+    if (directory >= 0)
+        close(directory);
+}
+
+/* Remove our link from a directory that is to be removed, or was not gone into. */
+static void unfurnish(const char *path)
+{
+    int directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (directory < 0)
+        return; /* the caller is told by the call that it makes */
+    if (clear(directory))
+        say("cannot remove %s/%s: %s", path, NAME, strerror(errno));
+    close(directory);
+}
+
+int chroot(const char *path)
+{
+    int (*next)(const char *) = real("chroot");
+    int before = errno, rc;
+
+    if (!next) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (!is_device_model())
+        return next(path);
+    furnish_or_say(path); /* reads the configuration as well, which is out of reach in there */
+    errno = before;
+    rc = next(path);
+    before = errno;
+    if (rc == 0)
+        inside = true;
+    else
+        unfurnish(path);
+    errno = before;
+    return rc;
+}
+
+static bool is_libxls(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    const char *domid = name + strlen(LIBXLS);
+
+    return !strncmp(name, LIBXLS, strlen(LIBXLS)) && *domid
+           && domid[strspn(domid, "0123456789")] == '\0';
+}
+
+int rmdir(const char *path)
+{
+    int (*next)(const char *) = real("rmdir");
+    int before = errno;
+
+    if (!next) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (is_libxls(path))
+        unfurnish(path);
+    errno = before;
+    return next(path);
+}
