@@ -10,7 +10,7 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +81,12 @@ def named(name: str, role: Role, client: str, address: str) -> Peer:
     """Return a remote peer; the kernel knows no uid of it."""
     actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
     return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
+
+
+def relayed(peer: Peer, stub_domid: int) -> Peer:
+    """Return root's process as the stub domain that it speaks for: the history is to name that."""
+    actor = {"name": f"stub domain {stub_domid}", "uid": None, "gid": None, "pid": peer.pid}
+    return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
 
 
 def _remote(transport: Any, roles: Roles) -> Peer:
