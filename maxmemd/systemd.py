@@ -7,6 +7,7 @@ journal protocol. Where no systemd asked for it nothing happens.
 import logging
 import os
 import socket
+import sys
 from time import monotonic
 
 from maxmemd.errors import ConfigError
@@ -68,6 +69,15 @@ def passed_socket() -> socket.socket | None:
         raise ConfigError("cannot use systemd's socket: ListenStream= must be a path")
     passed.setblocking(False)
     return passed
+
+
+def start_logging() -> None:
+    """Log to the journal where stderr leads there, to stderr otherwise."""
+    if is_journal():
+        logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
+    else:
+        form = "%(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
 
 
 def is_journal(stream: int = 2) -> bool:

@@ -176,11 +176,21 @@ def test_whether_stderr_is_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd (systemd-analyze)")
-def test_the_service_is_hardened() -> None:
-    """Little is exposed: 1.0 or better, as a service that owns privcmd should be."""
-    unit = str(UNITS / "maxmemd.service")
+@pytest.mark.parametrize("name", ["maxmemd", "maxmemd-relay"])
+def test_the_service_is_hardened(name: str) -> None:
+    """Little is exposed: 1.0 or better, as a service that is root should be."""
+    unit = str(UNITS / f"{name}.service")
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    score = re.search(r"Overall exposure level for maxmemd\.service: (\d+\.\d)", said)
+    score = re.search(rf"Overall exposure level for {name}\.service: (\d+\.\d)", said)
     assert score is not None, said
     assert float(score[1]) <= 1.0
+
+
+def test_the_relay_has_no_device() -> None:
+    """It needs two sockets and nothing else, and comes back whatever ends it."""
+    text = (UNITS / "maxmemd-relay.service").read_text(encoding="utf-8")
+    lines = set(text.splitlines())
+    wanted = {"DevicePolicy=closed", "PrivateDevices=yes", "Restart=always", "Type=notify"}
+    assert wanted <= lines
+    assert not any(line.startswith("DeviceAllow") for line in lines)
