@@ -35,8 +35,9 @@ from maxmemd.mailbox import Mailbox
 from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.races import command as races
+from maxmemd.relay import command as relay
 from maxmemd.reload import Reload
-from maxmemd.systemd import Watchdog, log_to, notify, passed_sockets
+from maxmemd.systemd import Watchdog, notify, passed_sockets, start_logging
 from maxmemd.tokens import Tokens
 
 LOG = logging.getLogger("maxmemd")
@@ -70,7 +71,7 @@ class World:
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit status."""
     arguments = _parser().parse_args(argv)
-    log_to(sys.stderr)
+    start_logging()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # one line for each bad request, else
     try:
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "  maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite\n"
         "  maxmemd check-config --config ./maxmemd.toml\n"
         "  maxmemd migrate                            bring the database to this version's tables\n"
+        "  maxmemd relay                              let device models in stub domains ask\n"
         "  maxmemd races                              why there has to be one arbiter, explored",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -111,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--socket", type=Path, help="default: /run/maxmemd/maxmemd.sock")
         verb.add_argument("--database", type=Path, help="default: /var/lib/maxmemd/ledger.sqlite")
     races.add_to(verbs).set_defaults(run=show_races)
+    relay.add_to(verbs).set_defaults(run=relay.relay)
     return parser
 
 

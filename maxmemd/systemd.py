@@ -7,8 +7,8 @@ journal protocol. Where no systemd asked for it nothing happens.
 import logging
 import os
 import socket
+import sys
 from time import monotonic
-from typing import TextIO
 
 from maxmemd.errors import ConfigError
 
@@ -86,13 +86,13 @@ def _listening(descriptor: int) -> socket.socket:
     return passed
 
 
-def log_to(stream: TextIO) -> None:
-    """Log to the journal where standard error leads there, else to `stream`."""
+def start_logging() -> None:
+    """Log to the journal where stderr leads there, to stderr otherwise."""
     if is_journal():
         logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
     else:
         form = "%(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(stream=stream, level=logging.INFO, format=form)
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
 
 
 def is_journal(stream: int = 2) -> bool:

@@ -277,9 +277,10 @@ def test_whether_stderr_is_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
     [
         (["maxmemd.service"], 1.0),
         (["maxmemd-pusher.service"], 1.0),
+        (["maxmemd-relay.service"], 1.0),
         (["maxmemd.service", "tcp.conf"], 2.0),
     ],
-    ids=["daemon", "pusher", "with TCP"],
+    ids=["daemon", "pusher", "relay", "with TCP"],
 )
 def test_the_services_are_hardened(files: list[str], most: float, tmp_path: Path) -> None:
     """Little is exposed: 1.0 or better, and 2.0 where the daemon listens on TCP."""
@@ -291,3 +292,12 @@ def test_the_services_are_hardened(files: list[str], most: float, tmp_path: Path
     assert score is not None, said
     figure("systemd-analyze security", " + ".join(files), score[1])
     assert float(score[1]) <= most
+
+
+def test_the_relay_has_no_device() -> None:
+    """It needs two sockets and nothing else, and comes back whatever ends it."""
+    text = (UNITS / "maxmemd-relay.service").read_text(encoding="utf-8")
+    lines = set(text.splitlines())
+    wanted = {"DevicePolicy=closed", "PrivateDevices=yes", "Restart=always", "Type=notify"}
+    assert wanted <= lines
+    assert not any(line.startswith("DeviceAllow") for line in lines)

@@ -38,6 +38,7 @@ INSTALLED = (
     ("deploy/interpose/libmaxmem-interpose.so", f"{HOME}/interpose/libmaxmem-interpose.so", 0o644),
     ("deploy/interpose/install.sh", f"{HOME}/interpose/install.sh", 0o755),
     ("deploy/systemd/maxmemd.service", "lib/systemd/system/maxmemd.service", 0o644),
+    ("deploy/systemd/maxmemd-relay.service", "lib/systemd/system/maxmemd-relay.service", 0o644),
     ("deploy/systemd/maxmemd.socket", "lib/systemd/system/maxmemd.socket", 0o644),
     ("deploy/systemd/maxmemd-pusher.service", "lib/systemd/system/maxmemd-pusher.service", 0o644),
     ("deploy/systemd/maxmemd-pusher.socket", "lib/systemd/system/maxmemd-pusher.socket", 0o644),
@@ -108,7 +109,7 @@ def _files(root: Path, version: str) -> None:
     for source, target, mode in INSTALLED:
         _put(root / target, (ROOT / source).read_bytes(), mode)
     _run("strip", "--strip-unneeded", *map(str, (root / HOME / "interpose").glob("*.so")))
-    _put(root / "usr/sbin/maxmemd", LAUNCHER.format(module="maxmemd.daemon").encode(), 0o755)
+    _put(root / "usr/sbin/maxmemd", LAUNCHER.format(module="maxmemd.program").encode(), 0o755)
     pusher = LAUNCHER.format(module="maxmemd.pusher.__main__")
     _put(root / "usr/sbin/maxmemd-pusher", pusher.encode(), 0o755)
     _put(root / "usr/bin/maxmemctl", LAUNCHER.format(module="maxmemd.cli").encode(), 0o755)

@@ -16,6 +16,8 @@ from maxmemd import __version__, wire
 from maxmemd.api import metrics, problems, readiness, replies
 from maxmemd.api.call import Call, Reply, Stream
 from maxmemd.api.feed import Feed
+from maxmemd.api.peers import relayed
+from maxmemd.api.problems import Rejected
 from maxmemd.api.readiness import Disk, parts_of
 from maxmemd.asks import Ask, DomainView, Granted, HostView, Look, Refused, Subject
 from maxmemd.config import Config
@@ -24,6 +26,7 @@ from maxmemd.ledger.tail import LedgerTail
 from maxmemd.mailbox import Mailbox
 from maxmemd.policy.clauses import own_domain
 from maxmemd.policy.components import Key, Record
+from maxmemd.policy.roles import Bond
 from maxmemd.policy.wishes import (
     Build,
     Headroom,
@@ -110,6 +113,20 @@ async def build(service: Service, call: Call) -> Reply:
 async def headroom(service: Service, call: Call) -> Reply:
     """Make room for what a device model is about to populate."""
     return await _wished(service, call, Headroom(call.body.pages))
+
+
+async def relayed_headroom(service: Service, call: Call) -> Reply:
+    """Make room for what a device model in a stub domain is about to populate.
+
+    A domid alone is not enough: it may be another domain by now (A6). Nor is a UUID: it means the
+    elder of two instances, and of a local migration each has a stub domain of its own.
+    """
+    body: wire.RelayedHeadroomRequest = call.body
+    if not (call.ref.isascii() and call.ref.isdigit() and len(call.ref) < 10):
+        detail = "cannot use the path: a stub domain serves a domain by its domid"
+        raise Rejected("path-invalid", detail, parameter="ref")
+    peer, bond = relayed(call.peer, body.stub_domid), Bond(int(call.ref), body.uuid)
+    return await _wished(service, call._replace(peer=peer, bond=bond), Headroom(body.pages))
 
 
 async def rollback(service: Service, call: Call) -> Reply:

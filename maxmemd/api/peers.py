@@ -94,6 +94,12 @@ def named(name: str, role: Role, client: str, address: str) -> Peer:
     return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
 
 
+def relayed(peer: Peer, stub_domid: int) -> Peer:
+    """Return root's process as the stub domain that it speaks for: the history is to name that."""
+    actor = {"name": f"stub domain {stub_domid}", "uid": None, "gid": None, "pid": peer.pid}
+    return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
+
+
 def _remote(transport: Any, roles: Roles) -> Peer:
     """Return who has connected with TLS: by its certificate, or nobody until a token is shown."""
     name = transport.get_extra_info("peername")

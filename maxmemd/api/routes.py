@@ -60,6 +60,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _C + "/increase", writes_own, wire.IncreaseRequest, _GRANT, handlers.increase, "Add to an amount", _DRY),
     Route("POST", _D + "/builds", toolstack, wire.BuildRequest, _GRANT, handlers.build, "A build begins", _DRY),
     Route("POST", _D + "/headroom", writes_own, wire.HeadroomRequest, _GRANT, handlers.headroom, "Room for pages", _DRY),
+    Route("POST", _D + "/relayed-headroom", local_admin, wire.RelayedHeadroomRequest, _GRANT, handlers.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
     Route("GET", _D + "/explain", reads_own, None, wire.ExplainReply, handlers.explain, "Why is the limit N"),
     Route("GET", _D + "/history", reads_own, None, wire.HistoryReply, handlers.history, "Every revision", _PAGE),
     Route("GET", _D + "/pushes", reads_own, None, wire.PushesReply, handlers.pushes, "Every push", frozenset({"limit"})),

@@ -60,11 +60,12 @@ class Server:
         """Send one request and return the reply.
 
         A write waits PATIENCE_S for a daemon that is away. Where the connection is lost the
-        request is sent once more: a write carries the same Idempotency-Key, so it happens once.
+        request is sent once more: a write carries the same Idempotency-Key, its caller's or one
+        of its own, so it happens once.
         """
         head = {"Accept": "application/json", **(headers or {})}
         if method != "GET":
-            head["Idempotency-Key"] = os.urandom(16).hex()
+            head.setdefault("Idempotency-Key", os.urandom(16).hex())
         data = b"" if body is None else json.dumps(body).encode()
         if data:
             head["Content-Type"] = "application/json"

@@ -12,7 +12,7 @@ from maxmemd.config import load
 from maxmemd.errors import ConfigError, MaxmemError
 from maxmemd.ports import Pusher
 from maxmemd.pusher.process import PATIENCE_S, Process
-from maxmemd.systemd import log_to, notify, passed_sockets
+from maxmemd.systemd import notify, passed_sockets, start_logging
 from maxmemd.units import Memory
 
 LOG = logging.getLogger("maxmemd.pusher")
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None, make: Callable[[], Pusher] = real) -
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--dom0-floor-kib", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args(argv)
-    log_to(sys.stderr)
+    start_logging()
     try:
         kib = asked.dom0_floor_kib
         floor = load(asked.config).dom0_floor if kib is None else Memory(kib=kib)

@@ -13,6 +13,10 @@ from maxmemd.units import END_KIB
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 """Grammar of owners and component names."""
 
+UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+END_DOMID = 0x7FF0
+"""Domains have domids below this (xen/include/public/xen.h:DOMID_FIRST_RESERVED)."""
+
 
 def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -86,6 +90,16 @@ class HeadroomRequest(Request):
     """A device model is about to populate this many pages of 4 KiB."""
 
     pages: Pages
+
+
+class RelayedHeadroomRequest(HeadroomRequest):
+    """The same for a device model in a stub domain, which asks by way of xenstore.
+
+    `uuid` is the domain that the stub domain serves: refused where the domid is another by now.
+    """
+
+    uuid: Annotated[str, Field(strict=True, pattern=UUID)]
+    stub_domid: Annotated[int, Field(strict=True, ge=1, lt=END_DOMID), BeforeValidator(_integral)]
 
 
 class RollbackRequest(Request):

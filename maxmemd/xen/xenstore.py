@@ -64,7 +64,7 @@ class Xenstored:
             nodes[f"/vm/{uuid}/memory"] = target.mib
 
         def write_all(connection: Connection, transaction: int) -> None:
-            if not _is_home_of(connection, transaction, domid, uuid):
+            if not is_home_of(connection, transaction, domid, uuid):
                 raise DomainGone(f"write {home}", domid, errno.ESRCH)
             for path, number in nodes.items():
                 connection.write(path, str(number), transaction)
@@ -135,12 +135,13 @@ class Xenstored:
     def _announce(self, connection: Connection, changed: Callable[[], None]) -> None:
         """Call `changed` at each event; the first come with the watches themselves."""
         for path in ("@introduceDomain", "@releaseDomain"):
-            connection.watch(path)
-        while connection.event(self._wake_read) is not None:
-            changed()
+            connection.watch(path, path)
+        while events := connection.events(self._wake_read):
+            for _ in events:
+                changed()
 
 
-def _is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) -> bool:
+def is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) -> bool:
     """Return whether /local/domain/DOMID is there and belongs to the domain.
 
     `vm` is /vm/UUID, to which other toolstacks add. dom0 outlives all of this, and has no `vm`.

@@ -35,6 +35,11 @@ BODIES = {
     "increase": {"by_kib": 256},
     "build": {"target_kib": 300 * 1024, "life": "created"},
     "headroom": {"pages": 64},
+    "relayed_headroom": {
+        "pages": 64,
+        "uuid": "51a70000-0000-4000-8000-000000000001",
+        "stub_domid": 7,
+    },
     "rollback": {"revision": 1},
     "create_token": {"name": "one", "role": "observer"},
     "put_record": {"components": [{"owner": "operator", "name": "limit", "amount_kib": 700000}]},

@@ -22,7 +22,7 @@ MIB = 1024
 PATIENCE_S = 120
 XL = "/usr/local/sbin/xl"  # what `maxmemd-interpose install` puts before Xen's own
 SAVED = "/var/lib/xen/save"
-UNIT = "maxmemd.service"
+UNIT, RELAY = "maxmemd.service", "maxmemd-relay.service"
 PUSHER = "maxmemd-pusher.service"
 APART = "/run/maxmemd-device-model/maxmemd.sock"
 
@@ -80,6 +80,8 @@ def installed_without_a_network(dom0: Rig) -> None:
     dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
     assert value(dom0, UNIT, "ActiveState") == "active"
     dom0.say(dom0.run(["systemctl", "status", "--no-pager", UNIT]).stdout)
+    assert value(dom0, RELAY, "ActiveState") == "active"
+    assert value(dom0, RELAY, "NRestarts") == "0"
     listening = dom0.run(["stat", "-c", "%a %U %G", SOCKET]).check().stdout
     assert listening == "660 root maxmemd\n"
     health = json.loads(ctl(dom0, "health", "--json").stdout)

@@ -1,0 +1,18 @@
+"""What `maxmemd` starts: the relay by itself, so that it stays small; all else in daemon.py."""
+
+import sys
+
+
+def main() -> int:
+    """Run the program; return its exit status."""
+    if sys.argv[1:2] == ["relay"]:
+        from maxmemd.relay import command
+
+        return command.main(sys.argv[1:])
+    from maxmemd import daemon
+
+    return daemon.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Scenes, on the real daemon with a simulated host, and on a daemon that says what it is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.cli.stub import Stub
+from tests.durability.stand import Stand
+from tests.relay.scene import Scene
+
+
+@pytest.fixture(scope="session")
+def stand() -> Iterator[Stand]:
+    """Give the real daemon on a simulated host that survives it."""
+    with Stand(1) as one:
+        one.start()
+        yield one
+
+
+@pytest.fixture
+def scene(stand: Stand, tmp_path: Path) -> Iterator[Scene]:
+    """Give a scene whose relay asks the real daemon; no relay runs yet."""
+    if stand.process is None:
+        stand.start()
+    with Scene(tmp_path, stand.socket) as one:
+        yield one
+
+
+@pytest.fixture
+def daemon() -> Iterator[Stub]:
+    """Give a daemon that says what it is told."""
+    with TemporaryDirectory() as place:
+        server = Stub(str(Path(place) / "s"))
+        yield server
+        server.end()
+
+
+@pytest.fixture
+def told(daemon: Stub, tmp_path: Path) -> Iterator[Scene]:
+    """Give a scene whose relay asks such a daemon."""
+    with Scene(tmp_path, Path(str(daemon.server_address))) as one:
+        yield one

@@ -1,0 +1,92 @@
+"""What is read from a request node, whatever a guest wrote there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxmemd.api.problems import STATUS
+from maxmemd.relay import asking, stub
+from maxmemd.relay.words import Request, Unusable, asked, granted, is_answered, refused
+
+
+@pytest.mark.parametrize("value", [None, b""])
+def test_nothing_is_asked(value: bytes | None) -> None:
+    """An empty node, as it is made, asks nothing."""
+    assert asked(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"a headroom 1", Request("a", 1)),
+        (b"0123456789abcdef headroom 4294967295", Request("0123456789abcdef", 2**32 - 1)),
+        (b"a headroom 4294967296", Unusable("a")),
+        (b"a headroom 9999999999", Unusable("a")),
+        (b"a headroom 99999999999", Unusable("a")),
+        (b"a headroom 0", Unusable("a")),
+        (b"a headroom -1", Unusable("a")),
+        (b"a headroom 01", Unusable("a")),
+        (b"a headroom 1\n", Unusable("a")),
+        (b"a headroom 1\0", Unusable("a")),
+        (b"a headroom  1", Unusable("a")),
+        (b"a headroom", Unusable("a")),
+        (b"a limit 1", Unusable("a")),
+        (b"a", Unusable("a")),
+        (b"a\n", Unusable("-")),
+        (b"A headroom 1", Unusable("-")),
+        (b"0123456789abcdefg headroom 1", Unusable("-")),
+        (b" headroom 1", Unusable("-")),
+        (b"- headroom 1", Unusable("-")),
+        ("\u0661 headroom 1".encode(), Unusable("-")),
+        ("a headroom \u0661".encode(), Unusable("a")),
+        (b"\xff" * 4000, Unusable("-")),
+    ],
+)
+def test_what_is_asked(value: bytes, expected: object) -> None:
+    """Nothing but the one form is a request; of the rest the ID is kept where there is one."""
+    assert asked(value) == expected
+
+
+@given(st.binary(max_size=64))
+def test_no_bytes_are_trouble(value: bytes) -> None:
+    """Whatever is read is one of three, and its ID can stand in a reply and a key."""
+    found = asked(value)
+    if found is not None:
+        assert found.id == "-" or found.id.encode() == value[: len(found.id)]
+        assert len(found.id) <= 16
+        assert found.id.isascii()
+    if isinstance(found, Request):
+        assert value == f"{found.id} headroom {found.pages}".encode()
+
+
+def test_a_reply_answers_its_own_request_only() -> None:
+    """The ID is compared whole, so that no ID is the beginning of another's answer."""
+    assert is_answered(Request("a", 1), b"a granted 4")
+    assert is_answered(Unusable("-"), b"- refused request-invalid")
+    for reply in (None, b"", b"a", b"ab granted 4", b"b granted 4"):
+        assert not is_answered(Request("a", 1), reply)
+
+
+def test_the_two_answers() -> None:
+    """Either the new limit in KiB, or a code."""
+    assert granted(132096) == "granted 132096"
+    assert refused("above-owner-cap") == "refused above-owner-cap"
+
+
+def test_the_contract_says_what_the_code_does() -> None:
+    """The document's codes are codes, its bounds are the code's, and its example is a request."""
+    text = (Path(__file__).parents[2] / "docs" / "stub-domains.md").read_text(encoding="utf-8")
+    table = text.partition("## What is refused")[2].partition("## Who is believed")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    codes = {code for row in rows for code in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    assert codes - set(STATUS) == {"request-invalid"}
+    assert {"above-owner-cap", "not-your-domain", "unknown-domain"} <= codes
+    flat = " ".join(text.split())
+    assert f"looked at {1 / stub.LOOK_EVERY_S:.0f} times a second" in flat
+    assert f"has {stub.ASK_BURST} answers at once and then one a second" in flat
+    assert f"At most {asking.MOST_AT_ONCE} requests of all stub domains" in flat
+    examples = re.findall(r'xenstore-write maxmem/request "([^"]*)"', text)
+    assert [asked(example.encode()) for example in examples] == [Request("a1", 64)]
