@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from maxmemd.api.door import Door
 from maxmemd.api.guard import MOST_CONNECTIONS, GuardedHttp, sweep
 from maxmemd.api.remote import Remote
 from maxmemd.errors import ConfigError
@@ -125,10 +126,12 @@ class _Server(uvicorn.Server):
 
     stopping: Callable[[], None]
     remote: Remote | None
+    doors: tuple[Door, ...] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on TCP besides, with TLS; its connections are counted and swept as all are."""
-        await super().startup(sockets)
+        """Listen on the Unix socket, and on TCP with TLS; all connections are counted and swept."""
+        await super().startup([])
+        self.doors = tuple(Door(sock, self._connection) for sock in sockets or ())
         if self.remote is not None:
             loop = asyncio.get_running_loop()
             listener = await loop.create_server(
@@ -145,6 +148,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which have no end of their own, and then the server."""
+        for door in self.doors:
+            door.close()
         self.stopping()
         await super().shutdown(sockets)
 
