@@ -1,6 +1,6 @@
 # `make run` and `make test` do everything on a fresh Debian 12 with python3, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report models argument soak bench lock wheel deb clean
+.PHONY: help run test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report models argument soak bench lock wheel deb deb-check audit fuzz clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -68,8 +68,9 @@ bench: $(READY) ## The benchmarks, as ratios in one run
 
 lock: $(READY) ## Pin the dependencies afresh
 	$(PY) -m pip install -q uv
-	for g in "-o requirements.lock" "--group dev -o requirements-dev.lock"; do \
-		$(PY) -m uv pip compile pyproject.toml $$g --upgrade --generate-hashes --no-emit-index-url \
+	for g in "pyproject.toml -o requirements.lock" "--group fuzz -o requirements-fuzz.lock" \
+		"pyproject.toml --group dev -o requirements-dev.lock"; do \
+		$(PY) -m uv pip compile $$g --upgrade --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command "make lock" -q || exit 1; done
 
 wheel: $(READY) ## Build the wheel into dist/
@@ -77,6 +78,16 @@ wheel: $(READY) ## Build the wheel into dist/
 
 deb: $(READY) ## Build the Debian package into dist/ (installs with no network)
 	$(PY) deploy/debian/build.py dist
+
+deb-check: $(READY) ## Build it twice: lintian, what goes where, the SBOM, the same bytes (lintian when root)
+	$(PY) -m pytest tests/package -m package -q
+
+audit: $(READY) ## Known vulnerabilities of the libraries in the package (pip-audit; asks PyPI or OSV)
+	$(PY) deploy/audit.py
+
+fuzz: $(READY) ## Fuzz the way of a request, guided by coverage (FUZZ_S=seconds; installs atheris)
+	$(PY) -m pip install -q --require-hashes -r requirements-fuzz.lock
+	$(PY) -m tests.fuzz $(FUZZ_S)
 
 clean: ## Remove what was built (the Xen image's cache stays)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

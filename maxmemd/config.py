@@ -4,13 +4,14 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from maxmemd.errors import ConfigError
-from maxmemd.keys import AUTO, PARSERS, Who, device_models
+from maxmemd.keys import AUTO, PARSERS, EntryError, Who, device_models
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
 from maxmemd.units import Memory
@@ -31,7 +32,7 @@ class Config:
 
     `rates` are requests a second, `connections` how many may be open, both of one client and by
     role; a role that is not named has no bound of its own. `caps` are by owner.
-    `listen` is an address and a port,  where nothing is served over TCP.
+    `listen` is an address and a port, "" where nothing is served over TCP.
     """
 
     socket: Path = DEFAULT_SOCKET
@@ -139,11 +140,12 @@ def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:
     for key, value in found.items():
         at = f"{where}{_line(text, key)}"
         if key not in known:
-            names = ", ".join(sorted(known))
-            raise ConfigError(f"cannot use {at}: unknown key {key!r} (the keys are {names})")
+            raise ConfigError(f"cannot use {at}: unknown key {key!r}{_instead(key, known)}")
         try:
             values[key] = PARSERS[key](value)
         except ValueError as error:
+            if isinstance(error, EntryError):
+                at = f"{where}{_line(text, key, error.entry)}"
             raise ConfigError(f"cannot use {at}: {key} = {value!r}: {error}") from error
     config = Config(**values)
     for key, wrong in _contradictions(config):
@@ -151,10 +153,21 @@ def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:
     return config
 
 
-def _line(text: str, key: str) -> str:
-    """Return where a key is set, like ":7"; nothing where the text is not known."""
+def _instead(key: str, known: Collection[str]) -> str:
+    """Return what may have been meant by an unknown key, and what there is."""
+    meant = get_close_matches(key.lower(), known, 1)
+    instead = f": write {meant[0]} instead" if meant else ""
+    return f"{instead} (the keys are {', '.join(sorted(known))})"
+
+
+def _line(text: str, key: str, entry: str = "") -> str:
+    """Return where a key, or an entry of its table, is set, like ":7"; nothing without the text."""
     match = re.search(rf'^[ \t]*\[?[ \t"\']*{re.escape(key)}\b', text, re.MULTILINE)
-    return "" if match is None else f":{text.count(chr(10), 0, match.end()) + 1}"
+    if match is None:
+        return ""
+    within = re.compile(rf'\b{re.escape(entry)}["\']?[ \t]*=').search(text, match.end())
+    end = within.end() if entry and within else match.end()
+    return f":{text.count(chr(10), 0, end) + 1}"
 
 
 def _contradictions(config: Config) -> list[tuple[str, str]]:
@@ -177,18 +190,35 @@ def _contradictions(config: Config) -> list[tuple[str, str]]:
                 wrong.append(
                     (key, f"{who} is a device model's (device_model_base): remove it here")
                 )
+    wrong += _cap_contradictions(config) + _remote_contradictions(config)
+    if config.socket == config.database:
+        wrong.append(("socket", "the socket and the database are the same file: change one"))
+    elif config.socket in _beside(config):
+        wrong.append(("socket", "this is a file that belongs to the database: write another path"))
+    if config.apart is not None and config.apart.parent == config.socket.parent:
+        why = "only root may enter its folder, and the API's socket is in it: use another folder"
+        wrong.append(("device_model_socket", why))
+    return wrong
+
+
+def _cap_contradictions(config: Config) -> list[tuple[str, str]]:
+    wrong: list[tuple[str, str]] = []
     owners = config.rules.owners
     for owner in config.caps:
         if owner not in owners:
             names = ", ".join(sorted(owners))
             wrong.append(("caps", f"{owner!r} is no owner: name it in owners (known: {names})"))
-    wrong += _remote_contradictions(config)
-    if config.apart is not None and config.apart.parent == config.socket.parent:
-        why = "only root may enter its folder, and the API's socket is in it: use another folder"
-        wrong.append(("device_model_socket", why))
-    if config.socket == config.database:
-        wrong.append(("socket", "the socket and the database are the same file: change one"))
+    cap = config.caps.get(TOOLSTACK)
+    if cap is not None and cap < config.slack:
+        why = f"toolstack's is {cap.kib} KiB, below slack, which every domain has"
+        wrong.append(("caps", f"{why}: write {config.slack.kib} KiB or more, or a lower slack"))
     return wrong
+
+
+def _beside(config: Config) -> tuple[Path, ...]:
+    """Return the files that the ledger has beside itself."""
+    names = (f"{config.database.name}{suffix}" for suffix in (".lock", "-wal", "-shm"))
+    return (config.tokens, *(config.database.with_name(name) for name in names))
 
 
 def _remote_contradictions(config: Config) -> list[tuple[str, str]]:

@@ -35,6 +35,14 @@ class Who:
         return f"{self.kind} {self.subject or self.number}"
 
 
+class EntryError(ValueError):
+    """One entry of a table cannot be used: which, and what to write instead."""
+
+    def __init__(self, entry: str, value: object, instead: object) -> None:
+        self.entry = entry
+        super().__init__(f"{entry} = {value!r}: {instead}")
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError('write a text in quotes, like "maxmem"')
@@ -99,10 +107,17 @@ def _table(
     def parse_table(value: object) -> Mapping[str, T]:
         if not isinstance(value, dict):
             raise ValueError(f"write a table, like {like}")
-        for name in value:
-            if names and name not in names:
-                raise ValueError(f"{name!r} is no role: the roles are {', '.join(names)}")
-        return {name: one(found) for name, found in value.items()}
+        return {name: parse_entry(name, found) for name, found in value.items()}
+
+    def parse_entry(name: str, found: object) -> T:
+        if names and name not in names:
+            own = "; a key of its own stands before the first [table]" if name in PARSERS else ""
+            why = f"{name!r} is no role: the roles are {', '.join(names)}{own}"
+            raise EntryError(name, found, why)
+        try:
+            return one(found)
+        except ValueError as error:
+            raise EntryError(name, found, error) from None
 
     return parse_table
 

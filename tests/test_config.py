@@ -117,9 +117,14 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, written: bytes | None) -> No
 
 
 def test_an_unknown_key() -> None:
-    """A key that does not exist is refused, with those that do."""
-    with pytest.raises(ConfigError, match=r"unknown key 'drfit' \(the keys are admins, caps"):
-        parse({"drfit": "adopt"}, "m.toml")
+    """A key that does not exist is refused, with the one that was meant, and those that exist."""
+    for key, meant in (
+        ("drfit", ": write drift instead"),
+        ("Poll_s", ": write poll_s"),
+        ("qq", ""),
+    ):
+        with pytest.raises(ConfigError, match=f"unknown key '{key}'{meant}.*the keys are admins, "):
+            parse({key: "adopt"}, "m.toml")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +237,13 @@ def test_every_key_has_a_parser() -> None:
         ('hosts = ["a"]', 1, "nothing is served over TCP: write listen as well"),
         ('observers = ["cert CN=a"]', 1, "cert CN=a: no client's certificate is looked at"),
         ('socket = "/a"\ndatabase = "/a"', 1, "the socket and the database are the same file"),
+        ('database = "/a"\nsocket = "/a-wal"', 2, "a file that belongs to the database"),
+        ('database = "/a"\nsocket = "/a-tokens.json"', 2, "a file that belongs to the database"),
+        (
+            'slack = "2 MiB"\ncaps = { toolstack = "1 MiB" }',
+            2,
+            "write 2048 KiB or more, or a lower",
+        ),
     ],
 )
 def test_contradictions(tmp_path: Path, text: str, line: int, instead: str) -> None:
@@ -253,7 +265,11 @@ def test_two_lists_may_name_one_number() -> None:
         ("\n# poll_s = 2\npoll_s = true", 3),
         ('drift = "adopt"\n  "poll_s" = "2"', 2),
         ('\ndrfit = "adopt"', 2),
-        ("[rates]\nobserver = 0", 1),
+        ("[rates]\nobserver = 0", 2),
+        ("rates = { toolstack = 5 }\n[caps]\n\n'device-model' = '1 GB'", 4),
+        ("\nrates.observer = 5\nrates.nobody = 5", 3),
+        ("[rates]\nobserver = 5\npoll_s = 5", 3),
+        ("caps = 5\nowners = []", 1),
     ],
 )
 def test_the_line_is_named(tmp_path: Path, text: str, line: int) -> None:
@@ -344,6 +360,22 @@ def test_the_shipped_file_says_the_defaults() -> None:
     found = parse(tomllib.loads(text), "m.toml", text)
     assert found == Config()
     assert set(tomllib.loads(text)) == set(Config.__slots__)
+
+
+def test_the_page_on_the_configuration_says_the_defaults() -> None:
+    """Each row of docs/configuration.md has the default as it is written; none is missing."""
+    page = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+    rows = re.findall(r"(?m)^\| `(\w+)` \| `(.+?)` \|", page.read_text(encoding="utf-8"))
+    text = "\n".join(f"{key} = {default}" for key, default in rows)
+    assert parse(tomllib.loads(text), "page", text) == Config()
+    assert [key for key, _ in rows] == list(Config.__slots__)
+
+
+def test_a_key_below_a_table_is_told_where_it_belongs() -> None:
+    """TOML takes whatever follows [rates] for an entry of it."""
+    text = "[rates]\npoll_s = 5"
+    with pytest.raises(ConfigError, match=r"m.toml:2: .*key of its own stands before the first"):
+        parse(tomllib.loads(text), "m.toml", text)
 
 
 def test_certificates_have_roles() -> None:

@@ -7,22 +7,32 @@ It holds the pinned wheels of everything that Debian 12 lacks, below /usr/lib/ma
 import compileall
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import Any
+
+from sbom import sbom
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 ARCHITECTURE, PYTHON = "amd64", "3.11"
 NEWEST_GLIBC = 36  # Debian 12 has glibc 2.36
 HOME = "usr/lib/maxmemd"
-EPOCH = int((ROOT / "CHANGELOG.md").stat().st_mtime)
-"""The date of every file in the package."""
+CHANGES = (HERE / "changelog").read_text(encoding="utf-8")
+MADE = parsedate_to_datetime(CHANGES.rpartition(">  ")[2].strip())
+"""The date of every file in the package: its changelog's."""
+EPOCH = str(int(MADE.timestamp()))
 SHARE = "usr/share/maxmemd"
+SBOM = "usr/share/doc/maxmemd/sbom.cdx.json"
+PIP = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
 
@@ -70,10 +80,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="maxmemd-deb-") as directory:
         root = Path(directory) / "root"
         _say("take the pinned wheels")
-        _libraries(root / HOME / "site", Path(directory) / "wheel")
+        report = libraries(root / HOME / "site", Path(directory) / "wheel")
         _say("build the interposing library")
         _run("make", "-s", "-C", str(ROOT / "deploy/interpose"))
         _files(root, version)
+        library = (root / HOME / "interpose/libmaxmem-interpose.so").read_bytes()
+        _put(root / SBOM, contents(report, version, library), 0o644)
         _control(root, version)
         package = out / f"maxmemd_{version}_{ARCHITECTURE}.deb"
         _run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), str(package))
@@ -81,28 +93,40 @@ def main() -> int:
     return 0
 
 
-def _libraries(site: Path, wheels: Path) -> None:
-    """Install the locked wheels, as Debian's Python takes them, and this checkout's own."""
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    target = ["--target", str(site), "--no-deps", "--no-compile", "--only-binary", ":all:"]
-    target += ["--python-version", PYTHON, "--implementation", "cp", "--abi", "cp311"]
-    for minor in range(NEWEST_GLIBC, 4, -1):
-        target += ["--platform", f"manylinux_2_{minor}_x86_64"]
-    target += ["--platform", "manylinux2014_x86_64", "--platform", "any"]
-    lock = str(ROOT / "requirements.lock")
-    _run(*pip, "install", *target, "--require-hashes", "-r", lock)
-    _run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT))
-    _run(*pip, "install", *target, str(next(wheels.glob("*.whl"))))
+def libraries(site: Path, wheels: Path) -> dict[str, Any]:
+    """Install the locked wheels, as Debian's Python takes them, and this checkout's own.
+
+    Returns what pip tells of the locked ones.
+    """
+    wheels.mkdir(parents=True, exist_ok=True)
+    report = wheels / "report.json"
+    locked(site, report)
+    _run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT))
+    own = ["--no-index", "--find-links", str(wheels), "maxmemd"]  # by name: no path is noted
+    _run(*PIP, "install", *_target(site), *own)
     shutil.rmtree(site / "bin", ignore_errors=True)
     for cache in [*site.rglob("__pycache__"), *site.rglob("tests"), *site.rglob("test")]:
         shutil.rmtree(cache, ignore_errors=True)
-    for made_from in site.rglob("direct_url.json"):
-        made_from.unlink()
     _run("strip", "--strip-unneeded", *map(str, site.rglob("*.so")))
     by_hash = PycInvalidationMode.UNCHECKED_HASH  # all 3.11 have one format
     compileall.compile_dir(
         site, quiet=1, stripdir=site, prependdir=f"/{HOME}/site", invalidation_mode=by_hash
     )
+    return dict(json.loads(report.read_text(encoding="utf-8")))
+
+
+def locked(site: Path, report: Path, *also: str) -> None:
+    """Install the locked wheels, and no other; write what pip tells of them."""
+    lock = ["--require-hashes", "-r", str(ROOT / "requirements.lock"), "--report", str(report)]
+    _run(*PIP, "install", *_target(site), *lock, *also)
+
+
+def _target(site: Path) -> list[str]:
+    target = ["--target", str(site), "--no-deps", "--no-compile", "--only-binary", ":all:"]
+    target += ["--python-version", PYTHON, "--implementation", "cp", "--abi", "cp311"]
+    for minor in range(NEWEST_GLIBC, 4, -1):
+        target += ["--platform", f"manylinux_2_{minor}_x86_64"]
+    return [*target, "--platform", "manylinux2014_x86_64", "--platform", "any"]
 
 
 def _files(root: Path, version: str) -> None:
@@ -117,7 +141,7 @@ def _files(root: Path, version: str) -> None:
     link.symlink_to("../lib/maxmemd/interpose/install.sh")
     changes = (ROOT / "CHANGELOG.md").read_bytes()
     _put(root / "usr/share/doc/maxmemd/NEWS.gz", gzip.compress(changes, mtime=0), 0o644)
-    changes = (HERE / "changelog").read_text(encoding="utf-8").format(version=version).encode()
+    changes = CHANGES.format(version=version).encode()
     _put(root / "usr/share/doc/maxmemd/changelog.gz", gzip.compress(changes, mtime=0), 0o644)
     for path in (ROOT / "docs").glob("*.md"):
         _put(root / "usr/share/doc/maxmemd/docs" / path.name, path.read_bytes(), 0o644)
@@ -125,6 +149,13 @@ def _files(root: Path, version: str) -> None:
         if not path.is_symlink():
             is_program = path.is_dir() or path.stat().st_mode & 0o100
             path.chmod(0o755 if is_program and path.suffix != ".so" else 0o644)
+
+
+def contents(report: dict[str, Any], version: str, library: bytes) -> bytes:
+    """Return the bill of what is inside, for what pip told and for the interposing library."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    ours = {"version": version, "architecture": ARCHITECTURE, "made": MADE.isoformat()}
+    return sbom(report, ours, project["dependencies"], library)
 
 
 def _control(root: Path, version: str) -> None:
@@ -158,7 +189,7 @@ def _version() -> str:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)})
+    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
 
 
 def _say(what: str) -> None:

@@ -170,9 +170,13 @@ class Feed:
 
 
 async def _within(changed: asyncio.Event, seconds: float) -> bool:
-    """Wait for news; return whether they came in time."""
+    """Wait for news; return whether they came in time.
+
+    Not by wait_for: that of Python 3.11 forgets a cancellation that comes together with the news.
+    """
     try:
-        await asyncio.wait_for(changed.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await changed.wait()
     except TimeoutError:
         return False
     return True

@@ -14,6 +14,7 @@ from maxmemd.api import problems
 from maxmemd.api.front import Front
 from maxmemd.api.peers import NOBODY, Peer
 from maxmemd.api.problems import Rejected
+from maxmemd.policy.roles import ADMIN, TOOLSTACK
 
 MOST_HEADER_BYTES = 16 * 1024
 MOST_PIPELINED = 4
@@ -22,6 +23,9 @@ REQUEST_WITHIN_S = 5.0
 READ_WITHIN_S = 5.0
 """A client must take some of its answer within this time."""
 MOST_CONNECTIONS = 2048
+RESERVED = 256
+"""So many of them are for admins and toolstacks: a crowd of others never locks them out."""
+_BEFORE_OTHERS = (ADMIN, TOOLSTACK)
 
 
 class _WithPeer:
@@ -61,7 +65,8 @@ class GuardedHttp(HttpToolsProtocol):
         self.front.meet(self.peer)
         self.app = _WithPeer(self.app, self.peer)
         self.waiting_since = self.loop.time()
-        if len(self.connections) > MOST_CONNECTIONS:
+        reserved = 0 if self.peer.role.name in _BEFORE_OTHERS else RESERVED
+        if len(self.connections) > MOST_CONNECTIONS - reserved:
             self.transport.abort()
             return
         crowded = self.front.gate.crowded(self.peer)

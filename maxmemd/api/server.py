@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from maxmemd.api.door import Door
 from maxmemd.api.guard import MOST_CONNECTIONS, DeviceModelHttp, GuardedHttp, sweep
 from maxmemd.api.remote import Remote
 from maxmemd.config import Config
@@ -163,16 +164,16 @@ class _Server(uvicorn.Server):
     stopping: Callable[[], None]
     remote: Remote | None
     apart: socket.socket | None
+    doors: tuple[Door, ...] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen for device models, and on TCP with TLS; all connections are counted and swept."""
-        await super().startup(sockets)
-        loop = asyncio.get_running_loop()
+        """Listen on Unix sockets, and on TCP with TLS; all connections are counted and swept."""
+        await super().startup([])
+        self.doors = tuple(Door(sock, self._connection) for sock in sockets or ())
         if self.apart is not None:
-            listener = await loop.create_server(self._device_model, sock=self.apart, backlog=1024)
-            self.servers.append(listener)
+            self.doors += (Door(self.apart, self._device_model),)
         if self.remote is not None:
-            listener = await loop.create_server(
+            listener = await asyncio.get_running_loop().create_server(
                 self._connection,
                 sock=self.remote.sock,
                 ssl=self.remote.context,
@@ -189,6 +190,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which have no end of their own, and then the server."""
+        for door in self.doors:
+            door.close()
         self.stopping()
         await super().shutdown(sockets)
 

@@ -1,12 +1,14 @@
 """A daemon in this process, and the real one in its own."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.api.inside import Inside
-from tests.api.outside import Outside
+from tests.api.outside import Outside, until
+from tests.api.siege import MOST_GROWTH_KIB, SQLITES
 
 
 @pytest.fixture
@@ -21,3 +23,29 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     """Give the real daemon on the simulated host, over a Unix socket."""
     with Outside(tmp_path_factory.mktemp("daemon")) as outside:
         yield outside
+
+
+@pytest.fixture
+def bounded(daemon: Outside) -> Iterator[Outside]:
+    """Give the daemon, warmed up; afterwards demand that nothing was left behind."""
+    assert daemon.ask("GET", "/v1/openapi.json")[0] == 200  # loads FastAPI, 15 MiB, once
+    for _ in range(20):
+        assert daemon.ask("GET", "/v1/domains")[0] == 200
+    rss_kib, descriptors = daemon.rss_kib(), daemon.descriptors()
+    said = len(daemon.said())
+    yield daemon
+    assert daemon.ask("GET", "/v1/health")[0] == 200
+    assert daemon.process.poll() is None
+    until("descriptors are given back", lambda: daemon.descriptors() <= descriptors + SQLITES)
+    growth_kib = daemon.rss_kib() - rss_kib
+    assert growth_kib < MOST_GROWTH_KIB
+    assert "Traceback" not in daemon.said()[said:]
+
+
+@pytest.fixture
+def room() -> Iterator[int]:
+    """Let this process open as many connections as a test wants; give how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    yield min(1000, min(hard, 4096) - 200)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

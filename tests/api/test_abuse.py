@@ -4,77 +4,21 @@ Each attack ends with a clear answer or a closed connection within 6 s; the daem
 bounded, its descriptors come back, and it never answers 5xx.
 """
 
-import json
-import re
 import resource
 import selectors
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.api.outside import ROOT, SOAK, Outside, until
+from tests.api.outside import SOAK, Outside
+from tests.api.siege import MOST_GROWTH_KIB, WITHIN_S, Peak, answer, p99_ms, status, times_of
 from tests.figures import figure
 
-WITHIN_S = 6.0
-MOST_GROWTH_KIB = 20 * 1024
-SQLITES = 2
-"""Descriptors that SQLite may close later: while it holds a lock of the file it closes none."""
 MIB = 1024 * 1024
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 PUT = b"PUT /v1/domains/web/limit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-
-
-@pytest.fixture
-def bounded(daemon: Outside) -> Iterator[Outside]:
-    """Give the daemon, warmed up; afterwards demand that nothing was left behind."""
-    for _ in range(20):
-        assert daemon.ask("GET", "/v1/domains")[0] == 200
-    rss_kib, descriptors = daemon.rss_kib(), daemon.descriptors()
-    said = len(daemon.said())
-    yield daemon
-    assert daemon.ask("GET", "/v1/health")[0] == 200
-    assert daemon.process.poll() is None
-    until("descriptors are given back", lambda: daemon.descriptors() <= descriptors + SQLITES)
-    growth_kib = daemon.rss_kib() - rss_kib
-    assert growth_kib < MOST_GROWTH_KIB
-    assert "Traceback" not in daemon.said()[said:]
-
-
-def answer(sock: socket.socket) -> bytes:
-    """Return all that comes until the daemon closes or says nothing for the time allowed."""
-    deadline = time.monotonic() + WITHIN_S
-    found = b""
-    while (left := deadline - time.monotonic()) > 0:
-        sock.settimeout(left)
-        try:
-            more = sock.recv(65536)
-        except TimeoutError:
-            break
-        except OSError:
-            return found
-        if not more:
-            return found
-        found += more
-        if b"\r\n\r\n" in found and _whole(found):
-            return found
-    raise AssertionError(f"neither answered nor closed: {found[:200]!r}")
-
-
-def _whole(found: bytes) -> bool:
-    head, _, body = found.removeprefix(CONTINUE).partition(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head)
-    return length is not None and len(body) >= int(length[1])
-
-
-def status(found: bytes) -> int | None:
-    """Return the status of an answer; None when the connection was only closed."""
-    found = found.removeprefix(CONTINUE)
-    return int(found.split(b" ", 2)[1]) if found.startswith(b"HTTP/1.1 ") else None
 
 
 def pour(sock: socket.socket, chunks: Iterator[bytes], watch: Callable[[], None]) -> int:
@@ -89,25 +33,6 @@ def pour(sock: socket.socket, chunks: Iterator[bytes], watch: Callable[[], None]
         sent += len(chunk)
         watch()
     return sent
-
-
-class Peak:
-    """The largest memory that the daemon had."""
-
-    def __init__(self, daemon: Outside) -> None:
-        self._daemon = daemon
-        self.first_kib = self.most_kib = daemon.rss_kib()
-
-    def __call__(self) -> None:
-        """Look at it."""
-        self.most_kib = max(self.most_kib, self._daemon.rss_kib())
-
-    def check(self, what: str) -> None:
-        """Demand that it stayed bounded."""
-        self()
-        growth_kib = self.most_kib - self.first_kib
-        figure("abuse", f"{what}: memory at most", f"{growth_kib / 1024:+.1f} MiB")
-        assert growth_kib < MOST_GROWTH_KIB, what
 
 
 def test_a_body_of_100_mb(bounded: Outside) -> None:
@@ -285,15 +210,6 @@ def _closed_within(socks: list[socket.socket], seconds: float, each_s: Callable[
     return time.monotonic() - began_s
 
 
-@pytest.fixture
-def room() -> Iterator[int]:
-    """Let this process open as many connections as a test wants; give how many that is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    yield min(1000, min(hard, 4096) - 200)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 SLOW = {
     "idle": (b"", b""),
     "half a header": (b"PUT /v1/domains/web/limit HTTP/1.1\r\nHos", b""),
@@ -413,25 +329,6 @@ def _idle(daemon: Outside) -> None:
             _closed_within(socks, 30.0, lambda: time.sleep(0.1))
 
 
-def _times(daemon: Outside, during: Callable[[], None]) -> list[float]:
-    """Return how long a good client's answers took while something went on."""
-    client = subprocess.Popen(
-        [sys.executable, "-m", "tests.api.good_client", str(daemon.socket)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        time.sleep(0.5)
-        during()
-    finally:
-        told, _ = client.communicate()
-    found: list[float] = json.loads(told)
-    return sorted(found[len(found) // 10 :])
-
-
-def _p99_ms(times: list[float]) -> float:
-    return times[int(len(times) * 0.99)] * 1000
-
-
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ATTACKS)
 def test_another_client_goes_on(daemon: Outside, room: int, name: str) -> None:
@@ -445,9 +342,9 @@ def test_another_client_goes_on(daemon: Outside, room: int, name: str) -> None:
 
     calm, beside, growth_kib = 0.0, 0.0, 0
     for _ in range(rounds):
-        calm += _p99_ms(_times(daemon, lambda: time.sleep(seconds))) / rounds
+        calm += p99_ms(times_of(daemon, lambda: time.sleep(seconds))) / rounds
         rss_kib = daemon.rss_kib()
-        beside += _p99_ms(_times(daemon, attacked)) / rounds
+        beside += p99_ms(times_of(daemon, attacked)) / rounds
         growth_kib = max(growth_kib, daemon.rss_kib() - rss_kib)
     ratio = beside / calm
     figure("abuse", f"p99 beside {name}", f"{calm:.1f} -> {beside:.1f} ms, {ratio:.2f} times")

@@ -315,3 +315,21 @@ def test_a_closed_feed_ends_its_streams() -> None:
         assert feed._reader is None or feed._reader.done()
 
     run(test)
+
+
+def test_an_end_that_comes_together_with_news() -> None:
+    """A stream that is cancelled in the very turn in which it is woken ends all the same."""
+
+    async def cancelled() -> None:
+        feed = Feed(FakeTail())
+        stream = feed.stream(START, lambda _: True)
+        await anext(stream)
+        waiting = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.01)
+        feed._tell()
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting}, timeout=0.5)
+        assert waiting.cancelled()
+
+    asyncio.run(cancelled())

@@ -1,0 +1,58 @@
+"""How connections come in: one in each pass of the event loop, so that a crowd delays nobody.
+
+A server of asyncio's or uvloop's takes all that wait before it serves anybody again.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+LOG = logging.getLogger("maxmemd.api")
+REST_S = 1.0
+"""Without a descriptor left, so long nobody comes in; others wait in the socket's queue."""
+
+
+class Door:
+    """Lets in who waits at a listening Unix socket. Belongs to the event loop's thread."""
+
+    def __init__(self, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
+        """Take a socket that does not block, and what makes the protocol of a connection."""
+        self._sock, self._make = sock, make
+        self._loop = asyncio.get_running_loop()
+        self._coming: set[asyncio.Task[object]] = set()
+        self._resting: asyncio.TimerHandle | None = None
+        self._open()
+
+    def close(self) -> None:
+        """Let nobody in any more; the socket stays as it is."""
+        self._loop.remove_reader(self._sock.fileno())
+        if self._resting is not None:
+            self._resting.cancel()
+
+    def _open(self) -> None:
+        self._resting = None
+        self._loop.add_reader(self._sock.fileno(), self._next)
+
+    def _next(self) -> None:
+        """Let the next one in."""
+        try:
+            connection, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            LOG.error("cannot let anybody in for %.0f s: %s", REST_S, error.strerror)  # noqa: TRY400 - it is the host's
+            self._loop.remove_reader(self._sock.fileno())
+            self._resting = self._loop.call_later(REST_S, self._open)
+            return
+        connection.setblocking(False)
+        coming = self._loop.create_task(self._enter(connection))
+        self._coming.add(coming)
+        coming.add_done_callback(self._coming.discard)
+
+    async def _enter(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._make, connection)
+        except OSError as error:
+            connection.close()
+            LOG.warning("a connection ended before it began: %s", error.strerror)

@@ -1,0 +1,39 @@
+"""What the guard bounds that the attacks over the real socket can only show as root."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from maxmemd.api.guard import MOST_CONNECTIONS, RESERVED
+from tests.fuzz.still import Transport
+from tests.fuzz.target import UIDS, Target, Watched
+
+ADMIN, TOOLSTACK, DEVICE_MODEL, OBSERVER, NOBODY = UIDS
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    """Give the daemon without its socket."""
+    found = Target()
+    yield found
+    found.close()
+
+
+def lets_in(target: Target, uid: int, others: int) -> bool:
+    """Return whether a connection is served where so many others are open."""
+    transport = Transport(uid)
+    connection = Watched(target._http, target._state, {}, target._loop)
+    target._state.connections.update(cast(Any, [object() for _ in range(others)]))
+    target._loop.step(lambda: connection.connection_made(transport))
+    target._loop.step(lambda: connection.connection_lost(None))
+    target._state.connections.clear()
+    return not transport.aborted
+
+
+@pytest.mark.parametrize("uid", UIDS)
+def test_a_crowd_leaves_room(target: Target, uid: int) -> None:
+    """The last of them are for admins and toolstacks, whoever else has all the others."""
+    reserved = 0 if uid in (ADMIN, TOOLSTACK) else RESERVED
+    assert lets_in(target, uid, MOST_CONNECTIONS - reserved - 1)
+    assert not lets_in(target, uid, MOST_CONNECTIONS - reserved)

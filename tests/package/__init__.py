@@ -1,0 +1,1 @@
+"""The Debian package: what is in it, and what it says is in it."""
