@@ -23,6 +23,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Give two packages of this checkout, built at the same time in folders of their own."""
+    subprocess.run(
+        ["make", "-s", "-C", ROOT / "deploy" / "interpose"], check=True
+    )  # shared by both
     folders = [tmp_path_factory.mktemp("built") for _ in range(2)]
     builds = [subprocess.Popen([sys.executable, BUILD, folder]) for folder in folders]
     try:
