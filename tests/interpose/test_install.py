@@ -35,7 +35,7 @@ def files(root: Path) -> set[str]:
 
 
 def test_install_and_remove(script: Path, tmp_path: Path) -> None:
-    """One command each; twice is as once; the configuration stays."""
+    """One command each; twice is as once; the configuration stays, links to the socket do not."""
     root = tmp_path / "root"
     for _ in range(2):
         done = run(script, "install", root)
@@ -50,9 +50,13 @@ def test_install_and_remove(script: Path, tmp_path: Path) -> None:
 
     (root / "etc/maxmemd/interpose.conf").write_text("when_away = direct\n")
     run(script, "install", root)
+    locked_in = root / "run/xen/qemu-root-3"
+    locked_in.mkdir(parents=True)
+    (locked_in / "maxmemd.sock").write_text("")
     done = run(script, "remove", root)
     assert (done.returncode, done.stderr) == (0, "")
     assert files(root) == {"etc/maxmemd/interpose.conf"}
+    locked_in.rmdir()  # as libxl does, and it has to be empty
     assert (root / "etc/maxmemd/interpose.conf").read_text() == "when_away = direct\n"
 
 

@@ -15,6 +15,7 @@ BASE = 300_000
 APART = "/run/maxmemd-device-model/maxmemd.sock"
 SPARE_PAGES = 16  # what headroom leaves free besides
 PAGES = 1024
+QUIET_S, SETTLES_WITHIN_S = 10, 120
 RESTRICTED = "maxmem = 128\ndm_restrict = 1\n"
 """maxmem is memory: no page is populated on demand, and tot_pages says what is there."""
 QEMU = "/usr/libexec/xen-qemu-system-i386"
@@ -83,10 +84,10 @@ def locked_in(root: str, apart: str, uid: int, asked: list[list[object]]) -> lis
 
 def test_a_process_of_its_uid(ready: Daemon, hvm1: Guest) -> None:
     """Locked in as base + domid it gets room for one guest and no other; Xen has exactly that."""
-    rig, domid = ready.rig, hvm1.domid
+    rig, domid, uuid = ready.rig, hvm1.domid, hvm1.uuid
     modes = rig.run(f"stat -c %a {APART} $(dirname {APART})").check().stdout.split()
     assert modes == ["666", "700"]
-    before, used = hvm1.max_kib, hvm1.used_kib
+    before, used = hvm1.max_kib, settled(hvm1)
     pages = (before - used) // 4 + PAGES
     wanted = [
         ["POST", f"/v1/domains/{domid}/headroom", {"pages": pages}],
@@ -106,12 +107,23 @@ def test_a_process_of_its_uid(ready: Daemon, hvm1: Guest) -> None:
     finally:
         rig.run(f"rm -rf {root}").check()
         hvm1.destroy()
-    assert asked_by(ready, hvm1, domid) == [BASE + domid]
+    assert asked_by(ready, uuid) == [BASE + domid]
 
 
-def asked_by(daemon: Daemon, guest: Guest, ref: object = None) -> list[int]:
-    """Return the uids that asked for headroom, latest first."""
-    ref = guest.domid if ref is None else ref
+def settled(guest: Guest) -> int:
+    """Return what the guest has, in KiB, once hvmloader has populated what it needs."""
+    deadline = time.monotonic() + SETTLES_WITHIN_S
+    used, since = guest.used_kib, time.monotonic()
+    while time.monotonic() - since < QUIET_S:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+        if (now := guest.used_kib) != used:
+            used, since = now, time.monotonic()
+    return used
+
+
+def asked_by(daemon: Daemon, ref: object) -> list[int]:
+    """Return the uids that asked for headroom for a domain, latest first."""
     found = daemon.get(f"/v1/domains/{ref}/history?limit=100").json()["entries"]
     return [line["by"]["uid"] for line in found if line["kind"] == "headroom"]
 
@@ -155,14 +167,14 @@ def test_it_populates_from_within(xl: Xl, ready: Daemon) -> None:
     """Debian's QEMU, locked in as its uid with its hypercalls left, gets room and uses it."""
     guest = created(xl, f'{RESTRICTED}device_model_override = "{OVERRIDE}"\n')
     is_locked_in(guest)
-    assert set(asked_by(ready, guest)) <= {0}
-    limit, used = guest.max_kib, guest.used_kib
+    assert set(asked_by(ready, guest.domid)) <= {0}
+    limit, used = guest.max_kib, settled(guest)
     said = populate(xl, guest).check()
     assert "populate" not in said.stdout + said.stderr
     assert used + PAGES * 4 > limit
     assert guest.used_kib == used + PAGES * 4
     assert guest.max_kib == used + (PAGES + SPARE_PAGES) * 4
-    assert asked_by(ready, guest)[0] == BASE + guest.domid
+    assert asked_by(ready, guest.domid)[0] == BASE + guest.domid
     assert xl.writes == []
 
     ready.restart()  # no systemd holds the socket here: the link leads to one that is no more
@@ -174,11 +186,11 @@ def test_restricted_to_its_domain(xl: Xl, ready: Daemon) -> None:
     """With dm_restrict whole it asks and is granted; to populate, libxencall leaves it no means."""
     guest = created(xl, RESTRICTED)
     is_locked_in(guest)
-    used = guest.used_kib
+    used = settled(guest)
     said = _all(populate(xl, guest))
     xl.rig.say(said)
     assert guest.max_kib == used + (PAGES + SPARE_PAGES) * 4
-    assert asked_by(ready, guest)[0] == BASE + guest.domid
+    assert asked_by(ready, guest.domid)[0] == BASE + guest.domid
     assert guest.used_kib == used
     assert "failed to populate ram" in said + xl.rig.run("cat /var/log/xen/qemu-dm-hvm2.log").stdout
     again = guest.max_kib
