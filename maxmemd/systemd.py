@@ -72,8 +72,8 @@ def passed_socket() -> socket.socket | None:
 
 
 def log_to(stream: TextIO) -> None:
-    """Log to the journal where `stream` leads there, else to it."""
-    if is_journal(stream.fileno()):
+    """Log to the journal where standard error leads there, else to `stream`."""
+    if is_journal():
         logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
     else:
         form = "%(levelname)s %(name)s: %(message)s"

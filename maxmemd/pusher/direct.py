@@ -10,7 +10,7 @@ from maxmemd.policy.orders import Order, Outcome
 from maxmemd.ports import Hypervisor, Looked, Xenstore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DirectPusher:
     """The Pusher of ports.py, in the process that it is called from."""
 
