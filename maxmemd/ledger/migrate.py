@@ -6,7 +6,7 @@ from pathlib import Path
 from maxmemd.errors import LedgerCorrupt, LedgerTooNew
 from maxmemd.ledger.tables import as_ledger_errors, engine
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/versions; a test compares."""
 
 

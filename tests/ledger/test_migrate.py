@@ -16,7 +16,8 @@ from maxmemd.ledger import migrate as migration
 from maxmemd.ledger.migrate import HEAD, migrate, revision_of, scripts
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tables import METADATA, engine
-from tests.ledger.lines import AT_NS, OTHER, UUID, entry, note, opened
+from maxmemd.ledger.writer import SqliteLedger
+from tests.ledger.lines import AT_NS, BIRTH, OTHER, UUID, entry, instance, note, opened
 
 LATER = f"{int(HEAD) + 1:04}"
 
@@ -91,6 +92,25 @@ def test_lines_of_before_learn_their_prior(tmp_path: Path) -> None:
     assert [line.seq for line in LedgerReader(path).history(UUID, limit=9, before=None)] == [
         6, 4, 3, 1,
     ]  # fmt: skip
+
+
+def test_instances_of_before_have_no_birth(tmp_path: Path) -> None:
+    """A ledger of revision 0002 goes on, and back; its instances are known, as they were."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1)], instances=[instance(1)._replace(birth=BIRTH)])
+    ledger.close()
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0002")
+    assert "birth" not in tables(path)["instance"]
+    assert len(rows(path)[0]) == 1
+    copy = tmp_path / f"l.sqlite.before-{HEAD}-at-0002"
+    assert migrate(path).endswith(f"the database as it was is in {copy}")
+    ledger = SqliteLedger(path)
+    assert ledger.load().instances == (instance(1),)
+    ledger.commit(AT_NS, [], instances=[instance(1)._replace(birth=BIRTH)])
+    assert ledger.load().instances == (instance(1)._replace(birth=BIRTH),)
+    ledger.close()
 
 
 def rows(path: Path) -> tuple[list[object], list[object]]:
