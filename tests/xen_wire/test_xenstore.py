@@ -1,7 +1,9 @@
 """The xenstore adapter against a small xenstored that can be told to misbehave."""
 
 import errno
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -142,12 +144,58 @@ def test_a_refusal_is_an_error_with_its_errno(store: Xenstored, fake: FakeXensto
 
 
 def test_a_hanging_xenstored_is_waited_for_a_while(store: Xenstored, fake: FakeXenstored) -> None:
-    """No answer is ETIMEDOUT after the patience, not for ever; the next question finds it well."""
+    """No answer is ETIMEDOUT after the patience, not for ever; after a pause it is found well."""
     fake.answer = lambda _kind, _body: None
     with pytest.raises(XenstoreError) as caught:
         store.facts(5)
     assert caught.value.errno == errno.ETIMEDOUT
     fake.answer = fake.obey
+    time.sleep(xenstore.MUTE_FOR * PATIENCE_S)
+    assert store.facts(5).name == "web"
+
+
+def test_a_hanging_xenstored_is_not_waited_for_by_everybody(
+    store: Xenstored, fake: FakeXenstored
+) -> None:
+    """After one time-out all others fail at once, and xenstored is not even asked."""
+    asked: list[int] = []
+    fake.answer = lambda kind, _body: asked.append(kind)
+    began_s = time.monotonic()
+    for domid in range(100):
+        with pytest.raises(XenstoreError) as caught:
+            store.facts(domid)
+        assert caught.value.errno == errno.ETIMEDOUT
+        with pytest.raises(XenstoreError):
+            store.write(domid, UUID, target=Memory.of_mib(1), static_max=None)
+    assert time.monotonic() - began_s < 10 * PATIENCE_S
+    assert len(asked) <= 4 * 4  # four nodes each time
+
+
+def test_a_mute_socket_that_nobody_accepts_on(tmp_path: Path) -> None:
+    """A xenstored that takes no connection more is a time-out, too, and then fails at once."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "mute"))
+        listener.listen()
+        adapter = Xenstored(tmp_path / "mute", patience_s=PATIENCE_S)
+        began_s = time.monotonic()
+        for _ in range(30):
+            with pytest.raises(XenstoreError) as caught:
+                adapter.facts(5)
+            assert caught.value.errno == errno.ETIMEDOUT
+        assert time.monotonic() - began_s < 10 * PATIENCE_S
+        adapter.close()
+
+
+def test_a_watch_that_is_answered_ends_the_pause(store: Xenstored, fake: FakeXenstored) -> None:
+    """The watch connects again by itself: once xenstored is back, questions need not wait."""
+    fake.answer = lambda _kind, _body: None
+    with pytest.raises(XenstoreError):
+        store.facts(5)
+    store._mute_until_s += 1000.0
+    fake.answer = fake.obey
+    called = threading.Event()
+    store.watch(called.set)
+    assert called.wait(5)
     assert store.facts(5).name == "web"
 
 
