@@ -73,8 +73,7 @@ class Connection:
         """Wait for a change and return its path, or None once `wake_fd` can be read."""
         while not self._events:
             if not self._received:
-                readable, _, _ = select.select([self._fd, wake_fd], [], [])
-                if wake_fd in readable:
+                if wake_fd in _readable(self._fd, wake_fd):
                     return None
             self._message(time.monotonic() + self._patience_s)
         return self._events.popleft()
@@ -134,7 +133,7 @@ class Connection:
     def _take(self, size: int, deadline: float) -> bytes:
         while len(self._received) < size:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._fd], [], [], left)[0]:
+            if left <= 0 or not _readable(self._fd, within_s=left):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             chunk = os.read(self._fd, PAYLOAD_MAX + _HEADER.size)
             if not chunk:
@@ -143,6 +142,14 @@ class Connection:
         taken = bytes(self._received[:size])
         del self._received[:size]
         return taken
+
+
+def _readable(*descriptors: int, within_s: float | None = None) -> list[int]:
+    """Wait for some of the descriptors and return which; not select(2), which ends at 1024."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if within_s is None else within_s * 1e3)]
 
 
 def _place() -> Path:

@@ -1,6 +1,8 @@
 """The xenstore adapter against a small xenstored that can be told to misbehave."""
 
 import errno
+import os
+import resource
 import socket
 import threading
 import time
@@ -248,6 +250,39 @@ def test_a_watch_survives_xenstored(
     fake.start()
     called.clear()
     assert called.wait(5)
+
+
+@pytest.fixture
+def crowd() -> Iterator[None]:
+    """Have so many descriptors open that the next one is beyond what select(2) can take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard == resource.RLIM_INFINITY or hard >= 1400, "this test needs 1400 descriptors"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1400, hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_connection_beyond_a_thousand_others(fake: FakeXenstored) -> None:
+    """xenstored that comes back while more than a thousand clients are here is heard as before."""
+    fake.nodes[f"{HOME}/name"] = b"web"
+    store = Xenstored(fake.path, patience_s=5.0)
+    called = threading.Event()
+    store.watch(called.set)
+    assert called.wait(5)
+    assert store.facts(5).name == "web"
+    fake.cut()
+    assert store.facts(5).name == "web"
+    until_s = time.monotonic() + 20
+    while len(fake.watchers) < 2 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    called.clear()
+    fake.fire("@introduceDomain")
+    assert called.wait(5)
+    store.close()
 
 
 def test_close_ends_the_watch(store: Xenstored) -> None:
