@@ -21,9 +21,9 @@ from maxmemd import __version__
 from maxmemd.api.behind import make_app
 from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
-from maxmemd.api.readiness import Disk
+from maxmemd.api.readiness import Disk, tell_systemd
 from maxmemd.api.remote import listening
-from maxmemd.api.server import bind, run
+from maxmemd.api.server import run, serving
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config, load
 from maxmemd.errors import ConfigError, LedgerBusy, LedgerError, MaxmemError
@@ -36,7 +36,7 @@ from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.races import command as races
 from maxmemd.reload import Reload
-from maxmemd.systemd import Watchdog, log_to, notify, passed_socket
+from maxmemd.systemd import Watchdog, log_to, passed_socket
 from maxmemd.tokens import Tokens
 
 LOG = logging.getLogger("maxmemd")
@@ -184,7 +184,7 @@ async def serve_on(
     Raises MaxmemError when it cannot start.
     """
     with sole_owner(config.database):
-        sock = passed_socket() or bind(config.socket, config.socket_group)
+        sock = serving(passed_socket(), config.socket, config.socket_group)
         LOG.info("%s", migrate(config.database))
         remote, tokens = listening(config), Tokens(config.tokens)
         adapters = world()
@@ -207,9 +207,10 @@ async def serve_on(
         service = Service(mailbox, reader, tail, feed, config, simulated, disk, tokens)
         await mailbox.start()
         adapters.pusher.watch(mailbox.worker.kick)
-        checking = asyncio.create_task(_check_ledger(service))
-        notify("READY=1")
-        LOG.info("ready: %s on %s, drift is %s", adapters.name, config.socket, config.drift)
+        tasks = [
+            asyncio.create_task(some) for some in (_check_ledger(service), tell_systemd(mailbox))
+        ]
+        LOG.info("serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift)
         _freeze()
         try:
             app = make_app(service)
@@ -218,7 +219,8 @@ async def serve_on(
             each_second, stopping = service.each_second, feed.close
             await run(app, sock, each_second=each_second, stopping=stopping, remote=remote)
         finally:
-            checking.cancel()
+            for task in tasks:
+                task.cancel()
             await mailbox.stop()
             adapters.pusher.close()
             LOG.info("stopped; Xen's maxima stay as they are")

@@ -5,6 +5,7 @@ nothing may be decided and nothing is written.
 """
 
 import json
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words, effec
 from maxmemd.ports import Clock, Ledger
 from maxmemd.tally import SECONDS, Tally
 
+LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
 """Lines that wait for the next commit; when the disk is full for long the oldest are dropped."""
 
@@ -53,6 +55,8 @@ class Records:
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
+        self.dropped = 0
+        self._is_dropping = False
         self.took_s = Tally(SECONDS)
 
     def load(self) -> Kept:
@@ -88,10 +92,12 @@ class Records:
         """Keep a line that changes no record; it is written with the next transaction."""
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
+        self._make_room(self._notes)
         self._notes.append(Entry(uuid, revision, kind, actor, as_json(wish), None))
 
     def note_push(self, row: PushRow) -> None:
         """Keep a push; it is written with the next transaction."""
+        self._make_room(self._pushes)
         self._pushes.append(row)
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
@@ -171,7 +177,18 @@ class Records:
             self._written()
         return [row for row in kept.instances if row.uuid in moved]
 
+    def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
+        """Count what a full queue is about to lose, and say it once until it is written again."""
+        if len(waiting) < NOTES_KEPT:
+            return
+        self.dropped += 1
+        if not self._is_dropping:
+            LOG.error("cannot keep more than %d lines of history unwritten: the oldest are lost"
+                      " (limits are not)", NOTES_KEPT)  # fmt: skip
+        self._is_dropping = True
+
     def _written(self) -> None:
+        self._is_dropping = False
         self._notes.clear()
         self._pushes.clear()
         self._instances.clear()

@@ -79,7 +79,7 @@ def test_a_start_asks_for_what_it_needs_only(seat: Seat) -> None:
 
 
 def test_a_batch(seat: Seat) -> None:
-    """Six mem-max in one batch are answered within one patience; who needs no xenstore is served."""
+    """Six mem-max in one batch are answered within one patience, and who needs none."""
     seat.restart()
     began_s = time.monotonic()
     asks = [Ask(str(domid), SetLimit(Memory.of_mib(96)), ACTOR) for domid in range(1, 7)]

@@ -24,6 +24,22 @@ STOP_WITHIN_S = 2
 HANDSHAKE_WITHIN_S = 5.0
 
 
+def serving(passed: socket.socket | None, path: Path, group: str) -> socket.socket:
+    """Return the socket to serve on: systemd's where it passed one, else one bound at `path`.
+
+    Raises ConfigError.
+    """
+    if passed is None:
+        return bind(path, group)
+    found = passed.getsockname()
+    if found != str(path):
+        LOG.warning(
+            "systemd passed the socket %s, so socket = %s of the configuration is not served"
+            " (change ListenStream= in maxmemd.socket, or the configuration)", found, path
+        )  # fmt: skip
+    return passed
+
+
 def bind(path: Path, group: str = "") -> socket.socket:
     """Return a listening socket at `path`, mode 0660, owned by `group` if one is named.
 

@@ -72,9 +72,8 @@ class Connection:
     def event(self, wake_fd: int) -> str | None:
         """Wait for a change and return its path, or None once `wake_fd` can be read."""
         while not self._events:
-            if not self._received:
-                if wake_fd in _readable(self._fd, wake_fd):
-                    return None
+            if not self._received and wake_fd in _readable(self._fd, wake_fd):
+                return None
             self._message(time.monotonic() + self._patience_s)
         return self._events.popleft()
 

@@ -267,7 +267,7 @@ def crowd() -> Iterator[None]:
 
 @pytest.mark.usefixtures("crowd")
 def test_a_connection_beyond_a_thousand_others(fake: FakeXenstored) -> None:
-    """xenstored that comes back while more than a thousand clients are here is heard as before."""
+    """Xenstored that comes back while more than a thousand clients are here is heard as before."""
     fake.nodes[f"{HOME}/name"] = b"web"
     store = Xenstored(fake.path, patience_s=5.0)
     called = threading.Event()
