@@ -5,7 +5,6 @@ that every interleaving can be tested. A record is committed before the hypercal
 anywhere is healed by `start`, which reads the ledger, observes Xen and pushes what differs.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
@@ -15,10 +14,10 @@ from maxmemd.census import Census
 from maxmemd.enforcer import Enforcer
 from maxmemd.errors import LedgerError, MaxmemError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.verdicts import effects_of_words
+from maxmemd.policy.entries import ANNOUNCED, BORN
 from maxmemd.ports import Clock, Ledger, Pusher
 from maxmemd.reconciler import Reconciler
-from maxmemd.records import Records, row_of
+from maxmemd.records import Records, birth_of, effects_of, row_of
 from maxmemd.registrar import Registrar
 from maxmemd.sight import Sight
 from maxmemd.turn import Turn
@@ -45,8 +44,7 @@ class Arbiter:
         kept = self.records.load()
         self.census = Census(dict(kept.incarnations), boot)
         for row in kept.instances:
-            effects = effects_of_words(json.loads(row.effects or "{}"))
-            self.census.resume(row, effects)
+            self.census.resume(row, effects_of(row), birth_of(row))
         enforcer = Enforcer(pusher, clock)
         rebooting = {uuid for uuid, then in kept.rebooting.items() if then == boot}
         self.registrar = Registrar(
@@ -138,7 +136,8 @@ class Arbiter:
         for row in self.records.make_certain():
             for instance in self.census.of_uuid(row.uuid):
                 if instance.incarnation == row.incarnation:
-                    instance.effects = effects_of_words(json.loads(row.effects or "{}"))
+                    instance.effects = effects_of(row)
+                    instance.remember(birth_of(row))
 
     def _record(self, turn: Turn) -> None:
         """Commit the turn, with what must still be written for its instances."""
@@ -147,10 +146,12 @@ class Arbiter:
             for uuid in turn.decided
             for instance in self.census.of_uuid(uuid)
         }
+        said = {*(instance for instance, _ in turn.builds), *turn.claimed}
+        births = {i: ANNOUNCED for i in said if i.birth not in (BORN, ANNOUNCED)}
         rows = [
-            row_of(instance, effects=wanted)
+            row_of(instance, effects=wanted, birth=births.get(instance))
             for instance, wanted in effects.items()
-            if wanted is not instance.effects
+            if wanted is not instance.effects or instance in births
         ]
         self.records.commit(turn.entries, turn.decided, instances=rows)
         for instance, wanted in effects.items():

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from maxmemd.policy.entries import InstanceRow
+from maxmemd.policy.entries import BORN, Birth, InstanceRow
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 
@@ -57,6 +57,20 @@ class Instance:
         """Whether Xen holds the limit."""
         return self.state in ("applied", "over_limit")
 
+    @property
+    def birth(self) -> Birth:
+        """What must outlive the daemon while it is being built, or not yet understood."""
+        if not (self.building or self.unsure):
+            return BORN
+        ours = None if self.theirs_pages is None else self.wanted_pages
+        return Birth(self.tracking, self.unsure, self.announced, self.theirs_pages, ours)
+
+    def remember(self, birth: Birth) -> None:
+        """Know this of how it came to be."""
+        self.tracking, self.unsure, self.announced, theirs, ours = birth
+        if ours is not None:
+            self.theirs_pages, self.wanted_pages = theirs, ours
+
 
 class Census:
     """The live instances. Belongs to the arbiter's thread."""
@@ -73,14 +87,15 @@ class Census:
     def __len__(self) -> int:
         return len(self._by_domid)
 
-    def resume(self, row: InstanceRow, effects: Effects) -> None:
+    def resume(self, row: InstanceRow, effects: Effects, birth: Birth) -> None:
         """Take up an instance that the ledger held open, to be confirmed by `compare`.
 
         Until Xen says that it runs it may be in the middle of its build.
         """
         instance = Instance(row.uuid, row.domid, row.incarnation, row.boot, row.began_ns)
         instance.settled_revision, instance.effects = row.settled_revision, effects
-        instance.state, instance.building, instance.unsure = row.state, True, False
+        instance.state, instance.building = row.state, True
+        instance.remember(birth)
         self._add(instance)
 
     def compare(

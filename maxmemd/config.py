@@ -128,7 +128,7 @@ def _trusted(path: Path, found: os.stat_result) -> None:
     if found.st_uid not in (0, os.geteuid()):
         detail = f"cannot trust {path}: it belongs to uid {found.st_uid}"
         raise ConfigError(f"{detail}, neither root nor the daemon's user (chown root {path})")
-    if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+    if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
         detail = f"cannot trust {path}: group {found.st_gid} may write to it"
         raise ConfigError(f"{detail} (chmod g-w {path})")
 

@@ -21,9 +21,9 @@ from maxmemd import __version__
 from maxmemd.api.behind import make_app
 from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
-from maxmemd.api.readiness import Disk
+from maxmemd.api.readiness import Disk, tell_systemd
 from maxmemd.api.remote import listening
-from maxmemd.api.server import bound, run
+from maxmemd.api.server import run, serving
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config, load
 from maxmemd.errors import ConfigError, LedgerBusy, LedgerError, MaxmemError
@@ -37,7 +37,7 @@ from maxmemd.pusher.direct import DirectPusher
 from maxmemd.races import command as races
 from maxmemd.relay import command as relay
 from maxmemd.reload import Reload
-from maxmemd.systemd import Watchdog, notify, passed_sockets, start_logging
+from maxmemd.systemd import Watchdog, passed_sockets, start_logging
 from maxmemd.tokens import Tokens
 
 LOG = logging.getLogger("maxmemd")
@@ -196,7 +196,7 @@ async def serve_on(
     Raises MaxmemError when it cannot start.
     """
     with sole_owner(config.database):
-        sock, apart = passed_sockets() or bound(config)
+        sock, apart = serving(passed_sockets(), config)
         LOG.info("%s", migrate(config.database))
         remote, tokens = listening(config), Tokens(config.tokens)
         adapters = world()
@@ -219,9 +219,10 @@ async def serve_on(
         service = Service(mailbox, reader, tail, feed, config, simulated, disk, tokens)
         await mailbox.start()
         adapters.pusher.watch(mailbox.worker.kick)
-        checking = asyncio.create_task(_check_ledger(service))
-        notify("READY=1")
-        LOG.info("ready: %s on %s, drift is %s", adapters.name, config.socket, config.drift)
+        tasks = [
+            asyncio.create_task(some) for some in (_check_ledger(service), tell_systemd(mailbox))
+        ]
+        LOG.info("serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift)
         if apart is not None:
             LOG.info("device models have a socket of their own: %s", apart.getsockname())
         _freeze()
@@ -234,7 +235,8 @@ async def serve_on(
                 remote=remote, apart=apart,
             )  # fmt: skip
         finally:
-            checking.cancel()
+            for task in tasks:
+                task.cancel()
             await mailbox.stop()
             adapters.pusher.close()
             LOG.info("stopped; Xen's maxima stay as they are")

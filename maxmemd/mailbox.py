@@ -58,12 +58,14 @@ class Mailbox:
         self._ready: asyncio.Future[None] | None = None
         self.took_s = Tally(SECONDS)
         self.listener: Listener | None = None
+        self.agreement = asyncio.Event()
+        """Set once Xen and the ledger were compared, so that limits are in force."""
 
     async def start(self) -> None:
-        """Start the thread and wait until Xen and the ledger agree.
+        """Start the thread and wait until it has tried to compare Xen with the ledger.
 
         Raises LedgerError when the ledger cannot be trusted or opened. Where Xen cannot be
-        asked the mailbox starts all the same, and says so in `trouble`.
+        asked the mailbox starts all the same, says so in `trouble`, and tries again.
         """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
@@ -160,6 +162,10 @@ class Mailbox:
     def started(self, error: Exception | None) -> None:
         """Know that the arbiter is there, or why not. From its thread."""
         self._loop.call_soon_threadsafe(self._started, error)
+
+    def agreed(self) -> None:
+        """Know that Xen and the ledger were compared. From the arbiter's thread."""
+        self._loop.call_soon_threadsafe(self.agreement.set)
 
     def answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
         """Take the answers to the batch that was handed over. From the arbiter's thread."""

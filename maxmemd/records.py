@@ -4,6 +4,8 @@ After a failed commit nobody can say what the file holds: until `make_certain` h
 nothing may be decided and nothing is written.
 """
 
+import json
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +15,12 @@ from pydantic_core import to_json
 from maxmemd.census import Instance
 from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.policy.components import Record, as_state
-from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words
+from maxmemd.policy.entries import BORN, Birth, Entry, InstanceRow, Kept, PushRow
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words, effects_of_words
 from maxmemd.ports import Clock, Ledger
 from maxmemd.tally import SECONDS, Tally
 
+LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
 """Lines that wait for the next commit; when the disk is full for long the oldest are dropped."""
 
@@ -52,6 +55,8 @@ class Records:
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
+        self.dropped = 0
+        self._is_dropping = False
         self.took_s = Tally(SECONDS)
 
     def load(self) -> Kept:
@@ -87,16 +92,21 @@ class Records:
         """Keep a line that changes no record; it is written with the next transaction."""
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
+        self._make_room(self._notes)
         self._notes.append(Entry(uuid, revision, kind, actor, as_json(wish), None))
 
     def note_push(self, row: PushRow) -> None:
         """Keep a push; it is written with the next transaction."""
+        self._make_room(self._pushes)
         self._pushes.append(row)
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
         """Keep an instance's state; the last one of it is written with the next transaction."""
-        row = row_of(instance, ended_ns=ended_ns)
-        self._instances[row.uuid, row.incarnation] = row
+        self.note_rows([row_of(instance, ended_ns=ended_ns)])
+
+    def note_rows(self, rows: Sequence[InstanceRow]) -> None:
+        """Keep what instances are now; it is written with the next transaction."""
+        self._instances.update({(row.uuid, row.incarnation): row for row in rows})
 
     def note_pushed(self, instance: Instance) -> None:
         """Keep an instance's state as it will be at the next `flush`: how its pushes went."""
@@ -167,7 +177,18 @@ class Records:
             self._written()
         return [row for row in kept.instances if row.uuid in moved]
 
+    def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
+        """Count what a full queue is about to lose, and say it once until it is written again."""
+        if len(waiting) < NOTES_KEPT:
+            return
+        self.dropped += 1
+        if not self._is_dropping:
+            LOG.error("cannot keep more than %d lines of history unwritten: the oldest are lost"
+                      " (limits are not)", NOTES_KEPT)  # fmt: skip
+        self._is_dropping = True
+
     def _written(self) -> None:
+        self._is_dropping = False
         self._notes.clear()
         self._pushes.clear()
         self._instances.clear()
@@ -186,11 +207,16 @@ class Records:
 
 
 def row_of(
-    instance: Instance, *, effects: Effects | None = None, ended_ns: int | None = None
+    instance: Instance,
+    *,
+    effects: Effects | None = None,
+    birth: Birth | None = None,
+    ended_ns: int | None = None,
 ) -> InstanceRow:
-    """Return what the ledger keeps of an instance; `effects` instead of its own if given."""
+    """Return what the ledger keeps of an instance; what is given, instead of its own."""
     open_effects = instance.effects if effects is None else effects
     words = {} if open_effects is NO_EFFECTS else effects_as_words(open_effects)
+    born = instance.birth if birth is None else birth
     return InstanceRow(
         instance.uuid,
         instance.domid,
@@ -201,4 +227,15 @@ def row_of(
         instance.state,
         instance.settled_revision,
         as_json(words) if words else None,
+        None if born == BORN else as_json(born._asdict()),
     )
+
+
+def effects_of(row: InstanceRow) -> Effects:
+    """Return what is still to be written for an instance."""
+    return NO_EFFECTS if row.effects is None else effects_of_words(json.loads(row.effects))
+
+
+def birth_of(row: InstanceRow) -> Birth:
+    """Return what is known of how an instance came to be."""
+    return BORN if row.birth is None else Birth(**json.loads(row.birth))

@@ -9,11 +9,11 @@ from maxmemd.errors import XenstoreError
 from maxmemd.policy import lives
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Record
-from maxmemd.policy.entries import Entry
+from maxmemd.policy.entries import BORN, Birth, Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
-from maxmemd.records import DAEMON, Records, as_json, entry_of
+from maxmemd.records import DAEMON, Records, as_json, entry_of, row_of
 
 
 @dataclass(slots=True)
@@ -141,10 +141,14 @@ class Registrar:
         """Decide for all newcomers in one transaction. Raises LedgerError, and nothing counts."""
         decided = _Decided(self.records)
         courses = {i: self._follow(decided, i, facts[i.domid]) for i in newcomers}
+        births = {i: _birth(i, facts[i.domid], course) for i, course in courses.items()}
+        moved = [row_of(i, birth=birth) for i, birth in births.items() if birth != i.birth]
         if decided.entries:
-            self.records.commit(decided.entries, decided.records)
+            self.records.commit(decided.entries, decided.records, instances=moved)
+        else:
+            self.records.note_rows(moved)
         for instance, course in courses.items():
-            fact = facts[instance.domid]
+            fact, before = facts[instance.domid], instance.birth
             instance.tracking, instance.unsure = course
             instance.building = not fact.started
             early = instance.unsure or instance.building
@@ -153,34 +157,59 @@ class Registrar:
                 self._agree(instance, fact, decided.get(instance.uuid))
             elif owed is not NO_EFFECTS:
                 instance.effects, instance.state = owed.then(instance.effects), "pending"
+            elif before.unsure and not early:
+                self._understood(instance, fact, decided.get(instance.uuid))
 
     def _follow(self, decided: "_Decided", instance: Instance, fact: XenFacts) -> tuple[bool, bool]:
         """Decide what a newcomer has to do with the record; return its `tracking` and `unsure`.
 
-        A record follows the build of a domain that nobody decided on before, until it runs.
-        Whether another one goes on with its record is asked of xenstore once it runs.
+        A record follows the build of a domain that nobody decided on before, until it runs; a
+        maximum of 0 is nobody's yet (A4). Whether another one goes on with its record is asked of
+        xenstore once it runs. Where nothing depends on xenstore it is not asked: it may hang.
         """
         if instance.announced:
             return False, False
         record, building = decided.get(instance.uuid), not fact.started
-        words: dict[str, object] = {"max_pages": fact.max_pages, "building": building}
-        store = self._asked(instance)
+        if record is None and building and fact.max_pages == 0:
+            return True, True
+        if record is None or instance.tracking:
+            self._take(decided, instance, fact, record)
+            return building, building
+        if building or not instance.unsure:
+            return False, building
+        return False, not self._is_judged(decided, instance, fact, record)
+
+    def _take(
+        self, decided: "_Decided", instance: Instance, fact: XenFacts, record: Record | None
+    ) -> None:
+        """Take what the toolstack built: as the first record, or as the next revision of one."""
+        words: dict[str, object] = {"max_pages": fact.max_pages, "building": not fact.started}
+        store = self._asked(instance) or StoreFacts()
         if record is None:
-            adopted = lives.adopted(self.rules, fact, store or StoreFacts())
-            decided.add(adopted, "adopted", words)
-            return building, building
-        if instance.tracking:
-            followed = lives.followed(self.rules, record, fact, store or StoreFacts())
-            if followed is not None:
-                decided.add(followed, "built", words)
-            return building, building
-        if building or not instance.unsure or store is None:
-            return False, building or instance.unsure
+            decided.add(lives.adopted(self.rules, fact, store), "adopted", words)
+            return
+        followed = lives.followed(self.rules, record, fact, store)
+        if followed is not None:
+            decided.add(followed, "built", words)
+
+    def _is_judged(
+        self, decided: "_Decided", instance: Instance, fact: XenFacts, record: Record
+    ) -> bool:
+        """Decide whether an instance that runs goes on with its record; False: nobody can tell."""
+        store = self._asked(instance)
+        if store is None:
+            return False
         owed = self._owed.get(instance.uuid, NO_EFFECTS).then(instance.effects)
         if not lives.continues(record, owed.on(store)):
+            words: dict[str, object] = {"max_pages": fact.max_pages, "building": False}
             theirs = _without_ours(instance, fact)
             decided.add(lives.rebuilt(self.rules, record, theirs, store), "created", words)
-        return False, False
+        return True
+
+    def _understood(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
+        """Note that what its toolstack wrote while it was built is no drift, but not yet ours."""
+        if record is not None and record.limit.max_pages != fact.max_pages:
+            instance.state = "pending"
 
     def _agree(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that a record which was taken from Xen is in force there."""
@@ -188,6 +217,14 @@ class Registrar:
             instance.wanted_pages = fact.max_pages
             self.enforcer.settle(instance, fact, record.revision)
             self.records.note_instance(instance)
+
+
+def _birth(instance: Instance, fact: XenFacts, course: tuple[bool, bool]) -> Birth:
+    """Return what must be kept of an instance on its course: its `tracking` and `unsure`."""
+    tracking, unsure = course
+    if fact.started and not unsure:
+        return BORN
+    return instance.birth._replace(tracking=tracking, unsure=unsure)
 
 
 def _without_ours(instance: Instance, fact: XenFacts) -> XenFacts:

@@ -12,6 +12,7 @@ from time import monotonic
 
 from maxmemd.errors import ConfigError
 
+LOG = logging.getLogger("maxmemd")
 FIRST_SOCKET = 3
 """The descriptor of the first socket that systemd passes (SD_LISTEN_FDS_START)."""
 
@@ -44,12 +45,21 @@ class Watchdog:
         here = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._every_s = int(limit) / 3e6 if limit.isdigit() and here else None
         self._last_s = 0.0
+        self._is_heard = True
 
     def fed(self) -> None:
-        """Note that the thread got on."""
-        if self._every_s is not None and monotonic() - self._last_s >= self._every_s:
-            self._last_s = monotonic()
+        """Note that the thread got on. Where systemd cannot be told, that is said once."""
+        if self._every_s is None or monotonic() - self._last_s < self._every_s:
+            return
+        self._last_s = monotonic()
+        try:
             notify("WATCHDOG=1")
+        except OSError as error:
+            if self._is_heard:
+                LOG.error("cannot tell systemd that the service lives: %s", error)  # noqa: TRY400
+            self._is_heard = False
+        else:
+            self._is_heard = True
 
 
 def passed_sockets() -> tuple[socket.socket, socket.socket | None] | None:

@@ -24,17 +24,25 @@ MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token. `actor` is JSON text: who created it."""
+    """What is kept of a token. `actor` is JSON text: who created it.
+
+    From `expires_ns` of the host's clock on it is refused; None: it is valid until it is revoked.
+    """
 
     name: str
     sha256: str
     role: str
     created_ns: int
     actor: str
+    expires_ns: int | None = None
+
+    def has_expired(self, now_ns: int) -> bool:
+        """Whether it is refused by now."""
+        return self.expires_ns is not None and now_ns >= self.expires_ns
 
 
 class Tokens:
-    """The tokens that are valid now. Any thread may call anything.
+    """The tokens that were not revoked. Any thread may call anything.
 
     Raises ConfigError where the file cannot be believed.
     """
@@ -45,26 +53,30 @@ class Tokens:
         self._by_hash: Mapping[str, Token] = {one.sha256: one for one in _read(path)}
 
     def find(self, secret: str) -> Token | None:
-        """Return the token that a client showed; one look-up, by its hash."""
+        """Return the token that a client showed, expired or not; one look-up, by its hash."""
         return self._by_hash.get(_hash(secret))
 
     def all(self) -> list[Token]:
         """Return the tokens, by name."""
         return sorted(self._by_hash.values(), key=lambda token: token.name)
 
-    def create(self, name: str, role: str, actor: str, now_ns: int) -> str | None:
+    def create(
+        self, name: str, role: str, actor: str, now_ns: int, *, expires_ns: int | None = None
+    ) -> str | None:
         """Return a new token, which is never told again; None where the name is taken.
 
-        Raises TokensError, and there is no such token.
+        Those that have expired make room for it, and their names are free. Raises TokensError, and
+        there is no such token.
         """
         secret = PREFIX + secrets.token_urlsafe(32)
         with self._lock:
-            if any(token.name == name for token in self._by_hash.values()):
+            kept = {key: one for key, one in self._by_hash.items() if not one.has_expired(now_ns)}
+            if any(token.name == name for token in kept.values()):
                 return None
-            if len(self._by_hash) >= MOST:
+            if len(kept) >= MOST:
                 raise TokensError(f"cannot keep more than {MOST} tokens: revoke some")
-            token = Token(name, _hash(secret), role, now_ns, actor)
-            self._keep({**self._by_hash, token.sha256: token})
+            token = Token(name, _hash(secret), role, now_ns, actor, expires_ns)
+            self._keep({**kept, token.sha256: token})
         return secret
 
     def revoke(self, name: str) -> bool:
@@ -78,7 +90,7 @@ class Tokens:
 
     def _keep(self, tokens: Mapping[str, Token]) -> None:
         """Write the file, durably, and only then believe it."""
-        text = json.dumps({"tokens": [asdict(token) for token in tokens.values()]}, indent=1)
+        text = json.dumps({"tokens": [_written(token) for token in tokens.values()]}, indent=1)
         new = self._path.with_name(self._path.name + ".new")
         try:
             new.unlink(missing_ok=True)
@@ -108,7 +120,14 @@ def _read(path: Path) -> list[Token]:
     for token in tokens:
         if token.role not in GIVEN:
             raise ConfigError(f"cannot use {path}: {token.name} has the role {token.role!r}")
+        if not isinstance(token.expires_ns, int | None):
+            raise ConfigError(f"cannot use {path}: {token.name} expires at {token.expires_ns!r}")
     return tokens
+
+
+def _written(token: Token) -> dict[str, object]:
+    """Return a token as the file has it; what says nothing is left out, as it always was."""
+    return {name: value for name, value in asdict(token).items() if value is not None}
 
 
 def _trusted(path: Path, found: os.stat_result) -> None:

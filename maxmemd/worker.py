@@ -1,6 +1,7 @@
 """The arbiter's thread: it takes batches, polls Xen in between, and says how it gets on."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,12 +21,22 @@ NOTES_WITHIN_S = 0.1
 IDLE_S = 1.0
 """An idle arbiter says so often that it lives."""
 
+AGAIN_S = 1.0
+"""Until Xen and the ledger were compared once, it is tried so often, however rare polls are."""
+
 
 class Owner(Protocol):
     """Who is told what the thread does. Every method is called in that thread."""
 
     def started(self, error: Exception | None) -> None:
         """Know that the arbiter is there, or why it cannot be."""
+        ...
+
+    def agreed(self) -> None:
+        """Know that Xen and the ledger were compared for the first time, and what differed, healed.
+
+        Limits are in force from now on.
+        """
         ...
 
     def answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
@@ -52,6 +63,7 @@ class Worker:
         self.poll_s = poll_s
         self.arbiter: Arbiter | None = None
         self.trouble: str = "starting"
+        self.has_agreed = False
         self.alive_s = 0.0
         self.sizes = Tally(SIZES)
 
@@ -94,15 +106,21 @@ class Worker:
                 LOG.exception("the arbiter cannot be made")
             self._owner.started(error)
             return
-        self._attempt(arbiter.start)
-        self._owner.started(None)
-        self._tell(arbiter)
-        self._watch(arbiter)
+        try:
+            self._attempt(arbiter.start)
+            self._owner.started(None)
+            self._tell(arbiter)
+            self._watch(arbiter)
+        except Exception:
+            LOG.critical(
+                "the arbiter's thread failed, and this process ends with it", exc_info=True
+            )
+            os._exit(1)  # else all who ask would hear for ever that the arbiter is busy
         self._attempt(arbiter.poll)
 
     def _watch(self, arbiter: Arbiter) -> None:
         """Poll, decide, and write notes, until told to end."""
-        due_s = arbiter.clock.monotonic_s() + self.poll_s
+        due_s = self._due_s(arbiter)
         while True:
             self.alive_s = now_s = arbiter.clock.monotonic_s()
             self._alive()
@@ -112,7 +130,7 @@ class Worker:
                 self._kicked.clear()
                 self._attempt(arbiter.poll)
                 self._tell(arbiter)
-                due_s = arbiter.clock.monotonic_s() + self.poll_s
+                due_s = self._due_s(arbiter)
             idle_s = min(due_s - now_s, NOTES_WITHIN_S if arbiter.has_notes else IDLE_S)
             try:
                 batch = self._batches.get(timeout=max(0.0, idle_s))
@@ -124,6 +142,11 @@ class Worker:
             if batch:
                 self._turn(arbiter, batch)
                 self._tell(arbiter)
+
+    def _due_s(self, arbiter: Arbiter) -> float:
+        """Return when the next poll is due."""
+        wait_s = self.poll_s if self.has_agreed else min(self.poll_s, AGAIN_S)
+        return arbiter.clock.monotonic_s() + wait_s
 
     def _flush(self, arbiter: Arbiter) -> None:
         """Write the notes while nobody asks; a ledger in trouble says so itself (health)."""
@@ -157,6 +180,9 @@ class Worker:
             trouble = f"internal: {error!r}"
         else:
             trouble = "ok"
+            if not self.has_agreed:
+                self.has_agreed = True
+                self._owner.agreed()
         if trouble != self.trouble:
             level = logging.INFO if trouble == "ok" else logging.ERROR
             LOG.log(level, "the watch over Xen: %s", trouble)

@@ -499,6 +499,26 @@ def test_looking_writes_nothing(seat: Seat) -> None:
     assert (len(seat.memory.lines), seat.pages(1)) == (lines, pages)
 
 
+def test_notes_that_no_disk_takes_are_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While nothing can be written the oldest lines are lost: said once each time, and counted."""
+    monkeypatch.setattr("maxmemd.records.NOTES_KEPT", 5)
+    seat = Seat()
+    seat.host.create("web", memory=mib(64))
+    seat.restart()
+    records, uuid = seat.arbiter.records, seat.uuid(1)
+    for lost in (3, 2):
+        before = records.dropped
+        for number in range(5 + lost):
+            records.note(uuid, "refused", {"number": number})
+        assert records.dropped - before == lost
+        seat.arbiter.flush()
+    words = [line["number"] for line in seat.memory.words("refused")]
+    assert words == [3, 4, 5, 6, 7, 2, 3, 4, 5, 6]
+    assert [text.count("the oldest are lost") for text in caplog.messages] == [1, 1]
+
+
 def test_notes_are_written_with_the_next_transaction(seat: Seat) -> None:
     """A poll with nothing to say commits nothing."""
     seat.poll()

@@ -3,7 +3,7 @@
 import pytest
 
 from maxmemd.census import Census, Instance, is_uuid
-from maxmemd.policy.entries import InstanceRow
+from maxmemd.policy.entries import ANNOUNCED, BORN, Birth, InstanceRow
 from maxmemd.policy.facts import DOM0_UUID, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.units import Memory
@@ -84,11 +84,24 @@ def test_an_instance_is_taken_up_again() -> None:
     """What the ledger held open goes on with its state when Xen has it still."""
     census = Census({WEB: 3}, "boot-1")
     effects = Effects(target=Memory(kib=4))
-    census.resume(row(1), effects)
+    census.resume(row(1), effects, BORN)
     assert census.compare([xen(1)], 9) == ([], [])
     [instance] = census.find("1")
     assert (instance.incarnation, instance.state, instance.settled_revision) == (3, "applied", 7)
     assert (instance.effects, instance.unsure, instance.in_force) == (effects, False, True)
+
+
+@pytest.mark.parametrize(
+    "birth", [Birth(tracking=True, unsure=True), ANNOUNCED, Birth(False, True, False, 5, 7), BORN]
+)
+def test_a_birth_is_taken_up_again(birth: Birth) -> None:
+    """What was known of how it came to be is so again, until all is known and it runs."""
+    census = Census({WEB: 3}, "boot-1")
+    census.resume(row(1), NO_EFFECTS, birth)
+    [instance] = census.find("1")
+    assert instance.birth == birth
+    instance.building = instance.unsure = False
+    assert instance.birth == BORN
 
 
 @pytest.mark.parametrize(
@@ -97,7 +110,7 @@ def test_an_instance_is_taken_up_again() -> None:
 def test_an_instance_that_is_not_taken_up(held: InstanceRow) -> None:
     """Another boot, another UUID or no such domid: the old one ended, and one began."""
     census = Census({held.uuid: 3}, "boot-1")
-    census.resume(held, NO_EFFECTS)
+    census.resume(held, NO_EFFECTS, BORN)
     began, ended = census.compare([xen(1)], 9)
     assert ids(ended) == [(held.domid, held.uuid, 3)]
     assert [instance.uuid for instance in began] == [WEB]

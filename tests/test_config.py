@@ -313,6 +313,22 @@ def test_a_file_that_others_can_write(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_group_of_the_daemon_is_no_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit gives the daemon the socket's group: its members may connect, not make roles."""
+    path = tmp_path / "m.toml"
+    path.write_text("", encoding="utf-8")
+    path.chmod(0o660)
+    os.chown(path, -1, 12345)
+    monkeypatch.setattr("os.getegid", lambda: 12345)
+    with pytest.raises(ConfigError, match="group 12345 may write to it"):
+        load(path)
+    os.chown(path, -1, 0)
+    assert load(path) == Config()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner can write to it at any time; root's and the daemon's own are believed."""
     path = tmp_path / "m.toml"

@@ -433,6 +433,64 @@ def test_what_is_measured() -> None:
     run(story)
 
 
+def test_what_no_step_may_raise_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread that has failed is not left behind a process that answers busy for ever."""
+    ends: list[int] = []
+    monkeypatch.setattr(worker.os, "_exit", ends.append)
+
+    async def play(*, alive: bool) -> None:
+        def fails(*_: object) -> None:
+            raise OSError(9, "oops")
+
+        arbiter = FakeArbiter()
+        mailbox = mailbox_of(arbiter)
+        if alive:
+            mailbox.worker._alive = fails
+        await mailbox.start()
+        if not alive:
+            mailbox.worker.between(fails)
+        await asyncio.to_thread(mailbox.worker._thread.join, PATIENCE_S)
+
+    for alive in (True, False):
+        asyncio.run(play(alive=alive))
+    assert ends == [1, 1]
+    said = [r for r in caplog.records if r.levelname == "CRITICAL"]
+    assert len(said) == 2
+    assert "and this process ends with it" in said[0].message
+
+
+def test_the_first_comparison_is_tried_until_it_succeeds() -> None:
+    """However rare polls are, it is tried again soon; only then do Xen and the ledger agree."""
+
+    async def until(arbiter: FakeArbiter, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not done():
+                arbiter.clock.forward(worker.AGAIN_S)
+                await asyncio.sleep(0.01)
+
+    async def play() -> None:
+        arbiter = FakeArbiter()
+        arbiter.wrong_poll = MaxmemError("cannot ask Xen")
+        mailbox = mailbox_of(arbiter, poll_s=1e9)
+        await mailbox.start()
+        try:
+            await until(arbiter, lambda: arbiter.polls > 3)
+            assert not mailbox.agreement.is_set()
+            arbiter.wrong_poll = None
+            await until(arbiter, mailbox.agreement.is_set)
+            polls = arbiter.polls
+            for _ in range(5):
+                arbiter.clock.forward(worker.AGAIN_S)
+                await mailbox.ask(LOOK)
+            assert arbiter.polls == polls
+        finally:
+            await mailbox.stop()
+
+    asyncio.run(play())
+
+
 def test_only_an_arbiter_that_gets_on_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The watchdog's call comes while the arbiter is idle, and not while it hangs in a batch."""
     monkeypatch.setattr(worker, "IDLE_S", 0.01)

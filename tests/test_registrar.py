@@ -60,7 +60,9 @@ def test_a_build_is_followed() -> None:
         domid = step.domid
         limit = seat.pages(domid)
         seat.poll()
-        assert seat.pages(domid) == limit == seat.record(domid).limit.max_pages
+        assert seat.pages(domid) == limit
+        if limit > 0:
+            assert seat.record(domid).limit.max_pages == limit
     assert seat.amounts(domid) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
     assert seat.record(domid).static_max == mib(128)
     assert seat.memory.rows == []

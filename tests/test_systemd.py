@@ -89,6 +89,30 @@ def test_the_watchdog_of_another_process(
         manager.recv(99)
 
 
+def test_a_watchdog_that_nobody_hears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once while it lasts, and again the next time; the thread goes on."""
+    now = [100.0]
+    monkeypatch.setattr(systemd, "monotonic", lambda: now[0])
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    watchdog = Watchdog()
+
+    def feed() -> int:
+        now[0] += 1.0
+        watchdog.fed()
+        return caplog.text.count("cannot tell systemd that the service lives: ")
+
+    assert (feed(), feed()) == (1, 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(tmp_path / "notify"))
+        assert feed() == 1
+        assert told.recv(99) == b"WATCHDOG=1"
+    assert feed() == 2
+
+
 TAKES = """
 import fcntl, os, sys
 high = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in sys.argv[3:]]

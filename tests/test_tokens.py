@@ -51,6 +51,45 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
     created(tokens, "a")
 
 
+def test_a_token_that_expires(tmp_path: Path) -> None:
+    """It is found until its time and refused from it on, after a restart too; others never are."""
+    path = tmp_path / "t"
+    tokens = Tokens(path)
+    soon = tokens.create("soon", "observer", ACTOR, 7, expires_ns=100)
+    assert soon is not None
+    ever = created(tokens, "ever")
+    for known in (tokens, Tokens(path)):
+        found = [known.find(secret) for secret in (soon, ever)]
+        assert [one and one.expires_ns for one in found] == [100, None]
+        for now_ns, expired in ((99, False), (100, True), (10**30, True)):
+            assert [one and one.has_expired(now_ns) for one in found] == [expired, False]
+    assert ["expires_ns" in one for one in json.loads(path.read_text())["tokens"]] == [True, False]
+
+
+def test_an_expired_token_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name can be taken again once it has expired, and it counts for nothing; not before."""
+    monkeypatch.setattr("maxmemd.tokens.MOST", 2)
+    tokens = Tokens(tmp_path / "t")
+    old = tokens.create("a", "observer", ACTOR, 7, expires_ns=100)
+    assert tokens.create("a", "admin", ACTOR, 99) is None
+    again = tokens.create("a", "admin", ACTOR, 100)
+    assert again is not None
+    assert tokens.create("b", "admin", ACTOR, 100) is not None
+    assert tokens.find(str(old)) is None
+    assert [token.name for token in Tokens(tmp_path / "t").all()] == ["a", "b"]
+
+
+def test_a_time_that_is_none(tmp_path: Path) -> None:
+    """A file that says something else than a time is not guessed about."""
+    path = tmp_path / "t"
+    created(Tokens(path), "a")
+    found = json.loads(path.read_text())
+    found["tokens"][0]["expires_ns"] = "soon"
+    path.write_text(json.dumps(found))
+    with pytest.raises(ConfigError, match="a expires at 'soon'"):
+        Tokens(path)
+
+
 def test_so_many_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file stays small."""
     monkeypatch.setattr("maxmemd.tokens.MOST", 2)

@@ -136,6 +136,8 @@ class Gate:
         token = self._tokens.find(secret.strip().decode("latin-1"))
         if token is None:
             raise Rejected("token-invalid", "cannot take this token: it was revoked, or never was")
+        if token.has_expired(time.time_ns()):
+            raise Rejected("token-invalid", "cannot take this token: it has expired (get another)")
         name = f"token {token.name}"
         return named(name, Role(token.role), name, peer.address)
 

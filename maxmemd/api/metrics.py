@@ -104,6 +104,7 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
         ("maxmemd_drift", "Foreign writes seen", reconciler.drifts),
         ("maxmemd_drift_healed", "Foreign writes that were undone", reconciler.healed),
         ("maxmemd_push_failures", "Pushes not in force", enforcer.failures),
+        ("maxmemd_notes_dropped", "Lines of history that could not be kept", records.dropped),
     ):
         yield Counter(name, text, value=value)
     refused = Counter("maxmemd_refusals", "Wishes refused", labels=["code"])

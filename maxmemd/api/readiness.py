@@ -1,13 +1,18 @@
 """Which part of the daemon is ready, and what is wrong with one that is not."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from maxmemd.mailbox import Mailbox
+from maxmemd.systemd import notify
 
+LOG = logging.getLogger("maxmemd")
+READY_WITHIN_S = 30.0
+"""Whoever waits for the service, such as xendomains, waits no longer than this for Xen."""
 LOW_BYTES = 16 * 1024 * 1024
 """With less free space than this where the ledger is, the disk is nearly full."""
 LOOK_EVERY_S = 10
@@ -75,6 +80,32 @@ def parts_of(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Mappin
         "events": events,
         "disk": disk,
     }
+
+
+async def tell_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> None:
+    """Say that the service has started: once limits are in force, or else, loudly, after a time.
+
+    A dom0 whose guests never start is worse than one whose limits come late: they are tried
+    again with every poll.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            await mailbox.agreement.wait()
+    except TimeoutError:
+        why = mailbox.worker.trouble
+        LOG.critical("started, but limits are NOT in force after %.0f s: %s", within_s, why)
+        _tell("READY=1", f"limits are NOT in force: {why}")
+        await mailbox.agreement.wait()
+    _tell("READY=1", "Xen and the ledger were compared")
+    LOG.info("ready: Xen and the ledger were compared")
+
+
+def _tell(state: str, status: str) -> None:
+    """Tell systemd. Where it does not listen, it ends the service that it waits for: say why."""
+    try:
+        notify(f"{state}\nSTATUS={' '.join(status.split())}")
+    except OSError as error:
+        LOG.critical("cannot tell systemd that the service has started: %s", error)
 
 
 def is_ready(state: str) -> bool:

@@ -26,10 +26,23 @@ STOP_WITHIN_S = 2
 HANDSHAKE_WITHIN_S = 5.0
 
 
-def bound(config: Config) -> tuple[socket.socket, socket.socket | None]:
-    """Return the API's socket, and the device models' own if there is one. Raises ConfigError."""
-    sock = bind(config.socket, config.socket_group)
-    return sock, None if config.apart is None else bind_apart(config.apart)
+def serving(
+    passed: tuple[socket.socket, socket.socket | None] | None, config: Config
+) -> tuple[socket.socket, socket.socket | None]:
+    """Return the API's socket, and the device models' own if there is one.
+
+    systemd's where it passed any, else those that the configuration names. Raises ConfigError.
+    """
+    if passed is None:
+        sock = bind(config.socket, config.socket_group)
+        return sock, None if config.apart is None else bind_apart(config.apart)
+    found = passed[0].getsockname()
+    if found != str(config.socket):
+        LOG.warning(
+            "systemd passed the socket %s, so socket = %s of the configuration is not served"
+            " (change ListenStream= in maxmemd.socket, or the configuration)", found, config.socket
+        )  # fmt: skip
+    return passed
 
 
 def bind(path: Path, group: str = "") -> socket.socket:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import time
+from functools import partial
 
 from maxmemd import wire
 from maxmemd.api.call import Call, Reply
@@ -13,10 +14,11 @@ from maxmemd.api.replies import when
 from maxmemd.tokens import Token
 
 LOG = logging.getLogger("maxmemd.api")
+DAY_NS = 86_400 * 10**9
 
 
 async def list_tokens(service: Service, call: Call) -> Reply:  # noqa: ARG001 - as every handler
-    """Tell the tokens that are valid; not what they are, which is not kept."""
+    """Tell the tokens that were not revoked; not what they are, which is not kept."""
     tokens = [_told(token) for token in service.tokens.all()]
     return Reply(200, wire.TokensReply(tokens=tokens).model_dump_json().encode())
 
@@ -24,14 +26,16 @@ async def list_tokens(service: Service, call: Call) -> Reply:  # noqa: ARG001 - 
 async def create_token(service: Service, call: Call) -> Reply:
     """Make a token; it is told this once."""
     body: wire.TokenRequest = call.body
-    made = await asyncio.to_thread(
-        service.tokens.create, body.name, body.role, call.peer.actor, time.time_ns()
-    )
+    now_ns = time.time_ns()
+    expires_ns = None if body.days is None else now_ns + body.days * DAY_NS
+    create = partial(service.tokens.create, expires_ns=expires_ns)
+    made = await asyncio.to_thread(create, body.name, body.role, call.peer.actor, now_ns)
     if made is None:
         detail = f"cannot create the token {body.name}: there is one of that name (revoke it first)"
         raise Rejected("token-exists", detail, name=body.name)
     LOG.warning("token %s, role %s, created by %s", body.name, body.role, call.peer.actor)
-    reply = wire.TokenCreated(name=body.name, role=body.role, token=made)
+    expires = None if expires_ns is None else when(expires_ns)
+    reply = wire.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
     return Reply(200, reply.model_dump_json().encode())
 
 
@@ -51,6 +55,7 @@ def _told(token: Token) -> wire.TokenRow:
             "name": token.name,
             "role": token.role,
             "created": when(token.created_ns),
+            "expires": None if token.expires_ns is None else when(token.expires_ns),
             "by": json.loads(token.actor),
         }
     )

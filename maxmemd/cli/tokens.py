@@ -6,7 +6,8 @@ from maxmemd.cli.tables import plain
 from maxmemd.cli.words import when
 
 ROLES = ("admin", "toolstack", "observer")
-_ROW = "{:<32} {:<10} {:<20}  {}"
+MOST_DAYS = 3650
+_ROW = "{:<32} {:<10} {:<20}  {:<20}  {}"
 
 
 def token(call: Call) -> int:
@@ -14,9 +15,9 @@ def token(call: Call) -> int:
     what, *rest = call.args
     if what == "create" and len(rest) == 2:
         return _create(call, *rest)
-    if what == "list" and not rest:
+    if what == "list" and not rest and "days" not in call.options:
         return _list(call)
-    if what == "revoke" and len(rest) == 1:
+    if what == "revoke" and len(rest) == 1 and "days" not in call.options:
         return _revoke(call, rest[0])
     words = plain(" ".join(call.args))
     raise Stop(2, err=f"maxmemctl: cannot use these words: {words}\n\n", out=call.verb.help())
@@ -25,7 +26,10 @@ def token(call: Call) -> int:
 def _create(call: Call, name: str, role: str) -> int:
     if role not in ROLES:
         raise Stop(2, err=f"maxmemctl: cannot give this role: it is {', '.join(ROLES)}\n")
-    answer = call.server.ask("POST", "/v1/tokens", {"name": name, "role": role})
+    body: Body = {"name": name, "role": role}
+    if "days" in call.options:
+        body["days"] = _days(call.options["days"])
+    answer = call.server.ask("POST", "/v1/tokens", body)
     if answer.status != 200:
         refused(call, answer, f"create the token {name}", "")
         return 1
@@ -36,6 +40,13 @@ def _create(call: Call, name: str, role: str) -> int:
     return 0
 
 
+def _days(word: str) -> int:
+    days = int(word) if word.isascii() and word.isdigit() and len(word) < 5 else 0
+    if not 1 <= days <= MOST_DAYS:
+        raise Stop(2, err=f"maxmemctl: cannot use --days {plain(word)}: give 1 to {MOST_DAYS}\n")
+    return days
+
+
 def _list(call: Call) -> int:
     answer = call.read("tokens")
     if answer.status != 200:
@@ -44,10 +55,14 @@ def _list(call: Call) -> int:
     if call.wants_json:
         call.print_json(answer.body)
         return 0
-    print(_ROW.format("Name", "Role", "Created", "By"))
+    print(_ROW.format("Name", "Role", "Created", "Expires", "By"))
     for one in answer.body["tokens"]:
         by = plain(str(one["by"]["name"]))
-        print(_ROW.format(plain(one["name"]), one["role"], when(one["created"]), by))
+        print(
+            _ROW.format(
+                plain(one["name"]), one["role"], when(one["created"]), when(one.get("expires")), by
+            )
+        )
     return 0
 
 
@@ -62,3 +77,7 @@ def _revoke(call: Call, name: str) -> int:
 
 
 HANDLERS = {"token": token}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from maxmemd.cli.connection import Body

@@ -148,7 +148,7 @@ VERBS = (
         "create <Name> <Role> | list | revoke <Name>",
         "Create, list and revoke the tokens of clients over TCP; create prints it, this once",
         least=1,
-        options=(JSON,),
+        options=(JSON, Option("days", "With create: refuse it after so many days.", value="DAYS")),
     ),
     Verb(
         "health",

@@ -1,12 +1,13 @@
 """Bring a database to the tables that this program uses, by Alembic, with a backup first."""
 
+import os
 import sqlite3
 from pathlib import Path
 
-from maxmemd.errors import LedgerCorrupt, LedgerTooNew
+from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from maxmemd.ledger.tables import as_ledger_errors, engine
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/versions; a test compares."""
 
 
@@ -66,7 +67,25 @@ def _backup(path: Path, found: str) -> Path:
             source.backup(target)
         target.close()
         source.close()
+    try:
+        for kept in (copy, copy.parent):
+            _sync(kept)
+    except OSError as error:
+        raise LedgerError(f"cannot back {path} up to {copy}: {error.strerror}") from error
     return copy
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or what a directory says, to the disk.
+
+    SQLite syncs the pages of the copy, but not that its journal is gone: one that came back after
+    a power cut would undo the copy.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _upgrade(path: Path) -> None:

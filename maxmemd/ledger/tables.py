@@ -62,6 +62,7 @@ INSTANCE = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("settled_revision", sa.BigInteger, nullable=False),
     sa.Column("effects", sa.Text),
+    sa.Column("birth", sa.Text),
 )
 
 PUSH = sa.Table(

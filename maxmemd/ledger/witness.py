@@ -6,12 +6,14 @@ the database after a power cut, but never ahead of it.
 """
 
 import hashlib
+import logging
 import os
 import struct
 from pathlib import Path
 
 from maxmemd.errors import LedgerError
 
+LOG = logging.getLogger("maxmemd.ledger")
 _FORM = struct.Struct(">Q32s8s")
 
 
@@ -19,7 +21,8 @@ class Witness:
     """The file `DATABASE-tail`. A damaged one is taken for none: it only ever adds suspicion."""
 
     def __init__(self, database: Path) -> None:
-        path = database.with_name(f"{database.name}-tail")
+        self._path = path = database.with_name(f"{database.name}-tail")
+        self._is_behind = False
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -34,11 +37,18 @@ class Witness:
         return (seq, tail) if check == _check(seq, tail) else None
 
     def write(self, seq: int, tail: bytes) -> None:
-        """Remember the newest line. What cannot be written leaves the file behind, not wrong."""
+        """Remember the newest line. What cannot be written leaves the file behind, not wrong.
+
+        That is said once, until it can be written again.
+        """
         try:
             os.pwrite(self._file, _FORM.pack(seq, tail, _check(seq, tail)), 0)
-        except OSError:
-            return
+        except OSError as error:
+            if not self._is_behind:
+                LOG.error("cannot write %s: %s", self._path, error.strerror)  # noqa: TRY400
+            self._is_behind = True
+        else:
+            self._is_behind = False
 
     def close(self) -> None:
         """Close the file, if it is open."""

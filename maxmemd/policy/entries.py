@@ -23,12 +23,32 @@ class Entry(NamedTuple):
     key: str | None = None
 
 
+class Birth(NamedTuple):
+    """What must not be forgotten of an instance that is being built, or not yet understood.
+
+    `tracking`, `unsure` and `announced` are those of census.Instance. `theirs_pages` is what its
+    toolstack wrote where a push of ours, of `ours_pages`, took its place.
+    """
+
+    tracking: bool = False
+    unsure: bool = False
+    announced: bool = False
+    theirs_pages: int | None = None
+    ours_pages: int | None = None
+
+
+BORN = Birth()
+"""The birth of an instance of which everything is known."""
+ANNOUNCED = Birth(announced=True)
+
+
 class InstanceRow(NamedTuple):
     """One life of a domain on this host, and how far its limit is in force.
 
     `boot` is the host's boot id: domids start anew with it. `effects` is JSON text of what is
-    still to be written for it, None when nothing is. `settled_revision` is the last revision
-    that was seen in force, 0 for none. Times are wall-clock nanoseconds.
+    still to be written for it, None when nothing is; `birth` is JSON text of its Birth, None when
+    that is BORN. `settled_revision` is the last revision that was seen in force, 0 for none. Times
+    are wall-clock nanoseconds.
     """
 
     uuid: str
@@ -40,6 +60,7 @@ class InstanceRow(NamedTuple):
     state: str
     settled_revision: int
     effects: str | None
+    birth: str | None = None
 
 
 class PushRow(NamedTuple):

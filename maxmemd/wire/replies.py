@@ -132,6 +132,7 @@ class TokenCreated(Reply):
     name: str
     role: str
     token: str
+    expires: str | None = None
 
 
 class TokenRevoked(Reply):
@@ -141,16 +142,17 @@ class TokenRevoked(Reply):
 
 
 class TokenRow(Reply):
-    """What is kept of a token."""
+    """What is kept of a token; `expires` is null where it is valid until it is revoked."""
 
     name: str
     role: str
     created: str
+    expires: str | None
     by: Actor
 
 
 class TokensReply(Reply):
-    """The tokens that are valid, by name."""
+    """The tokens that were not revoked, by name; one that has expired is refused all the same."""
 
     tokens: list[TokenRow]
 

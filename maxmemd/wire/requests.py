@@ -128,9 +128,10 @@ class RecordBody(Request):
 
 
 class TokenRequest(BaseModel):
-    """A bearer token for a client over TCP."""
+    """A bearer token for a client over TCP, refused after so many days if there are any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=NAME, strict=True)]
     role: Literal["admin", "toolstack", "observer"]
+    days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = None

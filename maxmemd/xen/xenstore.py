@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 from maxmemd.errors import DomainGone, XenstoreError
@@ -16,6 +17,8 @@ from maxmemd.units import END_KIB, Memory
 from maxmemd.xen.xs_wire import Connection
 
 FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.5, 30.0
+MUTE_FOR = 2.0
+"""After a time-out everybody else is refused at once, for so many times the patience."""
 _NAME_MAX = 255
 _T = TypeVar("_T")
 
@@ -30,6 +33,7 @@ class Xenstored:
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
+        self._mute_until_s = 0.0
 
     def facts(self, domid: int) -> StoreFacts:
         """Return name and memory nodes (docs/misc/xenstore-paths.pandoc); amounts are in KiB."""
@@ -94,7 +98,13 @@ class Xenstored:
         os.close(self._wake_write)
 
     def _with_connection(self, what: str, body: Callable[[Connection], _T]) -> _T:
-        """Run `body`; where an old connection proves to be lost, once more on a new one."""
+        """Run `body`; where an old connection proves to be lost, once more on a new one.
+
+        A xenstored that hangs is waited for once: whoever asks for many domains cannot wait for
+        each of them.
+        """
+        if monotonic() < self._mute_until_s:
+            raise XenstoreError(what, errno.ETIMEDOUT)
         try:
             if self._connection is not None:
                 try:
@@ -103,6 +113,10 @@ class Xenstored:
                     self._disconnect()
             self._connection = Connection(self._path, patience_s=self._patience_s)
             return body(self._connection)
+        except TimeoutError as error:
+            self._disconnect()
+            self._mute_until_s = monotonic() + MUTE_FOR * self._patience_s
+            raise XenstoreError(what, errno.ETIMEDOUT) from error
         except OSError as error:
             self._disconnect()
             raise XenstoreError(what, error.errno or errno.EIO) from error
@@ -136,6 +150,7 @@ class Xenstored:
         """Call `changed` at each event; the first come with the watches themselves."""
         for path in ("@introduceDomain", "@releaseDomain"):
             connection.watch(path, path)
+        self._mute_until_s = 0.0
         while events := connection.events(self._wake_read):
             for _ in events:
                 changed()

@@ -113,10 +113,9 @@ class Connection:
 
         None come once `wake_fd` can be read, or the time is over.
         """
-        if not self._events and not self._received:
-            readable, _, _ = select.select([self._fd, wake_fd], [], [], timeout_s)
-            if readable != [self._fd]:
-                return []
+        has_any = self._events or self._received
+        if not has_any and _readable(self._fd, wake_fd, within_s=timeout_s) != [self._fd]:
+            return []
         taken = 0
         while (self._received or not self._events) and taken < MOST_EVENTS:
             self._message(time.monotonic() + self._patience_s)
@@ -209,7 +208,7 @@ class Connection:
     def _take(self, size: int, deadline: float) -> bytes:
         while len(self._received) < size:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._fd], [], [], left)[0]:
+            if left <= 0 or not _readable(self._fd, within_s=left):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             chunk = os.read(self._fd, PAYLOAD_MAX + _HEADER.size)
             if not chunk:
@@ -218,6 +217,14 @@ class Connection:
         taken = bytes(self._received[:size])
         del self._received[:size]
         return taken
+
+
+def _readable(*descriptors: int, within_s: float | None = None) -> list[int]:
+    """Wait for some of the descriptors and return which; not select(2), which ends at 1024."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if within_s is None else within_s * 1e3)]
 
 
 def _place() -> Path:

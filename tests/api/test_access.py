@@ -13,6 +13,7 @@ import pytest
 from maxmemd.api import server
 from maxmemd.api.peers import NOBODY, Peer, peer
 from maxmemd.api.routes import ROUTES, Route
+from maxmemd.config import Config
 from maxmemd.errors import ConfigError
 from tests.api.inside import ROOT, Inside, problem
 from tests.api.outside import Outside, UnixConnection, as_user
@@ -159,6 +160,20 @@ def test_the_socket_is_never_wider(tmp_path: Path) -> None:
         stop.set()
         watcher.join()
     assert seen <= {0o660}
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_a_socket_that_systemd_passed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, same: bool
+) -> None:
+    """It is served, and where the configuration says another one, that is said."""
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(tmp_path / "s"))
+        wanted = tmp_path / ("s" if same else "other")
+        assert server.serving((passed, None), Config(socket=wanted)) == (passed, None)
+    assert not (tmp_path / "other").exists()
+    said = [f"systemd passed the socket {tmp_path / 's'}, so socket = {wanted}"] * (not same)
+    assert [text[: len(one)] for text, one in zip(caplog.messages, said, strict=True)] == said
 
 
 def test_the_mode_at_the_instant_of_bind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,7 +333,7 @@ def test_where_it_is() -> None:
 
 def test_none_is_bound_without_it(tmp_path: Path) -> None:
     """A daemon with a socket of its own, which may be anybody's, makes nothing else."""
-    sock, apart = server.bound(Config(socket=tmp_path / "m.sock"))
+    sock, apart = server.serving(None, Config(socket=tmp_path / "m.sock"))
     sock.close()
     assert apart is None
     assert [path.name for path in tmp_path.iterdir()] == ["m.sock"]

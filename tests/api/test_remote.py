@@ -4,8 +4,10 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +278,41 @@ def test_maxmemctl_token(far: Elsewhere, capfd: pytest.CaptureFixture[str]) -> N
     capfd.readouterr()
     assert main([*ctl, "list", "--json"]) == 0
     assert "backup" not in [one["name"] for one in json.loads(capfd.readouterr().out)["tokens"]]
+
+
+def test_a_token_that_expires(far: Elsewhere, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is valid for its days, and then refused as what it is; days that are none are refused."""
+    made = {"name": "lent", "role": "observer", "days": 2}
+    status, body = far.daemon.ask("POST", "/v1/tokens", made)
+    assert status == 200
+    (row,) = [one for one in far.daemon.ask("GET", "/v1/tokens")[1]["tokens"]
+              if one["name"] == "lent"]  # fmt: skip
+    born, ends = (datetime.fromisoformat(row[name]) for name in ("created", "expires"))
+    assert (ends - born, row["expires"]) == (timedelta(days=2), body["expires"])
+    shown = {"Authorization": f"Bearer {body['token']}"}
+    link = far.open()
+    assert ask(link, "GET", "/v1/host", **shown)[0] == 200
+    link.close()
+    for days in (0, 3651, True, "5", 1.5, -1):
+        refused = far.daemon.ask("POST", "/v1/tokens", {**made, "name": "x", "days": days})
+        assert refused[1]["code"] == "body-invalid"
+
+    far.daemon.stop()
+    path = far.daemon.database.parent / "ledger.sqlite-tokens.json"
+    kept = json.loads(path.read_text())
+    for one in kept["tokens"]:
+        if one["name"] == "lent":
+            one["expires_ns"] = time.time_ns()
+    path.write_text(json.dumps(kept))
+    far.daemon.start()
+    link = far.open()
+    status, said = ask(link, "GET", "/v1/host", **shown)
+    assert (status, said["code"]) == (401, "token-invalid")
+    assert "it has expired" in said["detail"]
+    link.close()
+    ctl = ["--socket", str(far.daemon.socket), "token"]
+    assert main([*ctl, "create", "lent", "observer", "--days", "1"]) == 0
+    assert capfd.readouterr().out.startswith("mxm_")
 
 
 def test_tokens_outlive_the_daemon(far: Elsewhere) -> None:

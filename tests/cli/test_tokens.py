@@ -11,7 +11,7 @@ from .conftest import Ctl
 from .stub import Stub
 
 ROW = {"name": "backup", "role": "observer", "created": "2026-11-23T01:02:03.000+00:00",
-       "by": {"name": "ro\x1bot", "uid": 0, "gid": 0, "pid": 1}}  # fmt: skip
+       "expires": None, "by": {"name": "ro\x1bot", "uid": 0, "gid": 0, "pid": 1}}  # fmt: skip
 NO = (403, {"code": "not-allowed", "detail": "cannot let uid 5 do that: it is for admin"})
 
 
@@ -24,6 +24,13 @@ NO = (403, {"code": "not-allowed", "detail": "cannot let uid 5 do that: it is fo
         "revoke",
         "revoke a b",
         "make a",
+        "list --days 5",
+        "revoke a --days 5",
+        "create a observer --days 0",
+        "create a observer --days 3651",
+        "create a observer --days +5",
+        "create a observer --days ٣",
+        "create a observer --days soon",
         "create a root",
     ],
 )
@@ -44,12 +51,22 @@ def test_create(ctl: Ctl, stub: Stub) -> None:
     assert json.loads(stub.seen[0].partition("tokens ")[2]) == {"name": "a", "role": "observer"}
 
 
+def test_create_for_some_days(ctl: Ctl, stub: Stub) -> None:
+    """The days travel as a number; list says when a token expires."""
+    stub.replies["POST /v1/tokens"] = (200, {"name": "a", "role": "observer", "token": "mxm_1"})
+    assert ctl("token", "create", "a", "observer", "--days", "90") == (0, "mxm_1\n", "")
+    assert json.loads(stub.seen[0].partition("tokens ")[2])["days"] == 90
+    expires = "2027-02-21T01:02:03.000+00:00"
+    stub.replies["GET /v1/tokens"] = (200, {"tokens": [{**ROW, "expires": expires}]})
+    assert f" {when(expires)} " in ctl("token", "list")[1]
+
+
 def test_list_and_revoke(ctl: Ctl, stub: Stub) -> None:
     """A header, and a line a token without control characters; revoke prints nothing."""
     stub.replies["GET /v1/tokens"] = (200, {"tokens": [ROW]})
     stub.replies["DELETE /v1/tokens/a%2Eb"] = (200, {"name": "a.b"})
     header, line = ctl("token", "list")[1].splitlines()
-    assert header.split() == ["Name", "Role", "Created", "By"]
+    assert header.split() == ["Name", "Role", "Created", "Expires", "By"]
     assert line.split()[:2] == ["backup", "observer"]
     assert f" {when(str(ROW['created']))} " in line
     assert "\x1b" not in line

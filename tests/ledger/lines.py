@@ -38,6 +38,9 @@ def instance(incarnation: int, *, ended_ns: int | None = None, uuid: str = UUID)
     )
 
 
+BIRTH = '{"unsure":true,"theirs_pages":16640}'
+
+
 def push(revision: int, errno: int | None = None) -> PushRow:
     """Return a push."""
     seen = None if errno else 256

@@ -9,7 +9,18 @@ import pytest
 from maxmemd.policy.entries import Entry, Kept
 from maxmemd.ports import Ledger
 from tests.fakes import MemoryLedger
-from tests.ledger.lines import AT_NS, OTHER, UUID, entry, instance, note, opened, push, record
+from tests.ledger.lines import (
+    AT_NS,
+    BIRTH,
+    OTHER,
+    UUID,
+    entry,
+    instance,
+    note,
+    opened,
+    push,
+    record,
+)
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -69,6 +80,16 @@ def test_open_instances_come_back(ledger: Ledger) -> None:
     kept = ledger.load()
     assert set(kept.instances) == {instance(2), instance(1, uuid=OTHER)}
     assert kept.incarnations == {UUID: 2, OTHER: 1}
+
+
+def test_a_birth_comes_back(ledger: Ledger) -> None:
+    """What is kept of how an instance came to be is as last written, with effects or without."""
+    whole = instance(1)._replace(birth=BIRTH)
+    alone = instance(2)._replace(birth=BIRTH, effects=None)
+    ledger.commit(AT_NS, [], instances=[whole, alone])
+    assert set(ledger.load().instances) == {whole, alone}
+    ledger.commit(AT_NS, [], instances=[instance(1)])
+    assert set(ledger.load().instances) == {instance(1), alone}
 
 
 def test_who_is_rebooting(ledger: Ledger) -> None:

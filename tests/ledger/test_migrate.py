@@ -1,5 +1,6 @@
 """Migrations: the tables that they make, the way there and back, and what is refused."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,8 @@ from maxmemd.ledger import migrate as migration
 from maxmemd.ledger.migrate import HEAD, migrate, revision_of, scripts
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tables import METADATA, engine
-from tests.ledger.lines import AT_NS, OTHER, UUID, entry, note, opened
+from maxmemd.ledger.writer import SqliteLedger
+from tests.ledger.lines import AT_NS, BIRTH, OTHER, UUID, entry, instance, note, opened
 
 LATER = f"{int(HEAD) + 1:04}"
 
@@ -93,6 +95,25 @@ def test_lines_of_before_learn_their_prior(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_instances_of_before_have_no_birth(tmp_path: Path) -> None:
+    """A ledger of revision 0002 goes on, and back; its instances are known, as they were."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1)], instances=[instance(1)._replace(birth=BIRTH)])
+    ledger.close()
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0002")
+    assert "birth" not in tables(path)["instance"]
+    assert len(rows(path)[0]) == 1
+    copy = tmp_path / f"l.sqlite.before-{HEAD}-at-0002"
+    assert migrate(path).endswith(f"the database as it was is in {copy}")
+    ledger = SqliteLedger(path)
+    assert ledger.load().instances == (instance(1),)
+    ledger.commit(AT_NS, [], instances=[instance(1)._replace(birth=BIRTH)])
+    assert ledger.load().instances == (instance(1)._replace(birth=BIRTH),)
+    ledger.close()
+
+
 def rows(path: Path) -> tuple[list[object], list[object]]:
     """Return the whole journal, and where each domain stands in it."""
     with closing(sqlite3.connect(path)) as connection:
@@ -141,6 +162,40 @@ def test_a_backup_is_taken_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert LedgerReader(copy).check() == LedgerReader(path).check() == 2
     assert "later" in tables(path)["push"]
     assert "later" not in tables(copy)["push"]
+
+
+def test_a_backup_is_on_the_disk_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy and its folder are synced before anything changes; where they cannot be, nothing is.
+
+    Else a power cut could bring back the copy's own journal, which undoes it.
+    """
+    path = tmp_path / "l.sqlite"
+    opened(path).close()
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0002")
+    copy = tmp_path / f"l.sqlite.before-{HEAD}-at-0002"
+    steps: list[object] = []
+    sync, upgrade = os.fsync, migration._upgrade
+
+    def synced(descriptor: int) -> None:
+        steps.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    def upgraded(path: Path) -> None:
+        steps.append("upgraded")
+        upgrade(path)
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(migration, "_upgrade", upgraded)
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(LedgerError, match=f"cannot back {path} up to {copy}: Input/output error"):
+        migrate(path)
+    assert (revision_of(path), steps) == ("0002", [])
+    monkeypatch.setattr(os, "fsync", synced)
+    migrate(path)
+    assert (revision_of(path), steps) == (HEAD, [copy, tmp_path, "upgraded"])
 
 
 def test_a_failing_migration_is_rolled_back(

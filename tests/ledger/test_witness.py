@@ -1,5 +1,6 @@
 """The witness beside the database: it remembers what a damaged WAL would hide."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,25 @@ def test_a_damaged_one_is_none(database: Path, bit: int) -> None:
     witness.close()
 
 
-def test_what_cannot_be_written_leaves_it_behind(database: Path) -> None:
-    """A disk that fails is no reason to fail a commit that is kept."""
+def test_what_cannot_be_written_leaves_it_behind(
+    database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that fails is no reason to fail a commit that is kept; it is said once."""
     witness = Witness(database)
+    whole = os.dup(witness._file)
     witness.close()
-    witness.write(7, TAIL)
+    for number in (7, 8):
+        witness.write(number, TAIL)
+    assert caplog.messages == [f"cannot write {database}-tail: Bad file descriptor"]
     again = Witness(database)
     assert again.read() is None
     again.close()
+    witness._file = whole
+    witness.write(9, TAIL)
+    assert witness.read() == (9, TAIL)
+    witness.close()
+    witness.write(10, TAIL)
+    assert len(caplog.messages) == 2
 
 
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:

@@ -11,7 +11,18 @@ from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tables import GENESIS, HASHED, as_ledger_errors, chained
 from maxmemd.ledger.writer import SqliteLedger
-from tests.ledger.lines import AT_NS, OTHER, UUID, entry, instance, note, opened, push, record
+from tests.ledger.lines import (
+    AT_NS,
+    BIRTH,
+    OTHER,
+    UUID,
+    entry,
+    instance,
+    note,
+    opened,
+    push,
+    record,
+)
 
 
 @pytest.fixture
@@ -173,6 +184,22 @@ def test_no_space_is_a_fact_of_its_own(path: Path, ledger: SqliteLedger) -> None
     ledger.load()
     ledger.commit(AT_NS, [entry(3)])
     assert LedgerReader(path).check() == 6
+
+
+@pytest.mark.parametrize(
+    ("column", "was", "now"), [("birth", "16640", "16641"), ("effects", ":4", ":5")]
+)
+def test_what_no_chain_covers_is_sealed(
+    path: Path, ledger: SqliteLedger, column: str, was: str, now: str
+) -> None:
+    """A digit of what an instance is to do, or of how it came to be, that changed is damage."""
+    ledger.commit(AT_NS, [], instances=[instance(1)._replace(birth=BIRTH)])
+    with edited(path) as connection:
+        done = connection.execute(f"UPDATE instance SET {column} = replace({column}, ?, ?)",
+                                  (was, now))  # fmt: skip
+        assert done.rowcount == 1
+    with pytest.raises(LedgerCorrupt, match=r"what is open for .* docs/recovery\.md"):
+        ledger.load()
 
 
 def test_an_error_without_a_name_is_sqlites() -> None:

@@ -1,7 +1,11 @@
 """The xenstore adapter against a small xenstored that can be told to misbehave."""
 
 import errno
+import os
+import resource
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -142,12 +146,58 @@ def test_a_refusal_is_an_error_with_its_errno(store: Xenstored, fake: FakeXensto
 
 
 def test_a_hanging_xenstored_is_waited_for_a_while(store: Xenstored, fake: FakeXenstored) -> None:
-    """No answer is ETIMEDOUT after the patience, not for ever; the next question finds it well."""
+    """No answer is ETIMEDOUT after the patience, not for ever; after a pause it is found well."""
     fake.answer = lambda _kind, _body: None
     with pytest.raises(XenstoreError) as caught:
         store.facts(5)
     assert caught.value.errno == errno.ETIMEDOUT
     fake.answer = None
+    time.sleep(xenstore.MUTE_FOR * PATIENCE_S)
+    assert store.facts(5).name == "web"
+
+
+def test_a_hanging_xenstored_is_not_waited_for_by_everybody(
+    store: Xenstored, fake: FakeXenstored
+) -> None:
+    """After one time-out all others fail at once, and xenstored is not even asked."""
+    asked: list[int] = []
+    fake.answer = lambda kind, _body: asked.append(kind)
+    began_s = time.monotonic()
+    for domid in range(100):
+        with pytest.raises(XenstoreError) as caught:
+            store.facts(domid)
+        assert caught.value.errno == errno.ETIMEDOUT
+        with pytest.raises(XenstoreError):
+            store.write(domid, UUID, target=Memory.of_mib(1), static_max=None)
+    assert time.monotonic() - began_s < 10 * PATIENCE_S
+    assert len(asked) <= 4 * 4  # four nodes each time
+
+
+def test_a_mute_socket_that_nobody_accepts_on(tmp_path: Path) -> None:
+    """A xenstored that takes no connection more is a time-out, too, and then fails at once."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "mute"))
+        listener.listen()
+        adapter = Xenstored(tmp_path / "mute", patience_s=PATIENCE_S)
+        began_s = time.monotonic()
+        for _ in range(30):
+            with pytest.raises(XenstoreError) as caught:
+                adapter.facts(5)
+            assert caught.value.errno == errno.ETIMEDOUT
+        assert time.monotonic() - began_s < 10 * PATIENCE_S
+        adapter.close()
+
+
+def test_a_watch_that_is_answered_ends_the_pause(store: Xenstored, fake: FakeXenstored) -> None:
+    """The watch connects again by itself: once xenstored is back, questions need not wait."""
+    fake.answer = lambda _kind, _body: None
+    with pytest.raises(XenstoreError):
+        store.facts(5)
+    store._mute_until_s += 1000.0
+    fake.answer = None
+    called = threading.Event()
+    store.watch(called.set)
+    assert called.wait(5)
     assert store.facts(5).name == "web"
 
 
@@ -200,6 +250,39 @@ def test_a_watch_survives_xenstored(
     fake.start()
     called.clear()
     assert called.wait(5)
+
+
+@pytest.fixture
+def crowd() -> Iterator[None]:
+    """Have so many descriptors open that the next one is beyond what select(2) can take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard == resource.RLIM_INFINITY or hard >= 1400, "this test needs 1400 descriptors"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1400, hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("crowd")
+def test_a_connection_beyond_a_thousand_others(fake: FakeXenstored) -> None:
+    """Xenstored that comes back while more than a thousand clients are here is heard as before."""
+    fake.nodes[f"{HOME}/name"] = b"web"
+    store = Xenstored(fake.path, patience_s=5.0)
+    called = threading.Event()
+    store.watch(called.set)
+    assert called.wait(5)
+    assert store.facts(5).name == "web"
+    fake.cut()
+    assert store.facts(5).name == "web"
+    until_s = time.monotonic() + 20
+    while not any(len(one.watches) == 2 for one in fake.clients) and time.monotonic() < until_s:
+        time.sleep(0.01)
+    called.clear()
+    fake.fire("@introduceDomain")
+    assert called.wait(5)
+    store.close()
 
 
 def test_close_ends_the_watch(store: Xenstored) -> None:
