@@ -170,6 +170,9 @@ def _contradictions(config: Config) -> list[tuple[str, str]]:
         if owner not in owners:
             names = ", ".join(sorted(owners))
             wrong.append(("caps", f"{owner!r} is no owner: name it in owners (known: {names})"))
+    if config.caps.get("toolstack", config.slack) < config.slack:
+        what = "toolstack has slack in every domain: write no less than slack, or remove it here"
+        wrong.append(("caps", what))
     wrong += _remote_contradictions(config)
     if config.socket == config.database:
         wrong.append(("socket", "the socket and the database are the same file: change one"))

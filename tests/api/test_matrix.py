@@ -279,26 +279,70 @@ def test_a_pin_that_cannot_be_made(api: Inside, monkeypatch: pytest.MonkeyPatch)
     problem(api.ask("GET", "/v1/domains/1", peer=caller), "arbiter-busy", 503)
 
 
-def test_the_cap(tmp_path: Path) -> None:
-    """An owner's components of one domain sum up to its cap at most, with the numbers."""
-    config = Config(caps={"device-model": Memory.of_mib(1)})
-    with Inside(tmp_path, config=config) as api:
+CAPS = {"device-model": Memory.of_mib(1), "operator": Memory.of_mib(600)}
+MIB = 1024
+CAPPED: dict[str, tuple[str, str, str, object]] = {
+    "set": ("device-model", "PUT", ROMS.format(1) + "2", {"amount_kib": 28}),
+    "increase": ("device-model", "POST", ROMS.format(1) + "/increase", {"by_kib": 28}),
+    "headroom": ("device-model", "POST", "/v1/domains/1/headroom", {"pages": 2**20}),
+    "mem-max": ("operator", "PUT", "/v1/domains/1/limit", {"limit_kib": 900 * MIB}),
+    "mem-max by force": (
+        "operator", "PUT", "/v1/domains/1/limit", {"limit_kib": 900 * MIB, "force": True},
+    ),
+    "mem-set": ("operator", "PUT", "/v1/domains/1/target", {"target_kib": 700 * MIB}),
+    "rollback": ("operator", "POST", "/v1/domains/1/rollback", {"revision": 2, "force": True}),
+    "build": (
+        "operator", "POST", "/v1/domains/4/builds",
+        {"target_kib": 700 * MIB, "life": "created"},
+    ),
+    "import, the operator's": (
+        "operator", "PUT", "/v1/records/{uuid}",
+        {"components": [{"owner": "operator", "name": "limit", "amount_kib": 700 * MIB}]},
+    ),
+    "import, a device model's": (
+        "device-model", "PUT", "/v1/records/{uuid}",
+        {"components": [
+            {"owner": "operator", "name": "limit", "amount_kib": MIB},
+            {"owner": "device-model", "name": "populated", "amount_kib": 500 * MIB},
+        ]},
+    ),
+}  # fmt: skip
+"""Every way to let an owner's components grow: whose, and what is asked."""
+
+
+@pytest.fixture(scope="module")
+def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+    """Give a daemon with caps; domain 1 was above the operator's before there was one."""
+    with Inside(tmp_path_factory.mktemp("caps"), config=Config()) as api:
+        api.put("/v1/domains/1/limit", {"limit_kib": 1000 * MIB})
+        api.put("/v1/domains/1/limit", {"limit_kib": 550 * MIB, "static_max": False})
+        next(api.host.creating("born", memory=Memory.of_mib(64), domid=4))
+        api.config = replace(api.config, caps=CAPS)
+        api.restart()
         caller = of(BASE + 1)
         assert api.ask("PUT", ROMS.format(1), {"amount_kib": 1000}, peer=caller).status_code == 200
-        for method, path, body in (
-            ("PUT", ROMS.format(1) + "2", {"amount_kib": 28}),
-            ("POST", ROMS.format(1) + "/increase", {"by_kib": 28}),
-            ("POST", "/v1/domains/1/headroom", {"pages": 2**20}),
-        ):
-            told = problem(api.ask(method, path, body, peer=caller), "above-owner-cap", 409)
-            assert (told["cap_kib"], told["held_kib"], told["owner"]) == (
-                1024,
-                1000,
-                "device-model",
-            )
-            assert told["wanted_kib"] > 1024
-        fits = api.ask("PUT", ROMS.format(1) + "2", {"amount_kib": 24}, peer=caller)
-        assert fits.status_code == 200
+        yield api
+
+
+@pytest.mark.parametrize("wish", CAPPED)
+def test_the_cap(capped: Inside, wish: str) -> None:
+    """An owner's components of one domain sum up to its cap at most, whoever asks, however."""
+    owner, method, path, body = CAPPED[wish]
+    caller = of(BASE + 1) if owner == "device-model" and "domains" in path else of(0)
+    reply = capped.ask(method, path.format(uuid=UUIDS[1]), body, peer=caller)
+    told = problem(reply, "above-owner-cap", 409)
+    assert (told["cap_kib"], told["owner"]) == (CAPS[owner].kib, owner)
+    assert told["wanted_kib"] > told["cap_kib"]
+    assert told["held_kib"] <= told["cap_kib"]
+
+
+def test_what_fits_below_the_cap(capped: Inside) -> None:
+    """Up to the cap, and to its very edge, everybody has what he asks for."""
+    caller = of(BASE + 1)
+    for path, amount in ((ROMS.format(1) + "2", 24), (ROMS.format(1) + "2", 0)):
+        told = capped.ask("PUT", path, {"amount_kib": amount}, peer=caller)
+        assert told.status_code == 200
+    capped.put("/v1/domains/1/limit", {"limit_kib": 600 * MIB, "static_max": False})
 
 
 def reborn(api: Inside, domid: int) -> None:
