@@ -14,6 +14,7 @@ from maxmemd.api import problems
 from maxmemd.api.front import Front
 from maxmemd.api.peers import NOBODY, Peer
 from maxmemd.api.problems import Rejected
+from maxmemd.policy.roles import ADMIN
 
 MOST_HEADER_BYTES = 16 * 1024
 MOST_PIPELINED = 4
@@ -22,6 +23,8 @@ REQUEST_WITHIN_S = 5.0
 READ_WITHIN_S = 5.0
 """A client must take some of its answer within this time."""
 MOST_CONNECTIONS = 2048
+KEPT_FOR_ADMINS = 64
+"""Connections that only admins have: whoever takes all the others does not lock them out."""
 
 
 class _WithPeer:
@@ -53,20 +56,23 @@ class GuardedHttp(HttpToolsProtocol):
     stalled_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note who connected; refuse a connection too many."""
+        """Note who connected; refuse a connection too many, or too soon, before anything else."""
         super().connection_made(transport)
         self.cycles: list[Any] = []
         self.front: Front = self.app
         self.peer = self.front.gate.enter(transport)
-        self.front.meet(self.peer)
         self.app = _WithPeer(self.app, self.peer)
         self.waiting_since = self.loop.time()
-        if len(self.connections) > MOST_CONNECTIONS:
+        kept = 0 if self.peer.role.name == ADMIN else KEPT_FOR_ADMINS
+        if len(self.connections) > MOST_CONNECTIONS - kept:
             self.transport.abort()
             return
-        crowded = self.front.gate.crowded(self.peer)
-        if crowded is not None:
-            self._turn_away(crowded)
+        try:
+            self.front.gate.let_in(self.peer)
+        except Rejected as rejected:
+            self._turn_away(rejected)
+        else:
+            self.front.meet(self.peer)
 
     def on_message_begin(self) -> None:
         """Start the deadline of a request; refuse the one too many that is pipelined."""
@@ -131,7 +137,8 @@ class GuardedHttp(HttpToolsProtocol):
         head = (
             f"HTTP/1.1 {status} Too Many Requests\r\nContent-Type: {problems.MEDIA_TYPE.decode()}"
         )
-        head += f"\r\nContent-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+        retry = f"Retry-After: {why.retry_s or 1}"
+        head += f"\r\nContent-Length: {len(body)}\r\n{retry}\r\nConnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
 
