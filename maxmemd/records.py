@@ -52,12 +52,15 @@ class Records:
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
+        self.forgets = 0
+        """Grows when a record may have been dropped: until then a revision is one line."""
         self.took_s = Tally(SECONDS)
 
     def load(self) -> Kept:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self.forgets += 1
         return kept
 
     def __len__(self) -> int:
@@ -142,6 +145,7 @@ class Records:
         self._records.update(records)
         for uuid in forgotten:
             self._records.pop(uuid, None)
+        self.forgets += len(forgotten)
         self.commits += 1
         self.took_s.note(self._clock.monotonic_s() - start_s)
 
