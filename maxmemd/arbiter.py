@@ -81,7 +81,13 @@ class Arbiter:
         self.registrar.forget()
         if self.records.trouble is not None:
             self.registrar.note_all()
+        self.records.tell_old_repeats()
         self.flush()
+
+    def stop(self) -> None:
+        """Compare and write the notes a last time, and what was only counted. Raises MaxmemError."""
+        self.records.tell_repeats()
+        self.poll()
 
     @property
     def has_notes(self) -> bool:

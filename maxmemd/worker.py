@@ -98,7 +98,7 @@ class Worker:
         self._owner.started(None)
         self._tell(arbiter)
         self._watch(arbiter)
-        self._attempt(arbiter.poll)
+        self._attempt(arbiter.stop)
 
     def _watch(self, arbiter: Arbiter) -> None:
         """Poll, decide, and write notes, until told to end."""
