@@ -8,6 +8,7 @@ struct config {
     char socket[108]; /* sun_path's size */
     bool direct;      /* when_away = direct: write as before; refuse otherwise */
     long wait_ms;     /* how long to wait for a daemon that is away: it may be restarting */
+    long busy_ms;     /* how long to go on asking one that is busy, or that ended a connection */
 };
 
 /* Return the configuration; read once, when first needed. */
