@@ -85,7 +85,7 @@ class Arbiter:
         self.flush()
 
     def stop(self) -> None:
-        """Compare and write the notes a last time, and what was only counted. Raises MaxmemError."""
+        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
         self.records.tell_repeats()
         self.poll()
 

@@ -1,8 +1,9 @@
 """Refusals that are repeated: the first is a line of the history, the same again is counted.
 
-The history is kept for ever, and whoever asks in a loop for what is refused would fill the disk. So a
-refusal that says what a line of its domain's said within WINDOW_S is a number, told by one more line
-when the window ends, before anything else is written of that domain, and when the daemon stops.
+The history is kept for ever, and whoever asks in a loop for what is refused would fill the disk. So
+a refusal that says what a line of its domain's said within WINDOW_S is a number, told by one more
+line when the window ends, before anything else is written of that domain, and when the daemon
+stops.
 """
 
 import json

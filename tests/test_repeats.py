@@ -1,7 +1,6 @@
 """Refusals that are repeated: what is a line, what is counted, and when the count is told."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -77,11 +76,11 @@ def test_nothing_grows() -> None:
 
 
 @pytest.fixture
-def seat() -> Iterator[Seat]:
+def seat() -> Seat:
     """Return a seat with one guest, web (1)."""
     made = Seat(clock=FakeClock())
     made.host.create("web", memory=Memory.of_mib(64), maxmem=Memory.of_mib(128))
-    yield made.restart()
+    return made.restart()
 
 
 def refused(seat: Seat, times: int, mib: int = 8) -> None:

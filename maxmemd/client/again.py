@@ -1,4 +1,4 @@
-"""How long one request is sent again: the daemon may be killed by its watchdog, and started anew."""
+"""How long one request is sent again: its watchdog may have the daemon started anew."""
 
 import logging
 from time import monotonic

@@ -236,7 +236,7 @@ def whole(sock: socket.socket) -> bytes:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_nobody_by_the_kernels_word(strict: Outside) -> None:
-    """uid 65534 takes neither all connections nor the daemon's time."""
+    """A process of uid 65534 takes neither all connections nor the daemon's time."""
     with for_all(strict.socket):
         found = as_user(65534, [0, 65534], lambda: held_and_refused(strict.socket))
     held, refused = found

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -282,9 +281,7 @@ def accepted(
         api.wait(end(transport))
 
 
-def test_who_connects_too_often_asks_nothing(
-    api: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_connects_too_often_asks_nothing(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device model that connects in a loop is turned away before its domain is looked for."""
     rate = api.config.rates["device-model"]
     pinned = turned_away = 0

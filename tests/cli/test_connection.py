@@ -239,9 +239,7 @@ def _at_least_a_millisecond(self: socket.socket, seconds: float | None) -> None:
         (b"", 6, "the connection was lost"),
     ],
 )
-def test_what_is_no_reply(
-    raw: bytes, times: int, said: str, tmp_path: Path, clock: Clock
-) -> None:
+def test_what_is_no_reply(raw: bytes, times: int, said: str, tmp_path: Path, clock: Clock) -> None:
     """A reply that is cut short, or is none of ours, is told in one line."""
     path = str(tmp_path / "s")
     clock.then = lambda: clock.pass_more(3.95)

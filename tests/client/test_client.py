@@ -231,9 +231,7 @@ def test_what_changes_nothing_survives_too(do: Do, dry_run: bool, clock: list[fl
 
 
 @BOTH
-def test_trouble_that_stays(
-    do: Do, clock: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_trouble_that_stays(do: Do, clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     """For twenty seconds and no longer; it is logged once what is waited for."""
     with pytest.raises(Refused, match="within 5 s") as refused:
         do(Wire(*[busy() for _ in range(500)]), LIMIT)

@@ -244,7 +244,7 @@ BUSY = reply(
 
 
 def test_one_that_is_busy_is_asked_again(away: Built, server: Server) -> None:
-    """With the same key, whether it answers, hangs up or says nothing for a while; it is said once."""
+    """With the same key, whether it answers, hangs up or says nothing; it is said once."""
     there: list[Hostile] = []
 
     def at_last(connection: socket.socket) -> None:
