@@ -79,7 +79,13 @@ class Arbiter:
         self.registrar.forget()
         if self.records.trouble is not None:
             self.registrar.note_all()
+        self.records.tell_old_repeats()
         self.flush()
+
+    def stop(self) -> None:
+        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
+        self.records.tell_repeats()
+        self.poll()
 
     @property
     def has_notes(self) -> bool:
@@ -121,15 +127,25 @@ class Arbiter:
         else:
             turn.look_ahead([ask for ask in asks if isinstance(ask, Ask)])
         answers: list[Answer | MaxmemError] = []
+        looked: dict[Look, Answer | MaxmemError] = {}
         for index, ask in enumerate(asks):
             try:
                 if isinstance(ask, Look):
-                    answers.append(self.viewer.look(ask))
+                    answers.append(self._look(ask, looked))
                 else:
                     answers.append(trouble or turn.answer(index, ask))
             except MaxmemError as error:
                 answers.append(error)
         return answers
+
+    def _look(self, look: Look, looked: dict[Look, Answer | MaxmemError]) -> Answer | MaxmemError:
+        """Answer a question; those who ask the same in one turn have one answer together."""
+        if look not in looked:
+            try:
+                looked[look] = self.viewer.look(look)
+            except MaxmemError as error:
+                looked[look] = error
+        return looked[look]
 
     def _make_certain(self) -> None:
         """After a failed commit read the ledger again, and take up what it kept after all."""

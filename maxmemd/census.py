@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from maxmemd.policy.entries import BORN, Birth, InstanceRow
-from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -26,7 +26,8 @@ class Instance:
     `retry_s` is a monotonic time; `failures` counts since the last success. `noted_pages` is the
     foreign maximum that an alert was given for; `theirs_pages` is what the toolstack wrote while
     the domain was being built, where a push of ours took its place. `tot_pages` is what it held
-    when its limit was last seen in force.
+    when its limit was last seen in force. `shown` is what xenstore said of it lately, and when
+    (monotonic), for those who look at all domains; a push makes it nothing.
     """
 
     uuid: str
@@ -51,6 +52,7 @@ class Instance:
     noted_pages: int | None = None
     theirs_pages: int | None = None
     tot_pages: int | None = None
+    shown: tuple[float, StoreFacts] | None = None
 
     @property
     def in_force(self) -> bool:

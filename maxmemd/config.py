@@ -22,7 +22,7 @@ DEFAULT_PUSHER = Path("/run/maxmemd-pusher/socket")
 DEFAULT_DEVICE_MODEL_SOCKET = Path("/run/maxmemd-device-model/maxmemd.sock")
 DEFAULT_DATABASE = Path("/var/lib/maxmemd/ledger.sqlite")
 CAPS = {DEVICE_MODEL: Memory.of_mib(1024)}
-RATES = {TOOLSTACK: 2000.0, DEVICE_MODEL: 100.0, OBSERVER: 50.0}
+RATES = {TOOLSTACK: 2000.0, DEVICE_MODEL: 10.0, OBSERVER: 50.0}
 CONNECTIONS = {TOOLSTACK: 512, DEVICE_MODEL: 16, OBSERVER: 64}
 
 

@@ -47,7 +47,7 @@ class Enforcer:
         return rows
 
     def _note(self, instance: Instance, outcome: Outcome, revision: int) -> None:
-        seen = outcome.seen
+        seen, instance.shown = outcome.seen, None
         if outcome.gone:
             instance.state, instance.errno, instance.error = "gone", outcome.errno, outcome.error
         elif seen is None:

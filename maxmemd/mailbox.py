@@ -128,6 +128,11 @@ class Mailbox:
         """How many wishes and questions wait, or are in the batch that runs."""
         return len(self._waiting) + len(self._current)
 
+    @property
+    def forgets(self) -> int:
+        """How often records may have been dropped; see Records.forgets."""
+        return 0 if self.arbiter is None else self.arbiter.records.forgets
+
     def _begin_to_gather(self) -> None:
         self._gather_until_s = monotonic() + self._last_s
         self._loop.call_soon(self._gather, 0)

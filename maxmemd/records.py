@@ -18,6 +18,7 @@ from maxmemd.policy.components import Record, as_state
 from maxmemd.policy.entries import BORN, Birth, Entry, InstanceRow, Kept, PushRow
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words, effects_of_words
 from maxmemd.ports import Clock, Ledger
+from maxmemd.repeats import Repeats
 from maxmemd.tally import SECONDS, Tally
 
 LOG = logging.getLogger("maxmemd.records")
@@ -49,6 +50,7 @@ class Records:
         self._clock = clock
         self._records: dict[str, Record] = {}
         self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
+        self._repeats = Repeats()
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
         self._instances: dict[tuple[str, int], InstanceRow] = {}
         self._pushed: set[Instance] = set()
@@ -57,12 +59,15 @@ class Records:
         self.commits = 0
         self.dropped = 0
         self._is_dropping = False
+        self.forgets = 0
+        """Grows when a record may have been dropped: until then a revision is one line."""
         self.took_s = Tally(SECONDS)
 
     def load(self) -> Kept:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self.forgets += 1
         return kept
 
     def __len__(self) -> int:
@@ -90,10 +95,30 @@ class Records:
 
     def note(self, uuid: str, kind: str, wish: object, actor: str = DAEMON) -> None:
         """Keep a line that changes no record; it is written with the next transaction."""
+        self._keep([*self._repeats.end(uuid), self._line(uuid, kind, wish, actor)])
+
+    def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
+        """Keep a refusal likewise, or count it where it says what was just said of this domain."""
+        refusal = self._line(uuid, "refused", wish, actor)
+        self._keep(self._repeats.take(refusal, self._clock.monotonic_s()))
+
+    def tell_old_repeats(self) -> None:
+        """Note how often refusals were repeated that began a while ago."""
+        self._keep(self._repeats.end_old(self._clock.monotonic_s()))
+
+    def tell_repeats(self) -> None:
+        """Note how often refusals were repeated: nothing is counted any more."""
+        self._keep(self._repeats.end_all())
+
+    def _keep(self, lines: Sequence[Entry]) -> None:
+        for line in lines:
+            self._make_room(self._notes)
+            self._notes.append(line)
+
+    def _line(self, uuid: str, kind: str, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
-        self._make_room(self._notes)
-        self._notes.append(Entry(uuid, revision, kind, actor, as_json(wish), None))
+        return Entry(uuid, revision, kind, actor, as_json(wish), None)
 
     def note_push(self, row: PushRow) -> None:
         """Keep a push; it is written with the next transaction."""
@@ -139,6 +164,8 @@ class Records:
         Raises LedgerError, and then none of `records` holds; the notes go on waiting.
         """
         start_s = self._clock.monotonic_s()
+        for entry in entries:
+            self._notes += self._repeats.end(entry.uuid)
         with self._troubled():
             self._ledger.commit(
                 self._clock.wall_ns(),
@@ -152,6 +179,7 @@ class Records:
         self._records.update(records)
         for uuid in forgotten:
             self._records.pop(uuid, None)
+        self.forgets += len(forgotten)
         self.commits += 1
         self.took_s.note(self._clock.monotonic_s() - start_s)
 

@@ -162,7 +162,7 @@ class Turn:
         if refused.uuid is not None and not ask.dry_run:
             words = {"wish": KINDS[type(ask.wish)], **as_words(ask.wish), "code": code}
             words["numbers"] = dict(refused.refusal.numbers)
-            self.committed.note(refused.uuid, "refused", words, ask.actor)
+            self.committed.note_refusal(refused.uuid, words, ask.actor)
         return refused
 
     def _meant(self, ref: str) -> str | None:

@@ -1,4 +1,8 @@
-"""Answers to questions about the present: asked of Xen now, nothing is changed."""
+"""Answers to questions about the present: asked of Xen now, nothing is changed.
+
+Xen tells of all domains in one call, xenstore of each domain's nodes in some. So the nodes of all
+domains are asked for once a second at most, however many look; what we write is seen at once.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -6,10 +10,13 @@ from dataclasses import dataclass
 from maxmemd.asks import Answer, DomainView, HostView, Look, PushStatus, Refused, Subject
 from maxmemd.census import Instance, is_uuid
 from maxmemd.errors import LedgerError
-from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.records import Records
 from maxmemd.registrar import Registrar
 from maxmemd.sight import Sight
+
+LATELY_S = 1.0
+"""So old xenstore's part of a look at all domains may be. One domain is always asked about anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,11 @@ class Viewer:
         with suppress(LedgerError):  # a newcomer without a record yet is told as it is
             self.registrar.rescan(facts)
         lives = {instance.domid: instance for instance in self.registrar.census}
-        present = [self._view(fact, lives.get(fact.domid)) for fact in facts]
+        present = []
+        for fact in facts:
+            instance = lives.get(fact.domid)
+            store = None if instance is None else self._lately(instance)
+            present.append(_view(self.records, fact, instance, store))
         here = {view.uuid for view in present}
         away = [uuid for uuid in self.records.uuids() if uuid not in here]
         return (*present, *(DomainView(uuid, self.records.get(uuid)) for uuid in away))
@@ -41,29 +52,39 @@ class Viewer:
     def _domain(self, ref: str) -> Answer:
         seen = Sight(self.registrar).of(ref, with_store=False)
         if not isinstance(seen, Refused):
-            return self._view(seen.xen, seen.instance)
+            store = self.registrar.store(seen.instance)
+            return _view(self.records, seen.xen, seen.instance, store)
         for fact in self.registrar.enforcer.pusher.domains():
             if str(fact.domid) == ref and not fact.managed:
-                return self._view(fact, None)
+                return _view(self.records, fact, None, None)
         uuid = ref.lower()
         if is_uuid(uuid) and self.records.get(uuid) is not None:
             return DomainView(uuid, self.records.get(uuid))
         return seen
 
-    def _view(self, fact: XenFacts, instance: Instance | None) -> DomainView:
-        if instance is None:
-            return DomainView(fact.uuid, None, fact.domid, xen=fact)
-        store = self.registrar.store(instance)
-        return DomainView(
-            fact.uuid,
-            self.records.get(fact.uuid),
-            fact.domid,
-            store.name or instance.name,
-            instance.building,
-            push_status(instance),
-            fact,
-            store,
-        )
+    def _lately(self, instance: Instance) -> StoreFacts:
+        """Return what xenstore said of an instance a moment ago, or says now."""
+        now_s = self.registrar.enforcer.clock.monotonic_s()
+        if instance.shown is None or now_s - instance.shown[0] >= LATELY_S:
+            instance.shown = (now_s, self.registrar.store(instance))
+        return instance.shown[1]
+
+
+def _view(
+    records: Records, fact: XenFacts, instance: Instance | None, store: StoreFacts | None
+) -> DomainView:
+    if instance is None or store is None:
+        return DomainView(fact.uuid, None, fact.domid, xen=fact)
+    return DomainView(
+        fact.uuid,
+        records.get(fact.uuid),
+        fact.domid,
+        store.name or instance.name,
+        instance.building,
+        push_status(instance),
+        fact,
+        store,
+    )
 
 
 def push_status(instance: Instance) -> PushStatus:

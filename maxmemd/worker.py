@@ -116,7 +116,7 @@ class Worker:
                 "the arbiter's thread failed, and this process ends with it", exc_info=True
             )
             os._exit(1)  # else all who ask would hear for ever that the arbiter is busy
-        self._attempt(arbiter.poll)
+        self._attempt(arbiter.stop)
 
     def _watch(self, arbiter: Arbiter) -> None:
         """Poll, decide, and write notes, until told to end."""

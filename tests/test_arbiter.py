@@ -8,6 +8,7 @@ import pytest
 from maxmemd.asks import Answer, Ask, DomainView, Granted, HostView, Look, Refused, Subject
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
 from maxmemd.policy.components import LIMIT
+from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory
 from tests.seat import ACTOR, DM, MIB, Seat, kib_of
@@ -525,3 +526,62 @@ def test_notes_are_written_with_the_next_transaction(seat: Seat) -> None:
     commits = seat.memory.commits
     seat.poll()
     assert seat.memory.commits == commits
+
+
+class Counted:
+    """A xenstore that counts how often it is asked about a domain."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.asked = 0
+        self._facts = seat.host.xenstore().facts
+
+    def facts(self, domid: int) -> StoreFacts:
+        """Count, and ask."""
+        self.asked += 1
+        return self._facts(domid)
+
+
+def counted(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """Count what the seat's xenstore is asked from now on."""
+    made = Counted(seat)
+    monkeypatch.setattr(type(seat.xenstore), "facts", lambda _, domid: made.facts(domid))
+    return made
+
+
+def test_many_who_look_at_all_domains(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many look, each domain's nodes are asked for once a second."""
+    for number in range(5):
+        seat.host.create(f"more-{number}", memory=mib(64))
+    seat.poll()
+    seat.clock.forward(10)
+    made = counted(seat, monkeypatch)
+    answers = turn(seat, *[Look(Subject.DOMAINS)] * 5)
+    assert (made.asked, len({id(answer) for answer in answers})) == (8, 1)
+    for _ in range(3):
+        seat.clock.forward(0.3)
+        assert turn(seat, Look(Subject.DOMAINS)) == answers[:1]
+    assert made.asked == 8
+    seat.clock.forward(0.2)
+    turn(seat, Look(Subject.DOMAINS))
+    assert made.asked == 16
+
+
+def test_what_was_decided_is_seen_at_once(seat: Seat) -> None:
+    """Xenstore's part of a look at all domains is never older than what we wrote."""
+    turn(seat, Look(Subject.DOMAINS))
+    seat.grant(1, SetTarget(mib(48)))
+    [views] = turn(seat, Look(Subject.DOMAINS))
+    assert isinstance(views, tuple)
+    target = next(view.store.target for view in views if view.domid == 1)
+    [one] = turn(seat, Look(Subject.DOMAIN, "1"))
+    assert isinstance(one, DomainView)
+    assert target == one.store.target == mib(48)
+
+
+def test_one_trouble_for_all_who_look(seat: Seat) -> None:
+    """Where Xen cannot be asked it is not asked once for each of them."""
+    seat.host.fail("domains", EIO, times=1)
+    answers = turn(seat, *[Look(Subject.DOMAINS)] * 5)
+    assert {type(answer) for answer in answers} == {HypervisorError}
+    [well] = turn(seat, Look(Subject.DOMAINS))
+    assert isinstance(well, tuple)

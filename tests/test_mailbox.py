@@ -47,6 +47,10 @@ class FakeArbiter:
         """Do as a poll does."""
         self.poll()
 
+    def stop(self) -> None:
+        """Do as a poll does."""
+        self.poll()
+
     def flush(self) -> None:
         """Write what was noted: nothing waits afterwards."""
         self.has_notes = False

@@ -319,8 +319,10 @@ def test_records_of_the_gone_are_kept_for_a_time() -> None:
     seat.poll()
     seat.poll(after_s=100)
     assert seat.arbiter.records.get(UUID) is not None
+    before = seat.arbiter.records.forgets
     seat.poll(after_s=1)
     assert seat.arbiter.records.get(UUID) is None
+    assert seat.arbiter.records.forgets == before + 1
     assert seat.memory.kinds(UUID)[-1] == "forgotten"
     assert UUID not in seat.memory.heads
 

@@ -21,10 +21,11 @@
 #define DEVICE_MODEL_SOCKET_DEFAULT "/run/maxmemd-device-model/maxmemd.sock"
 #define FILE_MOST 16384
 #define WAIT_DEFAULT_MS 3000
-#define WAIT_MOST_MS 60000
+#define BUSY_DEFAULT_MS 20000 /* its watchdog takes 10 s; then it has to start */
+#define TIME_MOST_MS 60000
 
 static struct config values = {
-    SOCKET_DEFAULT, DEVICE_MODEL_SOCKET_DEFAULT, false, WAIT_DEFAULT_MS
+    SOCKET_DEFAULT, DEVICE_MODEL_SOCKET_DEFAULT, false, WAIT_DEFAULT_MS, BUSY_DEFAULT_MS
 };
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -40,7 +41,7 @@ static void set(const char *key, const char *value, const char *where)
 {
     char *end = NULL;
     long number = strtol(value, &end, 10);
-    bool is_wait = *value && *end == '\0' && number >= 0 && number <= WAIT_MOST_MS;
+    bool is_time = *value && *end == '\0' && number >= 0 && number <= TIME_MOST_MS;
 
     if (!strcmp(key, "socket"))
         set_socket(values.socket, value, where);
@@ -48,11 +49,14 @@ static void set(const char *key, const char *value, const char *where)
         set_socket(values.device_model_socket, value, where);
     else if (!strcmp(key, "when_away") && (!strcmp(value, "refuse") || !strcmp(value, "direct")))
         values.direct = !strcmp(value, "direct");
-    else if (!strcmp(key, "wait_ms") && is_wait)
+    else if (!strcmp(key, "wait_ms") && is_time)
         values.wait_ms = number;
+    else if (!strcmp(key, "busy_ms") && is_time)
+        values.busy_ms = number;
     else
         say("cannot use '%s=%s' of %s: the keys are socket=PATH, device_model_socket=PATH,"
-            " when_away=refuse|direct, wait_ms=0..%d", key, value, where, WAIT_MOST_MS);
+            " when_away=refuse|direct, wait_ms=0..%d, busy_ms=0..%d", key, value, where, TIME_MOST_MS,
+            TIME_MOST_MS);
 }
 
 /* Cut blanks off both ends, in place. */

@@ -1,7 +1,8 @@
 /*
  * The daemon, as a caller of libxenctrl wants to see it. Every request carries an idempotency
- * key: one that was cut off is sent again, and yet happens once. A daemon that is not there is
- * waited for a little: it may be restarting.
+ * key: one that was cut off, or met an arbiter that hangs, is sent again, and yet happens once. A
+ * daemon that is not there is waited for a little, one that is in trouble until its watchdog has
+ * had the time to start it anew.
  */
 #include "daemon.h"
 
@@ -21,6 +22,7 @@
 #include "say.h"
 
 #define PAUSE_NS 50000000L
+#define SILENT_MS 3000 /* then it is said what is waited for */
 
 static int64_t now_ms(void)
 {
@@ -39,18 +41,42 @@ static void make_key(char key[33])
     snprintf(key, 33, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
 }
 
-/* Exchange until there is an answer or the patience is over. */
+/* Return whether it answered that the arbiter waits for Xen or the disk, or that it stops. */
+static bool is_busy(const struct exchange *with)
+{
+    char code[48];
+
+    json_string(with->reply, "code", code, sizeof code);
+    return with->status == 503 && !strcmp(code, "arbiter-busy");
+}
+
+/*
+ * Exchange until there is an answer or the patience is over. Once the daemon was busy, or the
+ * connection ended, it may be killed and started anew: from then on nothing but an answer counts.
+ */
 static enum outcome patiently(struct exchange *with)
 {
-    int64_t until = now_ms() + config()->wait_ms;
-    enum outcome outcome = exchange(with);
+    const struct timespec pause = { 0, PAUSE_NS };
+    int64_t began = now_ms();
+    bool troubled = false, said = false;
 
-    while ((outcome == NOBODY_THERE || outcome == CUT_OFF) && now_ms() < until) {
-        struct timespec pause = { 0, PAUSE_NS };
+    for (;;) {
+        enum outcome outcome = exchange(with);
+        bool busy = outcome == ANSWERED && is_busy(with);
+        troubled = troubled || busy || outcome == CUT_OFF;
+        if (!busy && (outcome == ANSWERED || (outcome == NO_ANSWER && !troubled)))
+            return outcome;
+        int64_t waited = now_ms() - began;
+        long patience = troubled ? config()->busy_ms : config()->wait_ms;
+        if (outcome == NOBODY_THERE && patience < config()->wait_ms)
+            patience = config()->wait_ms;
+        if (waited >= patience) /* what was cut off once may have been done */
+            return troubled && outcome == NOBODY_THERE ? CUT_OFF : outcome;
+        if (!said && waited >= SILENT_MS)
+            say("waiting for maxmemd at %s: %s", with->socket, busy ? "it is busy" : with->trouble);
+        said = said || waited >= SILENT_MS;
         nanosleep(&pause, NULL);
-        outcome = exchange(with);
     }
-    return outcome;
 }
 
 static void read_reply(const struct exchange *with, struct answer *answer)

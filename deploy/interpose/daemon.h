@@ -15,7 +15,7 @@ struct answer {
 
 /*
  * Ask the daemon to do something to a domain: `what` is the path after /v1/domains/DOMID/.
- * Returns after the read-back, or after a few seconds; errno is left as it was.
+ * Returns after the read-back, or after half a minute at most; errno is left as it was.
  */
 struct answer ask(uint32_t domid, const char *method, const char *what, const char *body_format,
                   ...) __attribute__((format(printf, 4, 5)));

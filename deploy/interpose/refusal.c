@@ -10,6 +10,7 @@ static const struct { const char *code; int number; } table[] = {
     { "not-allowed", EPERM },        { "xen-not-permitted", EPERM },
     { "xen-wrong-interface", EACCES },
     { "arbiter-busy", EBUSY },       { "ledger-busy", EBUSY },
+    { "too-many-requests", EBUSY },  { "too-many-connections", EBUSY },
     { "ledger-full", ENOSPC },       { "ledger-failed", EIO },
     { "ledger-corrupt", EIO },       { "ledger-too-new", EIO },
     { "xen-failed", EIO },           { "xenstore-failed", EIO },

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from maxmemd.api.access import RULES, Access
-from maxmemd.api.peers import STRANGERS, Peer, device_model_of, named, peer_of
+from maxmemd.api.peers import Peer, device_model_of, named, peer_of
 from maxmemd.api.problems import Rejected
 from maxmemd.policy.roles import NOBODY, Role, Roles
 from maxmemd.tokens import Tokens
@@ -22,10 +22,8 @@ LOG_EVERY_S, LOG_BURST_S = 1.0, 5.0
 """One line a second for each client's refusals, after the first few."""
 MANY_CLIENTS = 1024
 UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
-"""What one address has over TCP that has not shown who it is; connections count until the end.
-
-So have all together who come by the device models' own socket and are none.
-"""
+"""What a uid has that is nobody, an address over TCP that has not shown who it is, and all together
+who come by the device models' own socket and are none; connections count until the end."""
 
 
 class Bucket:
@@ -70,6 +68,7 @@ class Gate:
         self._clock_s = clock_s
         self._open: dict[str, int] = {}
         self._spent: dict[str, Bucket] = {}
+        self._knocked: dict[str, Bucket] = {}
         self._logged: dict[str, Bucket] = {}
 
     def take(
@@ -78,6 +77,7 @@ class Gate:
         """Go by these from now on; a connection keeps the role that it was made with."""
         self.roles, self.rates, self.connections = roles, rates, connections
         self._spent.clear()
+        self._knocked.clear()
 
     def enter(self, transport: Any) -> Peer:
         """Return who has connected, and count the connection until `leave`."""
@@ -97,15 +97,26 @@ class Gate:
         if left:
             self._open[peer.client] = left
 
-    def crowded(self, peer: Peer) -> Rejected | None:
-        """Return why a connection is one too many."""
+    def let_in(self, peer: Peer) -> None:
+        """Let a connection in. Raises Rejected: it is one too many, or comes too soon.
+
+        Connections and requests have a rate each of the same size, so that a client which connects
+        for every request has no less than one that does not.
+        """
         most = self.connections.get(peer.role.name)
-        if most is None and (peer.remote or peer.client == STRANGERS):
-            most = UNKNOWN_CONNECTIONS
-        if most is None or self._open.get(peer.client, 0) <= most:
-            return None
-        detail = f"cannot serve this connection: {_called(peer)} has {most} open, its most"
-        return Rejected("too-many-connections", detail, uid=peer.uid, at_most=most)
+        unknown = peer.remote or peer.role.name == NOBODY
+        most = UNKNOWN_CONNECTIONS if unknown and most is None else most
+        if most is not None and self._open.get(peer.client, 0) > most:
+            detail = f"cannot serve this connection: {_called(peer)} has {most} open, its most"
+            raise Rejected("too-many-connections", detail, uid=peer.uid, at_most=most)
+        rate = self._rate(peer)
+        if rate is not None and not peer.remote:
+            self._spend(self._knocked, peer, rate, "connections")
+
+    def _rate(self, peer: Peer) -> float | None:
+        """Return what a client may ask a second; None for as often as it likes."""
+        name = peer.role.name
+        return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
     def caller(self, scope: Any) -> Peer:
         """Return whose request over TCP this is, by its certificate or its bearer token.
@@ -124,7 +135,7 @@ class Gate:
         try:
             token = self._by_token(peer, shown)
         except Rejected as rejected:
-            self._spend(peer, UNKNOWN_RATE)
+            self._spend(self._spent, peer, UNKNOWN_RATE)
             raise rejected from None
         return token
 
@@ -149,9 +160,9 @@ class Gate:
 
     def admit(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
         """Let a request pass. Raises Rejected: it is not for this caller, or comes too soon."""
-        rate = UNKNOWN_RATE if peer.client == STRANGERS else self.rates.get(peer.role.name)
+        rate = self._rate(peer)
         if rate is not None:
-            self._spend(peer, rate)
+            self._spend(self._spent, peer, rate)
         if not access.allows(peer.role, path) or (access.local and peer.remote):
             who = f"the device model of domain {peer.role.domid}"
             who = f"{_called(peer)} ({peer.role.name})" if peer.role.domid is None else who
@@ -172,13 +183,13 @@ class Gate:
             extra={"fields": {"uid": peer.uid, "pid": peer.pid, "role": peer.role.name}},
         )  # fmt: skip
 
-    def _spend(self, peer: Peer, rate: float) -> None:
-        bucket = self._bucket(self._spent, peer, 1 / rate, BURST_S)
+    def _spend(
+        self, buckets: dict[str, Bucket], peer: Peer, rate: float, what: str = "requests"
+    ) -> None:
+        bucket = self._bucket(buckets, peer, 1 / rate, BURST_S)
         wait_s = bucket.wait_s(self._clock_s())
         if wait_s:
-            detail = (
-                f"cannot serve {_called(peer)} so often: {rate:g} requests a second are its most"
-            )
+            detail = f"cannot serve {_called(peer)} so often: {rate:g} {what} a second are its most"
             after_s = math.ceil(wait_s)
             raise Rejected("too-many-requests", detail, rate_per_s=rate, retry_after_s=after_s)
 

@@ -23,9 +23,10 @@ REQUEST_WITHIN_S = 5.0
 READ_WITHIN_S = 5.0
 """A client must take some of its answer within this time."""
 MOST_CONNECTIONS = 2048
-RESERVED = 256
-"""So many of them are for admins and toolstacks: a crowd of others never locks them out."""
-_BEFORE_OTHERS = (ADMIN, TOOLSTACK)
+RESERVED, KEPT_FOR_ADMINS = 256, 64
+"""So many of them are for admins and toolstacks, and so many of those for admins alone: whoever
+takes all the others does not lock them out."""
+_LEFT_BY = {ADMIN: 0, TOOLSTACK: KEPT_FOR_ADMINS}
 
 
 class _WithPeer:
@@ -57,21 +58,23 @@ class GuardedHttp(HttpToolsProtocol):
     stalled_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note who connected; refuse a connection too many."""
+        """Note who connected; refuse a connection too many, or too soon, before anything else."""
         super().connection_made(transport)
         self.cycles: list[Any] = []
         self.front: Front = self.app
         self.peer = self._enter(transport)
-        self.front.meet(self.peer)
         self.app = _WithPeer(self.app, self.peer)
         self.waiting_since = self.loop.time()
-        reserved = 0 if self.peer.role.name in _BEFORE_OTHERS else RESERVED
-        if len(self.connections) > MOST_CONNECTIONS - reserved:
+        left = _LEFT_BY.get(self.peer.role.name, RESERVED)
+        if len(self.connections) > MOST_CONNECTIONS - left:
             self.transport.abort()
             return
-        crowded = self.front.gate.crowded(self.peer)
-        if crowded is not None:
-            self._turn_away(crowded)
+        try:
+            self.front.gate.let_in(self.peer)
+        except Rejected as rejected:
+            self._turn_away(rejected)
+        else:
+            self.front.meet(self.peer)
 
     def _enter(self, transport: asyncio.Transport) -> Peer:
         return self.front.gate.enter(transport)
@@ -139,7 +142,8 @@ class GuardedHttp(HttpToolsProtocol):
         head = (
             f"HTTP/1.1 {status} Too Many Requests\r\nContent-Type: {problems.MEDIA_TYPE.decode()}"
         )
-        head += f"\r\nContent-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+        retry = f"Retry-After: {why.retry_s or 1}"
+        head += f"\r\nContent-Length: {len(body)}\r\n{retry}\r\nConnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
 

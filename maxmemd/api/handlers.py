@@ -197,7 +197,8 @@ async def explain(service: Service, call: Call) -> Reply:
         return found
     view, record = found
     revisions = sorted({part.revision for part in record.parts.values()})
-    made = await asyncio.to_thread(service.reader.made, record.uuid, revisions)
+    forgets = service.mailbox.forgets
+    made = await asyncio.to_thread(service.reader.made, record.uuid, revisions, forgets)
     return _json(replies.explained(view, record, made), revision=record.revision)
 
 

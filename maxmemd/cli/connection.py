@@ -9,17 +9,24 @@ import os
 import socket
 from time import monotonic, sleep
 
+from maxmemd.cli.wait import REPLY_S, Wait
+
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
 PATIENCE_S = 3.0
 """How long a write waits for a daemon that is away: it may be restarting."""
-REPLY_S = 30.0
-"""How long a reply may take: a daemon that hangs is started anew by then (WatchdogSec=10)."""
+AGAIN_S = 20.0
+"""How long a request is sent again that meets a busy daemon or loses its connection."""
+BUSY = "arbiter-busy"
 MOST_BYTES = 64 * 2**20
 """No reply is larger."""
 
 
 class Unreachable(Exception):
     """There is no reply: maxmemd is away, silent, or not what answered."""
+
+
+class Away(Unreachable):
+    """Nobody takes the request."""
 
 
 class Lost(Exception):
@@ -43,6 +50,8 @@ class Answer:
 class Server:
     """Where maxmemd answers: a Unix socket, or a URL if one is given."""
 
+    again_s = AGAIN_S
+
     def __init__(
         self, path: str, url: str | None = None, files: "Mapping[str, str] | None" = None
     ) -> None:
@@ -59,9 +68,9 @@ class Server:
     ) -> Answer:
         """Send one request and return the reply.
 
-        A write waits PATIENCE_S for a daemon that is away. Where the connection is lost the
-        request is sent once more: a write carries the same Idempotency-Key, its caller's or one
-        of its own, so it happens once.
+        A write waits PATIENCE_S for a daemon that is away. Where the daemon is busy, or the
+        connection is lost, the request is sent again: a write carries the same Idempotency-Key, so
+        it happens once.
         """
         head = {"Accept": "application/json", **(headers or {})}
         if method != "GET":
@@ -70,20 +79,31 @@ class Server:
         if data:
             head["Content-Type"] = "application/json"
         exchange = self._over_url if self.url else self._over_socket
-        try:
+        wait = Wait(self.where, self.again_s)
+        while True:
             try:
-                status, raw = exchange(method, path, head, data)
+                answer = self._answer(*exchange(method, path, head, data, wait))
             except Lost:
-                status, raw = exchange(method, path, head, data)
-        except Lost:
-            raise Unreachable(
-                f"cannot get a reply from {self.where}: the connection was lost"
-                " twice (journalctl -u maxmemd tells why)"
-            ) from None
-        return self._answer(status, raw)
+                if not wait.goes_on("the connection was lost"):
+                    raise self._lost() from None
+                continue
+            except Away:
+                if not wait.troubled:
+                    raise
+                if not wait.goes_on("it is away"):
+                    raise self._lost() from None
+                continue
+            if answer.code != BUSY or not wait.goes_on("it is busy"):
+                return answer
+
+    def _lost(self) -> Unreachable:
+        return Unreachable(
+            f"cannot get a reply from {self.where}: the connection was lost, and in"
+            f" {self.again_s:.0f} s there was none (journalctl -u maxmemd tells why)"
+        )
 
     def _over_socket(
-        self, method: str, path: str, headers: dict[str, str], data: bytes
+        self, method: str, path: str, headers: dict[str, str], data: bytes, wait: Wait
     ) -> tuple[int, bytes]:
         lines = [f"{method} {path} HTTP/1.1", "Host: maxmemd", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -92,7 +112,7 @@ class Server:
         with self._connected(patient=method != "GET") as sock:
             try:
                 sock.sendall(request)
-                return _reply(sock, monotonic() + REPLY_S)
+                return _reply(sock, wait)
             except TimeoutError:
                 raise Unreachable(
                     f"cannot get a reply from {self.where} within {REPLY_S:.0f} s: whether a"
@@ -121,14 +141,14 @@ class Server:
                 raise self._away(error)
             sleep(0.05)
 
-    def _away(self, why: OSError) -> Unreachable:
+    def _away(self, why: OSError) -> Away:
         hint = "is it running? systemctl status maxmemd, or start it: maxmemd serve"
         if isinstance(why, PermissionError):
             hint = "run this as root or as a member of the socket's group"
-        return Unreachable(f"cannot reach maxmemd at {self.where}: {why.strerror or why} ({hint})")
+        return Away(f"cannot reach maxmemd at {self.where}: {why.strerror or why} ({hint})")
 
     def _over_url(
-        self, method: str, path: str, headers: dict[str, str], data: bytes
+        self, method: str, path: str, headers: dict[str, str], data: bytes, _: Wait
     ) -> tuple[int, bytes]:
         from http.client import HTTPException
 
@@ -161,13 +181,12 @@ class Server:
         return Answer(status, body)
 
 
-def _reply(sock: socket.socket, until: float) -> tuple[int, bytes]:
+def _reply(sock: socket.socket, wait: Wait) -> tuple[int, bytes]:
     """Return status and body of the reply; ValueError where it is cut short or is not HTTP."""
     head, split, body = b"", b"", b""
     length = MOST_BYTES
     while len(body) < length:
-        sock.settimeout(max(0.001, until - monotonic()))
-        got = sock.recv(65536)
+        got = wait.hear(sock)
         if not got:
             break
         if split:

@@ -8,7 +8,7 @@ from errno import errorcode
 from time import monotonic
 
 from maxmemd.cli.call import Call, quoted, refused
-from maxmemd.cli.connection import Unreachable
+from maxmemd.cli.connection import Server, Unreachable
 from maxmemd.cli.follow import Refused, follow
 from maxmemd.cli.grammar import Stop
 from maxmemd.cli.tables import amount, plain
@@ -125,7 +125,10 @@ class _Names:
     """What domains are called, asked for anew when an unknown one turns up."""
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        there = call.server
+        hasty = Server(there.path, there.url, there.files)
+        hasty.again_s = 0.0  # the next event waits
+        self._call = Call(call.verb, call.options, call.args, hasty)
         self._names: dict[str, str] = {}
         self._asked_s = -NAMES_EVERY_S
 

@@ -10,10 +10,8 @@ async with AsyncClient() as maxmemd:
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,12 +20,12 @@ from pydantic import BaseModel, ValidationError
 
 from maxmemd import wire
 from maxmemd.client import stream, verbs
+from maxmemd.client.again import BUSY, PAUSE_S, Again
+from maxmemd.client.request import request_of, settings
 from maxmemd.client.stream import Position
 from maxmemd.client.verbs import Ask
 
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
-TIMEOUT = httpx.Timeout(10.0, connect=3.0)
-"""Seconds."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -62,7 +60,7 @@ class Client:
         if url is None:  # verify=False: a Unix socket needs no certificates, which load slowly
             options.setdefault("transport", httpx.HTTPTransport(uds=socket, verify=False))
         self._where = url or socket
-        self._http = httpx.Client(**_settings(url, token_file, options))
+        self._http = httpx.Client(**settings(url, token_file, options))
 
     def do(
         self,
@@ -72,19 +70,18 @@ class Client:
         if_match: int | None = None,
         key: str | None = None,
     ) -> T:
-        """Do what is asked; a lost request is sent once more, with the same Idempotency-Key.
+        """Do what is asked; a lost request is sent again for 20 s, with the same Idempotency-Key.
 
-        Raises Refused for a problem document and Unreachable where no reply came.
+        So is one that is answered arbiter-busy: the daemon may be started anew. Raises Refused for
+        a problem document and Unreachable where no reply came.
         """
-        sent = _sent(self._http, ask, dry_run, if_match, key)
-        try:
+        sent, again = request_of(self._http, ask, dry_run, if_match, key), Again(self._where)
+        while True:
             try:
-                reply = self._http.send(sent)
-            except (httpx.NetworkError, httpx.RemoteProtocolError):
-                reply = self._http.send(sent)
-        except httpx.TransportError as why:
-            raise _away(self._where, why) from why
-        return _read(ask, reply)
+                return _read(ask, self._http.send(sent))
+            except (httpx.TransportError, Refused) as why:
+                _give_up(why, again)
+            time.sleep(PAUSE_S)
 
     def events(
         self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
@@ -141,7 +138,7 @@ class AsyncClient:
         if url is None:
             options.setdefault("transport", httpx.AsyncHTTPTransport(uds=socket, verify=False))
         self._where = url or socket
-        self._http = httpx.AsyncClient(**_settings(url, token_file, options))
+        self._http = httpx.AsyncClient(**settings(url, token_file, options))
 
     async def do(
         self,
@@ -152,15 +149,13 @@ class AsyncClient:
         key: str | None = None,
     ) -> T:
         """As Client.do."""
-        sent = _sent(self._http, ask, dry_run, if_match, key)
-        try:
+        sent, again = request_of(self._http, ask, dry_run, if_match, key), Again(self._where)
+        while True:
             try:
-                reply = await self._http.send(sent)
-            except (httpx.NetworkError, httpx.RemoteProtocolError):
-                reply = await self._http.send(sent)
-        except httpx.TransportError as why:
-            raise _away(self._where, why) from why
-        return _read(ask, reply)
+                return _read(ask, await self._http.send(sent))
+            except (httpx.TransportError, Refused) as why:
+                _give_up(why, again)
+            await asyncio.sleep(PAUSE_S)
 
     async def events(
         self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
@@ -198,37 +193,6 @@ class AsyncClient:
         await self.close()
 
 
-def _settings(url: str | None, token_file: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    base = {"base_url": url or "http://maxmemd", "timeout": TIMEOUT, "trust_env": url is not None}
-    if token_file is not None:
-        if not (url or "").startswith("https://"):
-            raise ValueError("cannot send a token: give a url that begins with https://")
-        token = Path(token_file).read_text(encoding="ascii").strip()
-        options["headers"] = {**options.get("headers", {}), "Authorization": f"Bearer {token}"}
-    return base | options
-
-
-def _sent(
-    http: httpx.Client | httpx.AsyncClient,
-    ask: Ask[T],
-    dry_run: bool,
-    if_match: int | None,
-    key: str | None,
-) -> httpx.Request:
-    headers = {"Accept": "application/json"}
-    if ask.method != "GET":
-        headers["Idempotency-Key"] = key or secrets.token_hex(16)
-    if if_match is not None:
-        headers["If-Match"] = f'"{if_match}"'
-    query: dict[str, Any] = ask.query | ({"dry_run": "true"} if dry_run else {})
-    content = None if ask.body is None else ask.body.model_dump_json(exclude_none=True)
-    if content is not None:
-        headers["Content-Type"] = "application/json"
-    return http.build_request(
-        ask.method, ask.path, params=query or None, content=content, headers=headers
-    )
-
-
 def _read(ask: Ask[T], reply: httpx.Response) -> T:
     try:
         if reply.headers.get("content-type", "").startswith("application/problem+json"):
@@ -241,6 +205,15 @@ def _read(ask: Ask[T], reply: httpx.Response) -> T:
             f"cannot read the reply to {ask.method} {ask.path} (HTTP {reply.status_code}):"
             " it is not of this version of maxmemd"
         ) from why
+
+
+def _give_up(why: httpx.TransportError | Refused, again: Again) -> None:
+    """Raise what a request has come to, unless it is to be sent again."""
+    if isinstance(why, Refused):
+        if why.code != BUSY or not again.after(why):
+            raise why
+    elif not again.after(why):
+        raise _away(again.where, why) from why
 
 
 def _refuse(reply: httpx.Response, place: Position) -> None:

@@ -1,6 +1,8 @@
 """Read-only questions to the ledger, from any thread: history, pushes, and the whole chain."""
 
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,17 @@ from maxmemd.ledger.tables import JOURNAL, PUSH, as_ledger_errors, engine
 STRIDE = 500
 """Lines fetched at once while the chain is checked."""
 
+MOST_MADE = 4096
+"""Lines that made a revision and are remembered: a walk to an old one passes all newer lines."""
+
 
 class LedgerReader:
     """Opens the database read-only for each question, so that it never holds a lock."""
 
     def __init__(self, path: Path) -> None:
         self._engine = engine(path, read_only=True)
+        self._lock = threading.Lock()
+        self._made: OrderedDict[tuple[int, str, int], sa.Row[Any]] = OrderedDict()
 
     def history(self, uuid: str, *, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
         """Return a domain's journal lines, newest first, below line `before`."""
@@ -30,13 +37,38 @@ class LedgerReader:
                 start = connection.scalar(walks.before(uuid, before)) or 0
             return connection.execute(walks.lines(start, limit)).all()
 
-    def made(self, uuid: str, revisions: Sequence[int]) -> dict[int, sa.Row[Any]]:
-        """Return the lines that made these revisions of a record: the newest of each."""
-        wanted = walks.made(uuid, min(revisions, default=0))
-        wanted = wanted.where(JOURNAL.c.revision.in_(revisions))
+    def made(self, uuid: str, revisions: Sequence[int], forgets: int) -> dict[int, sa.Row[Any]]:
+        """Return the lines that made these revisions of a record: the newest of each.
+
+        They are remembered for as long as `forgets` is the same: a record that was forgotten
+        begins again at revision 1.
+        """
+        known = self._remembered(uuid, revisions, forgets)
+        missing = [revision for revision in revisions if revision not in known]
+        if not missing:
+            return known
+        wanted = walks.made(uuid, min(missing)).where(JOURNAL.c.revision.in_(missing))
         with as_ledger_errors("read the history"), self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
-        return {row.revision: row for row in reversed(rows)}
+        found = {row.revision: row for row in reversed(rows)}
+        self._remember(uuid, found, forgets)
+        return known | found
+
+    def _remembered(
+        self, uuid: str, revisions: Sequence[int], forgets: int
+    ) -> dict[int, sa.Row[Any]]:
+        with self._lock:
+            keys = [key for key in ((forgets, uuid, r) for r in revisions) if key in self._made]
+            for key in keys:
+                self._made.move_to_end(key)
+            return {key[2]: self._made[key] for key in keys}
+
+    def _remember(self, uuid: str, found: dict[int, sa.Row[Any]], forgets: int) -> None:
+        with self._lock:
+            for revision, row in found.items():
+                self._made[forgets, uuid, revision] = row
+            while len(self._made) > MOST_MADE:
+                self._made.popitem(last=False)
 
     def pushes(self, uuid: str, *, limit: int) -> Sequence[sa.Row[Any]]:
         """Return a domain's pushes, newest first."""

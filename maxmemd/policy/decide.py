@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from maxmemd.policy import clauses, lives
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, POPULATED, SLACK, Key, Record
+from maxmemd.policy.components import LIMIT, SLACK, Key, Record
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal, Verdict
 from maxmemd.policy.wishes import (
@@ -110,7 +110,7 @@ def _set_component(picture: Picture, key: Key, kib: int) -> Verdict:
         refusal = _limit_refused(picture, Memory(kib=kib), force=False)
     if refusal is not None:
         return refusal
-    return _capped(picture, key[0], _granted(picture, {key: Memory(kib=kib)}, None, NO_EFFECTS))
+    return _granted(picture, {key: Memory(kib=kib)}, None, NO_EFFECTS)
 
 
 def _increase(picture: Picture, wish: Increase) -> Verdict:
@@ -167,14 +167,7 @@ def _headroom(picture: Picture, wish: Headroom) -> Verdict:
         return clauses.absent()
     rules, tracking = picture.rules, picture.tracking
     record = lives.roomy(rules, picture.record, picture.xen, wish.pages, tracking=tracking)
-    return _capped(picture, POPULATED[0], _kept(picture, record, NO_EFFECTS))
-
-
-def _capped(picture: Picture, owner: str, verdict: Verdict) -> Verdict:
-    """Return the verdict, unless it lets the owner's components grow above their cap."""
-    if isinstance(verdict, Refusal):
-        return verdict
-    return clauses.below_cap(picture.rules, picture.record, verdict.record, owner) or verdict
+    return _kept(picture, record, NO_EFFECTS)
 
 
 def _granted(
@@ -197,7 +190,10 @@ def _replaced(
 
 
 def _kept(picture: Picture, record: Record, effects: Effects) -> Verdict:
+    """Grant a record that can be kept: every grant comes by here, so the caps hold for all."""
     refusal = clauses.few_enough(picture.rules, record) or clauses.sum_in_range(record)
+    for owner in picture.rules.caps:
+        refusal = refusal or clauses.below_cap(picture.rules, picture.record, record, owner)
     return refusal or Grant(record, effects)
 
 

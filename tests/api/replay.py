@@ -44,7 +44,8 @@ def replay(database: Path, stores: Mapping[str, StoreFacts]) -> Replayed:
             "SELECT seq, uuid, revision, kind, wish, state FROM journal ORDER BY seq"
         )
         for seq, uuid, revision, kind, wish, state in lines:
-            found.kinds[kind] = found.kinds.get(kind, 0) + 1
+            times = json.loads(wish).get("again", 1)  # a refusal may stand for several
+            found.kinds[kind] = found.kinds.get(kind, 0) + times
             if state is None:
                 continue
             committed = of_state(uuid, revision, json.loads(state))

@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import pytest
 
 from maxmemd.api.access import anyone, readers
 from maxmemd.api.gate import MANY_CLIENTS, Bucket, Gate
-from maxmemd.api.peers import Peer, peer
+from maxmemd.api.peers import Peer, named, peer
 from maxmemd.api.problems import Rejected
 from maxmemd.config import Config
-from maxmemd.policy.roles import Roles
+from maxmemd.policy.roles import Role, Roles
 from tests.api.inside import Inside, problem
 from tests.api.outside import Outside, UnixConnection, as_user, connect
 from tests.fakes import FakeClock
@@ -84,6 +84,45 @@ def test_no_rate() -> None:
     gate = gate_of(FakeClock(), observer=1.0)
     assert passed(gate, peer(1, 0, 0), 10_000) == 10_000
     assert not gate._spent
+
+
+def test_nobody_has_a_bound() -> None:
+    """Whoever has no role has a rate and a number of connections that no key can lift."""
+    clock = FakeClock()
+    gate, caller = gate_of(clock), peer(1, 65534, 65534, (), WHO)
+    codes = []
+    for _ in range(30):
+        with pytest.raises(Rejected) as refused:
+            gate.admit(caller, anyone, {})
+        codes.append(refused.value.code)
+    assert set(codes[:19]) == {"not-allowed"}
+    assert set(codes[20:]) == {"too-many-requests"}
+    assert 19 <= let_in(gate, caller, 30) <= 20
+    clock.forward(1000.0)
+    gate._open[caller.client] = 65
+    assert let_in(gate, caller, 1) == 0
+
+
+def let_in(gate: Gate, caller: Peer, count: int) -> int:
+    """Return how many of so many connections are let in."""
+    found = 0
+    for _ in range(count):
+        with suppress(Rejected):
+            gate.let_in(caller)
+            found += 1
+    return found
+
+
+def test_connections_have_a_rate_of_their_own() -> None:
+    """Who connects for every request may ask as often as who does not; over TCP none is counted."""
+    clock = FakeClock()
+    gate, caller = gate_of(clock, observer=8.0), peer(1, 1000, 5)
+    assert (let_in(gate, caller, 50), passed(gate, caller, 50)) == (16, 16)
+    assert let_in(gate, peer(1, 0, 0), 10_000) == 10_000
+    far = named("CN=a", Role("observer"), "cert CN=a", "192.0.2.1")
+    assert let_in(gate, far, 50) == 50
+    gate.take(WHO, {"observer": 8.0}, {})
+    assert let_in(gate, caller, 50) == 16
 
 
 def test_clients_are_forgotten() -> None:
@@ -196,16 +235,44 @@ def whole(sock: socket.socket) -> bytes:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_device_model_by_the_kernels_word(strict: Outside) -> None:
-    """A process of uid base + 1 is the device model of domain 1, with its groups, and no more."""
-    for folder in (strict.socket.parent, *strict.socket.parent.parents[:3]):
+def test_nobody_by_the_kernels_word(strict: Outside) -> None:
+    """A process of uid 65534 takes neither all connections nor the daemon's time."""
+    with for_all(strict.socket):
+        found = as_user(65534, [0, 65534], lambda: held_and_refused(strict.socket))
+    held, refused = found
+    assert 20 <= held <= 64
+    assert refused > 0
+    assert strict.ask("GET", "/v1/health")[0] == 200
+
+
+def held_and_refused(path: Path) -> list[int]:
+    """Return how many of 100 connections stay open, and how many are turned away."""
+    held = [connect(path, 0.2) for _ in range(100)]
+    refused = 0
+    for sock in held:
+        with suppress(TimeoutError):
+            refused += sock.recv(12) == b"HTTP/1.1 429"
+    return [len(held) - refused, refused]
+
+
+@contextmanager
+def for_all(path: Path) -> Iterator[None]:
+    """Let everybody connect for a while."""
+    for folder in (path.parent, *path.parent.parents[:3]):
         if str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
-    strict.socket.chmod(0o666)
+    path.chmod(0o666)
     try:
-        found = as_user(BASE + 1, [0, BASE + 1], lambda: asked(strict.socket))
+        yield
     finally:
-        strict.socket.chmod(0o660)
+        path.chmod(0o660)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_device_model_by_the_kernels_word(strict: Outside) -> None:
+    """A process of uid base + 1 is the device model of domain 1, with its groups, and no more."""
+    with for_all(strict.socket):
+        found = as_user(BASE + 1, [0, BASE + 1], lambda: asked(strict.socket))
     assert found == [200, 403, 200, 403, 403, 429]
 
 

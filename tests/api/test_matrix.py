@@ -2,16 +2,17 @@
 
 import asyncio
 import itertools
+import json
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from maxmemd.api.guard import GuardedHttp
+from maxmemd.api.guard import KEPT_FOR_ADMINS, MOST_CONNECTIONS, GuardedHttp
 from maxmemd.api.peers import NOBODY, Peer, Pin, named, peer
 from maxmemd.api.routes import ROUTES, Route
 from maxmemd.config import Config
@@ -87,8 +88,8 @@ FIRST: dict[str, set[str]] = {"device-model": {OWN, OWN_WRITE}}
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    """Give one daemon for the whole matrix, without rates."""
-    config = Config(owners=("introspection",), rates={})
+    """Give one daemon for the whole matrix, whose rates nobody reaches."""
+    config = Config(owners=("introspection",), rates={"nobody": 1e6})
     with Inside(tmp_path_factory.mktemp("matrix"), config=config) as inside:
         inside.feed.close()  # a stream of events ends where it begins
         yield inside
@@ -244,23 +245,93 @@ def test_the_pin_is_made_at_connect(api: Inside) -> None:
 def test_a_connection_pins(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server pins a device model's domain as it accepts the connection, before any request."""
     caller = of(BASE + 1)
+
+    async def pinned() -> object:
+        assert caller.pin.task is not None
+        return await caller.pin.task
+
+    with accepted(api, monkeypatch, caller):
+        assert api.wait(pinned()) == api.uuid(1)
+
+
+@contextmanager
+def accepted(
+    api: Inside, monkeypatch: pytest.MonkeyPatch, caller: Peer, others: int = 0
+) -> Iterator[socket.socket]:
+    """Let the server accept a connection of a caller's, beside so many others; give its end."""
     monkeypatch.setattr(api.front.gate, "enter", lambda _: caller)
     monkeypatch.setattr(api.front.gate, "leave", lambda _: None)
     here, there = socket.socketpair()
+    there.settimeout(10)
 
-    async def connect() -> None:
+    async def accept() -> asyncio.BaseTransport:
         config = uvicorn.Config(api.front, ws="none", log_config=None, proxy_headers=False)
         config.load()
+        state = ServerState()
+        state.connections.update(object() for _ in range(others))  # type: ignore[misc]
         loop = asyncio.get_running_loop()
-        protocol = GuardedHttp(config, ServerState(), {})
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, here)
-        assert caller.pin.task is not None
-        assert await caller.pin.task == api.uuid(1)
-        transport.abort()
+        protocol = GuardedHttp(config, state, {})
+        return (await loop.connect_accepted_socket(lambda: protocol, here))[0]
+
+    async def end(transport: asyncio.BaseTransport) -> None:
+        transport.abort()  # type: ignore[attr-defined]
         await asyncio.sleep(0)
 
-    api.wait(connect())
-    there.close()
+    transport = api.wait(accept())
+    with there:
+        yield there
+        api.wait(end(transport))
+
+
+def test_who_connects_too_often_asks_nothing(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device model that connects in a loop is turned away before its domain is looked for."""
+    rate = api.config.rates["device-model"]
+    pinned = turned_away = 0
+    for _ in range(40):
+        caller = of(BASE + 77)
+        with accepted(api, monkeypatch, caller) as sock:
+            if caller.pin.task is None:
+                turned_away += 1
+                head, _, body = sock.recv(4096).partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 429 ")
+                assert b"Retry-After: 1\r\n" in head
+                assert json.loads(body)["code"] == "too-many-requests"
+            else:
+                pinned += 1
+    assert pinned >= 2 * rate - 1
+    assert turned_away > 0
+
+
+def test_who_has_too_many_connections_asks_nothing(
+    api: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that has all that it may have."""
+    caller = of(BASE + 77)
+    monkeypatch.setitem(api.front.gate._open, caller.client, 999)
+    with accepted(api, monkeypatch, caller) as sock:
+        assert b'"too-many-connections"' in sock.recv(4096)
+    assert caller.pin.task is None
+
+
+@pytest.mark.parametrize(
+    ("who", "others", "served"),
+    [
+        (of(1001), MOST_CONNECTIONS - KEPT_FOR_ADMINS - 1, True),
+        (of(1001), MOST_CONNECTIONS - KEPT_FOR_ADMINS, False),
+        (of(0), MOST_CONNECTIONS - 1, True),
+        (of(0), MOST_CONNECTIONS, False),
+    ],
+)
+def test_the_last_connections_are_admins(
+    api: Inside, monkeypatch: pytest.MonkeyPatch, who: Peer, others: int, served: bool
+) -> None:
+    """Whoever takes all connections that are to be had does not lock an admin out."""
+    with accepted(api, monkeypatch, who, others) as sock:
+        if served:
+            sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+        else:
+            assert sock.recv(4096) == b""
 
 
 def test_a_pin_that_cannot_be_made(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,26 +352,70 @@ def test_a_pin_that_cannot_be_made(api: Inside, monkeypatch: pytest.MonkeyPatch)
     problem(api.ask("GET", "/v1/domains/1", peer=caller), "arbiter-busy", 503)
 
 
-def test_the_cap(tmp_path: Path) -> None:
-    """An owner's components of one domain sum up to its cap at most, with the numbers."""
-    config = Config(caps={"device-model": Memory.of_mib(1)})
-    with Inside(tmp_path, config=config) as api:
+CAPS = {"device-model": Memory.of_mib(1), "operator": Memory.of_mib(600)}
+MIB = 1024
+CAPPED: dict[str, tuple[str, str, str, object]] = {
+    "set": ("device-model", "PUT", ROMS.format(1) + "2", {"amount_kib": 28}),
+    "increase": ("device-model", "POST", ROMS.format(1) + "/increase", {"by_kib": 28}),
+    "headroom": ("device-model", "POST", "/v1/domains/1/headroom", {"pages": 2**20}),
+    "mem-max": ("operator", "PUT", "/v1/domains/1/limit", {"limit_kib": 900 * MIB}),
+    "mem-max by force": (
+        "operator", "PUT", "/v1/domains/1/limit", {"limit_kib": 900 * MIB, "force": True},
+    ),
+    "mem-set": ("operator", "PUT", "/v1/domains/1/target", {"target_kib": 700 * MIB}),
+    "rollback": ("operator", "POST", "/v1/domains/1/rollback", {"revision": 2, "force": True}),
+    "build": (
+        "operator", "POST", "/v1/domains/4/builds",
+        {"target_kib": 700 * MIB, "life": "created"},
+    ),
+    "import, the operator's": (
+        "operator", "PUT", "/v1/records/{uuid}",
+        {"components": [{"owner": "operator", "name": "limit", "amount_kib": 700 * MIB}]},
+    ),
+    "import, a device model's": (
+        "device-model", "PUT", "/v1/records/{uuid}",
+        {"components": [
+            {"owner": "operator", "name": "limit", "amount_kib": MIB},
+            {"owner": "device-model", "name": "populated", "amount_kib": 500 * MIB},
+        ]},
+    ),
+}  # fmt: skip
+"""Every way to let an owner's components grow: whose, and what is asked."""
+
+
+@pytest.fixture(scope="module")
+def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+    """Give a daemon with caps; domain 1 was above the operator's before there was one."""
+    with Inside(tmp_path_factory.mktemp("caps"), config=Config()) as api:
+        api.put("/v1/domains/1/limit", {"limit_kib": 1000 * MIB})
+        api.put("/v1/domains/1/limit", {"limit_kib": 550 * MIB, "static_max": False})
+        next(api.host.creating("born", memory=Memory.of_mib(64), domid=4))
+        api.config = replace(api.config, caps=CAPS)
+        api.restart()
         caller = of(BASE + 1)
         assert api.ask("PUT", ROMS.format(1), {"amount_kib": 1000}, peer=caller).status_code == 200
-        for method, path, body in (
-            ("PUT", ROMS.format(1) + "2", {"amount_kib": 28}),
-            ("POST", ROMS.format(1) + "/increase", {"by_kib": 28}),
-            ("POST", "/v1/domains/1/headroom", {"pages": 2**20}),
-        ):
-            told = problem(api.ask(method, path, body, peer=caller), "above-owner-cap", 409)
-            assert (told["cap_kib"], told["held_kib"], told["owner"]) == (
-                1024,
-                1000,
-                "device-model",
-            )
-            assert told["wanted_kib"] > 1024
-        fits = api.ask("PUT", ROMS.format(1) + "2", {"amount_kib": 24}, peer=caller)
-        assert fits.status_code == 200
+        yield api
+
+
+@pytest.mark.parametrize("wish", CAPPED)
+def test_the_cap(capped: Inside, wish: str) -> None:
+    """An owner's components of one domain sum up to its cap at most, whoever asks, however."""
+    owner, method, path, body = CAPPED[wish]
+    caller = of(BASE + 1) if owner == "device-model" and "domains" in path else of(0)
+    reply = capped.ask(method, path.format(uuid=UUIDS[1]), body, peer=caller)
+    told = problem(reply, "above-owner-cap", 409)
+    assert (told["cap_kib"], told["owner"]) == (CAPS[owner].kib, owner)
+    assert told["wanted_kib"] > told["cap_kib"]
+    assert told["held_kib"] <= told["cap_kib"]
+
+
+def test_what_fits_below_the_cap(capped: Inside) -> None:
+    """Up to the cap, and to its very edge, everybody has what he asks for."""
+    caller = of(BASE + 1)
+    for path, amount in ((ROMS.format(1) + "2", 24), (ROMS.format(1) + "2", 0)):
+        told = capped.ask("PUT", path, {"amount_kib": amount}, peer=caller)
+        assert told.status_code == 200
+    capped.put("/v1/domains/1/limit", {"limit_kib": 600 * MIB, "static_max": False})
 
 
 def reborn(api: Inside, domid: int) -> None:

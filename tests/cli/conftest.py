@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from maxmemd.cli import main
+from maxmemd.cli.connection import Server
 
 from .stub import Stub
 
@@ -24,8 +25,12 @@ def stub() -> Iterator[Stub]:
 
 @pytest.fixture
 def ctl(stub: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ctl:
-    """Run maxmemctl with these words; return its exit status, stdout and stderr."""
+    """Run maxmemctl with these words; return its exit status, stdout and stderr.
+
+    It does not go on asking; what does has tests of its own (test_connection.py).
+    """
     monkeypatch.setenv("MAXMEM_SOCKET", str(stub.server_address))
+    monkeypatch.setattr(Server, "again_s", 0.0)
 
     def run(*words: str) -> tuple[int, str, str]:
         status = main(list(words))

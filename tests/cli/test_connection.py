@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from maxmemd.cli import connection, main
+from maxmemd.cli import connection, main, wait
 
-from .bodies import HOST, decision
+from .bodies import BUSY, HOST, decision
 from .conftest import Ctl
 from .stub import DROP, Stub
 
@@ -30,30 +30,109 @@ class Clock:
         self.now += seconds
         self.then()
 
+    def pass_more(self, seconds: float) -> None:
+        """Let a sleep have taken longer."""
+        self.now += seconds
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock that waiting goes by."""
     made = Clock()
-    monkeypatch.setattr(connection, "sleep", made.sleep)
-    monkeypatch.setattr(connection, "monotonic", lambda: made.now)
+    for module in (connection, wait):
+        monkeypatch.setattr(module, "sleep", made.sleep)
+        monkeypatch.setattr(module, "monotonic", lambda: made.now)
     return made
 
 
-def test_a_lost_write_is_sent_again_with_its_key(ctl: Ctl, stub: Stub) -> None:
-    """The daemon restarted between request and reply: the second time is told apart by nothing."""
-    stub.replies = {LIMIT: [DROP, (200, decision())]}
-    assert ctl("mem-max", "3", "512") == (0, "", "")
-    assert stub.seen[0] == stub.seen[1]
-    assert stub.headers[0] == stub.headers[1]
+@pytest.fixture
+def patient(
+    stub: Stub, clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Ctl:
+    """Run maxmemctl as it is, on that clock."""
+    monkeypatch.setenv("MAXMEM_SOCKET", str(stub.server_address))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(list(words))
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
 
 
-def test_twice_lost_is_told(ctl: Ctl, stub: Stub) -> None:
-    """There is no third time."""
-    stub.replies = {LIMIT: DROP}
-    status, out, err = ctl("mem-max", "3", "512")
-    assert (status, out, len(stub.seen), err.count("\n")) == (1, "", 2, 1)
-    assert "the connection was lost twice" in err
+WORDS = ("mem-max", "3", "512")
+TROUBLE = pytest.mark.parametrize("trouble", [DROP, BUSY], ids=["lost", "busy"])
+
+
+@TROUBLE
+def test_trouble_that_passes(patient: Ctl, stub: Stub, trouble: Any) -> None:
+    """The daemon restarted, or hung: the same request, told apart by nothing, until it answers."""
+    stub.replies = {LIMIT: [trouble, trouble, DROP, BUSY, (200, decision())]}
+    assert patient(*WORDS) == (0, "", "")
+    assert len(stub.seen) == 5
+    assert all(each == stub.seen[0] for each in stub.seen)
+    assert all(each == stub.headers[0] for each in stub.headers)
+    assert "idempotency-key" in stub.headers[0]
+
+
+@TROUBLE
+def test_a_read_survives_too(patient: Ctl, stub: Stub, trouble: Any) -> None:
+    """What only asks is asked again as well, with no key."""
+    stub.replies = {"GET /v1/host": [trouble, (200, HOST)]}
+    assert patient("info", "total_memory") == (0, "8190\n", "")
+    assert "idempotency-key" not in stub.headers[0]
+
+
+@TROUBLE
+def test_trouble_that_stays(patient: Ctl, clock: Clock, stub: Stub, trouble: Any) -> None:
+    """For twenty seconds and no longer; after three it is said, once, what is waited for."""
+    stub.replies = {LIMIT: trouble}
+    status, _, err = patient(*WORDS)
+    assert status == 1
+    assert clock.now == pytest.approx(20, abs=0.2)
+    assert err.count("waiting for maxmemd at") == 1
+    said = "the connection was lost, and in 20 s" if trouble == DROP else "the queue is full"
+    assert said in err
+    assert ("maxmemctl history 3" in err) == (trouble == BUSY)
+
+
+def test_a_wait_is_said_after_three_seconds(patient: Ctl, clock: Clock, stub: Stub) -> None:
+    """What takes less is not worth a word."""
+    said: list[float] = []
+    stub.replies = {LIMIT: [BUSY] * 40 + [(200, decision())]}
+    clock.then = lambda: said.append(clock.now)
+    status, out, err = patient(*WORDS)
+    assert (status, out) == (0, "")
+    assert err == f"maxmemctl: waiting for maxmemd at {stub.server_address}: it is busy\n"
+    assert said[-1] == pytest.approx(4)
+
+
+def test_other_trouble_is_an_answer(patient: Ctl, stub: Stub) -> None:
+    """No other 503 is asked again: nothing that waiting helps."""
+    stub.replies = {LIMIT: (503, {"code": "xen-failed", "detail": "cannot: EIO"})}
+    assert patient(*WORDS)[0] == 1
+    assert len(stub.seen) == 1
+
+
+def test_one_that_goes_while_it_is_asked(patient: Ctl, clock: Clock, stub: Stub) -> None:
+    """Where nobody listens any more after trouble, that is trouble too, for a read as well."""
+    stub.replies = {"GET /v1/host": DROP}
+    path = Path(str(stub.server_address))
+
+    def come_and_go() -> None:
+        if clock.now < 5:
+            path.rename(path.with_suffix(".away"))
+            clock.then = lambda: clock.now > 5 and come_back()
+
+    def come_back() -> None:
+        path.with_suffix(".away").rename(path)
+        stub.replies = {"GET /v1/host": (200, HOST)}
+        clock.then = lambda: None
+
+    clock.then = come_and_go
+    status, out, err = patient("info", "total_memory")
+    assert (status, out) == (0, "8190\n")
+    assert err.endswith(": it is away\n")
 
 
 def test_a_write_waits_for_a_daemon_that_restarts(
@@ -130,7 +209,8 @@ def test_no_permission_is_told_with_a_hint(
 
 def test_silence_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No reply in time: the write may have happened, and is not sent again."""
-    monkeypatch.setattr(connection, "REPLY_S", 0.0)
+    for module in (connection, wait):
+        monkeypatch.setattr(module, "REPLY_S", 0.0)
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(path)
@@ -153,15 +233,16 @@ def _at_least_a_millisecond(self: socket.socket, seconds: float | None) -> None:
     ("raw", "times", "said"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", 1, "is it maxmemd that listens there."),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", 2, "the connection was lost twice"),
-        (b"HTTP/1.1 200 OK\r\n\r\n{}", 2, "the connection was lost twice"),
-        (b"220 mail ready\r\n", 2, "the connection was lost twice"),
-        (b"", 2, "the connection was lost twice"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", 6, "the connection was lost"),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", 6, "the connection was lost"),
+        (b"220 mail ready\r\n", 6, "the connection was lost"),
+        (b"", 6, "the connection was lost"),
     ],
 )
-def test_what_is_no_reply(raw: bytes, times: int, said: str, tmp_path: Path) -> None:
+def test_what_is_no_reply(raw: bytes, times: int, said: str, tmp_path: Path, clock: Clock) -> None:
     """A reply that is cut short, or is none of ours, is told in one line."""
     path = str(tmp_path / "s")
+    clock.then = lambda: clock.pass_more(3.95)
 
     def serve(listener: socket.socket) -> None:
         for _ in range(times):

@@ -46,7 +46,8 @@ def test_all_is_well(ctl: Ctl, stub: Stub, proc: Path) -> None:
     stub.replies[HISTORY] = (200, {"entries": [{"kind": "mem-max", "at": AT, "wish": {}}]})
     status, out, err = ctl("doctor")
     assert (status, err) == (0, "")
-    assert "No process holds libxenctrl without libmaxmem-interpose.so (2 could be" in out
+    assert "No process sets maxima without libmaxmem-interpose.so (2 could be" in out
+    assert "Xen's own" not in out
     assert "No maximum was written by anybody else" in out
 
 
@@ -68,6 +69,25 @@ def test_what_is_found(ctl: Ctl, stub: Stub, proc: Path) -> None:
     assert status == 1
     assert [each["pid"] for each in found["loose"]] == [21, 300]
     assert found["drifts"][0]["times"] == 2
+
+
+def test_xens_own(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """What holds libxenctrl on every host and sets no maximum is told apart, and is no failure."""
+    process(proc, 7, "/usr/lib/xen-4.17/bin/xenstored", "libxenctrl.so.4.17")
+    process(proc, 8, "xenconsoled", "libxenctrl.so.4.17")
+    stub.replies["GET /v1/domains"] = (200, {"domains": []})
+    status, out, _ = ctl("doctor")
+    assert status == 0
+    assert out.startswith("No process sets maxima")
+    assert (
+        "set no maximum:\n  PID  PROGRAM\n    7  /usr/lib/xen-4.17/bin/xenstored -x\n    8" in out
+    )
+    process(proc, 9, "xenstored-exporter", "libxenctrl.so.4.17")
+    status, out, _ = ctl("doctor", "--json")
+    found = json.loads(out)
+    assert status == 1
+    assert [each["pid"] for each in found["loose"]] == [9]
+    assert [each["pid"] for each in found["harmless"]] == [7, 8]
 
 
 def test_a_daemon_that_cannot_tell(ctl: Ctl, stub: Stub, proc: Path) -> None:

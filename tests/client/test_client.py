@@ -7,14 +7,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
-from maxmemd import wire
-from maxmemd.client import AsyncClient, Client, Refused, Unreachable, verbs
+from maxmemd import client, wire
+from maxmemd.client import AsyncClient, Client, Refused, Unreachable, again, verbs
 from maxmemd.client.verbs import Ask
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -164,29 +165,105 @@ def test_terms_of_a_write(do: Do) -> None:
     assert line.sent[0].headers["idempotency-key"] == "k"
 
 
-@BOTH
-def test_a_lost_request_is_sent_once_more(do: Do) -> None:
-    """With the same key, so that it happens once."""
-    line = Wire(httpx.ReadError("reset"), GRANTED)
-    assert do(line, LIMIT) == GRANTED
-    first, second = line.sent
-    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
-    assert len(bytes.fromhex(first.headers["idempotency-key"])) == 16
+BUSY = {"type": "urn:x", "title": "x", "status": 503, "code": "arbiter-busy",
+        "detail": "cannot answer within 5 s"}  # fmt: skip
+
+
+def busy() -> httpx.Response:
+    """Return what a daemon answers whose arbiter hangs."""
+    return problem(503, BUSY)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the time, which passes only while a client waits."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    async def sleeping(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(client.time, "sleep", sleep)
+    monkeypatch.setattr(client, "asyncio", SimpleNamespace(sleep=sleeping))
+    monkeypatch.setattr(again, "monotonic", lambda: now[0])
+    return now
 
 
 @BOTH
 @pytest.mark.parametrize(
-    "errors",
+    "trouble",
     [
-        [httpx.ConnectError("refused"), httpx.ConnectError("refused")],
-        [httpx.RemoteProtocolError("cut"), httpx.ReadError("")],
-        [httpx.ReadTimeout("")],
+        [httpx.ReadError("reset")],
+        [httpx.RemoteProtocolError("cut")],
+        [None],
+        [None, httpx.ReadError(""), httpx.ConnectError("refused"), httpx.ReadTimeout(""), None],
     ],
 )
-def test_no_reply_is_unreachable(errors: list[Exception], do: Do) -> None:
-    """Twice lost, or silent: the socket is named, and silence is not asked again."""
+def test_trouble_that_passes(
+    do: Do, trouble: list[Any], clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A daemon that is killed and started anew: with the same key, so that it happens once.
+
+    None stands for one that is busy.
+    """
+    line = Wire(*[each or busy() for each in trouble], GRANTED)
+    assert do(line, LIMIT, if_match=7) == GRANTED
+    assert len(line.sent) == len(trouble) + 1
+    keys = {sent.headers["idempotency-key"] for sent in line.sent}
+    assert len(bytes.fromhex(keys.pop())) == 16
+    assert not keys
+    assert {sent.headers["if-match"] for sent in line.sent} == {'"7"'}
+    assert not caplog.messages
+
+
+@BOTH
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_changes_nothing_survives_too(do: Do, dry_run: bool, clock: list[float]) -> None:
+    """A read, and a dry run, which stays one."""
+    if dry_run:
+        line = Wire(busy(), httpx.ReadError(""), GRANTED)
+        assert do(line, LIMIT, dry_run=True) == GRANTED
+        assert {sent.url.query for sent in line.sent} == {b"dry_run=true"}
+    else:
+        assert do(Wire(busy(), httpx.ReadError(""), HEALTH), verbs.health()) == HEALTH
+
+
+@BOTH
+def test_trouble_that_stays(do: Do, clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    """For twenty seconds and no longer; it is logged once what is waited for."""
+    with pytest.raises(Refused, match="within 5 s") as refused:
+        do(Wire(*[busy() for _ in range(500)]), LIMIT)
+    assert refused.value.code == "arbiter-busy"
+    assert clock[0] == pytest.approx(20, abs=0.2)
+    said = "waiting for maxmemd at /run/maxmemd/maxmemd.sock: cannot answer within 5 s"
+    assert caplog.messages == [said]
+    clock[0] = 0.0
+    with pytest.raises(Unreachable, match="reset"):
+        do(Wire(*[httpx.ReadError("reset") for _ in range(500)]), LIMIT)
+    assert clock[0] == pytest.approx(20, abs=0.2)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.ReadTimeout("")]
+)
+def test_no_reply_is_unreachable(error: Exception, do: Do, clock: list[float]) -> None:
+    """Where nobody is, or silence: the socket is named, and it is not asked again."""
+    line = Wire(error)
     with pytest.raises(Unreachable, match=r"at /run/maxmemd/maxmemd\.sock: "):
-        do(Wire(*errors), LIMIT)
+        do(line, LIMIT)
+    assert len(line.sent) == 1
+
+
+@BOTH
+def test_other_trouble_is_an_answer(do: Do) -> None:
+    """No other 503 is asked again."""
+    line = Wire(problem(503, BUSY | {"code": "xen-failed"}))
+    with pytest.raises(Refused):
+        do(line, LIMIT)
+    assert len(line.sent) == 1
 
 
 @BOTH

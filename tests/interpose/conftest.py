@@ -32,7 +32,7 @@ class Built:
     """The library and the programs, in one directory."""
 
     directory: Path
-    conf: str = "wait_ms=0"
+    conf: str = "wait_ms=0\nbusy_ms=0"
     socket: Path = Path("/nonexistent/maxmemd.sock")
     wrapper: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)

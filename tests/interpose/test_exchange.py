@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from errno import ECONNREFUSED
+from errno import EBUSY, ECONNREFUSED
 from pathlib import Path
 
 import pytest
@@ -218,7 +218,7 @@ def test_one_that_was_cut_off_is_sent_again(away: Built, server: Server) -> None
             connection.sendall(reply())
 
     there.append(server(second_time_lucky))
-    away.conf = "wait_ms=5000"
+    away.conf = "wait_ms=0"
     assert away.run(*LIMIT).rc == 0
     first, second = there[0].requests
     assert first == second
@@ -228,11 +228,80 @@ def test_a_server_that_hangs_up_at_once(away: Built, server: Server) -> None:
     """Without a look at the request: the program lives on, whatever its SIGPIPE does."""
     there = server(lambda connection: None)
     there.reads = False
-    away.conf = "wait_ms=1000"
+    away.conf = "wait_ms=0\nbusy_ms=1000"
+    began = time.monotonic()
     ran = away.run(*LIMIT)
+    assert 1 <= time.monotonic() - began < 4
     assert (ran.rc, ran.xen) == (-1, [])
     assert len(there.requests) > 10
     assert "whether it was done is in the domain's history" in ran.stderr
+    assert "waiting for maxmemd" not in ran.stderr
+
+
+BUSY = reply(
+    b'{"code": "arbiter-busy", "detail": "cannot answer within 5 s"}', status=b"HTTP/1.1 503 x"
+)
+
+
+def test_one_that_is_busy_is_asked_again(away: Built, server: Server) -> None:
+    """With the same key, whether it answers, hangs up or says nothing; it is said once."""
+    there: list[Hostile] = []
+
+    def at_last(connection: socket.socket) -> None:
+        number = len(there[0].requests)
+        if number < 20:
+            time.sleep(0.2)
+            connection.sendall(BUSY)
+        elif number == 21:
+            connection.recv(1)  # until the client gives this one up
+        elif number > 21:
+            connection.sendall(reply())
+
+    there.append(server(at_last))
+    away.conf = ""
+    ran = away.run(*LIMIT)
+    assert ran.rc == 0
+    assert len(set(there[0].requests)) == 1
+    assert len(there[0].requests) == 22
+    assert ran.stderr == f"maxmemd: waiting for maxmemd at {away.socket}: it is busy\n"
+
+
+def test_one_that_stays_busy(away: Built, server: Server) -> None:
+    """Is asked for so long and no longer; then its answer is the answer."""
+    there = server(BUSY)
+    away.conf = "wait_ms=9000\nbusy_ms=500"
+    began = time.monotonic()
+    ran = away.run("raw", 1, 700 * MIB)
+    assert 0.5 <= time.monotonic() - began < 4
+    assert (ran.rc, ran.errno, ran.xen) == (-1, EBUSY, [])
+    assert ran.stderr.endswith(": cannot answer within 5 s\n")
+    assert len(set(there.requests)) == 1 < len(there.requests)
+
+
+@pytest.mark.parametrize("code", ["xen-failed", "ledger-busy"])
+def test_other_trouble_is_an_answer(away: Built, server: Server, code: str) -> None:
+    """No other 503 is asked again."""
+    there = server(reply(b'{"code": "%s"}' % code.encode(), status=b"HTTP/1.1 503 x"))
+    away.conf = "wait_ms=9000\nbusy_ms=9000"
+    assert away.run(*LIMIT).rc == -1
+    assert len(there.requests) == 1
+
+
+def test_one_that_went_while_it_was_asked(away: Built, server: Server) -> None:
+    """Where nobody listens any more after trouble it is waited for as the trouble is."""
+    there: list[Hostile] = []
+
+    def goes(connection: socket.socket) -> None:
+        away.socket.unlink()
+
+    there.append(server(goes))
+    away.conf = "wait_ms=0\nbusy_ms=700"
+    began = time.monotonic()
+    ran = away.run(*LIMIT)
+    assert 0.7 <= time.monotonic() - began < 4
+    assert (ran.rc, ran.errno) == (-1, ECONNREFUSED)
+    assert len(there[0].requests) == 1
+    assert "nothing was changed" not in ran.stderr
 
 
 def test_signals_do_not_disturb(away: Built, server: Server) -> None:

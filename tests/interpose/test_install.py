@@ -97,7 +97,7 @@ def test_usage(script: Path, tmp_path: Path) -> None:
 def test_every_key_is_documented() -> None:
     """docs/interpose.md and the shipped file name each key of config.c."""
     keys = set(re.findall(r'strcmp\(key, "(\w+)"\)', (SOURCES / "config.c").read_text()))
-    assert keys == {"socket", "device_model_socket", "when_away", "wait_ms"}
+    assert keys == {"socket", "device_model_socket", "when_away", "wait_ms", "busy_ms"}
     for key in keys:
         assert f"| `{key}` |" in (ROOT / "docs/interpose.md").read_text()
         assert f"#{key} = " in (SOURCES / "interpose.conf").read_text()

@@ -10,6 +10,9 @@ from maxmemd.policy.components import LIMIT, SLACK, Key, Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.verdicts import Grant, Verdict
 from maxmemd.policy.wishes import (
+    LIVES,
+    Build,
+    Headroom,
     Import,
     Increase,
     RemoveComponent,
@@ -19,7 +22,7 @@ from maxmemd.policy.wishes import (
     SetTarget,
     Wish,
 )
-from maxmemd.units import UNLIMITED_PAGES
+from maxmemd.units import UNLIMITED_PAGES, Memory
 from tests.policy.values import (
     ANY,
     KEYS,
@@ -74,6 +77,28 @@ def test_every_wish_has_a_verdict(picture: Picture, wish: Wish) -> None:
         assert verdict.record.uuid == picture.record.uuid
     else:
         assert verdict.detail.startswith("cannot ")
+
+
+@given(
+    PICTURES,
+    st.one_of(
+        WISHES,
+        st.builds(Build, ANY.map(kib), st.sampled_from(LIVES)),
+        st.builds(Headroom, st.integers(1, 2**32)),
+    ),
+    st.dictionaries(st.sampled_from(["operator", "device-model"]), ANY.map(kib)),
+)
+def test_no_owner_grows_above_its_cap(
+    picture: Picture, wish: Wish, caps: dict[str, Memory]
+) -> None:
+    """Whatever is asked, by force or not: what an owner has grows up to its cap at most."""
+    rules = replace(picture.rules, caps=caps)
+    verdict = decide(replace(picture, rules=rules), wish)
+    if isinstance(verdict, Grant):
+        before, after = amounts(picture.record), amounts(verdict.record)
+        for owner, cap in caps.items():
+            held = sum(n for key, n in before.items() if key[0] == owner)
+            assert sum(n for key, n in after.items() if key[0] == owner) <= max(held, cap.kib)
 
 
 @given(PICTURES, st.one_of(st.builds(SetLimit, ANY.map(kib)), st.builds(SetTarget, ANY.map(kib))))
