@@ -20,6 +20,8 @@ BURST_S = 2.0
 """A client may save up this many seconds' worth of requests."""
 LOG_EVERY_S, LOG_BURST_S = 1.0, 5.0
 """One line a second for each client's refusals, after the first few."""
+ROUNDING_S = 1e-6
+"""Times are sums of floats: what is due by less than this is due now."""
 MANY_CLIENTS = 1024
 UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
 """What a uid has that is nobody, an address over TCP that has not shown who it is, and all together
@@ -38,10 +40,11 @@ class Bucket:
 
     def wait_s(self, now_s: float) -> float:
         """Take one, and return 0; where none is left, return after how many seconds there is."""
-        due_s = max(self.due_s, now_s)
-        if due_s + self.every_s - now_s > max(self.burst_s, self.every_s):
-            return due_s + self.every_s - now_s - max(self.burst_s, self.every_s)
-        self.due_s = due_s + self.every_s
+        ahead_s = max(0.0, self.due_s - now_s)
+        wait_s = ahead_s + self.every_s - max(self.burst_s, self.every_s)
+        if wait_s > ROUNDING_S:
+            return wait_s
+        self.due_s = now_s + ahead_s + self.every_s
         return 0.0
 
 

@@ -285,7 +285,7 @@ def accepted(
 
 def test_who_connects_too_often_asks_nothing(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device model that connects in a loop is turned away before its domain is looked for."""
-    rate = api.config.rates["device-model"]
+    monkeypatch.setattr(api.front.gate, "rates", {"device-model": 1.0})
     pinned = turned_away = 0
     for _ in range(40):
         caller = of(BASE + 77)
@@ -298,7 +298,7 @@ def test_who_connects_too_often_asks_nothing(api: Inside, monkeypatch: pytest.Mo
                 assert json.loads(body)["code"] == "too-many-requests"
             else:
                 pinned += 1
-    assert pinned >= 2 * rate - 1
+    assert pinned > 0
     assert turned_away > 0
 
 

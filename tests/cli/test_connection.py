@@ -135,6 +135,20 @@ def test_one_that_goes_while_it_is_asked(patient: Ctl, clock: Clock, stub: Stub)
     assert err.endswith(": it is away\n")
 
 
+def test_one_that_never_comes_back(patient: Ctl, clock: Clock, stub: Stub) -> None:
+    """A lost connection and then nobody: what became of the wish is not said to be nothing."""
+    stub.replies = {LIMIT: DROP}
+    path = Path(str(stub.server_address))
+    away = path.with_suffix(".away")
+    clock.then = lambda: away.exists() or path.rename(away)
+    status, _, err = patient(*WORDS)
+    away.rename(path)
+    assert status == 1
+    assert "the connection was lost, and in 20 s there was none (journalctl" in err
+    assert clock.now == pytest.approx(20, abs=4)
+    assert len(stub.seen) == 1
+
+
 def test_a_write_waits_for_a_daemon_that_restarts(
     clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

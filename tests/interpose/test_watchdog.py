@@ -79,7 +79,7 @@ def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
         until("a wish hangs", lambda: 2 in revisions(stand))
         read = begin(ctl, "list"), begin(ctl, "mem-max", "6", "200")
 
-    assert stand.kills == 1
+    assert stand.kills > 0
     for done in (wrote.result(), tried.result(), *(each.result() for each in read)):
         assert done.returncode == 0, done.stderr
         assert done.stderr.startswith(f"maxmemctl: waiting for maxmemd at {stand.socket}: ")
