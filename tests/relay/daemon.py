@@ -20,7 +20,7 @@ class Held(list[Any]):
 
     def pop(self, _: Any = 0) -> Any:
         """Wait, and return the next one."""
-        assert self.let.wait(20)
+        assert self.let.wait(60)
         return super().pop(0)
 
     def __len__(self) -> int:

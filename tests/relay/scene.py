@@ -16,7 +16,7 @@ from tests.xen_wire.tree import Rights
 from tests.xen_wire.xenstored import FakeXenstored
 
 UUID = "5b0b0000-0000-4000-8000-{:012d}"
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 QUIET_S = 0.4
 """After so long of nothing it is believed that nothing comes."""
 
@@ -29,7 +29,7 @@ def uuid_of(domid: int) -> str:
 class Scene:
     """A xenstored, the domains in it, and a relay in a thread of this process."""
 
-    def __init__(self, directory: Path, daemon: Path, *, patience_s: float = 5.0) -> None:
+    def __init__(self, directory: Path, daemon: Path, *, patience_s: float = WITHIN_S) -> None:
         self.fake = FakeXenstored(directory / "xs")
         self.directory, self.daemon, self.patience_s = directory, daemon, patience_s
         self.boot = "one-boot"

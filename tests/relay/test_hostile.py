@@ -266,7 +266,7 @@ def test_transactions_that_always_clash(
 
 def test_a_xenstored_that_hangs(told: Scene, daemon: Stub) -> None:
     """It is given up after the patience, and the answer is written once it is well."""
-    told.patience_s = 0.3
+    told.patience_s = 1.0
     told.stub(S, N)
     daemon.replies[ROUTE] = GRANTED
     told.start_relay()
@@ -288,8 +288,8 @@ def test_the_log_is_no_place_to_flood(
     with caplog.at_level(logging.INFO, "maxmemd"):
         for number in range(8):
             served.answer(S, f"r{number} headroom 7")
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "asked again" in caplog.text
+    assert caplog.text.count("a stub domain waits, the daemon is asked again") == 1
+    assert not [record for record in caplog.records if record.levelname != "WARNING"]
 
 
 def test_nodes_are_taken_away_in_a_transaction(served: Scene) -> None:

@@ -194,7 +194,7 @@ def test_killed_between_asking_and_replying(scene: Scene, stand: Stand) -> None:
         assert len(pair.granted()) == 1
     finally:
         second.terminate()
-        assert second.wait(20) == 0
+        assert second.wait(60) == 0
 
 
 def test_the_daemon_is_away(scene: Scene, pair: Pair) -> None:

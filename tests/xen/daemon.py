@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIG = "/etc/maxmemd/maxmemd.toml"
 DATABASE = "/var/lib/maxmemd/ledger.sqlite"
 LOG = "/var/log/maxmemd.log"
-START_SECONDS = 90
+START_SECONDS = 300
 MODULES = ("maxmemd.daemon", "maxmemd.cli", "maxmemd.xen.xencall", "maxmemd.xen.xenstore")
 
 

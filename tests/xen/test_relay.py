@@ -26,7 +26,7 @@ INIT = """#!/bin/sh
 while :; do /bin/busybox sleep 3600; done
 """
 BOOTED = f'ramdisk = "{INITRD}"\nmaxmem = 128\n'
-PATIENCE_S = 120
+PATIENCE_S = 300
 QUIET_S = 5
 PAGES, MORE_PAGES, SPARE_PAGES = 1024, 64, 16
 NUMBERS = itertools.count(1)
@@ -56,7 +56,7 @@ class Insider:
     def asks(self, request: str) -> str:
         """Have it ask as a device model does; return the reply that it reads, without the ID."""
         head = request.split(" ", maxsplit=1)[0] + " "
-        within("it has its nodes", lambda: self.node("maxmem/reply") is not None)
+        within("it has its nodes", lambda: self.node("maxmem/request") is not None)
         assert self.does(f"write maxmem/request {request}") == "OK "
         within("it is answered", lambda: (self.node("maxmem/reply") or "").startswith(head))
         return self.does("read maxmem/reply").removeprefix(f"OK {head}")
@@ -190,7 +190,10 @@ def test_a_request_node_that_its_guest_removes(
     rig, (stub, _) = daemon.rig, insiders
     name_as_stub(rig, stub.domid, pv1.domid)
     stub.asks("c1 headroom 1")
+    rig.kill(relay.pid, 19)
     assert stub.does("rm maxmem/request") == "OK "
+    assert stub.does("write maxmem/request c2 headroom 9") == "EACCES"
+    rig.kill(relay.pid, 18)
     assert stub.asks(f"c2 headroom {2 * PAGES}").startswith("granted ")
     assert rights(rig, f"{stub.home}/maxmem")[f"{stub.home}/maxmem/request"].startswith("(n0,b")
 
