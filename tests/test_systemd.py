@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -175,7 +174,7 @@ def test_whether_stderr_is_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
         assert not is_journal(stream.fileno())
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd (systemd-analyze)")
+@pytest.mark.needs("systemd")
 def test_the_service_is_hardened() -> None:
     """Little is exposed: 1.0 or better, as a service that owns privcmd should be."""
     unit = str(UNITS / "maxmemd.service")

@@ -24,7 +24,7 @@ from tests.durability.stand import ROOT, SOAK, Stand, until
 from tests.durability.workload import Bench
 from tests.figures import figure
 
-FIU = (Path("/usr/lib/fiu/fiu_run_preload.so"), Path("/usr/lib/fiu/fiu_posix_preload.so"))
+FIU = ("/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.so")
 DM = ("device-model", "rom")
 SEEDS = 10 if SOAK else 1
 
@@ -59,7 +59,7 @@ def look(bench: Bench) -> Any:
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not all(map(Path.exists, FIU)), reason="libfiu is not there (fiu-utils)")
+@pytest.mark.needs("fiu-utils")
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_io_errors_lose_nothing(tmp_path: Path, seed: int) -> None:
@@ -69,7 +69,7 @@ def test_io_errors_lose_nothing(tmp_path: Path, seed: int) -> None:
     done = subprocess.run(
         [*command, str(turns), "--sick"],
         cwd=ROOT,
-        env=os.environ | {"LD_PRELOAD": " ".join(map(str, FIU))},
+        env=os.environ | {"LD_PRELOAD": " ".join(FIU)},
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,9 +16,8 @@ from tests.figures import figure
 
 RECORDINGS, STATES = (20, 1000) if SOAK else (2, 300)
 TURNS = 60
-WITHOUT = [] if shutil.which("gcc") else ["there is no C compiler (gcc) to build the recorder"]
 
-pytestmark = pytest.mark.skipif(bool(WITHOUT), reason="".join(WITHOUT))
+pytestmark = pytest.mark.needs("gcc", "libc6-dev")
 
 
 @pytest.fixture(scope="module")
