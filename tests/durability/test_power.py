@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.durability.preload import built
 from tests.durability.stand import ROOT, SOAK
 from tests.figures import figure
 
@@ -23,22 +24,7 @@ pytestmark = pytest.mark.needs("gcc", "libc6-dev")
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the recorder."""
-    built = tmp_path_factory.mktemp("recorder") / "recorder.so"
-    source = Path(__file__).with_name("recorder.c")
-    words: list[str | Path] = [
-        "gcc",
-        "-O2",
-        "-Wall",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-        "-o",
-        built,
-        source,
-        "-ldl",
-    ]
-    subprocess.run(words, check=True)
-    return built
+    return built("recorder", tmp_path_factory.mktemp("recorder"))
 
 
 def record(recorder: Path, place: Path, seed: int, synchronous: str) -> Path:
