@@ -27,6 +27,7 @@ from tests.figures import figure
 FIU = ("/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.so")
 DM = ("device-model", "rom")
 SEEDS = 10 if SOAK else 1
+SMALL_MIB = 24  # with less free than 16 MiB health calls a disk nearly full, sooner or later
 
 
 def can_mount() -> bool:
@@ -98,7 +99,7 @@ def test_a_full_disk_is_said_and_healed() -> None:
     with Stand(2, options=["--poll", "0.1"]) as stand:
         (stand.directory / "small").mkdir()
         stand.database = stand.directory / "small" / "ledger.sqlite"
-        mount = f"mount -t tmpfs -o size=2m none {stand.database.parent}"
+        mount = f"mount -t tmpfs -o size={SMALL_MIB}m none {stand.database.parent}"
         stand.before = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"]
         stand.start()
         assert stand.process is not None

@@ -28,6 +28,7 @@ from tests.models.scheduler import Found, explore
 
 SOAK = bool(os.environ.get("SOAK"))
 WITHIN_S = 120.0
+"""Of CPU, which is all that it takes: what else runs beside it is not counted."""
 
 
 def folded(lab: Lab) -> None:
@@ -97,12 +98,13 @@ def explored(
 )
 def test_no_violation(program: str, steps: int, polls: int) -> None:
     """No schedule loses, doubles or misplaces anything, whenever the daemon dies."""
-    began = time.monotonic()
+    began_s, cpu_s = time.monotonic(), time.process_time()
     found = explored(getattr(programs, program)(steps), polls=polls, deep=SOAK)
     assert found.violation is None, (found.violation, found.history)
     assert found.ends > 0
-    took_s = time.monotonic() - began
-    took = f"{found.states} moments, {found.runs} runs, {took_s:.0f} s"
+    took_s = time.process_time() - cpu_s
+    whole_s = time.monotonic() - began_s
+    took = f"{found.states} moments, {found.runs} runs, {took_s:.0f} s of CPU in {whole_s:.0f} s"
     figure("every schedule", f"{program}, {steps} steps each, {polls} polls, a death", took)
     assert took_s < WITHIN_S
 
