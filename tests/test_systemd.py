@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -239,7 +238,7 @@ def test_the_units_of_the_sockets() -> None:
         assert line in unit
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd (systemd-analyze)")
+@pytest.mark.needs("systemd")
 def test_the_units_can_be_used(tmp_path: Path) -> None:
     """Of no unit that is shipped systemd has anything to say."""
     for shipped in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
@@ -295,7 +294,7 @@ def test_whether_stderr_is_the_journal(tmp_path: Path, monkeypatch: pytest.Monke
         assert not is_journal(stream.fileno())
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd (systemd-analyze)")
+@pytest.mark.needs("systemd")
 @pytest.mark.parametrize(
     ("files", "most"),
     [

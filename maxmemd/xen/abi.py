@@ -1,6 +1,6 @@
 """The bytes that travel between us and Xen: numbers and layouts of x86-64, nothing that does.
 
-The same from Xen 4.13 to 4.22 but for the interface version, the size of a list entry, and where
+The same from Xen 4.14 to 4.22 but for the interface version, the size of a list entry, and where
 physinfo keeps its totals (A2).
 """
 
@@ -9,10 +9,10 @@ import struct
 from maxmemd.policy.facts import XenFacts
 
 DOMCTL_VERSIONS = range(0x12, 0x19)
-"""XEN_DOMCTL_INTERFACE_VERSION of Xen 4.13 to 4.22 (xen/include/public/domctl.h)."""
+"""XEN_DOMCTL_INTERFACE_VERSION of Xen 4.14 to 4.22 (xen/include/public/domctl.h)."""
 
 SYSCTL_VERSIONS = range(0x12, 0x17)
-"""XEN_SYSCTL_INTERFACE_VERSION of Xen 4.13 to 4.22 (xen/include/public/sysctl.h)."""
+"""XEN_SYSCTL_INTERFACE_VERSION of Xen 4.14 to 4.22, and 0x12 (xen/include/public/sysctl.h)."""
 
 FIRST_RESERVED_DOMID = 0x7FF0
 """DOMID_FIRST_RESERVED (xen/include/public/xen.h): from here on a domid means "self", "io", ..."""

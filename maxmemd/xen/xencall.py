@@ -1,7 +1,7 @@
 """Ask and tell Xen by hypercall, through libxencall only: its ABI outlives every release.
 
 No libxenctrl and no compiler: the structures are packed here (abi.py). The interface versions are
-found by asking (A2), and so is the size of a list entry: one build serves Xen 4.13 to 4.22.
+found by asking (A2), and so is the size of a list entry: one build serves Xen 4.14 to 4.22.
 """
 
 import ctypes

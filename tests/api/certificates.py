@@ -1,13 +1,11 @@
 """Certificates for the tests, made by openssl(1): an authority, the daemon's, and clients'."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-OPENSSL = shutil.which("openssl")
-needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="needs the Debian package openssl")
+needs_openssl = pytest.mark.needs("openssl")
 
 
 def make(folder: Path, name: str, subject: str, *, ca: str | None = "ca", san: str = "") -> Path:
@@ -29,6 +27,5 @@ def make(folder: Path, name: str, subject: str, *, ca: str | None = "ca", san: s
 
 
 def _run(*words: object) -> None:
-    assert OPENSSL is not None
-    done = subprocess.run([OPENSSL, *map(str, words)], capture_output=True, check=False)
+    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -324,9 +324,35 @@ def _headers(daemon: Outside) -> None:
 @attack("1,000 idle connections")
 def _idle(daemon: Outside) -> None:
     with ExitStack() as stack:
-        socks = _many(daemon, 900, stack)
+        socks = _many(daemon, 1000, stack)
         if SOAK:
             _closed_within(socks, 30.0, lambda: time.sleep(0.1))
+
+
+@attack("dripping clients")
+def _drips(daemon: Outside) -> None:
+    dripping = [(first, drip) for first, drip in SLOW.values() if drip]
+    with ExitStack() as stack:
+        socks = _many(daemon, 300, stack)
+        for number, sock in enumerate(socks):
+            sock.sendall(dripping[number % len(dripping)][0])
+        for _ in range(10):
+            for number, sock in enumerate(socks):
+                with suppress(OSError):  # it was cut off
+                    sock.send(dripping[number % len(dripping)][1])
+            time.sleep(0.05)
+
+
+@attack("clients that never read")
+def _never_read(daemon: Outside) -> None:
+    with ExitStack() as stack:
+        socks = _many(daemon, 9, stack)
+        for _ in range(50):
+            for sock in socks:
+                sock.setblocking(False)
+                with suppress(OSError):  # full, or cut off
+                    sock.send(b"GET /v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.01)
 
 
 @pytest.mark.soak

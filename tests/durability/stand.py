@@ -81,6 +81,7 @@ class Stand:
         self.socket, self.database = self.directory / "s", self.directory / "ledger.sqlite"
         self.options = list(options)
         self.before: list[str] = []
+        self.serving = ["tests.durability.serve"]
         self.log = self.directory / "log"
         self.host = SimHost()
         small, large = Memory.of_mib(64), Memory.of_mib(256)
@@ -107,7 +108,7 @@ class Stand:
     def spawn(self) -> None:
         """Start the daemon and do not wait for it."""
         words = [self.host.path, self.socket, self.database, *self.options]
-        command = [*self.before, sys.executable, "-m", "tests.durability.serve", *map(str, words)]
+        command = [*self.before, sys.executable, "-m", *self.serving, *map(str, words)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=log)
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,35 +11,20 @@ from typing import Any
 
 import pytest
 
+from tests.durability.preload import built
 from tests.durability.stand import ROOT, SOAK
 from tests.figures import figure
 
 RECORDINGS, STATES = (20, 1000) if SOAK else (2, 300)
 TURNS = 60
-WITHOUT = [] if shutil.which("gcc") else ["there is no C compiler (gcc) to build the recorder"]
 
-pytestmark = pytest.mark.skipif(bool(WITHOUT), reason="".join(WITHOUT))
+pytestmark = pytest.mark.needs("gcc", "libc6-dev")
 
 
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the recorder."""
-    built = tmp_path_factory.mktemp("recorder") / "recorder.so"
-    source = Path(__file__).with_name("recorder.c")
-    words: list[str | Path] = [
-        "gcc",
-        "-O2",
-        "-Wall",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-        "-o",
-        built,
-        source,
-        "-ldl",
-    ]
-    subprocess.run(words, check=True)
-    return built
+    return built("recorder", tmp_path_factory.mktemp("recorder"))
 
 
 def record(recorder: Path, place: Path, seed: int, synchronous: str) -> Path:

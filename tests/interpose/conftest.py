@@ -11,10 +11,11 @@ import pytest
 
 from tests.api.outside import ROOT, Outside
 from tests.interpose.serve import BUILDING, RUNNING
+from tests.packages import found, need
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ROOT / "deploy" / "interpose"
-NEEDED = "gcc libc6-dev make"
+NEEDED = ("gcc", "libc6-dev", "make")
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,8 @@ class Built:
 
 
 def build(directory: Path, *flags: str) -> Built:
-    """Build everything with these flags; skip, and say what to install, where that cannot be."""
-    if not (shutil.which("gcc") and shutil.which("make")):
-        pytest.skip(f"cannot build the interposing library: apt-get install {NEEDED}")
+    """Build everything with these flags."""
+    need(*NEEDED)
     options = " ".join(["-O1", "-g", *flags])
     _do("make", "-s", "-C", str(SOURCES), f"OUT={directory}", f"CFLAGS={options}")
     shared = [*options.split(), "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"]
@@ -128,12 +128,10 @@ def sanitized(_sanitized: Built) -> Built:
 
 
 def valgrind() -> tuple[str, ...]:
-    """Return what stands before a program that is watched for errors and leaks; skip without."""
-    found = shutil.which("valgrind")
-    if found is None:
-        pytest.skip("cannot look for leaks: apt-get install valgrind")
+    """Return what stands before a program that is watched for errors and leaks."""
+    need("valgrind")
     kinds = "--errors-for-leak-kinds=definite"
-    return found, "-q", "--error-exitcode=9", "--leak-check=full", kinds
+    return str(found("valgrind")), "-q", "--error-exitcode=9", "--leak-check=full", kinds
 
 
 @pytest.fixture

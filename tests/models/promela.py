@@ -1,8 +1,6 @@
 """The models once more, verified by spin: `python -m tests.models.promela` installs it and runs."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,6 +8,7 @@ from pathlib import Path
 
 from maxmemd.races.models import MODELS
 from maxmemd.races.verdicts import CRASH, NO, YES
+from tests import packages
 from tests.models.expected import EXPECTED
 
 SOURCE = Path(__file__).with_name("maximum.pml")
@@ -31,27 +30,6 @@ DEFINES = {
 
 CLAIMS = ("lost", "twice", "order", "migration", "explained", "admission")
 """The claims of maximum.pml, in the order of the table's columns."""
-
-
-def missing() -> str | None:
-    """Return what is not there to verify with."""
-    lacking = [name for name in ("spin", "gcc") if shutil.which(name) is None]
-    if not lacking:
-        return None
-    return f"no {' and no '.join(lacking)}: apt-get install {' '.join(BUILD_SIDE)}"
-
-
-def install() -> None:
-    """Install spin from Debian where we may; else say how, and end."""
-    if missing() is None:
-        return
-    if os.geteuid() != 0:
-        raise SystemExit(f"cannot verify the models: {missing()}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *BUILD_SIDE]
-    if subprocess.run(command, check=False, env=environment).returncode != 0:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(command, check=True, env=environment)
 
 
 def verified(name: str, source: str | None = None) -> str:
@@ -94,7 +72,7 @@ def _run(place: Path, *command: str) -> str:
 
 def main() -> int:
     """Verify every model, and say each verdict; 1 where the explorer has another one."""
-    install()
+    packages.install(*BUILD_SIDE)
     width = max(len(model.title) for model in MODELS)
     print(f"{'spin':{width}}  {' '.join(CLAIMS)}")
     others = 0

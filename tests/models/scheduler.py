@@ -77,10 +77,13 @@ class Schedule:
         return [*found, CRASH] if lab.crashes_left and verb in CHANGES else found
 
 
-def explore(lab: Lab, check: Callable[[Lab], None], *, deep: bool = False) -> Found:
+def explore(
+    lab: Lab, check: Callable[[Lab], None], *, deep: bool = False, every_way: bool = False
+) -> Found:
     """Visit every moment that can be reached; `check` looks at every end.
 
-    The nearest first, so that a violation's history is short; `deep` needs less memory.
+    The nearest first, so that a violation's history is short; `deep` needs less memory. A moment
+    is met once, or, `every_way`, once for each way that leads there.
     """
     found = Found()
     seen: set[Hashable] = {_hashed(lab.key())}
@@ -102,7 +105,7 @@ def explore(lab: Lab, check: Callable[[Lab], None], *, deep: bool = False) -> Fo
                 found.violation, found.history = violation, (*history, *words)
                 return found
             key = _hashed(then.key())
-            if key not in seen:
+            if every_way or key not in seen:
                 seen.add(key)
                 queue.append((then, (*history, *words)))
     return found

@@ -5,11 +5,9 @@ import os
 import pytest
 
 from tests.models.expected import EXPECTED
-from tests.models.promela import DEFINES, SOURCE, missing, verified
+from tests.models.promela import BUILD_SIDE, DEFINES, SOURCE, verified
 
-pytestmark = [
-    pytest.mark.skipif(missing() is not None, reason=f"{missing()} (make models does it)"),
-]
+pytestmark = pytest.mark.needs(*BUILD_SIDE)
 EACH = list(EXPECTED) if os.environ.get("SOAK") else ["arbiter", "add"]
 
 

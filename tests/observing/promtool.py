@@ -7,20 +7,20 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
+from tests.packages import lack
 
 CACHE = Path.home() / ".cache" / "maxmemd"
 
 
 @cache
 def promtool() -> str:
-    """Return the path of promtool; skip the test where there is none and none can be had."""
+    """Return the path of promtool; the test is left out where none can be had."""
     kept = CACHE / "promtool"
     found = shutil.which("promtool") or (str(kept) if kept.exists() else None)
     if found is None and os.geteuid() == 0:
         found = _fetched(kept)
     if found is None:
-        pytest.skip("there is no promtool: apt-get install prometheus (or run once as root)")
+        lack(["prometheus"])
     return found
 
 

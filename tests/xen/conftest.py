@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.xen import daemon as maxmemd
+from tests.xen import interposed
 from tests.xen.guests import Guest, at_rest
+from tests.xen.interposed import Xl
 from tests.xen.machine import Machine
 from tests.xen.report import Report
 from tests.xen.rig import Rig
@@ -23,14 +25,13 @@ SECONDS_FOR_ONE_TEST = 1200  # the first one may have to build the image
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is here, and leave it out unless it was asked for; long ones want SOAK=1.
 
-    What turns the machine off comes last.
+    They come after all others, and what turns the machine off comes last.
     """
     ours = [item for item in items if item.path.is_relative_to(HERE)]
     for item in ours:
         item.add_marker(pytest.mark.xen)
         item.add_marker(pytest.mark.timeout(SECONDS_FOR_ONE_TEST))
-    names = ("", *LAST)
-    items.sort(key=lambda item: names.index(item.path.name if item.path.name in LAST else ""))
+    items.sort(key=_turn)
     asked = any(Path(arg.split("::")[0]).resolve().is_relative_to(HERE) for arg in config.args)
     wanted = asked or "xen" in config.option.markexpr
     left_out = [
@@ -41,6 +42,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _turn(item: pytest.Item) -> int:
+    """Return when an item's turn is: an emulated machine slows whatever runs beside it."""
+    if not item.path.is_relative_to(HERE):
+        return 0
+    return 2 + LAST.index(item.path.name) if item.path.name in LAST else 1
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +94,38 @@ def alone(installed: Rig, _daemon: maxmemd.Daemon) -> Rig:
     if _daemon.running:
         _daemon.stop()
     return installed
+
+
+@pytest.fixture(scope="session")
+def library(installed: Rig) -> Rig:
+    """Give the rig with the library in dom0."""
+    interposed.install(installed)
+    return installed
+
+
+@pytest.fixture
+def xl(library: Rig, daemon: maxmemd.Daemon) -> Iterator[Xl]:
+    """Give an xl that asks, with the daemon there, and no guest of these tests."""
+    _destroy_all(library)
+    ours = Xl(library)
+    ours.witness.begin()
+    yield ours
+    _destroy_all(library)
+
+
+@pytest.fixture
+def plain(library: Rig, daemon: maxmemd.Daemon) -> Iterator[Xl]:
+    """Give an xl as it is, while no daemon runs: the control."""
+    daemon.stop()
+    theirs = Xl(library, "")
+    theirs.witness.begin()
+    yield theirs
+    _destroy_all(library)
+
+
+def _destroy_all(rig: Rig) -> None:
+    for name in ("hvm2", "pvh2", "pv2"):
+        rig.run(f"xl destroy {name} 2>/dev/null; true")
 
 
 @pytest.fixture(scope="session")

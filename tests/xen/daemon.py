@@ -45,6 +45,12 @@ class Daemon:
         return self.pid != 0 and self.rig.is_on and self.rig.alive(self.pid)
 
     @property
+    def pusher(self) -> int:
+        """Return the pid of the process that pushes to Xen for it: its one child."""
+        (child,) = self.rig.run(f"cat /proc/{self.pid}/task/*/children").check().stdout.split()
+        return int(child)
+
+    @property
     def log(self) -> str:
         """All that it has logged in this boot."""
         return self.rig.get(LOG).decode(errors="replace")

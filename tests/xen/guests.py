@@ -14,6 +14,8 @@ MAXMEM_MIB = 256
 BOOTS, BOOTS_WITHIN_S = 3, 60
 SLACK_KIB = 1024  # LIBXL_MAXMEM_CONSTANT
 WHOLE = "memory = 192\nmaxmem = 192\n"  # no populate-on-demand: short of its pool a guest dies
+SIX_NICS = "maxmem = 128\ndevice_model_args_hvm = [" + ", ".join(['"-device", "e1000"'] * 6) + "]\n"
+"""maxmem is memory: xl cannot restore a guest that populates on demand, with us or without."""
 DIRECTORY = "/etc/xen/rig"
 LINUX = """kernel = "/opt/guest/vmlinuz"
 ramdisk = "/opt/guest/initrd"
@@ -93,6 +95,11 @@ class Guest:
     def kind(self) -> str:
         """Return pv, pvh or hvm."""
         return self.name.rstrip("0123456789")
+
+    def do(self, words: str) -> None:
+        """Type a command on its console: the guest does it, from inside."""
+        tty = self.rig.xenstore("read", f"/local/domain/{self.domid}/console/tty")
+        self.rig.run(f"echo '{words}' | tee {tty}").check()
 
     def rest(self) -> None:
         """Give it the numbers of its birth again, as a foreign tool would: Xen, then xenstore."""

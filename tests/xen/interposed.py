@@ -1,32 +1,39 @@
-"""xl with the interposing library before it, in dom0; and a witness of hypercalls that set."""
+"""xl with the interposing library before it, in dom0, watched by the witness."""
 
-import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tests import packages
 from tests.xen.daemon import CHECKOUT
-from tests.xen.guests import DIRECTORY, configuration
+from tests.xen.guests import DIRECTORY, Guest, configuration
+from tests.xen.machine import RigError
 from tests.xen.rig import Done, Rig
+from tests.xen.witness import Witness
 
 LIBRARY = "/usr/local/lib/maxmemd/libmaxmem-interpose.so"
-WITNESS = "/opt/rig/witness.so"
-TESTIMONY = "/tmp/witness.log"
 BUILD_SIDE = ("gcc", "libc6-dev", "make")
+RUNS_WITHIN_S, REBOOTS_WITHIN_S = 90, 120
+SETTLES_IN_S = 15  # a guest that was moved says no more in xenstore that it can be suspended
 
 
 @dataclass
 class Xl:
-    """`xl` in dom0, with the library (`asks`) or as it is; always watched by the witness."""
+    """`xl` in dom0, with a library before its own: ours by default, none for ""."""
 
     rig: Rig
-    asks: bool = True
+    library: str = LIBRARY
+    witness: Witness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.witness = Witness(self.rig)
 
     def __call__(self, *argv: object, timeout: float = 240) -> Done:
         """Run one xl command to its end, whatever its end."""
-        library = f"{LIBRARY}:" if self.asks else ""
-        env = {"LD_PRELOAD": f"{library}{WITNESS}", "WITNESS_LOG": TESTIMONY}
+        env = {"LD_PRELOAD": self.library}
         return self.rig.run(["xl", *map(str, argv)], timeout=timeout, env=env)
 
     def create(self, name: str, extra: str = "", *, paused: bool = False) -> Done:
@@ -35,33 +42,66 @@ class Xl:
         self.rig.put(path, configuration(name, extra))
         return self("create", *(["-p"] if paused else []), path)
 
-    @property
-    def writes(self) -> list[str]:
-        """Return who set a maximum by itself since `forget`: "PROGRAM DOMID KIB" each."""
-        return self.rig.run(f"cat {TESTIMONY} 2>/dev/null || true").check().stdout.splitlines()
-
-    def forget(self) -> None:
-        """Begin a new testimony."""
-        self.rig.run(f"rm -f {TESTIMONY}").check()
-
 
 def install(rig: Rig) -> None:
-    """Build the library and the witness on this side, and put them into dom0."""
-    if not (shutil.which("gcc") and shutil.which("make")):
-        subprocess.run(["apt-get", "install", "-qq", "-y", *BUILD_SIDE], check=True)
+    """Build the library on this side, and put it into dom0."""
+    packages.install(*BUILD_SIDE)
     with tempfile.TemporaryDirectory() as place:
         make = ["make", "-s", "-C", str(CHECKOUT / "deploy" / "interpose"), f"OUT={place}"]
         subprocess.run(make, check=True)
         rig.put(LIBRARY, (Path(place) / "libmaxmem-interpose.so").read_bytes(), 0o755)
-    rig.put(WITNESS, witness(), 0o755)
     rig.put("/etc/maxmemd/interpose.conf", "when_away = refuse\n")
 
 
-def witness() -> bytes:
-    """Build the witness and return it."""
-    with tempfile.TemporaryDirectory() as place:
-        built = Path(place) / "witness.so"
-        source = CHECKOUT / "tests" / "xen" / "witness.c"
-        gcc = ["gcc", "-O2", "-Wall", "-Werror", "-shared", "-fPIC", str(source)]
-        subprocess.run([*gcc, "-o", str(built)], check=True)
-        return built.read_bytes()
+def boots(xl: Xl, name: str, extra: str = "") -> Guest:
+    """Create a guest that runs: under emulation a PVH one sometimes dies as it boots."""
+    guest = Guest(xl.rig, name)
+    for _ in range(3):
+        xl.create(name, extra).check()
+        if runs(guest):
+            return guest
+        xl.rig.say(f"{name} died as it booted")
+        guest.destroy()
+    raise RigError(f"{name} has died three times as it booted")
+
+
+def runs(guest: Guest) -> bool:
+    """Whether the guest runs: not paused, not shut down; a Linux one can be suspended by now."""
+    deadline = time.monotonic() + RUNS_WITHIN_S
+    while time.monotonic() < deadline:
+        if guest.rig.named(guest.name) is None:
+            return False
+        info: dict[str, Any] = guest.info
+        node = f"/local/domain/{guest.domid}/control/feature-suspend"
+        is_up = guest.kind == "hvm" or guest.rig.xenstore("read", node) == "1"
+        if is_up and not (info["paused"] or info["shutdown"] or info["dying"]):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def move(xl: Xl, name: str, how: str) -> None:
+    """Save and restore a guest, or migrate it live to this very host."""
+    if how == "restore":
+        xl("save", name, f"/tmp/{name}.save").check()
+        xl("restore", f"/tmp/{name}.save").check()
+        return
+    xl.rig.put("/tmp/localsh", '#!/bin/sh\nshift\nexec "$@"\n', 0o755)
+    xl("migrate", "-s", "/tmp/localsh", name, "localhost").check()
+
+
+def another_life(xl: Xl, guest: Guest, how: str) -> None:
+    """Restore a guest, migrate it, or let it reboot itself; return when it runs again."""
+    old = guest.domid
+    if how == "reboot":
+        guest.do("/bin/busybox reboot -f")
+        deadline = time.monotonic() + REBOOTS_WITHIN_S
+        while xl.rig.named(guest.name) in (None, old) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert guest.domid != old
+        assert runs(guest)
+        return
+    move(xl, guest.name, how)
+    assert guest.domid != old
+    time.sleep(SETTLES_IN_S)
+    assert not guest.info["paused"]

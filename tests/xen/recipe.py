@@ -18,7 +18,8 @@ printf 'virtio_pci\\nvirtio_blk\\next4\\n' >> "$1/etc/initramfs-tools/modules"
 chroot "$1" update-initramfs -u
 """
 
-# The guest is the dom0 kernel and an initramfs that sleeps: it balloons, reboots and powers off.
+# The guest is the dom0 kernel and an initramfs: it balloons, reboots, powers off, and does what is
+# typed on its console, so that a test can have something done from inside.
 GUEST_SCRIPT = r"""
 set -e
 cp /boot/vmlinuz-* /opt/guest/vmlinuz
@@ -33,7 +34,9 @@ cat > init <<'END'
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev
-while :; do /bin/busybox sleep 3600; done
+while :; do
+  read -r words </dev/hvc0 && $words || /bin/busybox sleep 1
+done
 END
 chmod 755 init sbin/poweroff sbin/reboot
 find . | cpio --quiet -o -H newc | gzip -1 > /opt/guest/initrd

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.figures import figure
 from tests.xen.rig import Rig
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "real-xen-report.json"
@@ -21,6 +22,7 @@ class Report:
     def keep(self, what: str, **fact: Any) -> None:
         """Keep one fact: JSON values by name; a fact of that name of an earlier run is replaced."""
         self.facts[what] = fact
+        figure("real Xen", what, ", ".join(f"{name} {found}" for name, found in fact.items()))
 
     def write(self) -> None:
         """Write what was kept into the committed file, beside what earlier runs kept."""

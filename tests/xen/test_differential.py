@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.figures import figure
 from tests.xen import interposed
 from tests.xen.daemon import Daemon
 from tests.xen.guests import Guest, created
@@ -177,6 +178,7 @@ def test_xl_and_maxmemctl_leave_the_same(daemon: Daemon, played: Played, kind: s
     daemon.rig.say(f"{kind}: {len(by_us)} by maxmemctl in {_since(start_s)}")
     assert len(by_us) == len(by_xl)
     compare(kind, by_xl, by_us)
+    figure("real Xen", f"{kind}: commands by maxmemctl, like xl", len(by_us))
 
 
 @pytest.mark.parametrize("kind", SEQUENCES)
@@ -185,7 +187,7 @@ def test_xl_that_asks_leaves_the_same(daemon: Daemon, played: Played, kind: str)
     by_xl = played.by_xl(kind, daemon)
     interposed.install(daemon.rig)
     xl = Xl(daemon.rig)
-    xl.forget()
+    xl.witness.begin()
     start_s = time.monotonic()
     guest = Guest(daemon.rig, played.name(kind))
     xl.create(guest.name, paused=kind != "pv").check()
@@ -197,7 +199,9 @@ def test_xl_that_asks_leaves_the_same(daemon: Daemon, played: Played, kind: str)
     by_xl = by_xl[: len(by_us)]
     compare(kind, by_xl, by_us)
     assert [ours.libxl for ours in by_us] == [theirs.libxl for theirs in by_xl]
-    assert xl.writes == []
+    pushes = xl.witness.only(daemon)
+    figure("real Xen", f"{kind}: commands by xl that asks, like plain xl", len(by_us))
+    figure("real Xen", f"{kind}: maxima set meanwhile, all by the pusher", pushes)
 
 
 @pytest.mark.parametrize(

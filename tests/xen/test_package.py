@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.xen.daemon import CHECKOUT
-from tests.xen.guests import DIRECTORY, SLACK_KIB, Guest, configuration
+from tests.xen.guests import DIRECTORY, SIX_NICS, SLACK_KIB, Guest, configuration
 from tests.xen.machine import Machine
 from tests.xen.rig import SOCKET, Done, Rig
-from tests.xen.test_interpose import SIX_NICS
 
 MIB = 1024
 PATIENCE_S = 120

@@ -17,15 +17,14 @@ import pytest
 from tests.xen import daemon as maxmemd
 from tests.xen.daemon import CHECKOUT, Daemon
 from tests.xen.guests import SLACK_KIB, Guest
-from tests.xen.interposed import TESTIMONY, WITNESS, witness
 from tests.xen.machine import Machine
 from tests.xen.rig import Done, Rig
+from tests.xen.witness import Witness
 
 pytestmark = pytest.mark.soak  # a second machine to boot
 
 MIB = 1024
 PLACE = "/root/interpose"
-DROPIN = "/etc/systemd/system/libvirtd.service.d"
 HEALED_WITHIN_S = 30
 DOMAIN = """<domain type='xen'>
   <name>virt1</name>
@@ -52,9 +51,6 @@ def westmere(machines: list[Machine]) -> Iterator[Daemon]:
     with Rig(cpu="Westmere") as rig:
         maxmemd.install(rig)
         _put_library(rig)
-        rig.put(WITNESS, witness())
-        rig.put("/etc/ld.so.preload", f"{WITNESS}\n")
-        rig.put(f"{DROPIN}/watched.conf", f"[Service]\nEnvironment=WITNESS_LOG={TESTIMONY}\n")
         rig.put("/root/virt1.xml", DOMAIN)
         service = Daemon(rig)
         service.start()
@@ -77,7 +73,7 @@ def use(rig: Rig, verb: str) -> Guest:
     rig.say(said)
     rig.run("systemctl restart libvirtd", timeout=300).check()
     virsh(rig, "destroy", "virt1")
-    rig.run(f"rm -f {TESTIMONY}").check()
+    Witness(rig).begin()
     virsh(rig, "create", "/root/virt1.xml").check()
     return Guest(rig, "virt1")
 
@@ -87,9 +83,10 @@ def virsh(rig: Rig, *words: str) -> Done:
     return rig.run(["virsh", "-c", "xen:///system", *words], timeout=240)
 
 
-def writes(rig: Rig) -> list[str]:
-    """Return who set a maximum by itself: "PROGRAM DOMID KIB" each."""
-    return rig.run(f"cat {TESTIMONY} 2>/dev/null || true").check().stdout.splitlines()
+def strangers(service: Daemon) -> list[tuple[str, int, int]]:
+    """Return who else set a maximum: program, domid and KiB each."""
+    found = Witness(service.rig).others(service)
+    return [(write.program, write.domid, write.kib) for write in found]
 
 
 def doctor(service: Daemon) -> tuple[set[str], list[dict[str, Any]]]:
@@ -123,10 +120,9 @@ def test_libvirt_asks(westmere: Daemon) -> None:
     assert not [line for line in lines if line["kind"] == "drift"]
     assert "libvirtd" not in doctor(westmere)[0]
 
-    env = {"WITNESS_LOG": TESTIMONY}
-    rig.run("[ $(command -v xl) = /usr/local/sbin/xl ] && xl mem-max virt1 300", env=env).check()
+    rig.run("[ $(command -v xl) = /usr/local/sbin/xl ] && xl mem-max virt1 300").check()
     assert guest.max_kib == 300 * MIB + SLACK_KIB
-    assert writes(rig) == []
+    Witness(rig).only(westmere)
 
 
 def test_doctor_finds_who_does_not_ask(westmere: Daemon) -> None:
@@ -135,10 +131,10 @@ def test_doctor_finds_who_does_not_ask(westmere: Daemon) -> None:
     guest = use(rig, "remove")
     assert rig.run(["test", "-e", "/usr/local/sbin/xl"]).rc != 0
     name, domid = "virt1", guest.domid
-    assert writes(rig) == [f"libvirtd {domid} {128 * MIB + SLACK_KIB}"]
+    assert strangers(westmere) == [("libvirtd", domid, 128 * MIB + SLACK_KIB)]
     _settle(westmere, guest)
     virsh(rig, "setmaxmem", name, "400M", "--live").check()
-    assert writes(rig)[-1] == f"libvirtd {domid} {400 * MIB + SLACK_KIB}"
+    assert strangers(westmere)[-1] == ("libvirtd", domid, 400 * MIB + SLACK_KIB)
     _settle(westmere, guest)
     assert guest.max_kib == 128 * MIB + SLACK_KIB
     programs, drifts = doctor(westmere)
