@@ -2,15 +2,13 @@
 
 import argparse
 import asyncio
-import fcntl
 import gc
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,8 +24,9 @@ from maxmemd.api.remote import listening
 from maxmemd.api.server import run, serving
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config, load
-from maxmemd.errors import ConfigError, LedgerBusy, LedgerError, MaxmemError
+from maxmemd.errors import ConfigError, LedgerError, MaxmemError
 from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.owner import become_owner_of, sole_owner
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
@@ -139,17 +138,9 @@ def check_config(read: Callable[[], Config]) -> None:
 def migrate_only(read: Callable[[], Config]) -> None:
     """Migrate the database. Raises LedgerError."""
     config = read()
-    _become_owner_of(config.database.parent)
+    become_owner_of(config.database.parent)
     with sole_owner(config.database):
         print(migrate(config.database))
-
-
-def _become_owner_of(folder: Path) -> None:
-    """Where root asks, be the ledger's owner: the daemon could not open what root made there."""
-    if os.geteuid() == 0 and folder.exists() and (owner := folder.stat()).st_uid != 0:
-        os.setgroups([])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
 
 
 def serve(read: Callable[[], Config]) -> None:
@@ -260,30 +251,6 @@ def _freeze() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 1000)
-
-
-@contextmanager
-def sole_owner(database: Path) -> Iterator[None]:
-    """Hold the database's lock file, so that only one process ever writes.
-
-    Raises LedgerBusy when another process holds it, LedgerError when it cannot be made,
-    ConfigError for a path that no file can have.
-    """
-    if not database.name:
-        raise ConfigError(f"cannot use {database} as the database: name a file")
-    lock = database.with_name(database.name + ".lock")
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LedgerError(f"cannot use {database}: {lock}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise LedgerBusy(f"cannot use {database}: another maxmemd holds {lock}") from None
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

@@ -415,8 +415,8 @@ def test_root_migrates_as_the_ledgers_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12346)
     source = (
         "import os, sys, pathlib\n"
-        "from maxmemd.daemon import _become_owner_of\n"
-        "_become_owner_of(pathlib.Path(sys.argv[1]))\n"
+        "from maxmemd.ledger.owner import become_owner_of\n"
+        "become_owner_of(pathlib.Path(sys.argv[1]))\n"
         "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
     )
     command = [sys.executable, "-c", source, str(tmp_path)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from maxmemd import wire
-from maxmemd.api import handlers, tokens
+from maxmemd.api import handlers, reads, tokens
 from maxmemd.api.access import (
     Access,
     admin,
@@ -50,9 +50,9 @@ _AMOUNT, _GRANT = wire.AmountRequest, wire.DecisionReply
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/host", readers, None, wire.HostReply, handlers.get_host, "The host's memory"),
-    Route("GET", "/v1/domains", readers, None, wire.DomainsReply, handlers.get_domains, "All domains"),
-    Route("GET", _D, reads_own, None, wire.DomainReply, handlers.get_domain, "One domain"),
+    Route("GET", "/v1/host", readers, None, wire.HostReply, reads.get_host, "The host's memory"),
+    Route("GET", "/v1/domains", readers, None, wire.DomainsReply, reads.get_domains, "All domains"),
+    Route("GET", _D, reads_own, None, wire.DomainReply, reads.get_domain, "One domain"),
     Route("PUT", _D + "/limit", toolstack, wire.LimitRequest, _GRANT, handlers.set_limit, "xl mem-max", _DRY),
     Route("PUT", _D + "/target", toolstack, wire.TargetRequest, _GRANT, handlers.set_target, "xl mem-set", _DRY),
     Route("PUT", _C, writes_own, _AMOUNT, _GRANT, handlers.set_component, "Set one owner's amount", _DRY),
@@ -61,18 +61,18 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _D + "/builds", toolstack, wire.BuildRequest, _GRANT, handlers.build, "A build begins", _DRY),
     Route("POST", _D + "/headroom", writes_own, wire.HeadroomRequest, _GRANT, handlers.headroom, "Room for pages", _DRY),
     Route("POST", _D + "/relayed-headroom", local_admin, wire.RelayedHeadroomRequest, _GRANT, handlers.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
-    Route("GET", _D + "/explain", reads_own, None, wire.ExplainReply, handlers.explain, "Why is the limit N"),
-    Route("GET", _D + "/history", reads_own, None, wire.HistoryReply, handlers.history, "Every revision", _PAGE),
-    Route("GET", _D + "/pushes", reads_own, None, wire.PushesReply, handlers.pushes, "Every push", frozenset({"limit"})),
+    Route("GET", _D + "/explain", reads_own, None, wire.ExplainReply, reads.explain, "Why is the limit N"),
+    Route("GET", _D + "/history", reads_own, None, wire.HistoryReply, reads.history, "Every revision", _PAGE),
+    Route("GET", _D + "/pushes", reads_own, None, wire.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
     Route("POST", _D + "/rollback", admin, wire.RollbackRequest, _GRANT, handlers.rollback, "Back to a revision", _DRY),
-    Route("GET", _D + "/record", reads_own, None, wire.RecordReply, handlers.get_record, "Export a record"),
+    Route("GET", _D + "/record", reads_own, None, wire.RecordReply, reads.get_record, "Export a record"),
     Route("PUT", "/v1/records/{ref}", toolstack, wire.RecordBody, _GRANT, handlers.put_record, "Import a record", _DRY),
     Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, "text/event-stream"),
     Route("GET", "/v1/tokens", local_admin, None, wire.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
     Route("POST", "/v1/tokens", local_admin, wire.TokenRequest, wire.TokenCreated, tokens.create_token, "Create a token"),
     Route("DELETE", "/v1/tokens/{name}", local_admin, None, wire.TokenRevoked, tokens.revoke_token, "Revoke a token"),
-    Route("GET", "/v1/health", anyone, None, wire.Health, handlers.health, "Liveness and readiness"),
-    Route("GET", "/metrics", readers, None, None, handlers.get_metrics, "OpenMetrics", media_type="application/openmetrics-text"),
+    Route("GET", "/v1/health", anyone, None, wire.Health, reads.health, "Liveness and readiness"),
+    Route("GET", "/metrics", readers, None, None, reads.get_metrics, "OpenMetrics", media_type="application/openmetrics-text"),
 )
 # fmt: on
 
