@@ -20,7 +20,9 @@ LOG = logging.getLogger("maxmemd.api")
 RING = 1024
 """Events kept for the streams that are not behind."""
 PAGE = 256
-"""Lines, and pushes, read at once."""
+"""Lines, and pushes, read at once for all."""
+PIECE = 64
+"""Events that one stream has in hand: what a client that reads nothing holds until it is cut."""
 REST_S = 0.02
 """Between two reads, so that many small commits cost few reads, and a long past no delay."""
 HEARTBEAT_S = 15.0
@@ -115,7 +117,7 @@ class Feed:
     def _from_ring(self, place: Place) -> list[Event]:
         found: list[Event] = []
         event = self._ring.get(place)
-        while event is not None and len(found) < PAGE:
+        while event is not None and len(found) < PIECE:
             found.append(event)
             event = self._ring.get(event.after)
         return found
@@ -125,12 +127,12 @@ class Feed:
         if self._end in (None, place):
             return []
         async with self._readers:
-            events = await asyncio.to_thread(self._page, place)
+            events = await asyncio.to_thread(self._page, place, PIECE)
         await asyncio.sleep(REST_S)
         return events
 
-    def _page(self, place: Place) -> list[Event]:
-        return [event_of(one) for one in self._tail.after(place, PAGE)]
+    def _page(self, place: Place, most: int) -> list[Event]:
+        return [event_of(one) for one in self._tail.after(place, most)]
 
     async def _read_all(self) -> None:
         """Read until nothing is new. What cannot be read now is read after the next wake-up."""
@@ -154,7 +156,7 @@ class Feed:
         if self._end is None:
             self._end = await asyncio.to_thread(self._tail.end)
         else:
-            events = await asyncio.to_thread(self._page, self._end)
+            events = await asyncio.to_thread(self._page, self._end, PAGE)
             for event in events:
                 self._ring[event.before] = event
                 self._end = event.after

@@ -1,6 +1,7 @@
 """What every attack is measured by: answers in time, the daemon's memory, a good client's p99."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -13,8 +14,9 @@ from tests.figures import figure
 
 WITHIN_S = 6.0
 MOST_GROWTH_KIB = 20 * 1024
-SQLITES = 2
-"""Descriptors that SQLite may close later: while it holds a lock of the file it closes none."""
+SQLITES = min(32, (os.cpu_count() or 1) + 4)
+"""Descriptors that SQLite may keep for the next reader: while it holds a lock of the file it closes
+none. No more than the threads that read at a time."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

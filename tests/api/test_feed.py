@@ -333,3 +333,23 @@ def test_an_end_that_comes_together_with_news() -> None:
         assert waiting.cancelled()
 
     asyncio.run(cancelled())
+
+
+def test_what_a_stream_has_in_hand_is_little() -> None:
+    """A client that reads nothing holds one piece; a piece is never more than so many events."""
+
+    async def read() -> None:
+        tail = FakeTail()
+        feed = Feed(tail)
+        feed.enter("one")
+        tail.pushes = 5 * feeds.PIECE
+        await asyncio.sleep(0.05)
+        stream = feed.stream(START, lambda _: True)
+        await anext(stream)
+        counts = [(await anext(stream)).count(b"\nevent: ") for _ in range(5)]
+        assert counts == [feeds.PIECE] * 5
+        feed.close()
+        await stream.aclose()
+
+    asyncio.run(read())
+    assert feeds.PIECE <= 64

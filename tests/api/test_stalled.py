@@ -3,6 +3,7 @@
 import select
 import socket
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -23,10 +24,9 @@ FIRST_KIB = 4 * 1024 * 1024
 def test_streams_that_nobody_reads(bounded: Outside) -> None:
     """Memory is bounded, others go on, the streams are cut, and their ids still stand for all."""
     id_ = _end(bounded)
-    peak = Peak(bounded)
     decided = 0
 
-    def decide() -> None:
+    def decide(peak: Callable[[], object]) -> None:
         nonlocal decided
         connection = bounded.open()
         while decided < DECISIONS:
@@ -37,10 +37,10 @@ def test_streams_that_nobody_reads(bounded: Outside) -> None:
                 peak()
         connection.close()
 
-    calm = p99_ms(times_of(bounded, decide))
-    decided = 0
+    calm = p99_ms(times_of(bounded, lambda: decide(bounded.rss_kib)))
+    decided, peak = 0, Peak(bounded)
     stalled = [_stalled(bounded, id_) for _ in range(STALLED)]
-    beside = p99_ms(times_of(bounded, decide))
+    beside = p99_ms(times_of(bounded, lambda: decide(peak)))
     until("they are cut", lambda: all(map(_was_cut, stalled)), within_s=20.0)
     for sock in stalled:
         sock.close()
