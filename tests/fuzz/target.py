@@ -29,6 +29,7 @@ from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.mailbox import Mailbox
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.tokens import Tokens
 from tests.api.inside import small_host
 from tests.fakes import FakeClock, MemoryLedger
@@ -106,8 +107,7 @@ class Target:
         host = small_host()
         return Arbiter(
             ledger,
-            host.hypervisor(),
-            host.xenstore(),
+            DirectPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
             rules=CONFIG.rules,
             drift="restore",
