@@ -335,15 +335,19 @@ def test_an_end_that_comes_together_with_news() -> None:
     asyncio.run(cancelled())
 
 
-def test_what_a_stream_has_in_hand_is_little() -> None:
+@pytest.mark.parametrize("rung", [True, False], ids=["out of the ring", "out of the ledger"])
+def test_what_a_stream_has_in_hand_is_little(*, rung: bool) -> None:
     """A client that reads nothing holds one piece; a piece is never more than so many events."""
 
     async def read() -> None:
-        tail = FakeTail()
+        tail = FakeTail(0 if rung else 5 * feeds.PIECE)
         feed = Feed(tail)
         feed.enter("one")
+        await rested(feed)
         tail.pushes = 5 * feeds.PIECE
-        await asyncio.sleep(0.05)
+        feed.wake()
+        await rested(feed)
+        assert len(feed._ring) == (tail.pushes if rung else 0)
         stream = feed.stream(START, lambda _: True)
         await anext(stream)
         counts = [(await anext(stream)).count(b"\nevent: ") for _ in range(5)]
