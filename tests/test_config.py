@@ -232,7 +232,7 @@ def test_every_key_has_a_parser() -> None:
         ('toolstacks = ["user root"]', 1, "root is admin whatever is written: remove it here"),
         ('device_model_base = "uid 900"\nadmins = ["uid 905"]', 2, "uid 905 is a device model's"),
         ('\ncaps = { bios = "1 MiB" }', 2, "'bios' is no owner: name it in owners"),
-        ('caps = { toolstack = "1 KiB" }', 1, "write no less than slack, or remove it here"),
+        ('caps = { toolstack = "1 KiB" }', 1, "write 1024 KiB or more, or a lower slack"),
         ('listen = "0.0.0.0:1"\ntls_key = "/k"', 1, "TCP needs TLS: write tls_certificate as well"),
         ('\ntls_key = "/k"', 2, "nothing is served over TCP: write listen as well"),
         ('hosts = ["a"]', 1, "nothing is served over TCP: write listen as well"),
