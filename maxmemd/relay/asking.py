@@ -33,6 +33,7 @@ class Asker:
     def __init__(self, server: Server, boot: str, wake: Callable[[], None]) -> None:
         """`boot` tells one boot of the host from another: domids begin again with each."""
         self._server, self._boot, self._wake = server, boot, wake
+        server.again_s = 0.0  # the relay asks again itself, ever more slowly
         self._told: SimpleQueue[Told] = SimpleQueue()
         self._out = 0
 

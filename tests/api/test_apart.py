@@ -15,6 +15,7 @@ import pytest
 from maxmemd.api import server
 from maxmemd.api.gate import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Gate
 from maxmemd.api.peers import STRANGERS, device_model_of
+from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
 from maxmemd.config import Config, parse
 from maxmemd.errors import ConfigError
@@ -229,12 +230,12 @@ def test_strangers_are_counted_together() -> None:
     """Many uids have no more connections than one; they end as they came."""
     gate = Gate(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
     peers = [gate.enter_apart(Connected(uid)) for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)]
-    assert gate.crowded(peers[-1]) is None
+    gate.let_in(peers[-1])
     one_more = gate.enter_apart(Connected(0))
-    refused = gate.crowded(one_more)
-    assert refused is not None
-    assert refused.numbers["at_most"] == UNKNOWN_CONNECTIONS
-    assert gate.crowded(gate.enter_apart(Connected(BASE + 1))) is None
+    with pytest.raises(Rejected) as refused:
+        gate.let_in(one_more)
+    assert refused.value.numbers["at_most"] == UNKNOWN_CONNECTIONS
+    gate.let_in(gate.enter_apart(Connected(BASE + 1)))
     for peer in (*peers, one_more):
         gate.leave(peer)
     assert set(gate._open) == {str(BASE + 1)}

