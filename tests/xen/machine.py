@@ -40,7 +40,10 @@ QEMU = [
     "tcg,thread=multi",
 ]
 CPU = "qemu64,+svm,+npt"
-XEN_OPTIONS = "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M noreboot=1 loglvl=info"
+XEN_OPTIONS = (
+    "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M noreboot=1"
+    " loglvl=info guest_loglvl=info"  # what it refuses a guest is said to the guest's log level
+)
 DOM0_OPTIONS = "root=/dev/vda rw console=hvc0 quiet net.ifnames=0 rootflags=noinit_itable"
 
 Answer = dict[str, Any]
