@@ -166,8 +166,8 @@ def world_of(config: Config) -> World:
         from maxmemd.pusher.ways import way_to
 
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        pusher = RemotePusher(way_to(config.pusher, config.dom0_floor))
-        return World(pusher, boot, pusher.host().hypervisor, simulated=False)
+        remote = RemotePusher(way_to(config.pusher, config.dom0_floor))
+        return World(remote, boot, remote.meet().hypervisor, simulated=False)
 
     from maxmemd.xen.simulated import SimulatedHost
 

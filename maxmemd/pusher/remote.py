@@ -15,6 +15,8 @@ from maxmemd.pusher import wire
 
 PATIENCE_S = 8.0
 """How long an answer may take: longer than the pusher's own watchdog, shorter than ours."""
+START_WITHIN_S = 60.0
+"""How long it may take to start: it is Python, and a dom0 that boots is busy."""
 FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.2, 5.0
 _REACH = "reach the process that pushes (systemctl status maxmemd-pusher)"
 
@@ -40,6 +42,18 @@ class RemotePusher:
         self._watched: socket.socket | None = None
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
+
+    def meet(self) -> HostFacts:
+        """Ask for the host's totals for the first time: the other process may have to start yet.
+
+        Raises HypervisorError.
+        """
+        usual_s, self._patience_s = self._patience_s, max(self._patience_s, START_WITHIN_S)
+        try:
+            return self.host()
+        finally:
+            self._patience_s = usual_s
+            self._drop()
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid."""

@@ -19,6 +19,7 @@ from maxmemd.errors import DomainGone, HypervisorError, NotPermitted, XenstoreEr
 from maxmemd.policy.facts import DOM0_UUID, XenFacts
 from maxmemd.policy.orders import Order
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.pusher import remote
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.pusher.remote import RemotePusher
 from maxmemd.pusher.ways import Child, Socket, way_to
@@ -282,6 +283,23 @@ def test_a_pusher_that_hangs_is_given_up(sim: SimHost, child: Child) -> None:
     assert isinstance(looked.xen, HypervisorError)
     with pytest.raises(XenstoreError):
         pusher.facts(1)
+    child.process.send_signal(signal.SIGCONT)
+    pusher.close()
+
+
+def test_one_that_takes_long_to_start(sim: SimHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first question waits for it; those that follow have the usual patience again."""
+    child = Child(FLOOR, SERVE, "--host", str(sim.path))
+    pusher = RemotePusher(child, patience_s=0.01)
+    with pytest.raises(HypervisorError):
+        pusher.host()
+    monkeypatch.setattr(remote, "START_WITHIN_S", WITHIN_S)
+    assert pusher.meet() == sim.call("xen.host")
+    assert child.process is not None
+    child.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(HypervisorError) as hung:
+        pusher.host()
+    assert hung.value.errno == ETIMEDOUT
     child.process.send_signal(signal.SIGCONT)
     pusher.close()
 
