@@ -29,7 +29,7 @@ from tests.models.scheduler import Found, explore
 SOAK = bool(os.environ.get("SOAK"))
 WITHIN_S = 120.0
 """Of CPU, which is all that it takes: what else runs beside it is not counted. It is demanded of
-three clients that ask; a migration and a stranger step in within a turn as well: it takes longer."""
+three clients that ask; a migration and a stranger, who step in within a turn, take longer."""
 
 
 def folded(lab: Lab) -> None:

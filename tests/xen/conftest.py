@@ -129,11 +129,9 @@ def _destroy_all(rig: Rig) -> None:
 
 
 @pytest.fixture(scope="session")
-def report(rig: Rig) -> Iterator[Report]:
+def report(rig: Rig) -> Report:
     """Give the report that keeps what matters to docs/why-one-arbiter.md."""
-    kept = Report(rig)
-    yield kept
-    kept.write()
+    return Report(rig)
 
 
 @pytest.fixture

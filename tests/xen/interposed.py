@@ -16,7 +16,7 @@ from tests.xen.witness import Witness
 
 LIBRARY = "/usr/local/lib/maxmemd/libmaxmem-interpose.so"
 BUILD_SIDE = ("gcc", "libc6-dev", "make")
-RUNS_WITHIN_S, REBOOTS_WITHIN_S = 90, 120
+RUNS_WITHIN_S = REBOOTS_WITHIN_S = 240  # a quarter of a minute on an idle machine
 SETTLES_IN_S = 15  # a guest that was moved says no more in xenstore that it can be suspended
 
 

@@ -22,11 +22,12 @@ class Report:
     def keep(self, what: str, **fact: Any) -> None:
         """Keep one fact: JSON values by name; a fact of that name of an earlier run is replaced."""
         self.facts[what] = fact
+        self._write()
         figure("real Xen", what, ", ".join(f"{name} {found}" for name, found in fact.items()))
 
-    def write(self) -> None:
+    def _write(self) -> None:
         """Write what was kept into the committed file, beside what earlier runs kept."""
-        if not self.facts or not os.environ.get("REAL_XEN_REPORT"):
+        if not os.environ.get("REAL_XEN_REPORT"):
             return
         before = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
         facts = {**before.get("facts", {}), **self.facts}
