@@ -22,7 +22,7 @@ packages: $(READY) ## Install the Debian packages that tests need and that are n
 	@$(PY) -m tests.packages
 
 test: $(READY) ## All fast tests, with a short run of each long one (about five minutes)
-	$(PY) -m pytest -q
+	$(PY) -m tests.again -q
 
 check: $(READY) format lint types layers coverage docs-test ## What CI runs: format, lint, types, layers, tests, docs
 
@@ -40,7 +40,7 @@ layers: $(READY) ## Do imports point down (import-linter)
 
 coverage: $(READY) ## Tests with branch coverage: 100% of the core, 95% elsewhere
 	$(VENV)/bin/coverage erase
-	$(VENV)/bin/coverage run -m pytest -q
+	$(PY) -m tests.again coverage -q
 	$(VENV)/bin/coverage combine -q
 	$(VENV)/bin/coverage report --fail-under=95 --omit='$(CORE),maxmemd/xen/xencall.py'
 	$(VENV)/bin/coverage report --fail-under=100 --include='$(CORE)'
@@ -55,7 +55,7 @@ argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer a
 	$(PY) -m tests.models.document
 
 test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
-	$(PY) -m pytest tests/xen -m xen -q -s
+	$(PY) -m tests.again tests/xen -m xen -q -s
 
 xen-shell: $(READY) ## Boot the real Xen and give a shell in its dom0
 	$(PY) -m tests.xen shell
