@@ -15,9 +15,9 @@ ONCE_MORE = ("--last-failed", "--last-failed-no-failures=none")
 
 def main(arguments: list[str]) -> int:
     """Return the exit status of the run that counts."""
-    program = [sys.executable, "-m", "pytest"]
-    if arguments[:1] == ["coverage"]:
-        program, arguments = [sys.executable, "-m", "coverage", "run", "-m", "pytest"], arguments[1:]
+    covered = arguments[:1] == ["coverage"]
+    how = ["coverage", "run", "-m", "pytest"] if covered else ["pytest"]
+    program, arguments = [sys.executable, "-m", *how], arguments[covered:]
     status = subprocess.run([*program, *arguments], check=False).returncode
     if status != FAILED or os.environ.get("CI") != "true":
         return status
