@@ -55,7 +55,7 @@ argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer a
 	$(PY) -m tests.models.document
 
 test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
-	$(PY) -m tests.again tests/xen -m xen -q -s
+	$(PY) -m tests.again tests/xen -m xen -q -s -p no:randomly
 
 xen-shell: $(READY) ## Boot the real Xen and give a shell in its dom0
 	$(PY) -m tests.xen shell

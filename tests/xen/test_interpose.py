@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from tests.figures import figure
 from tests.xen import interposed
 from tests.xen.daemon import Daemon
@@ -134,6 +136,7 @@ def test_an_absent_daemon_is_named(xl: Xl, daemon: Daemon) -> None:
     assert (Guest(xl.rig, "pv2").max_kib, xl.witness.writes) == (before, [])
 
 
+@pytest.mark.soak
 def test_the_price(xl: Xl) -> None:
     """A mem-max that asks costs at most 1.5 times one that writes by itself."""
     xl.create("pv2").check()

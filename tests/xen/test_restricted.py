@@ -163,6 +163,7 @@ def created(xl: Xl, extra: str) -> Guest:
     return Guest(xl.rig, "hvm2")
 
 
+@pytest.mark.soak
 def test_it_populates_from_within(xl: Xl, ready: Daemon) -> None:
     """Debian's QEMU, locked in as its uid with its hypercalls left, gets room and uses it."""
     guest = created(xl, f'{RESTRICTED}device_model_override = "{OVERRIDE}"\n')
@@ -202,6 +203,7 @@ def _all(done: Done) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.soak
 def test_a_root_that_is_used_again(xl: Xl) -> None:
     """It has to be empty: with the library it is, without it libxl gives the creation up."""
     left = created(xl, RESTRICTED).domid
