@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
@@ -17,6 +18,7 @@ PATIENCE_S = 8.0
 """How long an answer may take: longer than the pusher's own watchdog, shorter than ours."""
 START_WITHIN_S = 60.0
 """How long it may take to start: it is Python, and a dom0 that boots is busy."""
+LEAST_S = 0.05
 FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.2, 5.0
 _REACH = "reach the process that pushes (systemctl status maxmemd-pusher)"
 
@@ -53,7 +55,6 @@ class RemotePusher:
             return self.host()
         finally:
             self._patience_s = usual_s
-            self._drop()
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid."""
@@ -113,15 +114,16 @@ class RemotePusher:
     def _ask(self, *message: object) -> Any:
         """Send one message and return its answer; a connection that proves lost is made anew, once.
 
-        What is asked may be asked twice: it sets values, and adds nothing. Raises what the answer
-        says, or HypervisorError where there is none.
+        What is asked may be asked twice: it sets values, and adds nothing. Both together have the
+        patience of one. Raises what the answer says, or HypervisorError where there is none.
         """
+        end_s = monotonic() + self._patience_s
         try:
             try:
-                answer = self._exchange(message)
+                answer = self._exchange(message, end_s)
             except ConnectionError:
                 self._drop()
-                answer = self._exchange(message)
+                answer = self._exchange(message, end_s)
         except (OSError, wire.Malformed) as error:
             self._drop()
             number = getattr(error, "errno", None) or errno.ECONNRESET
@@ -131,10 +133,10 @@ class RemotePusher:
             raise wire.error_of(answer["error"])
         return answer["ok"]
 
-    def _exchange(self, message: Sequence[object]) -> Any:
+    def _exchange(self, message: Sequence[object], end_s: float) -> Any:
         if self._connection is None:
             self._connection = self._way.connect()
-            self._connection.settimeout(self._patience_s)
+        self._connection.settimeout(max(LEAST_S, end_s - monotonic()))
         wire.send(self._connection, message)
         return wire.receive(self._connection)
 

@@ -26,6 +26,7 @@ AmountKib = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator
 DeltaKib = Annotated[int, Field(strict=True, gt=-END_KIB, lt=END_KIB), BeforeValidator(_integral)]
 RevisionNumber = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator(_integral)]
 Pages = Annotated[int, Field(strict=True, ge=1, lt=2**32), BeforeValidator(_integral)]
+Days = Annotated[int, Field(strict=True, ge=1, le=3650), BeforeValidator(_integral)]
 Reason = Annotated[str, Field(strict=True, max_length=200, description="kept in the history")]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -134,4 +135,4 @@ class TokenRequest(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME, strict=True)]
     role: Literal["admin", "toolstack", "observer"]
-    days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = None
+    days: Days | None = None
