@@ -133,6 +133,7 @@ def rights(rig: Rig, path: str) -> dict[str, str]:
     return {line.split(" = ")[0]: line[line.rindex("(") :] for line in lines}
 
 
+@pytest.mark.soak
 def test_a_stub_domain_asks(
     relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_stub_domain_asks(
     ]
 
 
+@pytest.mark.soak
 def test_the_real_xenstored_keeps_the_others_out(
     relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
 ) -> None:
@@ -183,6 +185,7 @@ def test_the_real_xenstored_keeps_the_others_out(
     assert pv1.max_kib == before
 
 
+@pytest.mark.soak
 def test_a_request_node_that_its_guest_removes(
     relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
 ) -> None:

@@ -82,6 +82,7 @@ def locked_in(root: str, apart: str, uid: int, asked: list[list[object]]) -> lis
     return found
 
 
+@pytest.mark.soak
 def test_a_process_of_its_uid(ready: Daemon, hvm1: Guest) -> None:
     """Locked in as base + domid it gets room for one guest and no other; Xen has exactly that."""
     rig, domid, uuid = ready.rig, hvm1.domid, hvm1.uuid
