@@ -7,6 +7,7 @@ import pytest
 
 from maxmemd.asks import Answer, Ask, DomainView, Granted, HostView, Look, Refused, Subject
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
+from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import LIMIT
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
@@ -585,3 +586,17 @@ def test_one_trouble_for_all_who_look(seat: Seat) -> None:
     assert {type(answer) for answer in answers} == {HypervisorError}
     [well] = turn(seat, Look(Subject.DOMAINS))
     assert isinstance(well, tuple)
+
+
+def test_other_rules_count_from_now_on() -> None:
+    """What the configuration says anew decides the next wish; what was decided stays."""
+    seat = Seat()
+    domid = seat.host.create("vm", memory=Memory.of_mib(128), maxmem=Memory.of_mib(256))
+    seat.poll()
+    low = SetLimit(Memory.of_mib(64))
+    assert seat.refuse(domid, low) == "limit-below-target"
+    before = seat.record(domid)
+    seat.arbiter.take(Rules(floor="none"), drift="alert", keep_gone_s=1.0)
+    assert seat.record(domid) == before
+    assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
+    assert (seat.arbiter.reconciler.mode, seat.arbiter.registrar.keep_gone_s) == ("alert", 1.0)
