@@ -19,6 +19,7 @@ from pathlib import Path
 
 from maxmemd.config import Config
 from maxmemd.daemon import World, serve_on
+from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -98,8 +99,8 @@ def main() -> int:
         socket=directory / "maxmemd.sock", database=directory / "ledger.sqlite", poll_s=1.0
     )
     host = SimulatedHost.demo()
-    hypervisor, xenstore = host.hypervisor(time.monotonic), host.xenstore()
-    world = World(hypervisor, xenstore, "scene", "the simulated host", simulated=True)
+    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+    world = World(pusher, "scene", "the simulated host", simulated=True)
     scene = Scene(host, config.socket)
     stage = threading.Thread(target=_perform, args=(scene, directory), daemon=True)
     stage.start()

@@ -19,9 +19,9 @@ def main(directory: Path) -> int:
         shutil.rmtree(directory, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     print("installing the pinned packages, about half a minute", file=sys.stderr, flush=True)
-    pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", LOCK], check=True)
-    editable = ["--no-deps", "--no-build-isolation", "--editable", ROOT]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(LOCK)], check=True)
+    editable = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     subprocess.run([*pip, *editable], check=True)
     return 0
 
@@ -45,11 +45,10 @@ def _install_venv() -> bool:
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "python3-venv"]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    if subprocess.run(command, check=False, env=environment, **quiet).returncode != 0:
-        subprocess.run(["apt-get", "update", "-q"], check=True, **quiet)
-        subprocess.run(command, check=True, env=environment, **quiet)
+    if subprocess.run(command, check=False, env=environment, capture_output=True).returncode != 0:
+        subprocess.run(["apt-get", "update", "-q"], check=True, capture_output=True)
+        subprocess.run(command, check=True, env=environment, capture_output=True)
     return True
 
 
