@@ -10,7 +10,7 @@ SCENE = Path(__file__).parents[1] / "deploy" / "scene.py"
 
 def test_every_step_comes_out_as_told() -> None:
     """The scene ends well, and says so."""
-    once, scene = {**os.environ, "RUN_ONCE": "1"}, [sys.executable, str(SCENE)]
-    ended = subprocess.run(scene, env=once, capture_output=True, text=True, timeout=120, check=False)
+    env, scene = {**os.environ, "RUN_ONCE": "1"}, [sys.executable, str(SCENE)]
+    ended = subprocess.run(scene, env=env, capture_output=True, text=True, timeout=99, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Every step came out as told." in ended.stdout
