@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from maxmemd.policy.entries import BORN, Birth, InstanceRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.orders import IN_FORCE
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -57,7 +58,7 @@ class Instance:
     @property
     def in_force(self) -> bool:
         """Whether Xen holds the limit."""
-        return self.state in ("applied", "over_limit")
+        return self.state in IN_FORCE
 
     @property
     def birth(self) -> Birth:

@@ -12,13 +12,29 @@ from maxmemd.policy.wishes import Wish
 from maxmemd.ports import Hypervisor, Ledger, Xenstore
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
-from maxmemd.xen.simulated import SimulatedHost
+from maxmemd.xen.simulated import Config, Ideal, SimulatedHost
 from tests.fakes import FakeClock, MemoryLedger
 
 DM: Key = ("device-model", "rom")
 ACTOR = '{"name":"test"}'
 MIB = 1024
 """KiB in a MiB."""
+
+
+WEB_UUID = "51a70000-0000-4000-8000-0000000000aa"
+
+
+def mib(amount: int) -> Memory:
+    """Return that many MiB."""
+    return Memory.of_mib(amount)
+
+
+def web_of(memory: int, maxmem: int) -> Config:
+    """Return the configuration of a PV guest 'web' with a UUID of its own; sizes in MiB."""
+    return Config(
+        name="web", uuid=WEB_UUID, kind="pv", memory=mib(memory), maxmem=mib(maxmem),
+        videoram=mib(0), guest=Ideal(), nics=0,
+    )  # fmt: skip
 
 
 def host_of_16_gib() -> SimulatedHost:

@@ -12,14 +12,9 @@ from maxmemd.policy.components import LIMIT
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory
-from tests.seat import ACTOR, DM, MIB, Seat, kib_of
+from tests.seat import ACTOR, DM, MIB, Seat, kib_of, mib
 
 STRANGER = "51a70000-0000-4000-8000-0000000000ff"
-
-
-def mib(amount: int) -> Memory:
-    """Return that many MiB."""
-    return Memory.of_mib(amount)
 
 
 @pytest.fixture

@@ -10,14 +10,9 @@ from maxmemd.policy.components import LIMIT, POPULATED
 from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetLimit
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Image, Stuck, finish
-from tests.seat import ACTOR, DM, MIB, Seat
+from tests.seat import ACTOR, DM, MIB, Seat, mib
 
 SHARE = "device-model/populated"
-
-
-def mib(amount: int) -> Memory:
-    """Return that many MiB."""
-    return Memory.of_mib(amount)
 
 
 class Interposed(Seat):

@@ -13,6 +13,7 @@ from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES, Memory
 from tests.fakes import FakeClock
+from tests.seat import mib
 
 WEB = "51a70000-0000-4000-8000-00000000000a"
 DB = "51a70000-0000-4000-8000-00000000000b"
@@ -88,11 +89,6 @@ def one() -> Iterator[tuple[Enforcer, OneDomain, Instance, FakeClock]]:
 
 
 One = tuple[Enforcer, OneDomain, Instance, FakeClock]
-
-
-def mib(amount: int) -> Memory:
-    """Return that many MiB."""
-    return Memory.of_mib(amount)
 
 
 @pytest.mark.parametrize("seen", [4096, 8192, None])

@@ -8,14 +8,9 @@ from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
 from maxmemd.policy.components import LIMIT
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget
 from maxmemd.units import UNLIMITED, Memory
-from tests.seat import DM, MIB, Seat
+from tests.seat import DM, MIB, Seat, mib
 
 MODES = ["restore", "adopt", "alert"]
-
-
-def mib(amount: int) -> Memory:
-    """Return that many MiB."""
-    return Memory.of_mib(amount)
 
 
 def seat_of(drift: str = "restore") -> Seat:

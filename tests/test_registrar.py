@@ -8,23 +8,8 @@ from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
 from maxmemd.policy.components import LIMIT
 from maxmemd.policy.wishes import Import, Increase, SetComponent, SetLimit, SetTarget, Wish
 from maxmemd.units import UNLIMITED_PAGES, Memory
-from maxmemd.xen.simulated import Config, Ideal, finish
-from tests.seat import DM, MIB, Seat
-
-UUID = "51a70000-0000-4000-8000-0000000000aa"
-
-
-def mib(amount: int) -> Memory:
-    """Return that many MiB."""
-    return Memory.of_mib(amount)
-
-
-def config(memory: int, maxmem: int) -> Config:
-    """Return the configuration of a PV guest with a UUID of its own."""
-    return Config(
-        name="web", uuid=UUID, kind="pv", memory=mib(memory), maxmem=mib(maxmem),
-        videoram=mib(0), guest=Ideal(), nics=0,
-    )  # fmt: skip
+from maxmemd.xen.simulated import finish
+from tests.seat import DM, MIB, WEB_UUID, Seat, mib, web_of
 
 
 def test_what_was_there_is_adopted() -> None:
@@ -155,7 +140,7 @@ def test_a_rebirth_is_not_lowered_while_it_is_built() -> None:
     seat.grant(web, SetTarget(mib(48)))
     seat.host.tick(10)
     image = seat.host.save(web)
-    for step in seat.host.building(config(64, 64), image=image, paused=True):
+    for step in seat.host.building(web_of(64, 64), image=image, paused=True):
         limit = seat.pages(step.domid)
         seat.poll()
         assert seat.pages(step.domid) >= limit
@@ -168,7 +153,7 @@ def test_a_fresh_build_that_contradicts_the_record_replaces_it(
 ) -> None:
     """The toolstack's numbers replace the record, whether or not ours was pushed meanwhile."""
     seat = Seat().restart()
-    web = finish(seat.host.building(config(64, 128)))
+    web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
     seat.grant(web, SetLimit(mib(96)))
     seat.grant(web, SetTarget(mib(64)))
@@ -180,7 +165,7 @@ def test_a_fresh_build_that_contradicts_the_record_replaces_it(
     seat.poll()
 
     born = 0
-    for step in seat.host.building(config(memory, maxmem)):
+    for step in seat.host.building(web_of(memory, maxmem)):
         born = step.domid
         if polled:
             seat.poll()
@@ -194,8 +179,8 @@ def test_a_fresh_build_that_contradicts_the_record_replaces_it(
 def test_an_imported_record_waits_for_its_domain() -> None:
     """A record that came ahead of its domain is in force when that is restored here."""
     seat = Seat().restart()
-    seat.grant(UUID, Import({LIMIT: mib(96), DM: Memory(kib=256)}, mib(128)))
-    born = finish(seat.host.building(config(64, 128)))
+    seat.grant(WEB_UUID, Import({LIMIT: mib(96), DM: Memory(kib=256)}, mib(128)))
+    born = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
     assert seat.pages(born) == (97 * MIB + 256) // 4
     assert seat.record(born).revision == 1
@@ -249,16 +234,16 @@ def test_a_domain_without_a_uuid_is_left_alone() -> None:
 def test_a_zombie_is_nobody() -> None:
     """A domain that is dead and not yet released stands in no successor's way."""
     seat = Seat()
-    web = seat.host.create("web", memory=mib(64), maxmem=mib(128), uuid=UUID)
+    web = seat.host.create("web", memory=mib(64), maxmem=mib(128), uuid=WEB_UUID)
     seat.restart()
     seat.grant(web, SetLimit(mib(96)))
     death = seat.host.destroying(web)
     while next(death).name != "dead":
         pass
     seat.poll()
-    born = finish(seat.host.building(config(64, 96)))
+    born = finish(seat.host.building(web_of(64, 96)))
     seat.poll()
-    assert seat.grant(UUID, SetLimit(mib(97))).domid == born
+    assert seat.grant(WEB_UUID, SetLimit(mib(97))).domid == born
     assert seat.grant("web", SetLimit(mib(98))).domid == born
     assert seat.pages(born) == 99 * 256
     assert seat.refuse(web, SetLimit(mib(99))) in ("unknown-domain", "domain-gone")
@@ -270,12 +255,12 @@ def test_a_zombie_is_nobody() -> None:
 def test_while_xenstore_is_away_nothing_is_concluded() -> None:
     """A fresh build that contradicts the record is seen when xenstore can be asked again."""
     seat = Seat().restart()
-    web = finish(seat.host.building(config(64, 128)))
+    web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
     seat.host.destroy(web)
     seat.poll()
     seat.host.xenstore_gone(gone=True)
-    born = finish(seat.host.building(config(96, 256)))
+    born = finish(seat.host.building(web_of(96, 256)))
     seat.poll()
     assert seat.pages(born) == 97 * 256
     seat.host.heal()
@@ -313,24 +298,24 @@ def test_what_the_ledger_refused_is_decided_by_the_next_poll() -> None:
 def test_records_of_the_gone_are_kept_for_a_time() -> None:
     """A record is dropped when its domain has been away for longer than is configured."""
     seat = Seat(keep_gone_s=100)
-    web = seat.host.create("web", memory=mib(64), uuid=UUID)
+    web = seat.host.create("web", memory=mib(64), uuid=WEB_UUID)
     seat.restart()
     seat.host.destroy(web)
     seat.poll()
     seat.poll(after_s=100)
-    assert seat.arbiter.records.get(UUID) is not None
+    assert seat.arbiter.records.get(WEB_UUID) is not None
     before = seat.arbiter.records.forgets
     seat.poll(after_s=1)
-    assert seat.arbiter.records.get(UUID) is None
+    assert seat.arbiter.records.get(WEB_UUID) is None
     assert seat.arbiter.records.forgets == before + 1
-    assert seat.memory.kinds(UUID)[-1] == "forgotten"
-    assert UUID not in seat.memory.heads
+    assert seat.memory.kinds(WEB_UUID)[-1] == "forgotten"
+    assert WEB_UUID not in seat.memory.heads
 
 
 def test_whoever_comes_back_in_time_is_not_forgotten() -> None:
     """The time away is counted anew each time; a jump of the wall clock counts for nothing."""
     seat = Seat(keep_gone_s=100)
-    web = finish(seat.host.building(config(64, 128)))
+    web = finish(seat.host.building(web_of(64, 128)))
     seat.restart()
     image = seat.host.save(web)
     seat.poll()
@@ -341,7 +326,7 @@ def test_whoever_comes_back_in_time_is_not_forgotten() -> None:
     seat.host.save(web)
     seat.poll(after_s=99)
     seat.poll(after_s=99)
-    assert seat.arbiter.records.get(UUID) is not None
+    assert seat.arbiter.records.get(WEB_UUID) is not None
 
 
 @pytest.mark.parametrize("verb", ["facts", "write"])

@@ -15,24 +15,10 @@ from maxmemd.policy.wishes import (
     SetTarget,
 )
 from maxmemd.units import Memory
-from maxmemd.xen.simulated import Config, Ideal, Life, finish
-from tests.seat import DM, MIB, Seat
+from maxmemd.xen.simulated import Life, finish
+from tests.seat import DM, MIB, WEB_UUID, Seat, mib, web_of
 
-UUID = "51a70000-0000-4000-8000-0000000000aa"
 STEPS = ("created", "named", "limited", "claimed", "populated", "introduced", "device-model")
-
-
-def mib(amount: int) -> Memory:
-    """Return that many MiB."""
-    return Memory.of_mib(amount)
-
-
-def config(memory: int, maxmem: int) -> Config:
-    """Return the configuration of a PV guest with a UUID of its own."""
-    return Config(
-        name="web", uuid=UUID, kind="pv", memory=mib(memory), maxmem=mib(maxmem),
-        videoram=mib(0), guest=Ideal(), nics=0,
-    )  # fmt: skip
 
 
 def away_from(seat: Seat, life: Life, step: str, until: str = "running") -> int:
@@ -122,7 +108,7 @@ def test_a_build_of_a_known_domain_that_contradicts_its_record(step: str) -> Non
     seat = known()
     seat.host.destroy(1)
     seat.poll()
-    web = away_from(seat, seat.host.building(config(16, 16)), step)
+    web = away_from(seat, seat.host.building(web_of(16, 16)), step)
     assert seat.amounts(web) == {"operator/limit": 16 * MIB, "toolstack/slack": MIB}
     assert (seat.pages(web), seat.record(web).static_max) == (17 * 256, mib(16))
     assert "created" in seat.kinds(web)
@@ -142,9 +128,9 @@ def test_a_restore_of_a_known_domain(step: str) -> None:
 
 
 def known() -> Seat:
-    """Return a seat that knows UUID, as domain 1: 96 MiB, and a share of its device model."""
+    """Return a seat that knows WEB_UUID, as domain 1: 96 MiB, and a share of its device model."""
     seat = Seat().restart()
-    finish(seat.host.building(config(64, 128)))
+    finish(seat.host.building(web_of(64, 128)))
     seat.poll()
     seat.grant(1, SetLimit(mib(96)))
     seat.grant(1, SetTarget(mib(64)))
@@ -160,7 +146,7 @@ def test_an_announced_build(life: str, *, crashed: bool) -> None:
     seat = known()
     image = seat.host.save(1)
     seat.poll()
-    building = seat.host.building(config(64, 64), image=None if life == CREATED else image)
+    building = seat.host.building(web_of(64, 64), image=None if life == CREATED else image)
     web = next(building).domid
     seat.poll()
     seat.grant(web, Build(mib(64), life, static_max=mib(48)))
@@ -182,7 +168,7 @@ def test_an_announced_build_whose_commit_failed(*, kept: bool) -> None:
     seat = known()
     seat.host.destroy(1)
     seat.poll()
-    building = seat.host.building(config(64, 64))
+    building = seat.host.building(web_of(64, 64))
     web = next(building).domid
     seat.poll()
     seat.memory.fail(LedgerFull("cannot write: full"), kept=kept)
@@ -217,8 +203,8 @@ def test_a_limit_that_was_said_while_it_was_built(*, crashed: bool) -> None:
 def test_an_imported_record() -> None:
     """A record that came ahead of its domain holds, though nobody saw the domain come to run."""
     seat = Seat().restart()
-    seat.grant(UUID, Import({LIMIT: mib(96), DM: Memory(kib=256)}, mib(128)))
-    web = away_from(seat, seat.host.building(config(64, 128)), "named")
+    seat.grant(WEB_UUID, Import({LIMIT: mib(96), DM: Memory(kib=256)}, mib(128)))
+    web = away_from(seat, seat.host.building(web_of(64, 128)), "named")
     assert seat.pages(web) == (97 * MIB + 256) // 4
     assert seat.record(web).revision == 1
 

@@ -24,6 +24,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.mailbox import Mailbox
 from maxmemd.policy.components import Key
+from maxmemd.policy.orders import IN_FORCE
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.wishes import (
     Build,
@@ -157,7 +158,7 @@ async def _wished(service: Service, call: Call, wish: Wish) -> Reply:
         return refusal(answer)
     granted = cast(Granted, answer)
     push = granted.push
-    in_force = push is None or push.state in replies.IN_FORCE
+    in_force = push is None or push.state in IN_FORCE
     body = replies.decision(granted)
     return Reply(200 if in_force else 202, body, revision=granted.record.revision)
 

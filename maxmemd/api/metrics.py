@@ -12,6 +12,7 @@ from maxmemd import __version__
 from maxmemd.api.readiness import Space, is_ready
 from maxmemd.asks import DomainView
 from maxmemd.mailbox import Mailbox
+from maxmemd.policy.orders import IN_FORCE
 from maxmemd.tally import Tally
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
@@ -134,7 +135,7 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
         names = [view.uuid, view.name or ""]
         limit.add_metric(names, _bytes(view.record.limit))
         populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))
-        in_force.add_metric(names, float(view.push.state in ("applied", "over_limit")))
+        in_force.add_metric(names, float(view.push.state in IN_FORCE))
         over.add_metric(names, float(view.push.state == "over_limit"))
         if view.store.target is not None:
             target.add_metric(names, _bytes(view.store.target))

@@ -10,9 +10,8 @@ from pydantic_core import to_json
 from maxmemd import wire
 from maxmemd.asks import DomainView, Granted, PushStatus
 from maxmemd.policy.components import Record, of_state
+from maxmemd.policy.orders import IN_FORCE
 from maxmemd.units import UNLIMITED_PAGES, Memory
-
-IN_FORCE = ("applied", "over_limit")
 
 
 def decision(granted: Granted) -> bytes:

@@ -10,12 +10,11 @@ from threading import Thread
 from typing import NamedTuple
 
 from maxmemd.cli.connection import Answer, Server, Unreachable
+from maxmemd.policy.orders import IN_FORCE
 from maxmemd.relay.homes import Bound
 from maxmemd.relay.words import Request, granted, refused
 
 MOST_AT_ONCE = 16
-IN_FORCE = ("applied", "over_limit")
-"""Xen holds the limit (census.Instance): what is granted may be populated."""
 
 
 class Told(NamedTuple):
