@@ -4,10 +4,10 @@ from pathlib import Path
 
 from benchmarks.ours import BOOT
 from benchmarks.report import CannotMeasure
+from maxmemd.adapters import SystemClock
 from maxmemd.arbiter import Arbiter
 from maxmemd.asks import Ask, Granted
 from maxmemd.config import Config
-from maxmemd.daemon import SystemClock
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetLimit

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import uvloop
 
+from maxmemd.adapters import World
 from maxmemd.config import Config
-from maxmemd.daemon import World, serve_on
+from maxmemd.daemon import serve_on
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.pusher.remote import RemotePusher
 from maxmemd.pusher.ways import Child

@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from maxmemd.adapters import World
 from maxmemd.config import Config
-from maxmemd.daemon import World, serve_on
+from maxmemd.daemon import serve_on
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost

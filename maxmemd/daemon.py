@@ -7,15 +7,15 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from maxmemd import __version__
+from maxmemd.adapters import SystemClock, World, world_of
 from maxmemd.api.behind import make_app
 from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
@@ -31,8 +31,6 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.mailbox import Mailbox
-from maxmemd.ports import Pusher
-from maxmemd.pusher.direct import DirectPusher
 from maxmemd.races import command as races
 from maxmemd.relay import command as relay
 from maxmemd.reload import Reload
@@ -42,29 +40,6 @@ from maxmemd.tokens import Tokens
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred lines."""
-PRIVCMD = Path("/dev/xen/privcmd")
-
-
-class SystemClock:
-    """Time as the operating system has it."""
-
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def wall_ns(self) -> int:
-        """Nanoseconds since 1970."""
-        return time.time_ns()
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """The adapters of one host. `boot` tells one boot of it from another."""
-
-    pusher: Pusher
-    boot: str
-    name: str
-    simulated: bool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -152,33 +127,6 @@ def serve(read: Callable[[], Config]) -> None:
     uvloop.run(serve_on(config, lambda: world_of(config), read))
 
 
-def world_of(config: Config) -> World:
-    """Return the adapters that the configuration, or else the machine, asks for.
-
-    Raises HypervisorError or XenstoreError.
-    """
-    wanted = config.hypervisor
-    if wanted == "auto":
-        wanted = "xen" if PRIVCMD.exists() or config.pusher.is_socket() else "simulated"
-    pusher: Pusher
-    if wanted == "xen":
-        from maxmemd.pusher.remote import RemotePusher
-        from maxmemd.pusher.ways import way_to
-
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        remote = RemotePusher(way_to(config.pusher, config.dom0_floor))
-        return World(remote, boot, remote.meet().hypervisor, simulated=False)
-
-    from maxmemd.xen.simulated import SimulatedHost
-
-    LOG.warning("SIMULATED HOST: there is no Xen here, or none was asked for.")
-    LOG.warning("SIMULATED HOST: the guests are made up, no real domain is touched.")
-    host = SimulatedHost.demo()
-    boot = f"simulated-{os.getpid()}"
-    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
-    return World(pusher, boot, "the simulated host", simulated=True)
-
-
 async def serve_on(
     config: Config, world: Callable[[], World], reread: Callable[[], Config] | None = None
 ) -> None:
@@ -189,25 +137,9 @@ async def serve_on(
     with sole_owner(config.database):
         sock, apart = serving(passed_sockets(), config)
         LOG.info("%s", migrate(config.database))
-        remote, tokens = listening(config), Tokens(config.tokens)
-        adapters = world()
-
-        def make_arbiter() -> Arbiter:
-            return Arbiter(
-                SqliteLedger(config.database),
-                adapters.pusher,
-                SystemClock(),
-                rules=config.rules,
-                drift=config.drift,
-                boot=adapters.boot,
-                keep_gone_s=config.keep_gone_s,
-            )
-
-        mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
-        reader, tail = LedgerReader(config.database), LedgerTail(config.database)
-        feed = mailbox.listener = Feed(tail)
-        disk, simulated = Disk(config.database), adapters.simulated
-        service = Service(mailbox, reader, tail, feed, config, simulated, disk, tokens)
+        remote, adapters = listening(config), world()
+        service = _service(config, adapters)
+        mailbox = service.mailbox
         await mailbox.start()
         adapters.pusher.watch(mailbox.worker.kick)
         tasks = [
@@ -222,7 +154,7 @@ async def serve_on(
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(
-                app, sock, each_second=service.each_second, stopping=feed.close,
+                app, sock, each_second=service.each_second, stopping=service.feed.close,
                 remote=remote, apart=apart,
             )  # fmt: skip
         finally:
@@ -231,6 +163,27 @@ async def serve_on(
             await mailbox.stop()
             adapters.pusher.close()
             LOG.info("stopped; Xen's maxima stay as they are")
+
+
+def _service(config: Config, adapters: World) -> Service:
+    """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
+
+    def make_arbiter() -> Arbiter:
+        return Arbiter(
+            SqliteLedger(config.database),
+            adapters.pusher,
+            SystemClock(),
+            rules=config.rules,
+            drift=config.drift,
+            boot=adapters.boot,
+            keep_gone_s=config.keep_gone_s,
+        )
+
+    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
+    reader, tail = LedgerReader(config.database), LedgerTail(config.database)
+    feed = mailbox.listener = Feed(tail)
+    disk, tokens = Disk(config.database), Tokens(config.tokens)
+    return Service(mailbox, reader, tail, feed, config, adapters.simulated, disk, tokens)
 
 
 async def _check_ledger(service: Service) -> None:

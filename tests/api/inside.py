@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from maxmemd.adapters import SystemClock
 from maxmemd.api.behind import make_app
 from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
@@ -19,7 +20,6 @@ from maxmemd.api.peers import Peer, peer
 from maxmemd.api.readiness import Disk
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config
-from maxmemd.daemon import SystemClock
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail

@@ -8,8 +8,9 @@ from pathlib import Path
 import uvloop
 
 from maxmemd import mailbox
+from maxmemd.adapters import World
 from maxmemd.config import Config
-from maxmemd.daemon import World, serve_on
+from maxmemd.daemon import serve_on
 from maxmemd.errors import MaxmemError
 from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import uvloop
 
+from maxmemd.adapters import World
 from maxmemd.config import Config
-from maxmemd.daemon import World, serve_on
+from maxmemd.daemon import serve_on
 from maxmemd.keys import NONE
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.systemd import DEVICE_MODELS, FIRST_SOCKET

@@ -1,0 +1,63 @@
+"""The adapters of one host: which there are, and which this machine needs."""
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxmemd.config import Config
+from maxmemd.ports import Pusher
+from maxmemd.pusher.direct import DirectPusher
+
+LOG = logging.getLogger("maxmemd")
+PRIVCMD = Path("/dev/xen/privcmd")
+
+
+class SystemClock:
+    """Time as the operating system has it."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return time.time_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The adapters of one host. `boot` tells one boot of it from another."""
+
+    pusher: Pusher
+    boot: str
+    name: str
+    simulated: bool
+
+
+def world_of(config: Config) -> World:
+    """Return the adapters that the configuration, or else the machine, asks for.
+
+    Raises HypervisorError or XenstoreError.
+    """
+    wanted = config.hypervisor
+    if wanted == "auto":
+        wanted = "xen" if PRIVCMD.exists() or config.pusher.is_socket() else "simulated"
+    pusher: Pusher
+    if wanted == "xen":
+        from maxmemd.pusher.remote import RemotePusher
+        from maxmemd.pusher.ways import way_to
+
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        remote = RemotePusher(way_to(config.pusher, config.dom0_floor))
+        return World(remote, boot, remote.meet().hypervisor, simulated=False)
+
+    from maxmemd.xen.simulated import SimulatedHost
+
+    LOG.warning("SIMULATED HOST: there is no Xen here, or none was asked for.")
+    LOG.warning("SIMULATED HOST: the guests are made up, no real domain is touched.")
+    host = SimulatedHost.demo()
+    boot = f"simulated-{os.getpid()}"
+    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+    return World(pusher, boot, "the simulated host", simulated=True)
