@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 
 from maxmemd.errors import LedgerError
 from maxmemd.policy.components import Record, of_state
@@ -137,5 +138,6 @@ class MemoryLedger:
             self.heads.pop(uuid, None)
 
     @staticmethod
+    @lru_cache(4096)
     def _record(line: Entry) -> Record:
         return of_state(line.uuid, line.revision, json.loads(line.state or "{}"))

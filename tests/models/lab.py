@@ -7,6 +7,7 @@ before every call of a port, where others may step in or the process may die.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 from maxmemd.arbiter import Arbiter
@@ -264,7 +265,7 @@ class Lab:
     def _kept(self) -> object:
         ledger = self.ledger
         heads = {uuid: ledger.lines[head] for uuid, head in ledger.heads.items()}
-        records = tuple((uuid, _amounts(line)) for uuid, line in heads.items())
+        records = tuple((uuid, _amounts(line.state)) for uuid, line in heads.items())
         rows = tuple(
             (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.state, row.effects,
              row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
@@ -371,8 +372,9 @@ def _silent(domid: int, limit: Memory) -> None:
     """Set nothing: what libxl would have set is the daemon's to set."""
 
 
-def _amounts(line: Entry) -> object:
-    record = of_state(line.uuid, line.revision, json.loads(line.state or "{}"))
+@cache
+def _amounts(state: str | None) -> object:
+    record = of_state("", 0, json.loads(state or "{}"))
     parts = tuple(sorted((key, part.amount.kib) for key, part in record.parts.items()))
     return parts, record.static_max
 
