@@ -16,7 +16,6 @@ from maxmemd.census import Instance
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import LIMIT, Record, of_state
-from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.wishes import Wish
 from maxmemd.pusher.direct import DirectPusher

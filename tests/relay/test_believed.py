@@ -191,3 +191,17 @@ def test_watches_end_with_their_domains(told: Scene) -> None:
     for domid in range(100, 150):
         told.destroy(domid)
     until("the watches have ended", lambda: len(client.watches) == 2)
+
+
+def test_it_serves_another_once_the_first_is_gone(told: Scene) -> None:
+    """A domain whose target was destroyed can be named again, as another's device model."""
+    told.stub(S, N)
+    told.start_relay()
+    until("it has nodes", lambda: told.rights(S, "reply") is not None)
+    told.destroy(N)
+    until("it has none", lambda: told.rights(S, "") is None)
+    later = N + 100
+    told.domain(later)
+    told.fake.put(f"/local/domain/{later}/image/device-model-domid", str(S))
+    told.fake.put(TARGET, str(later))
+    until("it has nodes", lambda: told.rights(S, "reply") is not None)

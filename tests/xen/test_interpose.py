@@ -63,7 +63,6 @@ def test_six_nics_without(plain: Xl, report: Report) -> None:
     report.keep("six NICs without", exit=created.rc, device_model=said[-1] if said else "")
 
 
-@pytest.mark.soak
 def test_six_nics_by_qemu_itself(plain: Xl, report: Report) -> None:
     """The control: a QEMU that raises the maximum by itself starts, and cannot be restored."""
     plain.library = bumping(plain.rig)

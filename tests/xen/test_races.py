@@ -41,7 +41,6 @@ def race(rig: Rig, program: str, mode: str, count: int, domids: list[int], *, as
     return rig.run(argv, timeout=900, env={"LD_PRELOAD": LIBRARY if asks else ""})
 
 
-@pytest.mark.soak
 def test_no_component_is_lost(daemon: Daemon, domids: list[int], report: Report) -> None:
     """2,000 calls at once: each device model's increases all count, and the last wish stands."""
     rig = daemon.rig

@@ -121,6 +121,18 @@ def relay(installed: Rig, daemon: Daemon) -> Iterator[Relay]:
         assert one.stop() == 0
 
 
+@pytest.fixture
+def stub(relay: Relay, pv1: Guest, insiders: tuple[Insider, Insider]) -> Iterator[Insider]:
+    """Give the guest that is named as pv1's stub domain, for the length of a test.
+
+    Who destroys pv1 would destroy it as well (libxl_dm.c:libxl__destroy_device_model).
+    """
+    rig, found = relay.rig, insiders[0]
+    name_as_stub(rig, found.domid, pv1.domid)
+    yield found
+    rig.xenstore("rm", f"/local/domain/{pv1.domid}/image/device-model-domid")
+
+
 def name_as_stub(rig: Rig, stub: int, target: int) -> None:
     """Do what libxl_dm.c:libxl__spawn_stub_dm does, as dom0, with the rights of what is above."""
     rig.xenstore("write", f"/local/domain/{target}/image/device-model-domid", str(stub))
@@ -133,13 +145,9 @@ def rights(rig: Rig, path: str) -> dict[str, str]:
     return {line.split(" = ")[0]: line[line.rindex("(") :] for line in lines}
 
 
-@pytest.mark.soak
-def test_a_stub_domain_asks(
-    relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
-) -> None:
+def test_a_stub_domain_asks(relay: Relay, daemon: Daemon, pv1: Guest, stub: Insider) -> None:
     """Granted: max_pages rises by exactly what is asked, and the history says who asked."""
-    rig, (stub, _) = daemon.rig, insiders
-    name_as_stub(rig, stub.domid, pv1.domid)
+    rig = daemon.rig
     reply = stub.asks(f"a1 headroom {PAGES}")
     room_kib = pv1.used_kib + (PAGES + SPARE_PAGES) * 4
     assert (reply, pv1.max_kib) == (f"granted {room_kib}", room_kib)
@@ -159,13 +167,11 @@ def test_a_stub_domain_asks(
     ]
 
 
-@pytest.mark.soak
 def test_the_real_xenstored_keeps_the_others_out(
-    relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
+    daemon: Daemon, pv1: Guest, stub: Insider, insiders: tuple[Insider, Insider]
 ) -> None:
     """Another guest can neither write this one's request nor read its reply, nor have its own."""
-    rig, (stub, stranger) = daemon.rig, insiders
-    name_as_stub(rig, stub.domid, pv1.domid)
+    rig, (_, stranger) = daemon.rig, insiders
     within("it has its nodes", lambda: stub.node("maxmem/reply") is not None)
     found = rights(rig, f"{stub.home}/maxmem")
     rig.say(json.dumps(found))
@@ -185,13 +191,11 @@ def test_the_real_xenstored_keeps_the_others_out(
     assert pv1.max_kib == before
 
 
-@pytest.mark.soak
 def test_a_request_node_that_its_guest_removes(
-    relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
+    relay: Relay, daemon: Daemon, pv1: Guest, stub: Insider
 ) -> None:
     """Who may write a node may remove it: it is made again, with the same rights."""
-    rig, (stub, _) = daemon.rig, insiders
-    name_as_stub(rig, stub.domid, pv1.domid)
+    rig = daemon.rig
     stub.asks("c1 headroom 1")
     rig.kill(relay.pid, 19)
     assert stub.does("rm maxmem/request") == "OK "
@@ -201,12 +205,8 @@ def test_a_request_node_that_its_guest_removes(
     assert rights(rig, f"{stub.home}/maxmem")[f"{stub.home}/maxmem/request"].startswith("(n0,b")
 
 
-def test_killed_and_started_anew(
-    relay: Relay, daemon: Daemon, pv1: Guest, insiders: tuple[Insider, Insider]
-) -> None:
+def test_killed_and_started_anew(relay: Relay, daemon: Daemon, pv1: Guest, stub: Insider) -> None:
     """What is asked while there is no relay is answered by the next one; what was stays so."""
-    rig, (stub, _) = daemon.rig, insiders
-    name_as_stub(rig, stub.domid, pv1.domid)
     first = stub.asks(f"d1 headroom {3 * PAGES}")
     relay.stop(9)
     assert stub.does(f"write maxmem/request d2 headroom {4 * PAGES}") == "OK "

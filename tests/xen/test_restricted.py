@@ -48,7 +48,9 @@ def ready(library: Rig, daemon: Daemon) -> Iterator[Daemon]:
 @pytest.fixture
 def xl(ready: Daemon) -> Xl:
     """Give an xl that asks."""
-    return Xl(ready.rig)
+    one = Xl(ready.rig)
+    one.witness.begin()
+    return one
 
 
 def locked_in(root: str, apart: str, uid: int, asked: list[list[object]]) -> list[int]:
@@ -82,7 +84,6 @@ def locked_in(root: str, apart: str, uid: int, asked: list[list[object]]) -> lis
     return found
 
 
-@pytest.mark.soak
 def test_a_process_of_its_uid(ready: Daemon, hvm1: Guest) -> None:
     """Locked in as base + domid it gets room for one guest and no other; Xen has exactly that."""
     rig, domid, uuid = ready.rig, hvm1.domid, hvm1.uuid
@@ -164,7 +165,6 @@ def created(xl: Xl, extra: str) -> Guest:
     return Guest(xl.rig, "hvm2")
 
 
-@pytest.mark.soak
 def test_it_populates_from_within(xl: Xl, ready: Daemon) -> None:
     """Debian's QEMU, locked in as its uid with its hypercalls left, gets room and uses it."""
     guest = created(xl, f'{RESTRICTED}device_model_override = "{OVERRIDE}"\n')
@@ -177,7 +177,7 @@ def test_it_populates_from_within(xl: Xl, ready: Daemon) -> None:
     assert guest.used_kib == used + PAGES * 4
     assert guest.max_kib == used + (PAGES + SPARE_PAGES) * 4
     assert asked_by(ready, guest.domid)[0] == BASE + guest.domid
-    assert xl.writes == []
+    xl.witness.only(ready)
 
     ready.restart()  # no systemd holds the socket here: the link leads to one that is no more
     assert "failed to populate ram" in _all(populate(xl, guest))
@@ -204,7 +204,6 @@ def _all(done: Done) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.soak
 def test_a_root_that_is_used_again(xl: Xl) -> None:
     """It has to be empty: with the library it is, without it libxl gives the creation up."""
     left = created(xl, RESTRICTED).domid
@@ -213,7 +212,7 @@ def test_a_root_that_is_used_again(xl: Xl) -> None:
     assert rig.run(f"ls /run/xen/qemu-root-{left}").check().stdout.split() == ["maxmemd.sock"]
 
     rig.run(f"cp -al /run/xen/qemu-root-{left} /run/xen/qemu-root-{left + 1}").check()
-    refused = Xl(rig, asks=False).create("hvm2", RESTRICTED)
+    refused = Xl(rig, "").create("hvm2", RESTRICTED)
     assert refused.rc != 0
     assert "failed to remove existing chroot dir" in refused.stderr
     rig.run(f"cp -al /run/xen/qemu-root-{left} /run/xen/qemu-root-{left + 2}").check()
