@@ -4,9 +4,12 @@
 pushes apart, as on a real Xen.
 """
 
+import gc
 import sys
 import time
 from pathlib import Path
+
+gc.disable()  # as maxmemd/program.py does
 
 import uvloop
 

@@ -4,7 +4,7 @@ domid alone is never identity (A6): an instance is (uuid, domid, incarnation).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from dataclasses import dataclass
 
 from maxmemd.policy.entries import BORN, Birth, InstanceRow
@@ -136,6 +136,10 @@ class Census:
         if is_uuid(ref):
             return self._by_uuid.get(ref.lower(), [])[:1]
         return [instance for instance in self._by_domid.values() if instance.name == ref]
+
+    def uuids(self) -> KeysView[str]:
+        """Return the UUIDs of all who live here."""
+        return self._by_uuid.keys()
 
     def of_uuid(self, uuid: str) -> list[Instance]:
         """Return a domain's live instances, the eldest first."""

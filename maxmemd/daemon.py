@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -31,8 +32,6 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.mailbox import Mailbox
-from maxmemd.races import command as races
-from maxmemd.relay import command as relay
 from maxmemd.reload import Reload
 from maxmemd.systemd import Watchdog, passed_sockets, start_logging
 from maxmemd.tokens import Tokens
@@ -44,7 +43,8 @@ CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser(words).parse_args(words)
     start_logging()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # one line for each bad request, else
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="maxmemd",
         description="The single arbiter of guest memory limits on a Xen host.",
@@ -86,21 +86,29 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--hypervisor", choices=("auto", "xen", "simulated"))
         verb.add_argument("--socket", type=Path, help="default: /run/maxmemd/maxmemd.sock")
         verb.add_argument("--database", type=Path, help="default: /var/lib/maxmemd/ledger.sqlite")
+    if words[:1] != ["serve"]:
+        _add_others(verbs)
+    return parser
+
+
+def _add_others(verbs: Any) -> None:
+    """Add the verbs that do not concern the daemon, which starts faster without them."""
+    from maxmemd.races import command as races
+    from maxmemd.relay import command as relay
+
+    def show_races(arguments: argparse.Namespace) -> None:
+        """Print what exploring the models finds."""
+        for line in races.lines(arguments):
+            print(line)
+
     races.add_to(verbs).set_defaults(run=show_races)
     relay.add_to(verbs).set_defaults(run=relay.relay)
-    return parser
 
 
 def _configured(arguments: argparse.Namespace) -> Config:
     config = load(arguments.config)
     asked = {name: getattr(arguments, name) for name in ("hypervisor", "socket", "database")}
     return replace(config, **{name: value for name, value in asked.items() if value is not None})
-
-
-def show_races(arguments: argparse.Namespace) -> None:
-    """Print what exploring the models finds."""
-    for line in races.lines(arguments):
-        print(line)
 
 
 def check_config(read: Callable[[], Config]) -> None:
@@ -201,8 +209,8 @@ async def _check_ledger(service: Service) -> None:
 
 def _freeze() -> None:
     """Take what start-up made out of the collector's sight: it was most of the p99."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 1000)
 
 

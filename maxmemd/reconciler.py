@@ -96,13 +96,13 @@ class Reconciler:
         except HypervisorError:
             return
         if fact.uuid == instance.uuid and not fact.dying:
-            instance.seen_pages, instance.wanted_pages = fact.max_pages, record.limit.max_pages
+            instance.seen_pages, instance.wanted_pages = fact.max_pages, record.max_pages
             self._beside_a_build(instance, fact, record)
 
     def _settle(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Bring one instance and its record together."""
         instance.seen_pages = fact.max_pages
-        instance.wanted_pages = wanted = record.limit.max_pages
+        instance.wanted_pages = wanted = record.max_pages
         if wanted == fact.max_pages and instance.effects is NO_EFFECTS:
             self._agree(instance, fact, record)
         elif instance.unsure or instance.building:
@@ -154,7 +154,7 @@ class Reconciler:
         }
         if self.mode == ADOPT:
             record = self.registrar.take_theirs(record, fact, words)
-            instance.wanted_pages = record.limit.max_pages
+            instance.wanted_pages = record.max_pages
         else:
             self.records.note(instance.uuid, "drift", words)
         if self.mode == ALERT:

@@ -7,7 +7,7 @@ nothing may be decided and nothing is written.
 import json
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 
 from pydantic_core import to_json
@@ -77,9 +77,9 @@ class Records:
         """Return a domain's record as committed."""
         return self._records.get(uuid)
 
-    def uuids(self) -> list[str]:
+    def uuids(self) -> KeysView[str]:
         """Return every UUID that has a record."""
-        return list(self._records)
+        return self._records.keys()
 
     def at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision. Raises LedgerError."""

@@ -87,9 +87,10 @@ class Registrar:
         can drop anything. Raises LedgerError.
         """
         now_s = self.enforcer.clock.monotonic_s()
-        away = [uuid for uuid in self.records.uuids() if not self.census.of_uuid(uuid)]
+        away = self.records.uuids() - self.census.uuids()
         self._gone_since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in away}
-        old = [u for u, since in self._gone_since_s.items() if now_s - since > self.keep_gone_s]
+        since_s = sorted(self._gone_since_s.items())
+        old = [uuid for uuid, since in since_s if now_s - since > self.keep_gone_s]
         if old:
             for uuid in old:
                 self.records.note(uuid, "forgotten", {})
@@ -208,12 +209,12 @@ class Registrar:
 
     def _understood(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that what its toolstack wrote while it was built is no drift, but not yet ours."""
-        if record is not None and record.limit.max_pages != fact.max_pages:
+        if record is not None and record.max_pages != fact.max_pages:
             instance.state = "pending"
 
     def _agree(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that a record which was taken from Xen is in force there."""
-        if record is not None and record.limit.max_pages == fact.max_pages:
+        if record is not None and record.max_pages == fact.max_pages:
             instance.wanted_pages = fact.max_pages
             self.enforcer.settle(instance, fact, record.revision)
             self.records.note_instance(instance)

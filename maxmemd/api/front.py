@@ -22,6 +22,7 @@ from maxmemd.api.handlers import Service
 from maxmemd.api.peers import NOBODY, Peer
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import PATTERNS, Route
+from maxmemd.api.sending import send_reply
 from maxmemd.asks import DomainView, Look, Subject
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import Bond
@@ -32,7 +33,6 @@ _GRAMMAR = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 MOST_CACHED = 256
 """Paths of fewer bytes are looked up once; so many of them are kept that it is no great memory."""
 
-_LENGTH = b"content-length"
 _TOLD = frozenset({401, 403, 429})
 """Which refusals are about the caller, and logged."""
 
@@ -177,25 +177,6 @@ def _well_formed(wrong: str | None) -> None:
     if wrong is not None:
         detail = f"cannot use the path: {wrong} is not of the form {PATTERNS[wrong]}"
         raise Rejected("path-invalid", detail, parameter=wrong)
-
-
-async def send_reply(send: Any, reply: Reply) -> None:
-    """Send a reply; a body too large ends the connection, what is left of others is skipped."""
-    headers = [
-        (b"content-type", reply.media_type),
-        (_LENGTH, b"%d" % len(reply.body)),
-    ]
-    if reply.revision is not None:
-        headers.append((b"etag", b'"%d"' % reply.revision))
-    if reply.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if reply.retry_s is not None:
-        headers.append((b"retry-after", b"%d" % reply.retry_s))
-    if reply.status == 413:
-        headers.append((b"connection", b"close"))
-    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def send_stream(receive: Any, send: Any, stream: Stream) -> None:

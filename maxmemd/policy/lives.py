@@ -74,7 +74,7 @@ def followed(rules: Rules, record: Record, xen: XenFacts, store: StoreFacts) -> 
     libxl writes the maximum first and static-max last (libxl_dom.c:libxl__build_pre, _post).
     """
     static_max = store.static_max or record.static_max
-    if record.limit.max_pages == xen.max_pages and static_max == record.static_max:
+    if record.max_pages == xen.max_pages and static_max == record.static_max:
         return None
     return replace(with_maximum(rules, record, xen.max_pages), static_max=static_max)
 

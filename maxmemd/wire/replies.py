@@ -17,7 +17,7 @@ class RecordReply(RecordBody):
 class Reply(BaseModel):
     """A reply body."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Push(Reply):
