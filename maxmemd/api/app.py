@@ -8,6 +8,7 @@ from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -44,7 +45,7 @@ def described_by(front: Front) -> FastAPI:
         title="maxmemd",
         version=__version__,
         summary="The single arbiter of guest memory limits on a Xen host",
-        openapi_url="/v1/openapi.json",
+        openapi_url=None,  # FastAPI would write all of it anew for each who asks
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -54,9 +55,16 @@ def described_by(front: Front) -> FastAPI:
 
     behind.openapi = lambda: _described(behind)  # type: ignore[method-assign]
 
+    document = _described(behind)
+    as_json, as_page = to_json(document), page(document).encode()
+
+    @behind.get("/v1/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(as_json, media_type="application/json")
+
     @behind.get("/v1/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(page(behind.openapi()))
+    async def docs() -> Response:
+        return HTMLResponse(as_page)
 
     @behind.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
