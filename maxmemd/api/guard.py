@@ -11,6 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from maxmemd.api import problems
+from maxmemd.api.call import MOST_BODY_BYTES
 from maxmemd.api.front import Front
 from maxmemd.api.peers import NOBODY, Peer
 from maxmemd.api.problems import Rejected
@@ -160,6 +161,14 @@ class GuardedHttp(HttpToolsProtocol):
             cycle.message_event.set()
         self.pipeline.clear()
         return unfinished
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece; who waits for the body is woken by its end, or by more than it may be."""
+        cycle = self.cycle
+        if len(cycle.body) + len(body) > MOST_BODY_BYTES:
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.body += body
 
     def on_message_complete(self) -> None:
         """End the deadline of a request."""
