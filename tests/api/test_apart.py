@@ -70,7 +70,11 @@ def answered(connection: UnixConnection, method: str, path: str, body: Any) -> t
     found: list[tuple[int, Any]] = []
 
     def ask() -> bool:
-        found.append(connection.ask(method, path, body))
+        try:
+            found.append(connection.ask(method, path, body))
+        except BrokenPipeError:  # the connection was turned away before it had said anything
+            connection.close()
+            return False
         return found[-1][0] != 429
 
     until("the rate allows it", ask)

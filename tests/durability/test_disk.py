@@ -129,6 +129,7 @@ def _full_and_back(stand: Stand, inside: Path) -> None:
         body = {"amount_kib": 4}
         healed = until("it is written", lambda: client.ask("PUT", part, body).status == 200)
         until("health is back", stand.ready)
+    with stand.client() as client:  # the other's connection may have been idle for too long
         again = client.ask("PUT", part, {"amount_kib": 8192}, key="refused")
         assert (again.status, again["replayed"]) == (200, False)
         history = client.ask("GET", f"{path}/history")

@@ -80,7 +80,7 @@ class Witness:
         """Assert that the process that pushes did set maxima, and nobody else; return how often."""
         writes, pusher = self.writes, daemon.pusher
         strangers = [write for write in writes if write.pid != pusher]
-        assert strangers == []
+        assert not strangers, f"set by others than process {pusher}: {strangers}"
         assert writes, "nobody has set a maximum: was the witness there?"
         return len(writes)
 

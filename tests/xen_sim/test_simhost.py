@@ -59,11 +59,11 @@ def test_lives_and_watches_cross_over(sim: SimHost) -> None:
     """A domain that is made by one client is announced to another."""
     xenstore, told = sim.xenstore(), threading.Semaphore(0)
     xenstore.watch(told.release)
-    assert told.acquire(timeout=10)
+    assert told.acquire(timeout=60)
     domid = sim.call("create", "web", memory=MIB, guest=Floor(minimum=MIB))
-    assert told.acquire(timeout=10)
+    assert told.acquire(timeout=60)
     sim.call("destroy", domid)
-    assert told.acquire(timeout=10)
+    assert told.acquire(timeout=60)
     xenstore.close()
 
 
