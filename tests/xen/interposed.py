@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,18 @@ def move(xl: Xl, name: str, how: str) -> None:
     xl("migrate", "-s", "/tmp/localsh", name, "localhost").check()
 
 
-def another_life(xl: Xl, guest: Guest, how: str) -> None:
-    """Restore a guest, migrate it, or let it reboot itself; return when it runs again."""
+def is_made(guest: Guest) -> bool:
+    """Whether its toolstack lets the guest run, whatever becomes of it then."""
+    deadline = time.monotonic() + RUNS_WITHIN_S
+    while guest.rig.named(guest.name) is not None and time.monotonic() < deadline:
+        if not guest.info["paused"]:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def another_life(xl: Xl, guest: Guest, how: str, is_there: Callable[[Guest], bool] = runs) -> None:
+    """Restore a guest, migrate it, or let it reboot itself; return when it is there again."""
     old = guest.domid
     if how == "reboot":
         guest.do("/bin/busybox reboot -f")
@@ -99,7 +110,7 @@ def another_life(xl: Xl, guest: Guest, how: str) -> None:
         while xl.rig.named(guest.name) in (None, old) and time.monotonic() < deadline:
             time.sleep(0.5)
         assert guest.domid != old
-        assert runs(guest)
+        assert is_there(guest)
         return
     move(xl, guest.name, how)
     assert guest.domid != old
