@@ -9,6 +9,7 @@ from pathlib import Path
 from maxmemd.config import Config
 from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher
+from maxmemd.systemd import Watchdog
 
 LOG = logging.getLogger("maxmemd")
 PRIVCMD = Path("/dev/xen/privcmd")
@@ -50,7 +51,8 @@ def world_of(config: Config) -> World:
         from maxmemd.pusher.ways import way_to
 
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        remote = RemotePusher(way_to(config.pusher, config.dom0_floor))
+        way = way_to(config.pusher, config.dom0_floor)
+        remote = RemotePusher(way, alive=Watchdog().fed)
         return World(remote, boot, remote.meet().hypervisor, simulated=False)
 
     from maxmemd.xen.simulated import SimulatedHost

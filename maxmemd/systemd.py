@@ -34,7 +34,7 @@ def notify(state: str) -> None:
 
 
 class Watchdog:
-    """Tells systemd that a thread gets on, three times in the time that it allows.
+    """Tells systemd that a thread gets on, ten times in the time that it allows.
 
     `fed` is called by that thread after every step: when it hangs in a hypercall or on the disk
     nothing is told any more, and systemd starts the service anew (WatchdogSec=).
@@ -43,7 +43,7 @@ class Watchdog:
     def __init__(self) -> None:
         limit = os.environ.get("WATCHDOG_USEC", "")
         here = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self._every_s = int(limit) / 3e6 if limit.isdigit() and here else None
+        self._every_s = int(limit) / 1e7 if limit.isdigit() and here else None
         self._last_s = 0.0
         self._is_heard = True
 

@@ -36,10 +36,20 @@ class Way(Protocol):
 
 
 class RemotePusher:
-    """The Pusher of ports.py, in another process."""
+    """The Pusher of ports.py, in another process.
 
-    def __init__(self, way: Way, *, patience_s: float = PATIENCE_S) -> None:
-        self._way, self._patience_s = way, patience_s
+    `alive` is called when a wait for it has ended without an answer: several may follow each other,
+    and who waits is not stuck.
+    """
+
+    def __init__(
+        self,
+        way: Way,
+        *,
+        patience_s: float = PATIENCE_S,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._way, self._patience_s, self._alive = way, patience_s, alive
         self._connection: socket.socket | None = None
         self._watched: socket.socket | None = None
         self._watcher: threading.Thread | None = None
@@ -123,9 +133,11 @@ class RemotePusher:
                 answer = self._exchange(message, end_s)
             except ConnectionError:
                 self._drop()
+                self._alive()
                 answer = self._exchange(message, end_s)
         except (OSError, wire.Malformed) as error:
             self._drop()
+            self._alive()
             number = getattr(error, "errno", None) or errno.ECONNRESET
             number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else number
             raise HypervisorError(_REACH, None, number) from error
