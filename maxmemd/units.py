@@ -15,6 +15,11 @@ END_KIB = 2**52
 _SUFFIX_KIB = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
 
 
+def max_pages_of(kib: int) -> int:
+    """Return what Xen keeps for a limit: whole pages, saturated at UNLIMITED_PAGES (A1)."""
+    return min(kib // KIB_PER_PAGE, UNLIMITED_PAGES)
+
+
 class Memory:
     """An amount of memory, 0 <= kib < 2**52. Frozen, ordered, hashable.
 
@@ -68,8 +73,8 @@ class Memory:
 
     @property
     def max_pages(self) -> int:
-        """The value Xen keeps for this limit: whole pages, saturated at UNLIMITED_PAGES (A1)."""
-        return min(self.kib // KIB_PER_PAGE, UNLIMITED_PAGES)
+        """The value Xen keeps for this limit (A1)."""
+        return max_pages_of(self.kib)
 
     @property
     def mib(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from maxmemd.units import KIB_PER_PAGE, UNLIMITED_PAGES, Memory
+from maxmemd.units import Memory, max_pages_of
 
 Key = tuple[str, str]
 """(owner, name) of a component."""
@@ -56,7 +56,7 @@ class Record:
     @property
     def max_pages(self) -> int:
         """The limit as Xen keeps it (A1); every poll asks, of every domain."""
-        return min(self.limit_kib // KIB_PER_PAGE, UNLIMITED_PAGES)
+        return max_pages_of(self.limit_kib)
 
     def amount(self, key: Key) -> Memory | None:
         """Return a component's amount, or None when the record has no such component."""

@@ -110,7 +110,7 @@ def roomy(rules: Rules, record: Record, xen: XenFacts, pages: int, *, tracking: 
     """
     needed = min(xen.tot_pages + pages + SPARE_PAGES, UNLIMITED.pages)
     now = with_maximum(rules, record, xen.max_pages) if tracking else record
-    missing = needed - now.limit.max_pages
+    missing = needed - now.max_pages
     own = {key: part.amount for key, part in now.parts.items() if key in _OWN}
     if missing <= 0:
         return record if xen.max_pages >= needed else record.with_amounts(own)
