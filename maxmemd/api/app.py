@@ -53,9 +53,8 @@ def described_by(front: Front) -> FastAPI:
     for route in ROUTES:
         behind.router.routes.append(_documented(route, front))
 
-    behind.openapi = lambda: _described(behind)  # type: ignore[method-assign]
-
     document = _described(behind)
+    behind.openapi = lambda: document  # type: ignore[method-assign]
     as_json, as_page = to_json(document), page(document).encode()
 
     @behind.get("/v1/openapi.json", include_in_schema=False)
@@ -85,17 +84,15 @@ def _allowed(app: FastAPI, request: Request) -> str:
 
 def _described(app: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document, with the problem that every route can answer."""
-    if app.openapi_schema is None:
-        document = FastAPI.openapi(app)
-        for operation in document["paths"]["/v1/events"].values():
-            del operation["responses"]["422"]  # FastAPI's own, which the front never sends
-        for name in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(name, None)
-        schema = wire.Problem.model_json_schema()
-        document["components"]["schemas"]["Problem"] = schema
-        document["components"]["schemas"]["Event"] = _flat(document, wire.Event)
-        app.openapi_schema = document
-    return app.openapi_schema
+    document = FastAPI.openapi(app)
+    for operation in document["paths"]["/v1/events"].values():
+        del operation["responses"]["422"]  # FastAPI's own, which the front never sends
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    schema = wire.Problem.model_json_schema()
+    document["components"]["schemas"]["Problem"] = schema
+    document["components"]["schemas"]["Event"] = _flat(document, wire.Event)
+    return document
 
 
 def _flat(document: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
