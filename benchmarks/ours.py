@@ -6,7 +6,6 @@ pushes apart, as on a real Xen.
 
 import gc
 import sys
-import time
 from pathlib import Path
 
 gc.disable()  # as maxmemd/program.py does
@@ -16,7 +15,6 @@ import uvloop
 from maxmemd.adapters import World
 from maxmemd.config import Config
 from maxmemd.daemon import serve_on
-from maxmemd.pusher.direct import DirectPusher
 from maxmemd.pusher.remote import RemotePusher
 from maxmemd.pusher.ways import Child
 from maxmemd.xen.simulated import SimulatedHost
@@ -30,8 +28,7 @@ def world(guests: int, *, separate: bool = False) -> World:
         pusher = apart(guests)
         return World(pusher, BOOT, f"a simulated host of {guests}, apart", simulated=True)
     host = SimulatedHost.with_guests(guests)
-    direct = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
-    return World(direct, BOOT, f"a simulated host of {guests}", simulated=True)
+    return World.of_simulated(host, BOOT, f"a simulated host of {guests}")
 
 
 def apart(guests: int) -> RemotePusher:

@@ -20,7 +20,6 @@ from pathlib import Path
 from maxmemd.adapters import World
 from maxmemd.config import Config
 from maxmemd.daemon import serve_on
-from maxmemd.pusher.direct import DirectPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -100,8 +99,7 @@ def main() -> int:
         socket=directory / "maxmemd.sock", database=directory / "ledger.sqlite", poll_s=1.0
     )
     host = SimulatedHost.demo()
-    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
-    world = World(pusher, "scene", "the simulated host", simulated=True)
+    world = World.of_simulated(host, "scene", "the simulated host")
     scene = Scene(host, config.socket)
     stage = threading.Thread(target=_perform, args=(scene, directory), daemon=True)
     stage.start()

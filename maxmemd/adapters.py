@@ -5,11 +5,15 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maxmemd.config import Config
 from maxmemd.ports import Pusher
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.systemd import Watchdog
+
+if TYPE_CHECKING:
+    from maxmemd.xen.simulated import SimulatedHost
 
 LOG = logging.getLogger("maxmemd")
 PRIVCMD = Path("/dev/xen/privcmd")
@@ -36,6 +40,12 @@ class World:
     name: str
     simulated: bool
 
+    @classmethod
+    def of_simulated(cls, host: "SimulatedHost", boot: str, name: str) -> "World":
+        """Return the adapters of a simulated host here, whose guests live on our time."""
+        pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+        return cls(pusher, boot, name, simulated=True)
+
 
 def world_of(config: Config) -> World:
     """Return the adapters that the configuration, or else the machine, asks for.
@@ -45,7 +55,6 @@ def world_of(config: Config) -> World:
     wanted = config.hypervisor
     if wanted == "auto":
         wanted = "xen" if PRIVCMD.exists() or config.pusher.is_socket() else "simulated"
-    pusher: Pusher
     if wanted == "xen":
         from maxmemd.pusher.remote import RemotePusher
         from maxmemd.pusher.ways import way_to
@@ -59,7 +68,5 @@ def world_of(config: Config) -> World:
 
     LOG.warning("SIMULATED HOST: there is no Xen here, or none was asked for.")
     LOG.warning("SIMULATED HOST: the guests are made up, no real domain is touched.")
-    host = SimulatedHost.demo()
     boot = f"simulated-{os.getpid()}"
-    pusher = DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
-    return World(pusher, boot, "the simulated host", simulated=True)
+    return World.of_simulated(SimulatedHost.demo(), boot, "the simulated host")
