@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
@@ -32,6 +31,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.mailbox import Mailbox
+from maxmemd.parsing import Verbs
 from maxmemd.reload import Reload
 from maxmemd.systemd import Watchdog, passed_sockets, start_logging
 from maxmemd.tokens import Tokens
@@ -91,7 +91,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_others(verbs: Any) -> None:
+def _add_others(verbs: Verbs) -> None:
     """Add the verbs that do not concern the daemon, which starts faster without them."""
     from maxmemd.races import command as races
     from maxmemd.relay import command as relay

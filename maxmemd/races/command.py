@@ -3,8 +3,8 @@
 import argparse
 import json
 from collections.abc import Iterator
-from typing import Any, Protocol
 
+from maxmemd.parsing import Verbs, verb_of
 from maxmemd.races.models import MODELS
 from maxmemd.races.verdicts import PROPERTIES, Verdict, judge
 from maxmemd.races.words import LEGEND, as_values, first_broken, table, told
@@ -24,23 +24,10 @@ EXAMPLES = (
 )
 
 
-class Verbs(Protocol):
-    """What argparse's add_subparsers returns."""
-
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
-        """Add a verb."""
-        ...
-
-
 def add_to(verbs: Verbs) -> argparse.ArgumentParser:
     """Add the verb to a program's; the caller says what runs it."""
-    verb = verbs.add_parser(
-        "races",
-        help="explore the models of who sets a maximum",
-        description=TEXT,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    summary = "explore the models of who sets a maximum"
+    verb = verb_of(verbs, "races", summary=summary, text=TEXT, examples=EXAMPLES)
     names = [model.name for model in MODELS]
     verb.add_argument("--model", choices=names, help="explore one, and tell every broken property")
     verb.add_argument("--actors", type=int, choices=(2, 3), default=3, help="at most (default: 3)")

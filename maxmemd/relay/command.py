@@ -3,9 +3,9 @@
 import argparse
 import signal
 from pathlib import Path
-from typing import Any, Protocol
 
 from maxmemd.cli.connection import DEFAULT_SOCKET, Server
+from maxmemd.parsing import Verbs, verb_of
 from maxmemd.relay.relay import Relay
 from maxmemd.systemd import notify, start_logging
 
@@ -28,14 +28,6 @@ EXAMPLES = (
 )
 
 
-class Verbs(Protocol):
-    """What argparse's add_subparsers returns."""
-
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
-        """Add a verb."""
-        ...
-
-
 def main(words: list[str]) -> int:
     """Run the relay by its words alone, without the daemon's modules; return the exit status."""
     parser = argparse.ArgumentParser(prog="maxmemd")
@@ -48,13 +40,8 @@ def main(words: list[str]) -> int:
 
 def add_to(verbs: Verbs) -> argparse.ArgumentParser:
     """Add the verb to a program's; the caller says what runs it."""
-    verb = verbs.add_parser(
-        "relay",
-        help="let device models in stub domains ask, by way of xenstore",
-        description=TEXT,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    summary = "let device models in stub domains ask, by way of xenstore"
+    verb = verb_of(verbs, "relay", summary=summary, text=TEXT, examples=EXAMPLES)
     verb.add_argument("--socket", default=DEFAULT_SOCKET, help=f"default: {DEFAULT_SOCKET}")
     verb.add_argument(
         "--xenstore", type=Path, help="xenstored's socket or device; default: where it is"
