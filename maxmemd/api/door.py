@@ -1,4 +1,4 @@
-"""How connections come in: one in each pass of the event loop, so that a crowd delays nobody.
+"""How connections come in: one in each pass of the event loop, and of a crowd one a millisecond.
 
 A server of asyncio's or uvloop's takes all that wait before it serves anybody again.
 """
@@ -8,7 +8,11 @@ import logging
 import socket
 from collections.abc import Callable
 
+from maxmemd.api.gate import Bucket
+
 LOG = logging.getLogger("maxmemd.api")
+EACH_S, BURST_S = 0.001, 0.016
+"""So often one comes in, and as many at once as would else have come in that time."""
 REST_S = 1.0
 """Without a descriptor left, so long nobody comes in; others wait in the socket's queue."""
 
@@ -22,6 +26,7 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._coming: set[asyncio.Task[object]] = set()
         self._resting: asyncio.TimerHandle | None = None
+        self._pace = Bucket(EACH_S, BURST_S)
         self._open()
 
     def close(self) -> None:
@@ -35,20 +40,28 @@ class Door:
         self._loop.add_reader(self._sock.fileno(), self._next)
 
     def _next(self) -> None:
-        """Let the next one in."""
+        """Let the next one in, if it is not too soon."""
+        wait_s = self._pace.wait_s(self._loop.time())
+        if wait_s:
+            self._rest(wait_s)
+            return
         try:
             connection, _ = self._sock.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
             LOG.error("cannot let anybody in for %.0f s: %s", REST_S, error.strerror)  # noqa: TRY400 - it is the host's
-            self._loop.remove_reader(self._sock.fileno())
-            self._resting = self._loop.call_later(REST_S, self._open)
+            self._rest(REST_S)
             return
         connection.setblocking(False)
         coming = self._loop.create_task(self._enter(connection))
         self._coming.add(coming)
         coming.add_done_callback(self._coming.discard)
+
+    def _rest(self, seconds: float) -> None:
+        """Let nobody in for a while."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._resting = self._loop.call_later(seconds, self._open)
 
     async def _enter(self, connection: socket.socket) -> None:
         try:

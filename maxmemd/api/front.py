@@ -19,6 +19,7 @@ from maxmemd.api.access import anyone
 from maxmemd.api.call import Reply, Stream, read_call, refuse_browser
 from maxmemd.api.gate import Gate
 from maxmemd.api.handlers import Service
+from maxmemd.api.lane import Lane
 from maxmemd.api.peers import NOBODY, Peer
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import PATTERNS, Route
@@ -54,6 +55,7 @@ class Front:
             tokens=service.tokens,
             hosts=config.hosts,
         )
+        self.lane = Lane()
         self._routes = {_shape(route): route for route in routes}
         self._parameters = {
             route: tuple(

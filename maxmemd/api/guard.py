@@ -19,6 +19,8 @@ from maxmemd.policy.roles import ADMIN, TOOLSTACK
 
 MOST_HEADER_BYTES = 16 * 1024
 MOST_PIPELINED = 4
+MANY_PIECES = 2
+"""A request that is not whole after so many pieces is read in the slow lane."""
 REQUEST_WITHIN_S = 5.0
 """A request must arrive whole within this time; so must the first one of a connection."""
 READ_WITHIN_S = 5.0
@@ -47,13 +49,15 @@ class GuardedHttp(HttpToolsProtocol):
     """One connection. What passes a bound is answered 400 and closed.
 
     `head` stands for the head that is being read, None between heads; `head_bytes` counts what
-    came of it in pieces that neither begin nor end it: httptools keeps those to itself.
+    came of it in pieces that neither begin nor end it: httptools keeps those to itself. `pieces`
+    counts those of a request that is not whole yet.
     """
 
     peer: Peer = NOBODY
     head: object | None = None
     head_bytes = 0
     head_is_split = False
+    pieces = 0
     waiting_since = 0.0
     stalled_since = 0.0
     stalled_bytes = 0
@@ -84,7 +88,7 @@ class GuardedHttp(HttpToolsProtocol):
         """Start the deadline of a request; refuse the one too many that is pipelined."""
         if len(self.pipeline) >= MOST_PIPELINED:
             raise OverflowError("too many pipelined requests")
-        self.head_bytes = 0
+        self.head_bytes = self.pieces = 0
         self.head = object()
         self.waiting_since = self.loop.time()
         super().on_message_begin()
@@ -102,12 +106,11 @@ class GuardedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, piece by piece, so that no piece holds too large a head."""
-        if len(data) <= MOST_HEADER_BYTES:
-            self._take(data)
-            return
         for start in range(0, len(data), MOST_HEADER_BYTES):
             if not self.transport.is_closing():
                 self._take(data[start : start + MOST_HEADER_BYTES])
+        if self.waiting_since and not self.transport.is_closing():
+            self._wait_in_lane()
 
     def _take(self, data: bytes) -> None:
         """Parse a piece; refuse a line that does not end."""
@@ -118,6 +121,18 @@ class GuardedHttp(HttpToolsProtocol):
             self.head_bytes += len(data)
             if self.head_bytes > MOST_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("Too many header bytes.")
+
+    def _wait_in_lane(self) -> None:
+        """Read on when its turn comes; the first pieces, a head and its body, are no reason yet."""
+        self.pieces += 1
+        if self.pieces >= MANY_PIECES and not self.flow.read_paused:
+            self.flow.pause_reading()
+            self.front.lane.join(self)
+
+    def go_on(self) -> None:
+        """Read on, unless an answer comes first: then uvicorn does it."""
+        if not self.transport.is_closing() and not self.pipeline:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed; where an answer is under way, only close."""

@@ -145,3 +145,23 @@ def test_a_connection_that_ends_before_it_begins(
 
     asyncio.run(come())
     assert caplog.messages == ["a connection ended before it began: not connected"]
+
+
+def test_a_crowd_comes_in_at_a_pace(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few come in at once; of those behind them one after the other, and all in the end."""
+    monkeypatch.setattr(doors, "EACH_S", 0.2)
+    monkeypatch.setattr(doors, "BURST_S", 0.8)
+
+    async def come() -> None:
+        door = Door(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        crowd = listening.crowd(8)
+        await come_true(lambda: listening.accepted >= 4)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert listening.accepted == 4
+        await come_true(lambda: listening.accepted == 8)
+        door.close()
+        for sock in crowd:
+            sock.close()
+
+    asyncio.run(come())

@@ -21,6 +21,7 @@ from maxmemd.api.behind import make_app
 from maxmemd.api.feed import Feed
 from maxmemd.api.guard import GuardedHttp
 from maxmemd.api.handlers import Service
+from maxmemd.api.lane import EACH_S
 from maxmemd.api.readiness import Disk
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config
@@ -84,6 +85,8 @@ class Target:
         connection = Watched(self._http, self._state, {}, self._loop)
         self._loop.step(lambda: connection.connection_made(transport))
         for piece in pieces(data[2:], data[1] if len(data) > 1 else 0):
+            if not transport.reading:
+                self._loop.step(lambda: None, after_s=EACH_S)
             if transport.is_closing() or not transport.reading:
                 break
             self._loop.step(lambda piece=piece: connection.data_received(piece))  # type: ignore[misc]
