@@ -17,8 +17,9 @@ from maxmemd.policy.clauses import Rules
 from maxmemd.policy.entries import ANNOUNCED, BORN
 from maxmemd.ports import Clock, Ledger, Pusher
 from maxmemd.reconciler import Reconciler
-from maxmemd.records import Records, birth_of, effects_of, row_of
+from maxmemd.records import Records
 from maxmemd.registrar import Registrar
+from maxmemd.rows import birth_of, effects_of, row_of
 from maxmemd.sight import Sight
 from maxmemd.turn import Turn
 from maxmemd.views import Viewer, push_status

@@ -13,7 +13,8 @@ from maxmemd.policy.entries import BORN, Birth, Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
-from maxmemd.records import DAEMON, Records, as_json, entry_of, row_of
+from maxmemd.records import Records
+from maxmemd.rows import DAEMON, as_json, entry_of, row_of
 
 
 @dataclass(slots=True)

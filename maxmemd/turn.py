@@ -22,8 +22,9 @@ from maxmemd.policy.wishes import (
     needs_store,
     says_the_limit,
 )
-from maxmemd.records import Records, as_json, entry_of
+from maxmemd.records import Records
 from maxmemd.registrar import Registrar
+from maxmemd.rows import as_json, entry_of
 from maxmemd.sight import Seen, Sight, absent
 from maxmemd.units import Memory
 
