@@ -1,5 +1,6 @@
 """What the fuzzer begins with, and whatever it found, played again: each clean, none forgotten."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_any_beginning_of_a_seed(target: Target, size: int) -> None:
 def test_memory_does_not_grow(target: Target) -> None:
     """Playing everything again and again takes no more memory than the first few times."""
     inputs = [path.read_bytes() for path in SEEDS]
+    logging.disable(logging.WARNING)  # pytest keeps what is logged
 
     def play(rounds: int) -> int:
         for _ in range(rounds):
@@ -66,9 +68,12 @@ def test_memory_does_not_grow(target: Target) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * 4
 
-    before_kib = play(5)
     rounds = 200 if SOAK else 10
-    growth_kib = play(rounds) - before_kib
+    try:
+        before_kib = play(5)
+        growth_kib = play(rounds) - before_kib
+    finally:
+        logging.disable(logging.NOTSET)
     what = f"memory after {rounds * len(inputs)} inputs in one process"
     figure("fuzz", what, f"{growth_kib / 1024:+.1f} MiB")
     assert growth_kib < MOST_GROWTH_KIB
