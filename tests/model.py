@@ -107,6 +107,9 @@ def wanted(  # noqa: C901, PLR0911, PLR0912 - a wish a case
                 return None
             static_max = None if imported is None else imported.kib
             written.static_max = nodes.static_max if static_max is None else static_max
+    replaced = isinstance(wish, Rollback | Import) and domain.dom0
+    if replaced and static_max is not None and static_max < DOM0_FLOOR_KIB:
+        return None
     if sum(parts.values()) >= END_KIB:
         return None
     after.keep(parts, static_max)

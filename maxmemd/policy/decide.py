@@ -184,6 +184,10 @@ def _replaced(
     picture: Picture, amounts: Mapping[Key, Memory], static_max: Memory | None
 ) -> Verdict:
     """Grant the record with these amounts and no others, if it can be kept at all."""
+    if picture.is_dom0 and static_max is not None:
+        refusal = clauses.not_below_dom0_floor(picture.rules, "limit", static_max)
+        if refusal is not None:
+            return refusal
     record = picture.record.with_exactly(amounts, static_max=static_max)
     effects = Effects(static_max=static_max) if static_max is not None else NO_EFFECTS
     return _kept(picture, record, effects)

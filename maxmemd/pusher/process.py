@@ -154,10 +154,8 @@ class Process:
     def _push_one(self, order: Order) -> Outcome:
         """Carry out an order for a live domain that still is the one that is meant (A3, A6)."""
         pusher = self._open()
-        if order.domid == 0 and order.limit < self._dom0_floor:
-            LOG.critical(
-                "refused: dom0 is to have %s, its floor is %s", order.limit, self._dom0_floor
-            )
+        if self._starves_dom0(order):
+            LOG.critical("refused: dom0 is to have less than its floor: %s", order)
             return Outcome(None, errno=EPERM, error=_BELOW)
         try:
             seen = pusher.domain(order.domid)
@@ -168,6 +166,12 @@ class Process:
             return Outcome(None, gone=True, errno=ESRCH, error=str(gone))
         (outcome,) = pusher.push([order])
         return outcome
+
+    def _starves_dom0(self, order: Order) -> bool:
+        """Whether dom0 is to have less than its floor in any amount: its balloon follows them."""
+        effects = order.effects
+        amounts = (order.limit, effects.pod_target, effects.static_max, effects.target)
+        return order.domid == 0 and min(filter(None, amounts)) < self._dom0_floor
 
     def _watch(self, connection: socket.socket) -> None:
         """Send a byte on this connection from now on whenever domains came or went; one at once."""

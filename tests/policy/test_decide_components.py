@@ -135,6 +135,13 @@ def test_import_keeps_dom0s_floor() -> None:
     wish = Import({LIMIT: kib(131071)}, kib(4))
     assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
     assert granted(decide(picture_of(), wish)).effects == Effects(static_max=kib(4))
+    enough, low = kib(131072), kib(131071)
+    wish = Import({LIMIT: enough}, low)
+    assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
+    granted(decide(picture_of(xen=DOM0), Import({LIMIT: enough}, enough)))
+    past = record_of(131072, static_max=131071, revision=1)
+    dom0 = picture_of(store=store_of(), xen=DOM0, past=past)
+    assert refused(decide(dom0, Rollback(1, force=True)))[0] == "limit-below-dom0-floor"
 
 
 def test_an_owner_grows_up_to_its_cap() -> None:

@@ -152,6 +152,24 @@ def test_dom0_keeps_its_floor(sim: SimHost, pusher: RemotePusher) -> None:
     assert max_pages(sim, 0) == enough.pages
 
 
+@pytest.mark.parametrize("name", ["target", "static_max", "pod_target"])
+def test_dom0_keeps_its_floor_in_every_amount(
+    name: str, sim: SimHost, pusher: RemotePusher
+) -> None:
+    """A target or static-max would starve dom0 as well: its balloon follows them."""
+    before, store = max_pages(sim, 0), pusher.facts(0)
+    for low in (Memory(kib=0), Memory(kib=4), FLOOR - Memory(kib=1)):
+        wanted = Effects(**{name: low})
+        (refused,) = pusher.push([Order(0, DOM0_UUID, FLOOR, raising=False, effects=wanted)])
+        assert (refused.seen, refused.gone, refused.errno) == (None, False, EPERM)
+        assert (refused.error or "").startswith("cannot give dom0 less than dom0_floor")
+    assert (max_pages(sim, 0), pusher.facts(0)) == (before, store)
+    enough = Effects(static_max=FLOOR, target=FLOOR)
+    (granted,) = pusher.push([Order(0, DOM0_UUID, FLOOR, raising=False, effects=enough)])
+    assert granted.error is None
+    assert (pusher.facts(0).target, pusher.facts(0).static_max) == (FLOOR, FLOOR)
+
+
 def words(uuid: str, changed: dict[str, object]) -> list[object]:
     """Return an order as it travels, with some words changed."""
     named: dict[str, object] = {"domid": 1, "uuid": uuid, "limit": 4096, "raising": True}
