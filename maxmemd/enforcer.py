@@ -10,6 +10,7 @@ from maxmemd.policy.orders import Order, Outcome
 from maxmemd.policy.verdicts import NO_EFFECTS
 from maxmemd.ports import Clock, Pusher
 from maxmemd.tally import SECONDS, Tally
+from maxmemd.told import tell
 from maxmemd.units import Memory
 
 FIRST_RETRY_S = 1.0
@@ -86,6 +87,9 @@ class Enforcer:
     def _failed(self, instance: Instance, state: str, errno: int | None, error: str | None) -> None:
         """Note what Xen said, and when to try again: after 1, 2, 4 ... at most 60 seconds."""
         self.failures += 1
+        if (instance.state, instance.error) != (state, error):
+            words = {"domid": instance.domid, "errno": errno, "error": error}
+            tell(instance.uuid, "push-failed", words)
         instance.state, instance.errno, instance.error = state, errno, error
         wait = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(instance.failures, 10))
         instance.failures += 1

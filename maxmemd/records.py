@@ -4,6 +4,7 @@ After a failed commit nobody can say what the file holds: until `make_certain` h
 nothing may be decided and nothing is written.
 """
 
+import json
 import logging
 from collections import deque
 from collections.abc import Iterator, KeysView, Mapping, Sequence
@@ -17,6 +18,7 @@ from maxmemd.ports import Clock, Ledger
 from maxmemd.repeats import Repeats
 from maxmemd.rows import DAEMON, as_json, row_of
 from maxmemd.tally import SECONDS, Tally
+from maxmemd.told import tell
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
@@ -74,9 +76,13 @@ class Records:
         with self._troubled():
             return self._ledger.by_keys(keys)
 
-    def note(self, uuid: str, kind: str, wish: object, actor: str = DAEMON) -> None:
-        """Keep a line that changes no record; it is written with the next transaction."""
-        self._keep([*self._repeats.end(uuid), self._line(uuid, kind, wish, actor)])
+    def note(self, uuid: str, kind: str, words: Mapping[str, object]) -> None:
+        """Keep a line that changes no record; it is written with the next transaction.
+
+        It is what the daemon saw or did by itself, and in the service's journal at once.
+        """
+        tell(uuid, kind, words)
+        self._keep([*self._repeats.end(uuid), self._line(uuid, kind, words, DAEMON)])
 
     def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
         """Keep a refusal likewise, or count it where it says what was just said of this domain."""
@@ -163,6 +169,9 @@ class Records:
         self.forgets += len(forgotten)
         self.commits += 1
         self.took_s.note(self._clock.monotonic_s() - start_s)
+        for entry in entries:
+            if entry.actor == DAEMON:
+                tell(entry.uuid, entry.kind, json.loads(entry.wish))
 
     def make_certain(self) -> list[InstanceRow]:
         """After a failed commit, learn from the file whether it was kept after all.

@@ -34,8 +34,9 @@ class Reload:
     def __call__(self) -> None:
         """Take what the file says now; one that cannot be used changes nothing.
 
-        Connections keep the role that they were made with. Limits stay: only what is decided
-        from now on follows the new rules.
+        Open connections have the role that it gives them, from their next request on, and a stream
+        of events ends whose client has another one now. Limits stay: only what is decided from now
+        on follows the new rules.
         """
         try:
             found = self._reread()
@@ -49,6 +50,7 @@ class Reload:
         taken = replace(found, **{name: getattr(now, name) for name in FIXED})
         self._service.config = taken
         self._front.gate.take(taken.roles, taken.rates, taken.connections)
+        self._service.feed.tell()
         worker = self._service.mailbox.worker
         worker.poll_s = taken.poll_s
 

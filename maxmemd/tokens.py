@@ -56,6 +56,10 @@ class Tokens:
         """Return the token that a client showed, expired or not; one look-up, by its hash."""
         return self._by_hash.get(_hash(secret))
 
+    def holds(self, token: Token) -> bool:
+        """Whether this very token was not revoked."""
+        return self._by_hash.get(token.sha256) == token
+
     def all(self) -> list[Token]:
         """Return the tokens, by name."""
         return sorted(self._by_hash.values(), key=lambda token: token.name)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from maxmemd.api.peers import NOBODY, Peer
 from maxmemd.api.problems import Rejected
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.verdicts import Refusal
 
 MOST_BODY_BYTES = 64 * 1024
 JSON = b"application/json"
@@ -20,13 +21,17 @@ _KEY = re.compile(r"[!-~]{1,128}")
 
 
 class Reply(NamedTuple):
-    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After."""
+    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After.
+
+    `refusal` is what the arbiter refused with.
+    """
 
     status: int
     body: bytes
     media_type: bytes = JSON
     revision: int | None = None
     retry_s: int | None = None
+    refusal: Refusal | None = None
 
 
 class Stream(NamedTuple):

@@ -7,8 +7,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
-from maxmemd.api.gate import Bucket
+from maxmemd.api.pace import Bucket
 
 LOG = logging.getLogger("maxmemd.api")
 EACH_S, BURST_S = 0.001, 0.016
@@ -18,7 +19,7 @@ REST_S = 1.0
 
 
 class Door:
-    """Lets in who waits at a listening Unix socket. Belongs to the event loop's thread."""
+    """Lets in who waits at a listening socket. Belongs to the event loop's thread."""
 
     def __init__(self, sock: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
         """Take a socket that does not block, and what makes the protocol of a connection."""
@@ -46,7 +47,7 @@ class Door:
             self._rest(wait_s)
             return
         try:
-            connection, _ = self._sock.accept()
+            connection, address = self._sock.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
@@ -54,6 +55,10 @@ class Door:
             self._rest(REST_S)
             return
         connection.setblocking(False)
+        self._begin(connection, address)
+
+    def _begin(self, connection: socket.socket, address: Any) -> None:  # noqa: ARG002 - tls.py's
+        """Make a connection of who has come in, soon."""
         coming = self._loop.create_task(self._enter(connection))
         self._coming.add(coming)
         coming.add_done_callback(self._coming.discard)

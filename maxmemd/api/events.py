@@ -34,5 +34,5 @@ async def events(service: Service, call: Call) -> Reply | Stream:
 
     client = call.peer.client
     service.feed.enter(client)
-    pieces = service.feed.stream(place, wanted)
+    pieces = service.feed.stream(place, wanted, lambda: service.gate.stands(call.peer))
     return Stream(pieces, b"text/event-stream", lambda: service.feed.leave(client))

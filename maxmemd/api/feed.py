@@ -76,7 +76,12 @@ class Feed:
     def close(self) -> None:
         """End all streams, politely: their clients resume by id."""
         self._closed = True
-        self._tell()
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake all streams: there is news, or some of their clients may not stay."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def enter(self, client: str) -> None:
         """Count a stream in. Raises Rejected where there are too many."""
@@ -98,11 +103,15 @@ class Feed:
             del self._streams[client]
 
     async def stream(
-        self, place: Place, wanted: Callable[[Event], bool]
+        self, place: Place, wanted: Callable[[Event], bool], stands: Callable[[], bool]
     ) -> AsyncGenerator[bytes, None]:
-        """Yield what happened after a place, and what happens, until the feed is closed."""
+        """Yield what happened after a place, and what happens, until the feed is closed.
+
+        Whether its client still `stands` as who it was is looked at whenever there is news, and
+        each HEARTBEAT_S.
+        """
         yield hello(place)
-        while not self._closed:
+        while not self._closed and stands():
             changed = self._changed  # taken before looking, so that no news is missed between
             events = self._from_ring(place) or await self._from_ledger(place)
             if events:
@@ -140,7 +149,7 @@ class Feed:
             while self._stale and self._streams and not self._closed:
                 self._stale = False
                 await self._read()
-                self._tell()
+                self.tell()
                 await asyncio.sleep(REST_S)
         except LedgerError as error:
             self._stale = True
@@ -164,11 +173,6 @@ class Feed:
             while len(self._ring) > RING:
                 del self._ring[next(iter(self._ring))]
         self.trouble = "ok"
-
-    def _tell(self) -> None:
-        """Wake the streams that wait."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
 
 
 async def _within(changed: asyncio.Event, seconds: float) -> bool:

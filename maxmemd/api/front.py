@@ -17,7 +17,6 @@ from urllib.parse import unquote
 from maxmemd.api import problems
 from maxmemd.api.access import anyone
 from maxmemd.api.call import Reply, Stream, read_call, refuse_browser
-from maxmemd.api.gate import Gate
 from maxmemd.api.handlers import Service
 from maxmemd.api.lane import Lane
 from maxmemd.api.peers import NOBODY, Peer
@@ -27,16 +26,13 @@ from maxmemd.api.sending import send_reply
 from maxmemd.asks import DomainView, Look, Subject
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.verdicts import Refusal
 
 LOG = logging.getLogger("maxmemd.api")
 
 _GRAMMAR = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 MOST_CACHED = 256
 """Paths of fewer bytes are looked up once; so many of them are kept that it is no great memory."""
-
-_TOLD = frozenset({401, 403, 429})
-"""Which refusals are about the caller, and logged."""
-
 
 _Found = tuple[Route | None, Mapping[str, str], str | None]
 
@@ -47,14 +43,7 @@ class Front:
     def __init__(self, service: Service, routes: Sequence[Route], behind: Any) -> None:
         self._service = service
         self._behind = behind
-        config = service.config
-        self.gate = Gate(
-            config.roles,
-            config.rates,
-            config.connections,
-            tokens=service.tokens,
-            hosts=config.hosts,
-        )
+        self.gate, self.refusals = service.gate, service.refusals
         self.lane = Lane()
         self._routes = {_shape(route): route for route in routes}
         self._parameters = {
@@ -105,8 +94,8 @@ class Front:
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
             reply = await route.handler(self._service, call)
-            if isinstance(reply, Reply) and reply.status == 403:
-                self.gate.tell(peer, scope["method"], scope["path"], "not its own domain")
+            if isinstance(reply, Reply) and reply.refusal is not None:
+                self._tell(route, peer, reply.refusal, scope)
             return reply
         except Rejected as rejected:
             return self._rejected(scope, rejected)
@@ -117,6 +106,12 @@ class Front:
             detail = "cannot serve this: it is a fault of maxmemd, which its log describes"
             status, body = problems.document("internal", detail, {})
         return Reply(status, body, problems.MEDIA_TYPE)
+
+    def _tell(self, route: Route, peer: Peer, refusal: Refusal, scope: Any) -> None:
+        """Log what the arbiter refused to change, or to tell to a stranger; it counts those."""
+        if route.writes or refusal.code == "not-your-domain":
+            method, path = scope["method"], scope["path"]
+            self.refusals.tell(peer, refusal.code, refusal.detail, method, path)
 
     async def _beyond(self, scope: Any, receive: Any, send: Any) -> None:
         """Let FastAPI answer what is no route of ours, to whom it may be told."""
@@ -130,18 +125,18 @@ class Front:
             await self._behind(scope, receive, send)
 
     def _caller(self, scope: Any) -> Peer:
-        """Return who asks; one over TCP is known by what this request shows. Raises Rejected."""
-        peer: Peer = scope.get("maxmemd.peer", NOBODY)
-        if peer.remote:
-            peer = scope["maxmemd.peer"] = self.gate.caller(scope)
-        return peer
+        """Return who asks. Raises Rejected."""
+        if "maxmemd.caller" not in scope:  # else FastAPI found our route by an odd way to write it
+            scope.setdefault("maxmemd.peer", NOBODY)
+            scope["maxmemd.peer"] = scope["maxmemd.caller"] = self.gate.caller(scope)
+        caller: Peer = scope["maxmemd.caller"]
+        return caller
 
     def _rejected(self, scope: Any, rejected: Rejected) -> Reply:
-        """Return the reply to what is refused; who may not do something is in the log."""
+        """Return the reply to what is refused; it is counted, and in the log."""
         status, body = problems.document(rejected.code, rejected.detail, rejected.numbers)
-        if status in _TOLD:
-            peer = scope.get("maxmemd.peer", NOBODY)
-            self.gate.tell(peer, scope["method"], scope["path"], rejected.detail)
+        peer = scope.get("maxmemd.peer", NOBODY)
+        self.refusals.refuse(peer, rejected.code, rejected.detail, scope["method"], scope["path"])
         return Reply(status, body, problems.MEDIA_TYPE, retry_s=rejected.retry_s)
 
     async def _bond(self, peer: Peer, domid: int) -> Bond:

@@ -1,55 +1,36 @@
-"""What a client may hold and how often it may ask; and who is told of a refusal.
+"""Who somebody is, what a client may hold and how often it may ask.
 
 Per request this is one or two look-ups; a role without a rate is not counted at all.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from maxmemd.api.access import RULES, Access
-from maxmemd.api.peers import Peer, device_model_of, named, peer_of
+from maxmemd.api.pace import Buckets
+from maxmemd.api.peers import Peer, device_model_of, holder, peer_of
 from maxmemd.api.problems import Rejected
-from maxmemd.policy.roles import NOBODY, Role, Roles
+from maxmemd.api.refusals import called
+from maxmemd.policy.roles import NOBODY, Roles
 from maxmemd.tokens import Tokens
 
-LOG = logging.getLogger("maxmemd.api")
+Headers = Sequence[tuple[bytes, bytes]]
+
 BURST_S = 2.0
 """A client may save up this many seconds' worth of requests."""
-LOG_EVERY_S, LOG_BURST_S = 1.0, 5.0
-"""One line a second for each client's refusals, after the first few."""
-ROUNDING_S = 1e-6
-"""Times are sums of floats: what is due by less than this is due now."""
-MANY_CLIENTS = 1024
+HANDSHAKE_RATE = 50.0
+"""TLS handshakes that one address may begin a second."""
+MOST_REMOTE = 512
+"""Connections over TCP: with its TLS each takes ten times the memory of another one."""
 UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
 """What a uid has that is nobody, an address over TCP that has not shown who it is, and all together
 who come by the device models' own socket and are none; connections count until the end."""
 
 
-class Bucket:
-    """Lets one thing pass every `every_s` seconds, and `burst_s` worth of them at once."""
-
-    __slots__ = ("burst_s", "due_s", "every_s", "missed")
-
-    def __init__(self, every_s: float, burst_s: float) -> None:
-        self.every_s, self.burst_s = every_s, burst_s
-        self.due_s = -math.inf
-        self.missed = 0
-
-    def wait_s(self, now_s: float) -> float:
-        """Take one, and return 0; where none is left, return after how many seconds there is."""
-        ahead_s = max(0.0, self.due_s - now_s)
-        wait_s = ahead_s + self.every_s - max(self.burst_s, self.every_s)
-        if wait_s > ROUNDING_S:
-            return wait_s
-        self.due_s = now_s + ahead_s + self.every_s
-        return 0.0
-
-
 class Gate:
-    """Roles, rates and caps of connections, by role; and the log of refusals.
+    """Roles, rates and caps of connections, by role.
 
     `rates` are requests a second of one client, `connections` what one uid may have open.
     `hosts` are the names by which clients over TCP may call this host.
@@ -67,17 +48,16 @@ class Gate:
     ) -> None:
         self.roles, self.rates, self.connections = roles, rates, connections
         self._tokens = tokens
-        self._hosts = frozenset(host.lower().encode() for host in hosts)
+        self._hosts = frozenset(host.lower().encode() for host in (*hosts, "localhost"))
         self._clock_s = clock_s
         self._open: dict[str, int] = {}
-        self._spent: dict[str, Bucket] = {}
-        self._knocked: dict[str, Bucket] = {}
-        self._logged: dict[str, Bucket] = {}
+        self._remote = 0
+        self._spent, self._knocked = Buckets(), Buckets()
 
     def take(
         self, roles: Roles, rates: Mapping[str, float], connections: Mapping[str, int]
     ) -> None:
-        """Go by these from now on; a connection keeps the role that it was made with."""
+        """Go by these from now on, on open connections too."""
         self.roles, self.rates, self.connections = roles, rates, connections
         self._spent.clear()
         self._knocked.clear()
@@ -92,10 +72,12 @@ class Gate:
 
     def _counted(self, peer: Peer) -> Peer:
         self._open[peer.client] = self._open.get(peer.client, 0) + 1
+        self._remote += peer.remote
         return peer
 
     def leave(self, peer: Peer) -> None:
         """Count a connection no more."""
+        self._remote -= peer.remote
         left = self._open.pop(peer.client) - 1
         if left:
             self._open[peer.client] = left
@@ -110,11 +92,18 @@ class Gate:
         unknown = peer.remote or peer.role.name == NOBODY
         most = UNKNOWN_CONNECTIONS if unknown and most is None else most
         if most is not None and self._open.get(peer.client, 0) > most:
-            detail = f"cannot serve this connection: {_called(peer)} has {most} open, its most"
+            detail = f"cannot serve this connection: {called(peer)} has {most} open, its most"
             raise Rejected("too-many-connections", detail, uid=peer.uid, at_most=most)
+        if self._remote > MOST_REMOTE and peer.remote:
+            detail = f"cannot serve this connection: {MOST_REMOTE} are open over TCP, the most"
+            raise Rejected("too-many-connections", detail, at_most=MOST_REMOTE)
         rate = self._rate(peer)
         if rate is not None and not peer.remote:
             self._spend(self._knocked, peer, rate, "connections")
+
+    def knock(self, stranger: Peer) -> None:
+        """Let an address begin a TLS handshake. Raises Rejected: it begins too many."""
+        self._spend(self._knocked, stranger, HANDSHAKE_RATE, "connections")
 
     def _rate(self, peer: Peer) -> float | None:
         """Return what a client may ask a second; None for as often as it likes."""
@@ -122,25 +111,41 @@ class Gate:
         return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
     def caller(self, scope: Any) -> Peer:
-        """Return whose request over TCP this is, by its certificate or its bearer token.
+        """Return whose request this is, by what is known of its peer and what it shows.
 
-        A Host by which this host may be called is taken away, as a Unix socket's client has none
-        either; every other one with a dot is refused as any site's is. Raises Rejected.
+        Over TCP that is its certificate or its bearer token, and a Host by which this host may be
+        called is taken away, as a Unix socket's client has none either; any other is refused as any
+        site's is. It counts against its client's rate. Raises Rejected.
         """
-        peer: Peer = scope["maxmemd.peer"]
-        scope["headers"] = [one for one in scope["headers"] if not self._is_ours(*one)]
-        shown = [value for name, value in scope["headers"] if name == b"authorization"]
-        if shown and peer.role.name != NOBODY:
+        peer: Peer = scope["maxmemd.peer"].under(self.roles)
+        if peer.remote:
+            peer = self._remote_caller(peer, scope["headers"])
+        rate = self._rate(peer)
+        if rate is not None:
+            self._spend(self._spent, peer, rate)
+        if peer.remote:
+            scope["headers"] = self._without_ours(scope["headers"])
+        return peer
+
+    def stands(self, peer: Peer) -> bool:
+        """Whether a caller still is what it was: its role not changed, its token not revoked."""
+        if peer.token is None:
+            return peer.under(self.roles).role == peer.role
+        valid = self._tokens is not None and self._tokens.holds(peer.token)
+        return valid and not peer.token.has_expired(time.time_ns())
+
+    def _remote_caller(self, peer: Peer, headers: Headers) -> Peer:
+        shown = [value for name, value in headers if name == b"authorization"]
+        if peer.role.name == NOBODY:
+            try:
+                return self._by_token(peer, shown)
+            except Rejected as rejected:
+                self._spend(self._spent, peer, UNKNOWN_RATE)
+                raise rejected from None
+        if shown:
             detail = "cannot take a token beside a certificate: who would it be? (send one of both)"
             raise Rejected("token-invalid", detail)
-        if peer.role.name != NOBODY:
-            return peer
-        try:
-            token = self._by_token(peer, shown)
-        except Rejected as rejected:
-            self._spend(self._spent, peer, UNKNOWN_RATE)
-            raise rejected from None
-        return token
+        return peer
 
     def _by_token(self, peer: Peer, shown: Sequence[bytes]) -> Peer:
         kind, _, secret = shown[0].partition(b" ") if len(shown) == 1 else (b"", b"", b"")
@@ -152,67 +157,34 @@ class Gate:
             raise Rejected("token-invalid", "cannot take this token: it was revoked, or never was")
         if token.has_expired(time.time_ns()):
             raise Rejected("token-invalid", "cannot take this token: it has expired (get another)")
-        name = f"token {token.name}"
-        return named(name, Role(token.role), name, peer.address)
+        return holder(token, peer.address)
 
-    def _is_ours(self, name: bytes, value: bytes) -> bool:
-        if name != b"host":
-            return False
-        host, colon, port = value.lower().rpartition(b":")
-        return (host if colon and port.isdigit() else value.lower()) in self._hosts
+    def _without_ours(self, headers: Headers) -> Headers:
+        """Return the headers without a Host that is ours. Raises Rejected for any other."""
+        hosts = [value.lower() for name, value in headers if name == b"host"]
+        if not all(self._is_ours(host) for host in hosts):
+            detail = "cannot serve a browser: over TCP, Host is to be one of hosts in the"
+            raise Rejected(
+                "browser-refused", f"{detail} configuration, or localhost", header="Host"
+            )
+        return [(name, value) for name, value in headers if name != b"host"]
+
+    def _is_ours(self, host: bytes) -> bool:
+        name, colon, port = host.rpartition(b":")
+        return (name if colon and port.isdigit() else host) in self._hosts
 
     def admit(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
-        """Let a request pass. Raises Rejected: it is not for this caller, or comes too soon."""
-        rate = self._rate(peer)
-        if rate is not None:
-            self._spend(self._spent, peer, rate)
+        """Let a request pass. Raises Rejected: it is not for this caller."""
         if not access.allows(peer.role, path) or (access.local and peer.remote):
             who = f"the device model of domain {peer.role.domid}"
-            who = f"{_called(peer)} ({peer.role.name})" if peer.role.domid is None else who
+            who = f"{called(peer)} ({peer.role.name})" if peer.role.domid is None else who
             detail = f"cannot let {who} do that: it is for {RULES[access.name]}"
             raise Rejected("not-allowed", detail, uid=peer.uid, role=peer.role.name)
 
-    def tell(self, peer: Peer, method: str, path: str, why: str) -> None:
-        """Log a refusal; of a client that is refused all the time only some, and how many."""
-        bucket = self._bucket(self._logged, peer, LOG_EVERY_S, LOG_BURST_S)
-        if bucket.wait_s(self._clock_s()):
-            bucket.missed += 1
-            return
-        more = f" ({bucket.missed} more were not logged)" if bucket.missed else ""
-        bucket.missed = 0
-        LOG.warning(
-            "refused %s %r to %s, pid %d (%s): %s%s",
-            method, path[:200], _called(peer), peer.pid, peer.role.name, why, more,
-            extra={"fields": {"uid": peer.uid, "pid": peer.pid, "role": peer.role.name}},
-        )  # fmt: skip
-
-    def _spend(
-        self, buckets: dict[str, Bucket], peer: Peer, rate: float, what: str = "requests"
-    ) -> None:
-        bucket = self._bucket(buckets, peer, 1 / rate, BURST_S)
-        wait_s = bucket.wait_s(self._clock_s())
+    def _spend(self, buckets: Buckets, peer: Peer, rate: float, what: str = "requests") -> None:
+        now_s = self._clock_s()
+        wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s)
         if wait_s:
-            detail = f"cannot serve {_called(peer)} so often: {rate:g} {what} a second are its most"
+            detail = f"cannot serve {called(peer)} so often: {rate:g} {what} a second are its most"
             after_s = math.ceil(wait_s)
             raise Rejected("too-many-requests", detail, rate_per_s=rate, retry_after_s=after_s)
-
-    def _bucket(
-        self, buckets: dict[str, Bucket], peer: Peer, every_s: float, burst_s: float
-    ) -> Bucket:
-        found = buckets.get(peer.client)
-        if found is None:
-            if len(buckets) >= MANY_CLIENTS:
-                self._forget(buckets)
-            found = buckets[peer.client] = Bucket(every_s, burst_s)
-        return found
-
-    def _forget(self, buckets: dict[str, Bucket]) -> None:
-        """Drop the clients of whom nothing needs to be known: their buckets are full."""
-        now_s = self._clock_s()
-        for client in [client for client, bucket in buckets.items() if bucket.due_s <= now_s]:
-            del buckets[client]
-
-
-def _called(peer: Peer) -> str:
-    """Return how a caller is called: by its uid, or over TCP by its name and address."""
-    return f"{peer.client} at {peer.address}" if peer.remote else f"uid {peer.uid}"

@@ -72,6 +72,9 @@ class GuardedHttp(HttpToolsProtocol):
         self.waiting_since = self.loop.time()
         left = _LEFT_BY.get(self.peer.role.name, RESERVED)
         if len(self.connections) > MOST_CONNECTIONS - left:
+            why = f"cannot serve this connection: {MOST_CONNECTIONS - left} are open, the most that"
+            why += f" there may be for {self.peer.role.name}s to come in"
+            self.front.refusals.refuse(self.peer, "too-many-connections", why)
             self.transport.abort()
             return
         try:
@@ -153,7 +156,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def _turn_away(self, why: Rejected) -> None:
         """Say why a connection is not served, and close it."""
-        self.front.gate.tell(self.peer, "a connection", "", why.detail)
+        self.front.refusals.refuse(self.peer, why.code, why.detail)
         status, body = problems.document(why.code, why.detail, why.numbers)
         head = (
             f"HTTP/1.1 {status} Too Many Requests\r\nContent-Type: {problems.MEDIA_TYPE.decode()}"

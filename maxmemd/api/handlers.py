@@ -5,8 +5,9 @@ Nothing is decided here. A refusal or an error becomes a problem in front.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from pydantic import BaseModel
@@ -15,9 +16,11 @@ from maxmemd import wire
 from maxmemd.api import problems, replies
 from maxmemd.api.call import Call, Reply, Stream
 from maxmemd.api.feed import Feed
+from maxmemd.api.gate import Gate
 from maxmemd.api.peers import relayed
 from maxmemd.api.problems import Rejected
 from maxmemd.api.readiness import Disk, parts_of
+from maxmemd.api.refusals import Refusals
 from maxmemd.asks import Ask, Granted, Look, Refused
 from maxmemd.config import Config
 from maxmemd.ledger.reader import LedgerReader
@@ -55,6 +58,18 @@ class Service:
     disk: Disk
     tokens: Tokens
     integrity: str = "being checked"
+    refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic))
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.gate = Gate(
+            config.roles,
+            config.rates,
+            config.connections,
+            tokens=self.tokens,
+            hosts=config.hosts,
+        )
 
     def parts(self) -> Mapping[str, str]:
         """Return every part of the daemon and its state."""
@@ -173,7 +188,8 @@ async def look(service: Service, wanted: Look, kind: type[T]) -> T | Reply:
 
 def refusal(refused: Refused) -> Reply:
     """Return the problem that a refusal is."""
-    return Reply(*problems.of_refusal(refused), media_type=problems.MEDIA_TYPE)
+    status, body = problems.of_refusal(refused)
+    return Reply(status, body, problems.MEDIA_TYPE, refusal=refused.refusal)
 
 
 def _key(call: Call) -> Key:

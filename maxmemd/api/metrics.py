@@ -4,6 +4,7 @@ OpenMetrics, or Prometheus' older text format for who asks for text/plain. The n
 series is bounded: codes and parts are fixed, and at most MOST_DOMAINS domains are told.
 """
 
+import collections
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ class Scene:
     parts: Mapping[str, str]
     streams: int
     space: Space | None
+    refused: Mapping[str, int]
+    """How often, before the arbiter was asked, by code."""
 
 
 def wants_plain(accept: str) -> bool:
@@ -42,7 +45,12 @@ def scraped(scene: Scene, *, plain: bool) -> bytes:
     from prometheus_client import CollectorRegistry, exposition
     from prometheus_client.openmetrics import exposition as openmetrics
 
-    families = [*_of_daemon(scene), *_of_arbiter(scene.mailbox), *_of_domains(scene.domains)]
+    families = [
+        *_of_daemon(scene),
+        *_of_arbiter(scene.mailbox),
+        _refusals(scene),
+        *_of_domains(scene.domains),
+    ]
 
     class Scrape:
         def collect(self) -> list[Any]:
@@ -108,10 +116,19 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
         ("maxmemd_notes_dropped", "Lines of history that could not be kept", records.dropped),
     ):
         yield Counter(name, text, value=value)
-    refused = Counter("maxmemd_refusals", "Wishes refused", labels=["code"])
-    for code, count in sorted(arbiter.refusals.items()):
+
+
+def _refusals(scene: Scene) -> Any:
+    from prometheus_client.core import CounterMetricFamily as Counter
+
+    arbiter = scene.mailbox.arbiter
+    refused = Counter("maxmemd_refusals", "Requests and connections refused", labels=["code"])
+    counts = collections.Counter(scene.refused) + collections.Counter(
+        arbiter.refusals if arbiter is not None else {}
+    )
+    for code, count in sorted(counts.items()):
         refused.add_metric([code], count)
-    yield refused
+    return refused
 
 
 def _histogram(name: str, text: str, tally: Tally) -> Any:

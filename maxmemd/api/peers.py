@@ -9,14 +9,16 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any
 
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import NOBODY as NO_ROLE
 from maxmemd.policy.roles import OVERFLOW_UID, Role, Roles
+from maxmemd.tokens import Token
 
 _UCRED = struct.Struct("iII")
 SO_PEERGROUPS = 59
@@ -44,6 +46,7 @@ class Peer:
     `actor` is the JSON text that the history keeps of it. `client` names it in rate limits and
     idempotency keys: all connections of one uid are one client. `remote` is whoever comes over
     TCP; `address` is where from, and its pid and uids are the kernel's for "cannot tell".
+    `role` is what `role_by` says of `roles`, or a `token`'s.
     """
 
     pid: int
@@ -55,6 +58,15 @@ class Peer:
     remote: bool = False
     address: str = ""
     pin: Pin = field(default_factory=Pin, compare=False)
+    roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
+    role_by: Callable[[Roles], Role] | None = field(default=None, compare=False, repr=False)
+    token: Token | None = field(default=None, compare=False, repr=False)
+
+    def under(self, roles: Roles) -> "Peer":
+        """Return who this is by these roles, which may be other ones than when it connected."""
+        if self.roles is roles or self.role_by is None:
+            return self
+        return replace(self, role=self.role_by(roles), roles=roles)
 
 
 NOBODY = Peer(0, OVERFLOW_UID, OVERFLOW_UID, '{"name":"unknown"}', Role(NO_ROLE), "unknown")
@@ -75,23 +87,49 @@ def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
 def device_model_of(transport: Any, roles: Roles) -> Peer:
     """Return who came by the device models' own socket; all who are none are one client."""
     found = peer_of(transport, roles)
-    role = roles.of_device_model(found.pid, found.uid)
-    if role.name == NO_ROLE:
-        return replace(found, role=role, client=STRANGERS)
-    return replace(found, role=role)
+
+    def role_by(roles: Roles) -> Role:
+        return roles.of_device_model(found.pid, found.uid)
+
+    role = role_by(roles)
+    client = STRANGERS if role.name == NO_ROLE else found.client
+    return replace(found, role=role, client=client, roles=roles, role_by=role_by)
 
 
 def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:
     """Return a peer by its numbers."""
     actor = {"name": _name(uid), "uid": uid, "gid": gid, "pid": pid}
-    role = roles.of_process(pid, uid, (gid, *groups), os.geteuid())
-    return Peer(pid, uid, gid, json.dumps(actor, separators=(",", ":")), role, str(uid))
+    everything = (gid, *groups)
+
+    def role_by(roles: Roles) -> Role:
+        return roles.of_process(pid, uid, everything, os.geteuid())
+
+    text = json.dumps(actor, separators=(",", ":"))
+    return Peer(pid, uid, gid, text, role_by(roles), str(uid), roles=roles, role_by=role_by)
 
 
 def named(name: str, role: Role, client: str, address: str) -> Peer:
     """Return a remote peer; the kernel knows no uid of it."""
     actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
     return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
+
+
+def holder(token: Token, address: str) -> Peer:
+    """Return whoever showed a token, whose role it has."""
+    name = f"token {token.name}"
+    return replace(named(name, Role(token.role), name, address), token=token)
+
+
+def stranger(address: str) -> Peer:
+    """Return who has come over TCP and not shown who it is: one client is an address.
+
+    Of IPv6 it is a network of 64 bits, for whoever has one address there has them all.
+    """
+    network = address
+    if ":" in address:
+        number = IPv6Address(address.partition("%")[0])
+        network = str(number.ipv4_mapped or IPv6Network((int(number), 64), strict=False))
+    return named("unknown", Role(NO_ROLE), f"tls {network}", address)
 
 
 def relayed(peer: Peer, stub_domid: int) -> Peer:
@@ -103,12 +141,17 @@ def relayed(peer: Peer, stub_domid: int) -> Peer:
 def _remote(transport: Any, roles: Roles) -> Peer:
     """Return who has connected with TLS: by its certificate, or nobody until a token is shown."""
     name = transport.get_extra_info("peername")
-    address = str(name[0]) if name else "unknown"
+    address = str(name[0]) if name else "nowhere"
     certificate = transport.get_extra_info("peercert")
     if not certificate:
-        return named("unknown", Role(NO_ROLE), f"tls {address}", address)
+        return stranger(address)
     subject = subject_of(certificate)
-    return named(subject, roles.of_subject(subject), f"cert {subject}", address)
+
+    def role_by(roles: Roles) -> Role:
+        return roles.of_subject(subject)
+
+    known = named(subject, role_by(roles), f"cert {subject}", address)
+    return replace(known, roles=roles, role_by=role_by)
 
 
 def subject_of(certificate: Mapping[str, Any]) -> str:

@@ -113,7 +113,12 @@ async def get_metrics(service: Service, call: Call) -> Reply:
     if service.disk.space is None:
         await service.disk.look()
     scene = metrics.Scene(
-        service.mailbox, domains, service.parts(), service.feed.streams, service.disk.space
+        service.mailbox,
+        domains,
+        service.parts(),
+        service.feed.streams,
+        service.disk.space,
+        service.refusals.counts,
     )
     plain = metrics.wants_plain(call.accept)
     text = await asyncio.to_thread(metrics.scraped, scene, plain=plain)

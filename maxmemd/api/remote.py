@@ -9,6 +9,8 @@ from pathlib import Path
 from maxmemd.config import Config
 from maxmemd.errors import ConfigError
 
+BACKLOG = 128
+
 
 @dataclass(frozen=True, slots=True)
 class Remote:
@@ -59,5 +61,6 @@ def _bound(listen: str) -> socket.socket:
     except OSError as error:
         sock.close()
         raise ConfigError(f"cannot listen on {listen}: {error.strerror or error}") from error
+    sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock

@@ -16,14 +16,15 @@ from typing import Any
 import uvicorn
 
 from maxmemd.api.door import Door
+from maxmemd.api.front import Front
 from maxmemd.api.guard import MOST_CONNECTIONS, DeviceModelHttp, GuardedHttp, sweep
 from maxmemd.api.remote import Remote
+from maxmemd.api.tls import TlsDoor
 from maxmemd.config import Config
 from maxmemd.errors import ConfigError
 
 LOG = logging.getLogger("maxmemd.api")
 STOP_WITHIN_S = 2
-HANDSHAKE_WITHIN_S = 5.0
 
 
 def serving(
@@ -186,14 +187,9 @@ class _Server(uvicorn.Server):
         if self.apart is not None:
             self.doors += (Door(self.apart, self._device_model),)
         if self.remote is not None:
-            listener = await asyncio.get_running_loop().create_server(
-                self._connection,
-                sock=self.remote.sock,
-                ssl=self.remote.context,
-                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
-                backlog=128,
-            )
-            self.servers.append(listener)
+            front: Front = self.config.app  # type: ignore[assignment]
+            door = TlsDoor(self.remote, self._connection, front.gate, front.refusals)
+            self.doors += (door,)
 
     def _connection(self) -> GuardedHttp:
         return GuardedHttp(self.config, self.server_state, self.lifespan.state)

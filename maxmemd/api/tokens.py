@@ -33,19 +33,23 @@ async def create_token(service: Service, call: Call) -> Reply:
     if made is None:
         detail = f"cannot create the token {body.name}: there is one of that name (revoke it first)"
         raise Rejected("token-exists", detail, name=body.name)
-    LOG.warning("token %s, role %s, created by %s", body.name, body.role, call.peer.actor)
+    fields = {"token": body.name, "role": body.role, "by": call.peer.actor}
+    told = (body.name, body.role, call.peer.actor)
+    LOG.warning("token %s, role %s, created by %s", *told, extra={"fields": fields})
     expires = None if expires_ns is None else when(expires_ns)
     reply = wire.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
     return Reply(200, reply.model_dump_json().encode())
 
 
 async def revoke_token(service: Service, call: Call) -> Reply:
-    """Refuse a token from now on, on open connections too."""
+    """Refuse a token from now on, on open connections too; its streams of events end."""
     name = call.path["name"]
     if not await asyncio.to_thread(service.tokens.revoke, name):
         detail = f"cannot revoke the token {name}: there is none of that name"
         raise Rejected("unknown-token", detail, name=name)
-    LOG.warning("token %s revoked by %s", name, call.peer.actor)
+    service.feed.tell()
+    fields = {"token": name, "by": call.peer.actor}
+    LOG.warning("token %s revoked by %s", name, call.peer.actor, extra={"fields": fields})
     return Reply(200, wire.TokenRevoked(name=name).model_dump_json().encode())
 
 

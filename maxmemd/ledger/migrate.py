@@ -53,14 +53,27 @@ def migrate(path: Path) -> str:
             f"cannot use {path}: it is at revision {found}, this maxmemd knows up to {HEAD}"
             " (install the later maxmemd again, or restore the backup it took)"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(path)
     saved = "" if found is None else f"; the database as it was is in {_backup(path, found)}"
     _upgrade(path)
     return f"{path} is at revision {HEAD} now{saved}"
 
 
+def _make_private(path: Path) -> None:
+    """Make a file that only its owner may read, where there is none.
+
+    SQLite gives what it makes beside a database the database's mode. Raises LedgerError.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise LedgerError(f"cannot create {path}: {error.strerror}") from error
+
+
 def _backup(path: Path, found: str) -> Path:
     copy = path.with_name(f"{path.name}.before-{HEAD}-at-{found}")
+    _make_private(copy)
     with as_ledger_errors(f"back {path} up to {copy}"):
         source, target = sqlite3.connect(path), sqlite3.connect(copy)
         with target:

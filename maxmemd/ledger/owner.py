@@ -20,7 +20,7 @@ def sole_owner(database: Path) -> Iterator[None]:
         raise ConfigError(f"cannot use {database} as the database: name a file")
     lock = database.with_name(database.name + ".lock")
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LedgerError(f"cannot use {database}: {lock}: {error.strerror}") from error

@@ -81,6 +81,8 @@ def test_connections_of_the_daemons_own_user(bounded: Outside) -> None:
     assert became["told"] == 0
     assert became["served"] >= min(count, MOST_CONNECTIONS) - RESERVED
     assert (became["closed"] > 0) == (count > MOST_CONNECTIONS)
+    if became["closed"]:
+        assert f"cannot serve this connection: {MOST_CONNECTIONS} are open" in bounded.said()
     assert sum(became.values()) == count
 
 

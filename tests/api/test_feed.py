@@ -68,6 +68,11 @@ def run(test: Callable[[FakeTail, Feed], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(within())
 
 
+def always() -> bool:
+    """Stand for a client that stays who it is."""
+    return True
+
+
 def everything(_: Event) -> bool:
     """Want every event."""
     return True
@@ -120,7 +125,7 @@ def test_many_streams_are_one_reading() -> None:
     """Streams that keep up share what is read; each gets all of it, in order."""
 
     async def test(tail: FakeTail, feed: Feed) -> None:
-        streams = [feed.stream(START, everything) for _ in range(20)]
+        streams = [feed.stream(START, everything, always) for _ in range(20)]
         for number, stream in enumerate(streams):
             feed.enter(f"uid {number}")
             assert b"id: 0-0-" in await anext(stream)
@@ -145,7 +150,7 @@ def test_a_past_longer_than_the_ring_and_what_happens_meanwhile() -> None:
     async def test(tail: FakeTail, feed: Feed) -> None:
         tail.pushes = 3 * feeds.RING
         feed.enter("0")
-        stream = feed.stream(START, everything)
+        stream = feed.stream(START, everything, always)
         found: list[str] = []
         while len(found) < 2 * feeds.RING:
             found += ids(await anext(stream))
@@ -165,7 +170,7 @@ def test_the_ring_is_bounded_and_a_stream_behind_it_reads_on() -> None:
 
     async def test(tail: FakeTail, feed: Feed) -> None:
         feed.enter("0")
-        slow = feed.stream(START, everything)
+        slow = feed.stream(START, everything, always)
         await anext(slow)
         for _ in range(3):
             tail.pushes += feeds.RING
@@ -188,7 +193,7 @@ def test_a_stream_ahead_of_the_reading_waits() -> None:
         feed.enter("0")
         await rested(feed)
         tail.pushes = 5
-        stream = feed.stream(at(5), everything)
+        stream = feed.stream(at(5), everything, always)
         await anext(stream)
         next_one = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.05)
@@ -208,7 +213,7 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
     async def test(tail: FakeTail, feed: Feed) -> None:
         tail.pushes = 9
         feed.enter("0")
-        stream = feed.stream(START, lambda event: False)
+        stream = feed.stream(START, lambda event: False, always)
         await anext(stream)
         beat = await anext(stream)
         assert beat.startswith(b": ")
@@ -226,7 +231,7 @@ def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
 
     async def test(tail: FakeTail, feed: Feed) -> None:
         feed.enter("0")
-        stream = feed.stream(START, everything)
+        stream = feed.stream(START, everything, always)
         await anext(stream)
         next_one = asyncio.create_task(anext(stream))
         await rested(feed)
@@ -267,7 +272,7 @@ def test_a_stream_behind_says_that_it_cannot_read() -> None:
         tail.pushes = 1
         feed.enter("0")
         await rested(feed)
-        stream = feed.stream(START, everything)
+        stream = feed.stream(START, everything, always)
         await anext(stream)
         tail.trouble = LedgerBusy("cannot read the events: busy")
         with pytest.raises(LedgerBusy):
@@ -304,7 +309,7 @@ def test_a_closed_feed_ends_its_streams() -> None:
 
     async def test(tail: FakeTail, feed: Feed) -> None:
         feed.enter("0")
-        stream = feed.stream(START, everything)
+        stream = feed.stream(START, everything, always)
         await anext(stream)
         next_one = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.01)
@@ -322,11 +327,11 @@ def test_an_end_that_comes_together_with_news() -> None:
 
     async def cancelled() -> None:
         feed = Feed(FakeTail())
-        stream = feed.stream(START, lambda _: True)
+        stream = feed.stream(START, lambda _: True, always)
         await anext(stream)
         waiting = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.01)
-        feed._tell()
+        feed.tell()
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait({waiting}, timeout=0.5)
@@ -348,7 +353,7 @@ def test_what_a_stream_has_in_hand_is_little(*, rung: bool) -> None:
         feed.wake()
         await rested(feed)
         assert len(feed._ring) == (tail.pushes if rung else 0)
-        stream = feed.stream(START, lambda _: True)
+        stream = feed.stream(START, lambda _: True, always)
         await anext(stream)
         counts = [(await anext(stream)).count(b"\nevent: ") for _ in range(5)]
         assert counts == [feeds.PIECE] * 5

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api.access import anyone, readers
-from maxmemd.api.gate import MANY_CLIENTS, Bucket, Gate
-from maxmemd.api.peers import Peer, named, peer
+from maxmemd.api.access import Access, anyone, readers
+from maxmemd.api.gate import MOST_REMOTE, Gate
+from maxmemd.api.pace import MANY_CLIENTS, Bucket
+from maxmemd.api.peers import Peer, named, peer, stranger
 from maxmemd.api.problems import Rejected
+from maxmemd.api.refusals import Refusals
 from maxmemd.config import Config
 from maxmemd.policy.roles import Role, Roles
 from tests.api.inside import Inside, problem
@@ -30,12 +32,18 @@ def gate_of(clock: FakeClock, **rates: float) -> Gate:
     return Gate(WHO, rates, {"observer": 1}, clock_s=clock.monotonic_s)
 
 
+def asks(gate: Gate, caller: Peer, access: Access = anyone) -> None:
+    """Ask once."""
+    known = gate.caller({"maxmemd.peer": caller, "headers": []})
+    gate.admit(known, access, {})
+
+
 def passed(gate: Gate, caller: Peer, count: int) -> int:
     """Return how many of so many requests are let through."""
     found = 0
     for _ in range(count):
         with suppress(Rejected):
-            gate.admit(caller, anyone, {})
+            asks(gate, caller)
             found += 1
     return found
 
@@ -58,9 +66,9 @@ def test_when_to_ask_again() -> None:
     """Retry-After is whole seconds after which a request passes, and not before the next one."""
     clock = FakeClock()
     gate = gate_of(clock, observer=0.2)
-    gate.admit(peer(1, 1000, 5), anyone, {})
+    asks(gate, peer(1, 1000, 5))
     with pytest.raises(Rejected) as refused:
-        gate.admit(peer(1, 1000, 5), anyone, {})
+        asks(gate, peer(1, 1000, 5))
     assert refused.value.retry_s == 5
     clock.forward(4.9)
     assert passed(gate, peer(1, 1000, 5), 1) == 0
@@ -74,7 +82,7 @@ def test_who_is_refused_spends_too() -> None:
     codes = []
     for _ in range(3):
         with pytest.raises(Rejected) as refused:
-            gate.admit(peer(1, BASE + 5, 5, (), WHO), readers, {})
+            asks(gate, peer(1, BASE + 5, 5, (), WHO), readers)
         codes.append(refused.value.code)
     assert codes == ["not-allowed", "not-allowed", "too-many-requests"]
 
@@ -83,7 +91,7 @@ def test_no_rate() -> None:
     """A role without a rate is not counted at all."""
     gate = gate_of(FakeClock(), observer=1.0)
     assert passed(gate, peer(1, 0, 0), 10_000) == 10_000
-    assert not gate._spent
+    assert len(gate._spent) == 0
 
 
 def test_nobody_has_a_bound() -> None:
@@ -93,7 +101,7 @@ def test_nobody_has_a_bound() -> None:
     codes = []
     for _ in range(30):
         with pytest.raises(Rejected) as refused:
-            gate.admit(caller, anyone, {})
+            asks(gate, caller)
         codes.append(refused.value.code)
     assert codes == ["not-allowed"] * 20 + ["too-many-requests"] * 10
     assert let_in(gate, caller, 30) == 20
@@ -129,12 +137,12 @@ def test_clients_are_forgotten() -> None:
     clock = FakeClock()
     gate = gate_of(clock, observer=1.0)
     for uid in range(1000, 1000 + MANY_CLIENTS):
-        gate.admit(peer(1, uid, 5), anyone, {})
+        asks(gate, peer(1, uid, 5))
     clock.forward(1.5)
     for _ in range(2):
-        gate.admit(peer(1, 1000, 5), anyone, {})
-    gate.admit(peer(1, 1, 5), anyone, {})
-    assert set(gate._spent) == {"1000", "1"}
+        asks(gate, peer(1, 1000, 5))
+    asks(gate, peer(1, 1, 5))
+    assert len(gate._spent) == 2
 
 
 def test_a_bucket_of_less_than_one() -> None:
@@ -155,19 +163,75 @@ def test_a_bucket_does_not_round_down() -> None:
 def test_the_log_of_refusals(caplog: pytest.LogCaptureFixture) -> None:
     """Each says uid, pid, role, route and why; a flood is a line a second and a number."""
     clock = FakeClock()
-    gate, caller = gate_of(clock), peer(77, 1000, 5)
+    refusals, caller = Refusals(clock.monotonic_s), peer(77, 1000, 5)
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
-            gate.tell(caller, "PUT", "/v1/x\n" + "y" * 1000, "cannot do it")
-        gate.tell(peer(78, 1001, 5), "GET", "/", "cannot")
+            path = "/v1/x\n" + "y" * 1000
+            refusals.refuse(caller, "not-allowed", "cannot do it", "PUT", path)
+        refusals.refuse(peer(78, 1001, 5), "not-allowed", "cannot", "GET", "/")
         clock.forward(1.0)
-        gate.tell(caller, "PUT", "/", "cannot do it")
+        refusals.refuse(caller, "too-many-connections", "cannot do it")
     lines = caplog.messages
     assert len(lines) == 7
     assert lines[0].startswith(r"refused PUT '/v1/x\ny")
     assert lines[0].endswith("' to uid 1000, pid 77 (observer): cannot do it")
     assert len(lines[0]) < 300
+    assert lines[6].startswith("refused a connection to uid 1000, pid 77 (observer): cannot do it")
     assert lines[6].endswith("cannot do it (95 more were not logged)")
+    assert refusals.counts == {"not-allowed": 101, "too-many-connections": 1}
+    assert vars(caplog.records[5])["fields"] == {
+        "uid": 1001, "pid": 78, "role": "observer", "client": "1001",
+        "method": "GET", "path": "/", "code": "not-allowed", "why": "cannot",
+    }  # fmt: skip
+
+
+def test_what_is_wrong_with_a_wish_is_no_warning(
+    api: Inside, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused write and a bad request are information; what was only not found is no line."""
+    with caplog.at_level(logging.INFO, "maxmemd.api"):
+        api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
+        api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": "x"})
+        api.ask("GET", "/v1/domains/nosuch")
+    levels = [(one.levelno, vars(one)["fields"]["code"]) for one in caplog.records]
+    assert levels == [(logging.INFO, "limit-below-target"), (logging.INFO, "body-invalid")]
+
+
+def test_connections_over_tcp_are_fewer() -> None:
+    """All over TCP together have so many; others still come in, and one that ends makes room."""
+    gate = gate_of(FakeClock())
+    far = [named(f"CN={n}", Role("admin"), f"cert {n}", "192.0.2.1") for n in range(MOST_REMOTE)]
+    for one in far:
+        gate.let_in(gate._counted(one))
+    late = gate._counted(named("CN=late", Role("admin"), "cert late", "192.0.2.1"))
+    with pytest.raises(Rejected, match="open over TCP") as refused:
+        gate.let_in(late)
+    assert (refused.value.code, refused.value.numbers) == (
+        "too-many-connections", {"at_most": MOST_REMOTE},
+    )  # fmt: skip
+    gate.let_in(gate._counted(peer(1, 0, 0)))
+    gate.leave(far[0])
+    gate.let_in(late)
+
+
+def test_handshakes_have_a_rate_by_address() -> None:
+    """An address begins so many a second; of IPv6 a network of 64 bits is one."""
+    gate = gate_of(FakeClock())
+
+    def begun(address: str) -> int:
+        found = 0
+        for _ in range(200):
+            with suppress(Rejected):
+                gate.knock(stranger(address))
+                found += 1
+        return found
+
+    assert begun("192.0.2.1") == begun("192.0.2.2") == 100
+    assert begun("::ffff:192.0.2.3") == begun("::ffff:192.0.2.4") == 100
+    assert begun("::ffff:192.0.2.1") == 0
+    assert begun("2001:db8::1") == 100
+    assert begun("2001:db8::2") == 0
+    assert begun("2001:db8:0:1::1%eth0") == 100
 
 
 def test_429_over_http(tmp_path: Path) -> None:
@@ -231,7 +295,7 @@ def test_connections_too_many(strict: Outside) -> None:
     for one in held:
         one.close()
     assert strict.ask("GET", "/v1/health")[0] == 200
-    assert "refused a connection '' to uid" in strict.said()
+    assert "refused a connection to uid" in strict.said()
 
 
 def whole(sock: socket.socket) -> bytes:

@@ -101,13 +101,14 @@ def test_the_number_of_series_is_bounded(api: Inside, monkeypatch: pytest.Monkey
 
 def test_before_there_is_an_arbiter(api: Inside) -> None:
     """A daemon that only starts tells what it can."""
-    scene = metrics.Scene(api.mailbox, (), {"xen": "starting"}, 0, None)
+    scene = metrics.Scene(api.mailbox, (), {"xen": "starting"}, 0, None, {"not-allowed": 2})
     arbiter, api.mailbox.worker.arbiter = api.mailbox.arbiter, None
     try:
         text = metrics.scraped(scene, plain=False).decode()
     finally:
         api.mailbox.worker.arbiter = arbiter
     assert 'maxmemd_part_ready{part="xen"} 0.0' in text
+    assert 'maxmemd_refusals_total{code="not-allowed"} 2.0' in text
     assert "maxmemd_decisions" not in text
     assert "maxmemd_ledger" not in text
 

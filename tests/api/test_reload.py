@@ -1,16 +1,19 @@
 """SIGHUP: the configuration is read again by a daemon that goes on serving."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.api.outside import Outside, until
+from tests.api.outside import Outside, UnixConnection, until
 
 HOST = "/v1/host"
 LIMIT = "/v1/domains/web/limit"
+UID = 41_234
 
 
 class Reloading:
@@ -68,6 +71,41 @@ def test_a_file_that_cannot_be_used_changes_nothing(reloading: Reloading) -> Non
     reloading.write('drift = "adopt"')
     reloading.reload("drift is adopt")
     assert reloading.host["drift"] == "adopt"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_is_what_counts_on_open_connections_too() -> None:
+    """Who has another role now has it from the next request on; what it listens to ends."""
+    with TemporaryDirectory(prefix="maxmemd-reload-") as folder:
+        Path(folder).chmod(0o755)
+        reloading = Reloading(Path(folder))
+        with reloading.daemon as daemon:
+            daemon.socket.chmod(0o666)
+            other, listener = (as_user(UID, daemon) for _ in range(2))
+            assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 403
+            listener.request("GET", "/v1/events")
+            stream = listener.getresponse()
+            assert stream.readline() == b"retry: 1000\n"
+            reloading.write(f'toolstacks = ["uid {UID}"]', 'drift = "alert"')
+            reloading.reload("drift is alert")
+            assert b"event:" not in stream.read()
+            assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 200
+            reloading.write('others = "nobody"', 'drift = "adopt"')
+            reloading.reload("drift is adopt")
+            assert other.ask("GET", HOST)[0] == 403
+            for link in (other, listener):
+                link.close()
+
+
+def as_user(uid: int, daemon: Outside) -> UnixConnection:
+    """Return a connection that another user has opened."""
+    link = daemon.open()
+    os.seteuid(uid)
+    try:
+        link.connect()
+    finally:
+        os.seteuid(0)
+    return link
 
 
 def test_what_needs_a_restart_is_named(reloading: Reloading, tmp_path: Path) -> None:

@@ -6,95 +6,34 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maxmemd.api.peers import NOBODY, Peer, named, subject_of
+from maxmemd.api.gate import Gate
+from maxmemd.api.peers import NOBODY, Peer, holder, named, subject_of
 from maxmemd.api.remote import listening, secured
 from maxmemd.cli import main
 from maxmemd.client import Client, Refused, verbs
 from maxmemd.config import Config
 from maxmemd.errors import ConfigError
-from maxmemd.policy.roles import Role
+from maxmemd.policy.roles import Role, Roles
+from maxmemd.tokens import Tokens
 from maxmemd.wire import LimitRequest
 from tests.api.certificates import make, needs_openssl
+from tests.api.elsewhere import Elsewhere, elsewhere
 from tests.api.inside import Inside, problem
-from tests.api.outside import Outside
 
 pytestmark = needs_openssl
-CONFIG = """
-listen = "127.0.0.1:{port}"
-tls_certificate = "{folder}/server.crt"
-tls_key = "{folder}/server.key"
-tls_clients = "{folder}/ca.crt"
-hosts = ["dom0.example.org", "127.0.0.1"]
-toolstacks = ["cert CN=xapi,O=Example"]
-observers = ["cert CN=watcher"]
-rates = {{ observer = 1000 }}
-"""
-
-
-@dataclass
-class Elsewhere:
-    """A daemon on the Unix socket and on TCP, and what clients need to reach it."""
-
-    daemon: Outside
-    folder: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"https://127.0.0.1:{self.port}"
-
-    def context(self, certificate: str = "") -> ssl.SSLContext:
-        """Return a client's side of TLS."""
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
-        if certificate:
-            context.load_cert_chain(self.folder / f"{certificate}.pem")
-        return context
-
-    def open(self, certificate: str = "") -> http.client.HTTPSConnection:
-        """Open a connection."""
-        context = self.context(certificate)
-        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=context)
-
-    def token(self, name: str, role: str) -> str:
-        """Create a token over the Unix socket."""
-        status, body = self.daemon.ask("POST", "/v1/tokens", {"name": name, "role": role})
-        assert status == 200, body
-        return str(body["token"])
-
-    def token_file(self, name: str, role: str) -> str:
-        """Create a token, and keep it in a file."""
-        path = self.folder / f"{name}.token"
-        path.write_text(self.token(name, role) + "\n")
-        return str(path)
 
 
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     """Give a daemon that listens on TCP too."""
-    folder = tmp_path_factory.mktemp("far")
-    make(folder, "ca", "/CN=Test authority", ca=None)
-    make(folder, "server", "/CN=dom0", san="IP:127.0.0.1,DNS:dom0.example.org")
-    (folder / "server.key").chmod(0o600)
-    make(folder, "xapi", "/CN=xapi/O=Example")
-    make(folder, "watcher", "/CN=watcher")
-    make(folder, "stranger", "/CN=stranger")
-    make(folder, "liar", "/CN=xapi,O=Example")
-    make(folder, "self", "/CN=watcher", ca=None)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "m.toml").write_text(CONFIG.format(port=port, folder=folder))
-    options = ("serve", "--hypervisor", "simulated", "--config", str(folder / "m.toml"))
-    with Outside(folder, options=options) as daemon:
-        yield Elsewhere(daemon, folder, port)
+    with elsewhere(tmp_path_factory.mktemp("far")) as found:
+        yield found
 
 
 def ask(
@@ -194,6 +133,46 @@ def test_a_token_is_revoked_at_once(far: Elsewhere) -> None:
     link.close()
 
 
+def test_a_path_that_is_written_oddly(far: Elsewhere) -> None:
+    """A token is asked for once, however long a request's way to its route is."""
+    link, token = far.open(), far.token("odd", "observer")
+    shown = {"Authorization": f"Bearer {token}"}
+    assert ask(link, "GET", "/v1/%68ost", **shown)[0] == 200
+    assert ask(link, "GET", "/v1/%68ost")[0] == 401
+    link.close()
+
+
+def test_a_stream_ends_with_its_token(far: Elsewhere) -> None:
+    """Revoked, or expired: whoever listens hears nothing more, though the connection was open."""
+    token, link = far.token("listens", "observer"), far.open()
+    link.request("GET", "/v1/events", headers={"Authorization": f"Bearer {token}"})
+    stream = link.getresponse()
+    assert (stream.status, stream.readline()) == (200, b"retry: 1000\n")
+    assert far.daemon.ask("DELETE", "/v1/tokens/listens")[0] == 200
+    assert far.daemon.ask("PUT", ROMS, {"amount_kib": 76})[0] == 200
+    assert b"event:" not in stream.read()
+    link.close()
+
+
+def test_whose_token_is_whose(tmp_path: Path) -> None:
+    """A token of the same name, made later, does not keep its predecessor's stream alive."""
+    tokens = Tokens(tmp_path / "tokens.json")
+    gate = Gate(Roles(), {}, {}, tokens=tokens)
+    secret = tokens.create("a", "observer", "{}", 0)
+    first = tokens.find(secret or "")
+    assert first is not None
+    assert gate.stands(holder(first, "192.0.2.1"))
+    assert not Gate(Roles(), {}, {}).stands(holder(first, "192.0.2.1"))
+    tokens.revoke("a")
+    tokens.create("a", "observer", "{}", 0)
+    assert not gate.stands(holder(first, "192.0.2.1"))
+    short = tokens.create("b", "observer", "{}", 0, expires_ns=time.time_ns() + 10**8)
+    lent = holder(tokens.find(short or "") or first, "192.0.2.1")
+    assert gate.stands(lent)
+    time.sleep(0.11)
+    assert not gate.stands(lent)
+
+
 def test_one_of_both(far: Elsewhere) -> None:
     """A token beside a certificate is refused: they are never silently merged."""
     link, token = far.open("watcher"), far.token("both", "admin")
@@ -209,6 +188,10 @@ def test_one_of_both(far: Elsewhere) -> None:
         ("DOM0.example.org:8443", 200),
         ("127.0.0.1", 200),
         ("localhost", 200),
+        ("localhost:8443", 200),
+        ("dom0", 403),
+        ("evil", 403),
+        ("", 403),
         ("evil.example.org", 403),
         ("dom0.example.org.evil", 403),
         ("dom0.example.org:8443:1", 403),

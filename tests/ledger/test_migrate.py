@@ -268,3 +268,32 @@ def test_scripts_are_found_inside_a_wheel(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "maxmemd" / "migrations").mkdir(parents=True)
     monkeypatch.setattr(migration, "__file__", str(tmp_path / "maxmemd" / "ledger" / "m.py"))
     assert scripts() == tmp_path / "maxmemd" / "migrations"
+
+
+def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask: the ledger, what SQLite makes beside it, a backup, are the owner's."""
+    path = tmp_path / "made" / "l.sqlite"
+    directory = later_scripts(tmp_path, "op.add_column('push', sa.Column('later', sa.Text))")
+    before = os.umask(0)
+    try:
+        ledger = opened(path)
+        ledger.commit(AT_NS, [entry(1)])
+        modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+        ledger.close()
+        monkeypatch.setattr(migration, "HEAD", LATER)
+        monkeypatch.setattr(migration, "scripts", lambda: directory)
+        migrate(path)
+    finally:
+        os.umask(before)
+    assert {"l.sqlite", "l.sqlite-wal", "l.sqlite-shm"} <= modes.keys()
+    modes |= {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_where_no_file_can_be_made(tmp_path: Path) -> None:
+    """A path that is a folder's, or below a file, is said in a sentence."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "l.sqlite", tmp_path / "file" / "deep" / "l.sqlite"):
+        with pytest.raises(LedgerError, match="cannot create"):
+            migrate(path)
