@@ -9,7 +9,7 @@ import os
 import pwd
 import socket
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
@@ -25,6 +25,10 @@ SO_PEERGROUPS = 59
 """asm-generic/socket.h; Python has no name for it."""
 MOST_GROUPS = 1024
 NO_ROLES = Roles()
+BY_PROCESS, BY_LINK, BY_CERTIFICATE = "process", "link", "certificate"
+"""How it is known who somebody is: by the kernel, on the device models' own socket too, or by a
+certificate."""
+CERTIFICATE = "cert "
 STRANGERS = "strangers"
 """The client that all are together who have no business on the device models' own socket."""
 
@@ -46,7 +50,7 @@ class Peer:
     `actor` is the JSON text that the history keeps of it. `client` names it in rate limits and
     idempotency keys: all connections of one uid are one client. `remote` is whoever comes over
     TCP; `address` is where from, and its pid and uids are the kernel's for "cannot tell".
-    `role` is what `role_by` says of `roles`, or a `token`'s.
+    `role` is what `roles` say of it, known by what `known_by` says, or else a `token`'s, or given.
     """
 
     pid: int
@@ -58,15 +62,24 @@ class Peer:
     remote: bool = False
     address: str = ""
     pin: Pin = field(default_factory=Pin, compare=False)
+    groups: tuple[int, ...] = field(default=(), repr=False)
+    known_by: str = field(default="", repr=False)
     roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
-    role_by: Callable[[Roles], Role] | None = field(default=None, compare=False, repr=False)
-    token: Token | None = field(default=None, compare=False, repr=False)
+    token: Token | None = field(default=None, repr=False)
 
     def under(self, roles: Roles) -> "Peer":
         """Return who this is by these roles, which may be other ones than when it connected."""
-        if self.roles is roles or self.role_by is None:
+        if self.roles is roles or not self.known_by:
             return self
-        return replace(self, role=self.role_by(roles), roles=roles)
+        return replace(self, role=self.role_under(roles), roles=roles)
+
+    def role_under(self, roles: Roles) -> Role:
+        """Return the role that these roles give to whoever is known so."""
+        if self.known_by == BY_PROCESS:
+            return roles.of_process(self.pid, self.uid, (self.gid, *self.groups), os.geteuid())
+        if self.known_by == BY_LINK:
+            return roles.of_device_model(self.pid, self.uid)
+        return roles.of_subject(self.client.removeprefix(CERTIFICATE))
 
 
 NOBODY = Peer(0, OVERFLOW_UID, OVERFLOW_UID, '{"name":"unknown"}', Role(NO_ROLE), "unknown")
@@ -86,26 +99,21 @@ def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
 
 def device_model_of(transport: Any, roles: Roles) -> Peer:
     """Return who came by the device models' own socket; all who are none are one client."""
-    found = peer_of(transport, roles)
-
-    def role_by(roles: Roles) -> Role:
-        return roles.of_device_model(found.pid, found.uid)
-
-    role = role_by(roles)
-    client = STRANGERS if role.name == NO_ROLE else found.client
-    return replace(found, role=role, client=client, roles=roles, role_by=role_by)
+    came = replace(peer_of(transport, roles), known_by=BY_LINK)
+    role = came.role_under(roles)
+    client = STRANGERS if role.name == NO_ROLE else came.client
+    return replace(came, role=role, client=client)
 
 
 def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:
     """Return a peer by its numbers."""
     actor = {"name": _name(uid), "uid": uid, "gid": gid, "pid": pid}
-    everything = (gid, *groups)
-
-    def role_by(roles: Roles) -> Role:
-        return roles.of_process(pid, uid, everything, os.geteuid())
-
+    role = roles.of_process(pid, uid, (gid, *groups), os.geteuid())
     text = json.dumps(actor, separators=(",", ":"))
-    return Peer(pid, uid, gid, text, role_by(roles), str(uid), roles=roles, role_by=role_by)
+    return Peer(
+        pid, uid, gid, text, role, str(uid),
+        groups=tuple(groups), known_by=BY_PROCESS, roles=roles,
+    )  # fmt: skip
 
 
 def named(name: str, role: Role, client: str, address: str) -> Peer:
@@ -147,11 +155,8 @@ def _remote(transport: Any, roles: Roles) -> Peer:
         return stranger(address)
     subject = subject_of(certificate)
 
-    def role_by(roles: Roles) -> Role:
-        return roles.of_subject(subject)
-
-    known = named(subject, role_by(roles), f"cert {subject}", address)
-    return replace(known, roles=roles, role_by=role_by)
+    known = named(subject, roles.of_subject(subject), CERTIFICATE + subject, address)
+    return replace(known, known_by=BY_CERTIFICATE, roles=roles)
 
 
 def subject_of(certificate: Mapping[str, Any]) -> str:

@@ -87,7 +87,7 @@ class Inside:
         content = raw if body is None else json.dumps(body).encode()
         if content is not None:
             sent.setdefault("Content-Type", "application/json")
-        self._peer = replace(peer, role_by=None)  # it has the role that the test gives it
+        self._peer = replace(peer, known_by="")  # it has the role that the test gives it
         return self.wait(self.client.request(method, path, content=content, headers=sent))
 
     def get(self, path: str) -> Any:
