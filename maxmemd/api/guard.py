@@ -194,6 +194,15 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_message_complete()
 
 
+    def on_response_complete(self) -> None:
+        """Keep nothing of a request that is over: most connections are idle most of the time."""
+        super().on_response_complete()
+        cycle, begun = self.cycle, bool(self.waiting_since)  # what is there may be of the next one
+        if not begun and not self.pipeline and cycle is not None and cycle.response_complete:
+            self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+            self.cycles.clear()
+
+
 class DeviceModelHttp(GuardedHttp):
     """A connection over the device models' own socket: nobody else has a role there."""
 
