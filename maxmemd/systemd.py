@@ -20,6 +20,8 @@ DEVICE_MODELS = "device-model"
 """What the unit of the device models' own socket calls it (FileDescriptorName=)."""
 
 JOURNAL = "/run/systemd/journal/socket"
+JOURNAL_WITHIN_S = 0.1
+"""A line may wait so long for journald; those behind it do not wait, until it takes one again."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
@@ -122,9 +124,14 @@ class JournalHandler(logging.Handler):
         super().__init__()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._path = path
+        self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; what the journal cannot take goes to stderr, as logging does it."""
+        """Send one record; where the journal is gone it goes to stderr, as logging does it.
+
+        A journald that hangs does not hold up the arbiter: lines are lost, and MAXMEM_LOST of the
+        next one says how many.
+        """
         try:
             fields: dict[str, object] = {
                 "MESSAGE": self.format(record),
@@ -134,8 +141,14 @@ class JournalHandler(logging.Handler):
             }
             for name, value in getattr(record, "fields", {}).items():
                 fields[f"MAXMEM_{name.upper()}"] = value
+            if self._lost:
+                fields["MAXMEM_LOST"] = self._lost
             data = b"".join(_field(name, str(value)) for name, value in fields.items())
+            self._socket.settimeout(0.0 if self._lost else JOURNAL_WITHIN_S)
             self._socket.sendto(data, self._path)
+            self._lost = 0
+        except (TimeoutError, BlockingIOError):
+            self._lost += 1
         except OSError:
             self.handleError(record)
 

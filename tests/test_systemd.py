@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,31 @@ def test_a_line_in_the_journal(tmp_path: Path) -> None:
         "LOGGER": "maxmemd.test_systemd",
         "MAXMEM_UID": "1000",
     }
+
+
+def test_a_journal_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line waits a little, none behind it; the next that is taken says how many are lost."""
+
+    def line(text: str) -> logging.LogRecord:
+        return logging.LogRecord("maxmemd", logging.INFO, "", 0, text, None, None)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "j"))
+        handler = JournalHandler(str(tmp_path / "j"))
+        while not handler._lost:
+            handler.handle(line("taken"))
+        monkeypatch.setattr(systemd, "JOURNAL_WITHIN_S", 3600.0)
+        for _ in range(1000):
+            handler.handle(line("lost"))
+        journal.setblocking(False)
+        with suppress(BlockingIOError):
+            while found := journal.recv(9999):
+                assert b"taken" in found
+        for text in ("told", "as ever"):
+            handler.handle(line(text))
+        assert b"MAXMEM_LOST\n\4\0\0\0\0\0\0\x001001" in journal.recv(9999)
+        assert b"MAXMEM_LOST" not in journal.recv(9999)
+        handler.close()
 
 
 def test_a_journal_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,7 +193,6 @@ class GuardedHttp(HttpToolsProtocol):
         self.waiting_since = 0.0
         super().on_message_complete()
 
-
     def on_response_complete(self) -> None:
         """Keep nothing of a request that is over: most connections are idle most of the time."""
         super().on_response_complete()
