@@ -20,16 +20,17 @@ from maxmemd.api.behind import make_app
 from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
 from maxmemd.api.readiness import Disk, tell_systemd
-from maxmemd.api.remote import listening
+from maxmemd.api.remote import listening, usable
 from maxmemd.api.server import run, serving
 from maxmemd.arbiter import Arbiter
-from maxmemd.config import Config, load
+from maxmemd.config import Config
 from maxmemd.errors import ConfigError, LedgerError, MaxmemError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.owner import become_owner_of, sole_owner
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
+from maxmemd.loading import load
 from maxmemd.mailbox import Mailbox
 from maxmemd.parsing import Verbs
 from maxmemd.reload import Reload
@@ -112,8 +113,9 @@ def _configured(arguments: argparse.Namespace) -> Config:
 
 
 def check_config(read: Callable[[], Config]) -> None:
-    """Print the configuration as it is used."""
+    """Print the configuration as it is used. Raises ConfigError."""
     config = read()
+    usable(config)
     for name in Config.__slots__:
         print(f"{name} = {getattr(config, name)}")
 

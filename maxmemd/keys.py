@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maxmemd.policy.roles import NOBODY, OBSERVER, ROLES
+from maxmemd.policy.roles import END_DOMID, NOBODY, OBSERVER, OVERFLOW_UID, ROLES
 from maxmemd.units import Memory
 
 RANGE_USER = "xen-qemuuser-range-base"
@@ -19,6 +19,8 @@ _WHO = re.compile(r"(user|group|uid|gid) (\S+)|(cert) (.+)")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 _LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):([0-9]{1,5})")
 END_ID = 2**32 - 1
+FIRST_ID = 1000
+"""Below are the system's own users (Debian policy, 9.2.2)."""
 
 T = TypeVar("T")
 
@@ -36,11 +38,11 @@ class Who:
 
 
 class EntryError(ValueError):
-    """One entry of a table cannot be used: which, and what to write instead."""
+    """One entry of a table or a list cannot be used: which, and what to write instead."""
 
-    def __init__(self, entry: str, value: object, instead: object) -> None:
+    def __init__(self, entry: str, instead: object) -> None:
         self.entry = entry
-        super().__init__(f"{entry} = {value!r}: {instead}")
+        super().__init__(instead)
 
 
 def _text(value: object) -> str:
@@ -90,13 +92,33 @@ def _size(value: object) -> Memory:
     return Memory(kib=int(number) * kib)
 
 
-def _owners(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(owner, str) for owner in value):
-        raise ValueError('write a list of names, like ["introspection"]')
-    for owner in value:
-        if not _NAME.fullmatch(owner):
-            raise ValueError(f"{owner!r} is not a name: use a-z, 0-9 and . _ -")
-    return tuple(value)
+def _list(one: Callable[[object], T], like: str) -> Callable[[object], tuple[T, ...]]:
+    """Return the parser of a list whose entries `one` reads."""
+
+    def parse_list(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"write a list, like {like}")
+        return tuple(parse_entry(entry) for entry in value)
+
+    def parse_entry(entry: object) -> T:
+        try:
+            return one(entry)
+        except ValueError as error:
+            raise EntryError(str(entry), f"{entry!r}: {error}") from None
+
+    return parse_list
+
+
+def _owner(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError("write a name of a-z, 0-9 and . _ -")
+    return value
+
+
+def _host(value: object) -> str:
+    if not isinstance(value, str) or not _HOST.fullmatch(value):
+        raise ValueError("write a name or an address, without a port")
+    return value
 
 
 def _table(
@@ -113,27 +135,19 @@ def _table(
         if names and name not in names:
             own = "; a key of its own stands before the first [table]" if name in PARSERS else ""
             why = f"{name!r} is no role: the roles are {', '.join(names)}{own}"
-            raise EntryError(name, found, why)
+            raise EntryError(name, f"{name} = {found!r}: {why}")
         try:
             return one(found)
         except ValueError as error:
-            raise EntryError(name, found, error) from None
+            raise EntryError(name, f"{name} = {found!r}: {error}") from None
 
     return parse_table
-
-
-def _people(value: object) -> tuple[Who, ...]:
-    if not isinstance(value, list):
-        raise ValueError('write a list, like ["user xapi", "group monitoring", "uid 1001"]')
-    return tuple(_who(one) for one in value)
 
 
 def _who(value: object) -> Who:
     match = _WHO.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(
-            f'{value!r}: write "user NAME", "group NAME", "uid N", "gid N" or "cert CN=..."'
-        )
+        raise ValueError('write "user NAME", "group NAME", "uid N", "gid N" or "cert CN=..."')
     if match[3]:
         return Who("cert", 0, match[4])
     kind, name = match[1], match[2]
@@ -156,14 +170,6 @@ def _listen(value: object) -> str:
     return str(value)
 
 
-def _hosts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(
-        isinstance(host, str) and _HOST.fullmatch(host) for host in value
-    ):
-        raise ValueError('write a list of names without a port, like ["dom0.example.org"]')
-    return tuple(value)
-
-
 def _file(value: object) -> Path | None:
     return None if value == "" else _path(value)
 
@@ -180,7 +186,23 @@ def device_models(value: object) -> int | None:
     who = _who(value)
     if who.kind != "uid" or who.number == 0:
         raise ValueError('write "auto", "none", "user NAME" or "uid N"; it is never root')
+    taken = who.number < FIRST_ID or 0 <= OVERFLOW_UID - who.number < END_DOMID
+    if taken or who.number + END_DOMID > END_ID:
+        raise ValueError(
+            f"device models have {END_DOMID} uids from here on, and some are others' or none at all"
+            f' (below {FIRST_ID}, {OVERFLOW_UID}, too large): write a free range, like "uid 131072"'
+        )
     return who.number
+
+
+def _group(value: object) -> str:
+    name = _text(value)
+    if name:
+        try:
+            grp.getgrnam(name)
+        except KeyError:
+            raise ValueError("there is no such group: create it, or write another") from None
+    return name
 
 
 def _device_model_socket(value: object) -> Path | str:
@@ -190,9 +212,11 @@ def _device_model_socket(value: object) -> Path | str:
         raise ValueError(f'{error}, or "auto" or "none"') from None
 
 
+_PEOPLE = '["user xapi", "group monitoring", "uid 1001"]'
+
 PARSERS: Mapping[str, Callable[[object], Any]] = {
     "socket": _path,
-    "socket_group": _text,
+    "socket_group": _group,
     "database": _path,
     "hypervisor": _one_of("auto", "xen", "simulated"),
     "pusher": _path,
@@ -202,11 +226,11 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "floor": _one_of("target", "none"),
     "slack": _size,
     "dom0_floor": _size,
-    "owners": _owners,
+    "owners": _list(_owner, '["introspection"]'),
     "caps": _table(_size, '{ device-model = "1 GiB" }'),
-    "admins": _people,
-    "toolstacks": _people,
-    "observers": _people,
+    "admins": _list(_who, _PEOPLE),
+    "toolstacks": _list(_who, _PEOPLE),
+    "observers": _list(_who, _PEOPLE),
     "others": _one_of(OBSERVER, NOBODY),
     "device_model_base": device_models,
     "device_model_socket": _device_model_socket,
@@ -216,5 +240,5 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "tls_certificate": _file,
     "tls_key": _file,
     "tls_clients": _file,
-    "hosts": _hosts,
+    "hosts": _list(_host, '["dom0.example.org"]'),
 }

@@ -10,16 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from maxmemd import config
-from maxmemd.config import Config, load, parse
+from maxmemd import loading
+from maxmemd.config import Config
 from maxmemd.daemon import main
 from maxmemd.errors import ConfigError
 from maxmemd.keys import PARSERS, RANGE_USER, Who
+from maxmemd.loading import load, parse
 from maxmemd.units import Memory
 
 WHOLE = """
 socket = "/run/m.sock"
-socket_group = "maxmem"
+socket_group = "daemon"
 database = "/var/lib/m.sqlite"
 hypervisor = "simulated"
 pusher = "/run/p.sock"
@@ -54,7 +55,7 @@ def test_every_key(tmp_path: Path) -> None:
     found = load(path)
     assert found == Config(
         Path("/run/m.sock"),
-        "maxmem",
+        "daemon",
         Path("/var/lib/m.sqlite"),
         "simulated",
         Path("/run/p.sock"),
@@ -98,7 +99,7 @@ def test_every_key(tmp_path: Path) -> None:
 def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a file the defaults hold; the default file is read where it exists."""
     path = tmp_path / "maxmemd.toml"
-    monkeypatch.setattr(config, "DEFAULT_FILE", path)
+    monkeypatch.setattr(loading, "DEFAULT_FILE", path)
     assert load(None) == Config() == parse({}, "")
     path.write_text('drift = "alert"', encoding="utf-8")
     assert load(None).drift == "alert"
@@ -153,13 +154,13 @@ def test_an_unknown_key() -> None:
         ("slack", "1 TiB", "write a size with its unit"),
         ("dom0_floor", "4503599627370496 KiB", "cannot represent"),
         ("dom0_floor", f"{'9' * 5000} KiB", "Exceeds the limit"),
-        ("owners", "introspection", "write a list of names"),
-        ("owners", [5], "write a list of names"),
-        ("owners", [""], "'' is not a name"),
-        ("owners", ["ok", "Not"], "'Not' is not a name: use a-z, 0-9"),
-        ("owners", ["a/b"], "'a/b' is not a name"),
-        ("owners", ["é"], "'é' is not a name"),
-        ("owners", ["a²"], "'a²' is not a name"),
+        ("owners", "introspection", "write a list, like"),
+        ("owners", [5], "5: write a name of a-z, 0-9"),
+        ("owners", [""], "'': write a name"),
+        ("owners", ["ok", "Not"], "'Not': write a name of a-z, 0-9"),
+        ("owners", ["a/b"], "'a/b': write a name"),
+        ("owners", ["é"], "'é': write a name"),
+        ("owners", ["a²"], "'a²': write a name"),
         ("caps", "1 GiB", "write a table, like { device-model ="),
         ("caps", {"device-model": 1024}, "write a size with its unit"),
         ("admins", "root", "write a list, like"),
@@ -173,6 +174,12 @@ def test_an_unknown_key() -> None:
         ("observers", ["gid ٣"], "is no gid: write a number below"),
         ("others", "admin", 'write one of "observer", "nobody"'),
         ("device_model_base", "uid 0", "it is never root"),
+        ("device_model_base", "uid 1", "some are others' or none at all .below 1000, 65534"),
+        ("device_model_base", "uid 999", "some are others'"),
+        ("device_model_base", "uid 32783", 'write a free range, like "uid 131072"'),
+        ("device_model_base", "uid 65534", "some are others'"),
+        ("device_model_base", "uid 4294934544", "some are others'"),
+        ("socket_group", "no-such-group-here", "there is no such group: create it"),
         ("device_model_base", "gid 300000", 'write "auto", "none", "user NAME" or "uid N"'),
         ("device_model_base", 300000, 'write "user NAME"'),
         ("rates", {"root": 5}, "'root' is no role: the roles are admin, toolstack"),
@@ -188,12 +195,12 @@ def test_an_unknown_key() -> None:
         ("listen", "192.0.2.7:65536", 'write "ADDRESS:PORT" in numbers'),
         ("listen", 8443, 'write "ADDRESS:PORT" in numbers'),
         ("tls_key", "tls.key", "write an absolute path"),
-        ("hosts", "dom0", "write a list of names without a port"),
-        ("hosts", ["dom0:8443"], "write a list of names without a port"),
-        ("hosts", [5], "write a list of names without a port"),
+        ("hosts", "dom0", "write a list, like"),
+        ("hosts", ["dom0:8443"], "without a port"),
+        ("hosts", [5], "5: write a name or an address, without a port"),
         ("admins", ["cert "], 'write "user NAME"'),
     ],
-    ids=range(62),
+    ids=range(68),
 )
 def test_values_that_are_refused(key: str, value: object, instead: str) -> None:
     """A value that cannot be used is refused by file, key, value, and what to write instead."""
@@ -212,6 +219,11 @@ def test_values_that_are_refused(key: str, value: object, instead: str) -> None:
         ("connections", {"admin": 1}, {"admin": 1}),
         ("admins", ["uid 4294967294", "user root"], (Who("uid", 4294967294), Who("uid", 0))),
         ("device_model_base", "none", None),
+        ("device_model_base", "uid 1000", 1000),
+        ("device_model_base", "uid 32782", 32782),
+        ("device_model_base", "uid 65535", 65535),
+        ("device_model_base", "uid 4294934543", 4294934543),
+        ("socket_group", "root", "root"),
     ],
 )
 def test_values_at_their_edges(key: str, value: object, found: object) -> None:
@@ -230,16 +242,28 @@ def test_every_key_has_a_parser() -> None:
         ('admins = ["uid 5"]\n\nobservers = ["uid 5"]', 3, "uid 5 is in admins already"),
         ('observers = ["uid 5", "uid 5"]', 1, "uid 5 is in observers already"),
         ('toolstacks = ["user root"]', 1, "root is admin whatever is written: remove it here"),
-        ('device_model_base = "uid 900"\nadmins = ["uid 905"]', 2, "uid 905 is a device model's"),
+        (
+            'device_model_base = "uid 9000"\nadmins = ["uid 9005"]',
+            2,
+            "uid 9005 is a device model's",
+        ),
         ('\ncaps = { bios = "1 MiB" }', 2, "'bios' is no owner: name it in owners"),
         ('caps = { toolstack = "1 KiB" }', 1, "write 1024 KiB or more, or a lower slack"),
         ('listen = "0.0.0.0:1"\ntls_key = "/k"', 1, "TCP needs TLS: write tls_certificate as well"),
         ('\ntls_key = "/k"', 2, "nothing is served over TCP: write listen as well"),
         ('hosts = ["a"]', 1, "nothing is served over TCP: write listen as well"),
         ('observers = ["cert CN=a"]', 1, "cert CN=a: no client's certificate is looked at"),
-        ('socket = "/a"\ndatabase = "/a"', 1, "the socket and the database are the same file"),
+        ('socket = "/a"\ndatabase = "/a"', 1, "/a is the database: write another path"),
         ('database = "/a"\nsocket = "/a-wal"', 2, "a file that belongs to the database"),
         ('database = "/a"\nsocket = "/a-tokens.json"', 2, "a file that belongs to the database"),
+        ('pusher = "/a/s"\nsocket = "/a/s"', 1, "/a/s is what socket says: write another path"),
+        ('database = "/a"\npusher = "/a-shm"', 2, "a file that belongs to the database"),
+        ('database = "/b/a"\ndevice_model_socket = "/b/a"', 2, "/b/a is the database"),
+        ('database = "/b/a"\ndevice_model_socket = "/b/a-wal"', 2, "belongs to the database"),
+        ('pusher = "/b/a"\ndevice_model_socket = "/b/a"', 2, "/b/a is what pusher says"),
+        ('pusher = "/b/a"\ndevice_model_socket = "/b/c"', 2, "and the pusher's socket is in it"),
+        ('socket = "/b/a"\ndevice_model_socket = "/b/c"', 2, "and the API's socket is in it"),
+        ('observers = [\n  "uid 7",\n  "uid 0",\n]', 3, "root is admin whatever is written"),
         (
             'slack = "2 MiB"\ncaps = { toolstack = "1 MiB" }',
             2,
@@ -253,6 +277,23 @@ def test_contradictions(tmp_path: Path, text: str, line: int, instead: str) -> N
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=f"cannot use {path}:{line}: .*{re.escape(instead)}"):
         load(path)
+
+
+def test_the_daemon_is_no_device_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device model that had the daemon's uid would be admin, and its master."""
+    monkeypatch.setattr("os.geteuid", lambda: 300_007)
+    with pytest.raises(ConfigError, match="device_model_base: the daemon's own uid, 300007"):
+        parse({"device_model_base": "uid 300000"}, "m.toml")
+    parse({"device_model_base": "uid 300008"}, "m.toml")
+
+
+def test_tls_files_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """check-config says what is not there, before a restart does."""
+    path = tmp_path / "m.toml"
+    text = 'listen = "127.0.0.1:1"\ntls_certificate = "/no/crt"\ntls_key = "/no/key"\n'
+    path.write_text(text, encoding="utf-8")
+    assert main(["check-config", "--config", str(path)]) == 2
+    assert "cannot use the TLS files /no/crt, /no/key" in capsys.readouterr().err
 
 
 def test_two_lists_may_name_one_number() -> None:
@@ -271,6 +312,10 @@ def test_two_lists_may_name_one_number() -> None:
         ("\nrates.observer = 5\nrates.nobody = 5", 3),
         ("[rates]\nobserver = 5\npoll_s = 5", 3),
         ("caps = 5\nowners = []", 1),
+        ('admins = [\n  "user root",\n  "usr bob",\n]\nobservers = ["usr bob"]', 3),
+        ("owners = [\n  'a',\n  'B',\n]", 3),
+        ('hosts = [\n\n"a:1"]', 3),
+        ("admins = [\n5]", 1),
     ],
 )
 def test_the_line_is_named(tmp_path: Path, text: str, line: int) -> None:

@@ -44,10 +44,11 @@ class Gate:
         *,
         tokens: Tokens | None = None,
         hosts: Collection[str] = (),
+        apart: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roles, self.rates, self.connections = roles, rates, connections
-        self._tokens = tokens
+        self._tokens, self._apart = tokens, apart
         self._hosts = frozenset(host.lower().encode() for host in (*hosts, "localhost"))
         self._clock_s = clock_s
         self._open: dict[str, int] = {}
@@ -67,8 +68,8 @@ class Gate:
         return self._counted(peer_of(transport, self.roles))
 
     def enter_apart(self, transport: Any) -> Peer:
-        """Do so for a connection over the device models' own socket."""
-        return self._counted(device_model_of(transport, self.roles))
+        """Do so for a connection over the device models' own socket, where there is to be one."""
+        return self._counted(device_model_of(transport, self.roles if self._apart else None))
 
     def _counted(self, peer: Peer) -> Peer:
         self._open[peer.client] = self._open.get(peer.client, 0) + 1

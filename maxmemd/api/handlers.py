@@ -23,6 +23,7 @@ from maxmemd.api.readiness import Disk, parts_of
 from maxmemd.api.refusals import Refusals
 from maxmemd.asks import Ask, Granted, Look, Refused
 from maxmemd.config import Config
+from maxmemd.keys import NONE
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.mailbox import Mailbox
@@ -69,6 +70,7 @@ class Service:
             config.connections,
             tokens=self.tokens,
             hosts=config.hosts,
+            apart=config.device_model_socket != NONE,
         )
 
     def parts(self) -> Mapping[str, str]:

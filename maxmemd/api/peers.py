@@ -97,8 +97,14 @@ def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
     return peer(pid, uid, gid, _groups(sock), roles)
 
 
-def device_model_of(transport: Any, roles: Roles) -> Peer:
-    """Return who came by the device models' own socket; all who are none are one client."""
+def device_model_of(transport: Any, roles: Roles | None) -> Peer:
+    """Return who came by the device models' own socket; all who are none are one client.
+
+    None for `roles`: nobody is anything there.
+    """
+    if roles is None:
+        role = Role(NO_ROLE)
+        return replace(peer_of(transport), known_by="", role=role, client=STRANGERS)
     came = replace(peer_of(transport, roles), known_by=BY_LINK)
     role = came.role_under(roles)
     client = STRANGERS if role.name == NO_ROLE else came.client

@@ -25,10 +25,18 @@ def listening(config: Config) -> Remote | None:
 
     Raises ConfigError.
     """
+    context = usable(config)
+    return None if context is None else Remote(_bound(config.listen), context)
+
+
+def usable(config: Config) -> ssl.SSLContext | None:
+    """Return what TCP connections are to be secured with; None where there are to be none.
+
+    Raises ConfigError for files that are not there, or do not fit.
+    """
     if not config.listen or config.tls_certificate is None or config.tls_key is None:
         return None
-    context = secured(config.tls_certificate, config.tls_key, config.tls_clients)
-    return Remote(_bound(config.listen), context)
+    return secured(config.tls_certificate, config.tls_key, config.tls_clients)
 
 
 def secured(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContext:

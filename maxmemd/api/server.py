@@ -22,9 +22,11 @@ from maxmemd.api.remote import Remote
 from maxmemd.api.tls import TlsDoor
 from maxmemd.config import Config
 from maxmemd.errors import ConfigError
+from maxmemd.keys import NONE
 
 LOG = logging.getLogger("maxmemd.api")
 STOP_WITHIN_S = 2
+UNITS = {"socket": "maxmemd.socket", "device_model_socket": "maxmemd-device-model.socket"}
 
 
 def serving(
@@ -37,13 +39,40 @@ def serving(
     if passed is None:
         sock = bind(config.socket, config.socket_group)
         return sock, None if config.apart is None else bind_apart(config.apart)
-    found = passed[0].getsockname()
-    if found != str(config.socket):
+    api, apart = passed
+    _compare("socket", api, config.socket)
+    if apart is not None and config.device_model_socket == NONE:
         LOG.warning(
-            "systemd passed the socket %s, so socket = %s of the configuration is not served"
-            " (change ListenStream= in maxmemd.socket, or the configuration)", found, config.socket
+            "device_model_socket is none, so whoever comes by the socket that systemd passed, %s,"
+            " is refused (systemctl mask --now maxmemd-device-model.socket, and there is none)",
+            apart.getsockname(),
+        )
+    elif apart is not None and config.apart is not None:
+        _compare("device_model_socket", apart, config.apart)
+    if config.socket_group and not _has_group(api, config.socket_group):
+        LOG.warning(
+            "systemd gave %s to another group than socket_group = %s"
+            " (set SocketGroup= of maxmemd.socket: systemctl edit maxmemd.socket)",
+            api.getsockname(), config.socket_group,
         )  # fmt: skip
     return passed
+
+
+def _compare(key: str, passed: socket.socket, wanted: Path) -> None:
+    """Say so where systemd passed another socket than the configuration names."""
+    found, unit = passed.getsockname(), UNITS[key]
+    if found != str(wanted):
+        LOG.warning(
+            "systemd passed the socket %s, so %s = %s of the configuration is not served"
+            " (change ListenStream= in %s, or the configuration)", found, key, wanted, unit
+        )  # fmt: skip
+
+
+def _has_group(passed: socket.socket, group: str) -> bool:
+    try:
+        return Path(passed.getsockname()).stat().st_gid == grp.getgrnam(group).gr_gid
+    except (KeyError, OSError):  # there is none of either
+        return False
 
 
 def bind(path: Path, group: str = "") -> socket.socket:

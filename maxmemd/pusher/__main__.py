@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maxmemd import __version__
-from maxmemd.config import load
 from maxmemd.errors import ConfigError, MaxmemError
+from maxmemd.loading import load
 from maxmemd.ports import Pusher
 from maxmemd.pusher.process import PATIENCE_S, Process
 from maxmemd.systemd import notify, passed_sockets, start_logging

@@ -1,5 +1,6 @@
 """The socket that is for device models only: who finds it, and what everybody else is there."""
 
+import grp
 import os
 import socket
 import stat
@@ -17,8 +18,9 @@ from maxmemd.api.gate import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Gate
 from maxmemd.api.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
-from maxmemd.config import Config, parse
+from maxmemd.config import Config
 from maxmemd.errors import ConfigError
+from maxmemd.loading import parse
 from maxmemd.policy.roles import DEVICE_MODEL, NOBODY, Role, Roles
 from tests.api.outside import Outside, UnixConnection, as_user, connect, until
 from tests.api.test_access import BODIES, path_of
@@ -342,3 +344,51 @@ def test_none_is_bound_without_it(tmp_path: Path) -> None:
     sock.close()
     assert apart is None
     assert [path.name for path in tmp_path.iterdir()] == ["m.sock"]
+
+
+def test_none_by_the_configuration_beside_systemds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where systemd passes one all the same nobody is anything there, and how to end it is said."""
+    none = Config(socket=tmp_path / "m.sock", device_model_socket="none")
+    other = Config(socket=tmp_path / "m.sock", device_model_socket=tmp_path / "x" / "s")
+    with socket.socket(socket.AF_UNIX) as api, socket.socket(socket.AF_UNIX) as apart:
+        api.bind(str(none.socket))
+        apart.bind(str(tmp_path / "a"))
+        assert server.serving((api, apart), none) == (api, apart)
+        assert server.serving((api, apart), other) == (api, apart)
+    assert "systemctl mask --now maxmemd-device-model.socket" in caplog.messages[0]
+    said = f"systemd passed the socket {tmp_path / 'a'}, so device_model_socket = {tmp_path}/x/s"
+    assert caplog.messages[1].startswith(said)
+    assert len(caplog.messages) == 2
+    connection, mine = socket.socketpair()
+    with connection, mine:
+        for has_apart, name in ((True, "device-model"), (False, "nobody")):
+            gate = Gate(Roles(base=os.geteuid() - 7), {}, {}, apart=has_apart)
+            came = gate.enter_apart(Transport(mine))
+            assert came.role.name == name
+            assert gate.caller({"maxmemd.peer": came, "headers": []}).role.name == name
+
+
+class Transport:
+    """A transport that knows its socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def get_extra_info(self, name: str) -> object:
+        """Return what is known."""
+        return self._sock if name == "socket" else None
+
+
+def test_the_group_of_systemds_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The configuration cannot change it: where it is another one it is said what to do."""
+    own = grp.getgrgid(os.getegid()).gr_name
+    other = next(one.gr_name for one in grp.getgrall() if one.gr_gid != os.getegid())
+    with socket.socket(socket.AF_UNIX) as api:
+        api.bind(str(tmp_path / "m.sock"))
+        for group in (own, "", other, "no-such-group-here"):
+            server.serving((api, None), Config(socket=tmp_path / "m.sock", socket_group=group))
+    assert [" ".join(line.split()[-4:]) for line in caplog.messages] == [
+        "maxmemd.socket: systemctl edit maxmemd.socket)"
+    ] * 2
