@@ -225,7 +225,6 @@ def test_the_units_of_the_sockets() -> None:
     """Both belong to the one service, which needs the first; the second has the name it goes by."""
     service = (UNITS / "maxmemd.service").read_text()
     assert "Requires=maxmemd.socket maxmemd-pusher.socket\n" in service
-    assert "Wants=maxmemd-device-model.socket\n" in service
     assert "After=maxmemd.socket maxmemd-device-model.socket " in service
     assert "Also=maxmemd.socket maxmemd-device-model.socket\n" in service
     unit = (UNITS / "maxmemd-device-model.socket").read_text().splitlines()
@@ -235,8 +234,15 @@ def test_the_units_of_the_sockets() -> None:
         f"ListenStream={DEFAULT_DEVICE_MODEL_SOCKET}",
         "SocketMode=0666",
         "DirectoryMode=0700",
+        "WantedBy=sockets.target maxmemd.service",
     ):
         assert line in unit
+
+
+def test_no_unit_starts_what_may_be_disabled() -> None:
+    """A service brings only what it cannot be without; the rest comes where it is enabled."""
+    for shipped in UNITS.glob("maxmemd*"):
+        assert "\nWants=" not in shipped.read_text(), shipped.name
 
 
 @pytest.mark.needs("systemd")

@@ -59,6 +59,7 @@ INSTALLED = (
     ),
     ("deploy/systemd/tcp.conf", f"{SHARE}/systemd/tcp.conf", 0o644),
     ("deploy/systemd/sysusers.conf", "usr/lib/sysusers.d/maxmemd.conf", 0o644),
+    ("deploy/systemd/tmpfiles.conf", "usr/lib/tmpfiles.d/maxmemd.conf", 0o644),
     ("deploy/prometheus/maxmemd.rules.yml", f"{SHARE}/prometheus/maxmemd.rules.yml", 0o644),
     ("deploy/grafana/maxmemd.json", f"{SHARE}/grafana/maxmemd.json", 0o644),
     ("README.md", "usr/share/doc/maxmemd/README.md", 0o644),
