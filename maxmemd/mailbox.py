@@ -25,8 +25,13 @@ MOST_IN_BATCH = 256
 QUIET_PASSES = 3
 """A batch is handed over once the event loop has run so often without a new wish."""
 
-ANSWER_WITHIN_S = 5.0
-"""A wish that waits longer is answered arbiter-busy; it may still be granted."""
+ANSWER_WITHIN_S = 7.0
+"""A wish that waits longer is answered arbiter-busy; it may still be granted.
+
+Longer than a pusher that hangs takes to be there again (its WatchdogSec=6), so that this is a pause
+for everybody; and with the second that give_up() may come late, shorter than our own WatchdogSec=10
+takes at least, so that who asks is told before the connection is lost.
+"""
 
 _Item = tuple[Ask | Look, asyncio.Future[Answer], float]
 

@@ -21,7 +21,7 @@
 #define DEVICE_MODEL_SOCKET_DEFAULT "/run/maxmemd-device-model/maxmemd.sock"
 #define FILE_MOST 16384
 #define WAIT_DEFAULT_MS 3000
-#define BUSY_DEFAULT_MS 20000 /* its watchdog takes 10 s; then it has to start */
+#define BUSY_DEFAULT_MS 30000 /* its watchdog takes 10 s; then it has to start */
 #define TIME_MOST_MS 60000
 
 static struct config values = {

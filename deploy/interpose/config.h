@@ -9,7 +9,7 @@ struct config {
     char device_model_socket[108]; /* what is linked into a device model's root */
     bool direct;      /* when_away = direct: write as before; refuse otherwise */
     long wait_ms;     /* how long to wait for a daemon that is away: it may be restarting */
-    long busy_ms;     /* how long to go on asking one that is busy, or that ended a connection */
+    long busy_ms;     /* how long to go on with one that is busy or silent, or ended a connection */
 };
 
 /* Return the configuration; read once, when first needed. */

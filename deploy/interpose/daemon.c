@@ -23,6 +23,7 @@
 
 #define PAUSE_NS 50000000L
 #define SILENT_MS 3000 /* then it is said what is waited for */
+#define REPLY_LEAST_MS 9000 /* the daemon itself answers arbiter-busy after 7 s */
 
 static int64_t now_ms(void)
 {
@@ -61,6 +62,9 @@ static enum outcome patiently(struct exchange *with)
     bool troubled = false, said = false;
 
     for (;;) {
+        with->reply_ms = config()->busy_ms - (now_ms() - began); /* it may be starting */
+        if (with->reply_ms < REPLY_LEAST_MS)
+            with->reply_ms = REPLY_LEAST_MS;
         enum outcome outcome = exchange(with);
         bool busy = outcome == ANSWERED && is_busy(with);
         troubled = troubled || busy || outcome == CUT_OFF;

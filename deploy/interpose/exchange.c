@@ -30,7 +30,6 @@
 #include <unistd.h>
 
 #define CONNECT_MS 1000
-#define REPLY_MS 7000 /* the daemon itself answers arbiter-busy after 5 s */
 #define REQUEST_MOST 2048
 #define END_OF_HEAD "\r\n\r\n"
 #define LENGTH_UNKNOWN (-1)
@@ -110,7 +109,7 @@ static enum outcome tell(struct exchange *with, int fd, int64_t until)
         if (part >= 0)
             sent += (size_t)part;
         else if (errno == EAGAIN && !ready(fd, POLLOUT, until))
-            return trouble(with, NO_ANSWER, "the request is not taken in %d ms", REPLY_MS);
+            return trouble(with, NO_ANSWER, "the request is not taken in %ld ms", with->reply_ms);
         else if (errno != EAGAIN && errno != EINTR)
             return ANSWERED;
     }
@@ -185,7 +184,7 @@ static enum outcome more(struct exchange *with, int fd, int64_t until)
         return trouble(with, NO_ANSWER, "its reply is too long");
     do {
         if (!ready(fd, POLLIN, until))
-            return trouble(with, NO_ANSWER, "no reply in %d ms", REPLY_MS);
+            return trouble(with, NO_ANSWER, "no reply in %ld ms", with->reply_ms);
         part = recv(fd, with->reply + with->length, room, MSG_DONTWAIT);
     } while (part < 0 && (errno == EINTR || errno == EAGAIN));
     if (part < 0)
@@ -224,7 +223,7 @@ static enum outcome hear(struct exchange *with, int fd, int64_t until)
 enum outcome exchange(struct exchange *with)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int64_t until = now_ms() + REPLY_MS;
+    int64_t until = now_ms() + with->reply_ms;
 
     with->length = 0;
     with->status = 0;

@@ -6,6 +6,7 @@
 
 struct exchange {
     const char *method, *path, *body, *key, *socket;
+    long reply_ms;     /* how long it may take */
     long status;       /* HTTP's */
     char reply[16384]; /* the body, ended by a 0; with its head it has to fit */
     size_t length;     /* of the body, in bytes */
@@ -19,7 +20,7 @@ enum outcome {
     NO_ANSWER,    /* in time, or none that can be understood */
 };
 
-/* Send one request and wait for its reply, for a few seconds at most. */
+/* Send one request and wait for its reply, for reply_ms at most. */
 enum outcome exchange(struct exchange *with);
 
 #endif

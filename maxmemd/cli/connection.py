@@ -14,7 +14,7 @@ from maxmemd.cli.wait import REPLY_S, Wait
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
 PATIENCE_S = 3.0
 """How long a write waits for a daemon that is away: it may be restarting."""
-AGAIN_S = 20.0
+AGAIN_S = 30.0
 """How long a request is sent again that meets a busy daemon or loses its connection."""
 BUSY = "arbiter-busy"
 MOST_BYTES = 64 * 2**20

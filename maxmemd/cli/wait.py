@@ -9,9 +9,9 @@ from maxmemd.cli.tables import plain
 PAUSE_S = 0.1
 SILENT_S = 3.0
 """Then it is said what is waited for."""
-REPLY_S = 30.0
+REPLY_S = 40.0
 """How long a reply may take, with all repetitions: a daemon that hangs is started anew by then
-(WatchdogSec=10)."""
+(WatchdogSec=10, and ten seconds more on a busy dom0)."""
 
 
 class Wait:

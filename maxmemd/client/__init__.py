@@ -70,7 +70,7 @@ class Client:
         if_match: int | None = None,
         key: str | None = None,
     ) -> T:
-        """Do what is asked; a lost request is sent again for 20 s, with the same Idempotency-Key.
+        """Do what is asked; a lost request is sent again for 30 s, with the same Idempotency-Key.
 
         So is one that is answered arbiter-busy: the daemon may be started anew. Raises Refused for
         a problem document and Unreachable where no reply came.

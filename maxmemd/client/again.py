@@ -6,7 +6,7 @@ from time import monotonic
 import httpx
 
 LOG = logging.getLogger("maxmemd.client")
-AGAIN_S = 20.0
+AGAIN_S = 30.0
 """A request that meets a busy daemon, or loses its connection, is sent again for so long."""
 PAUSE_S = 0.1
 SILENT_S = 3.0

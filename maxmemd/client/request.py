@@ -8,8 +8,8 @@ import httpx
 
 from maxmemd.client.verbs import Ask
 
-TIMEOUT = httpx.Timeout(10.0, connect=3.0)
-"""Seconds."""
+TIMEOUT = httpx.Timeout(40.0, connect=3.0)
+"""Seconds: a daemon that hangs is started anew by then."""
 
 
 def settings(url: str | None, token_file: str | None, options: dict[str, Any]) -> dict[str, Any]:

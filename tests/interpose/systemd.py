@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Self
 
 from tests.durability.stand import ROOT, Stand
@@ -27,6 +28,7 @@ class Watched(Stand):
     def __init__(self, guests: int) -> None:
         super().__init__(guests, options=["--answer-within", "1"])
         self.kills = 0
+        self.environment: Mapping[str, str] = {}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket))
         self._listener.listen(64)
@@ -54,6 +56,7 @@ class Watched(Stand):
         words = [fd, self.host.path, self.socket, self.database, *self.options]
         environment = {
             **os.environ,
+            **self.environment,
             "NOTIFY_SOCKET": str(self.directory / "notify"),
             "WATCHDOG_USEC": str(int(LIMIT_S * 1e6)),
         }
