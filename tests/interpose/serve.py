@@ -13,7 +13,7 @@ import uvloop
 from maxmemd.adapters import World
 from maxmemd.config import Config
 from maxmemd.daemon import serve_on
-from maxmemd.keys import NONE
+from maxmemd.keys import AUTO
 from maxmemd.pusher.direct import DirectPusher
 from maxmemd.systemd import DEVICE_MODELS, FIRST_SOCKET
 from maxmemd.units import Memory
@@ -75,7 +75,7 @@ def main() -> None:
         socket=asked.socket,
         database=asked.database,
         device_model_base=BASE,
-        device_model_socket=asked.apart or NONE,
+        device_model_socket=asked.apart or AUTO,
     )
     uvloop.run(serve_on(config, world))
 
