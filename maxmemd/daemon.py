@@ -113,7 +113,8 @@ def _configured(arguments: argparse.Namespace) -> Config:
 
 
 def check_config(read: Callable[[], Config]) -> None:
-    """Print the configuration as it is used. Raises ConfigError."""
+    """Print the configuration as the daemon can use it, whoever asks. Raises ConfigError."""
+    become_owner_of(read().database.parent)
     config = read()
     usable(config)
     for name in Config.__slots__:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
@@ -292,7 +293,8 @@ def test_tls_files_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = tmp_path / "m.toml"
     text = 'listen = "127.0.0.1:1"\ntls_certificate = "/no/crt"\ntls_key = "/no/key"\n'
     path.write_text(text, encoding="utf-8")
-    assert main(["check-config", "--config", str(path)]) == 2
+    asked = ["check-config", "--config", str(path), "--database", str(tmp_path / "l")]
+    assert main(asked) == 2
     assert "cannot use the TLS files /no/crt, /no/key" in capsys.readouterr().err
 
 
@@ -404,7 +406,8 @@ def test_the_range_of_device_models(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints what is used, key by key; a refusal is one sentence and status 2."""
     shipped = Path(__file__).resolve().parent.parent / "deploy" / "maxmemd.toml"
-    assert main(["check-config", "--config", str(shipped)]) == 0
+    database = ["--database", str(tmp_path / "l")]
+    assert main(["check-config", "--config", str(shipped), *database]) == 0
     told = capsys.readouterr().out
     assert all(f"{key} = " in told for key in Config.__slots__)
     (tmp_path / "m.toml").write_text("slack = 1024", encoding="utf-8")
@@ -470,6 +473,34 @@ def test_root_migrates_as_the_ledgers_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, 0, 0)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("(0, 0, 0) (0, 0, 0)")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_checks_as_the_daemon_sees_it() -> None:
+    """A file that only root may read cannot be used, nor a uid that would be the daemon's."""
+    with TemporaryDirectory(prefix="maxmemd-config-") as folder:
+        Path(folder).chmod(0o755)
+        path, home = Path(folder, "m.toml"), Path(folder, "home")
+        home.mkdir()
+        os.chown(home, 12345, 12346)
+        path.write_text(f'database = "{home}/l.sqlite"\n', encoding="utf-8")
+        command = [sys.executable, "-m", "maxmemd.daemon", "check-config", "--config", str(path)]
+
+        def checked() -> tuple[int, str]:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            return done.returncode, done.stderr
+
+        assert checked() == (0, "")
+        path.chmod(0o600)
+        status, said = checked()
+        assert (status, "Permission denied" in said) == (2, True)
+        path.chmod(0o644)
+        with path.open("a", encoding="utf-8") as file:
+            file.write('device_model_base = "uid 12000"\n')
+        status, said = checked()
+        assert (status, "m.toml:2: device_model_base: the daemon's own uid, 12345" in said) == (
+            2, True,
+        )  # fmt: skip
 
 
 def test_a_reader_that_goes_away() -> None:
