@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd import systemd
+from maxmemd import mailbox, systemd, worker
+from maxmemd.cli import connection, wait
+from maxmemd.client import again, request
 from maxmemd.config import DEFAULT_DEVICE_MODEL_SOCKET
 from maxmemd.errors import ConfigError
+from maxmemd.pusher import remote
 from maxmemd.systemd import (
     DEVICE_MODELS,
     JournalHandler,
@@ -243,6 +246,28 @@ def test_no_unit_starts_what_may_be_disabled() -> None:
     """A service brings only what it cannot be without; the rest comes where it is enabled."""
     for shipped in UNITS.glob("maxmemd*"):
         assert "\nWants=" not in shipped.read_text(), shipped.name
+
+
+def test_who_waits_how_long() -> None:
+    """A pusher that hangs is killed before the daemon gives up, and that before it is killed too.
+
+    A thread that hangs was last heard of two seconds ago at most (a tenth of WatchdogSec=, and its
+    idle turn), and give_up() may come a second late. Clients outlast kill and start.
+    """
+    pusher_s, daemon_s = (
+        float(re.findall(r"^WatchdogSec=(\d+)$", (UNITS / name).read_text(), re.MULTILINE)[0])
+        for name in ("maxmemd-pusher.service", "maxmemd.service")
+    )
+    told_s = mailbox.ANSWER_WITHIN_S + 1
+    assert pusher_s < mailbox.ANSWER_WITHIN_S
+    assert pusher_s < remote.PATIENCE_S < daemon_s
+    assert told_s <= daemon_s - daemon_s / 10 - worker.IDLE_S
+    source = (UNITS.parent / "interpose" / "daemon.c").read_text()
+    assert told_s < float(re.findall(r"REPLY_LEAST_MS (\d+)", source)[0]) / 1000
+    defaults = (UNITS.parent / "interpose" / "interpose.conf").read_text()
+    busy_s = float(re.findall(r"#busy_ms = (\d+)", defaults)[0]) / 1000
+    assert connection.AGAIN_S == again.AGAIN_S == busy_s >= 3 * daemon_s
+    assert wait.REPLY_S == request.TIMEOUT.read > busy_s + told_s
 
 
 @pytest.mark.needs("systemd")
