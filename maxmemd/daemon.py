@@ -21,7 +21,8 @@ from maxmemd.api.feed import Feed
 from maxmemd.api.handlers import Service
 from maxmemd.api.readiness import Disk, tell_systemd
 from maxmemd.api.remote import listening, usable
-from maxmemd.api.server import run, serving
+from maxmemd.api.server import run
+from maxmemd.api.sockets import serving
 from maxmemd.arbiter import Arbiter
 from maxmemd.config import Config
 from maxmemd.errors import ConfigError, LedgerError, MaxmemError

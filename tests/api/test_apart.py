@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api import server
+from maxmemd.api import sockets
 from maxmemd.api.gate import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Gate
 from maxmemd.api.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
@@ -253,12 +253,12 @@ def test_the_folder_is_closed_first(tmp_path: Path) -> None:
     path = tmp_path / "one" / "two" / "s"
     before = os.umask(0)
     try:
-        server.bind_apart(path).close()
+        sockets.bind_apart(path).close()
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
-    server.bind_apart(path).close()
+    sockets.bind_apart(path).close()
 
 
 def test_no_instant_is_open(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_no_instant_is_open(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for _ in range(100):
-            server.bind_apart(path).close()
+            sockets.bind_apart(path).close()
             path.unlink()
             path.parent.rmdir()
     finally:
@@ -298,7 +298,7 @@ def test_a_folder_that_others_may_enter(tmp_path: Path, mode: int) -> None:
     folder.mkdir()
     folder.chmod(mode)
     with pytest.raises(ConfigError, match=f"others may enter {folder}.*chmod 700 {folder}"):
-        server.bind_apart(folder / "s")
+        sockets.bind_apart(folder / "s")
     assert not list(folder.iterdir())
     assert stat.S_IMODE(folder.stat().st_mode) == mode
 
@@ -308,11 +308,11 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(ConfigError, match="is no directory of our own"):
-        server.bind_apart(tmp_path / "link" / "s")
+        sockets.bind_apart(tmp_path / "link" / "s")
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "s", tmp_path / "file" / "below" / "s"):
         with pytest.raises(ConfigError, match=f"cannot listen on {path}: "):
-            server.bind_apart(path)
+            sockets.bind_apart(path)
 
 
 @as_root
@@ -321,7 +321,7 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
     os.chown(tmp_path, 1000, -1)
     tmp_path.chmod(0o700)
     with pytest.raises(ConfigError, match="is no directory of our own"):
-        server.bind_apart(tmp_path / "s")
+        sockets.bind_apart(tmp_path / "s")
 
 
 def test_where_it_is() -> None:
@@ -340,7 +340,7 @@ def test_where_it_is() -> None:
 
 def test_none_is_bound_without_it(tmp_path: Path) -> None:
     """A daemon with a socket of its own, which may be anybody's, makes nothing else."""
-    sock, apart = server.serving(None, Config(socket=tmp_path / "m.sock"))
+    sock, apart = sockets.serving(None, Config(socket=tmp_path / "m.sock"))
     sock.close()
     assert apart is None
     assert [path.name for path in tmp_path.iterdir()] == ["m.sock"]
@@ -355,8 +355,8 @@ def test_none_by_the_configuration_beside_systemds(
     with socket.socket(socket.AF_UNIX) as api, socket.socket(socket.AF_UNIX) as apart:
         api.bind(str(none.socket))
         apart.bind(str(tmp_path / "a"))
-        assert server.serving((api, apart), none) == (api, apart)
-        assert server.serving((api, apart), other) == (api, apart)
+        assert sockets.serving((api, apart), none) == (api, apart)
+        assert sockets.serving((api, apart), other) == (api, apart)
     assert "systemctl mask --now maxmemd-device-model.socket" in caplog.messages[0]
     said = f"systemd passed the socket {tmp_path / 'a'}, so device_model_socket = {tmp_path}/x/s"
     assert caplog.messages[1].startswith(said)
@@ -388,7 +388,7 @@ def test_the_group_of_systemds_socket(tmp_path: Path, caplog: pytest.LogCaptureF
     with socket.socket(socket.AF_UNIX) as api:
         api.bind(str(tmp_path / "m.sock"))
         for group in (own, "", other, "no-such-group-here"):
-            server.serving((api, None), Config(socket=tmp_path / "m.sock", socket_group=group))
+            sockets.serving((api, None), Config(socket=tmp_path / "m.sock", socket_group=group))
     assert [" ".join(line.split()[-4:]) for line in caplog.messages] == [
         "maxmemd.socket: systemctl edit maxmemd.socket)"
     ] * 2
