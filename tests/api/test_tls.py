@@ -18,6 +18,8 @@ from tests.figures import figure
 
 pytestmark = needs_openssl
 COUNT = 5000 if SOAK else 1000
+CLOSING = 8
+"""Of those that were ended so many may still be seen: to close takes a pass of the loop or two."""
 QUIET_S = 3.0 if SOAK else 1.0
 
 
@@ -81,7 +83,7 @@ def test_one_address(far: Elsewhere) -> None:
             held.enter_context(knock(far, "127.0.0.2"))
         until("it is told", lambda: "so often: 50 connections a second" in far.daemon.said())
         assert served(far, "127.0.0.3")
-        assert inside(far) <= MOST_HANDSHAKES_EACH
+        until("the rest is let go", lambda: inside(far) <= MOST_HANDSHAKES_EACH)
     calm(far)
     link = far.daemon.open()
     link.request("GET", "/metrics")
@@ -147,6 +149,6 @@ def test_thousands_beside_the_unix_socket(far: Elsewhere) -> None:
     what = f"{COUNT} half-open TLS connections"
     figure("crowds", f"p99 beside {what}", f"{quiet:.1f} -> {during:.1f} ms, {ratio:.2f} times")
     peak.check(what)
-    assert most <= MOST_HANDSHAKES
+    assert most <= MOST_HANDSHAKES + CLOSING
     assert ratio < 3.0 or not SOAK
     calm(far)
