@@ -11,11 +11,14 @@ from maxmemd.policy.roles import TOOLSTACK
 
 
 class Wrong(NamedTuple):
-    """Which key is wrong, why and what to write instead, and which entry of its list it is."""
+    """Which key is wrong, why and what to write instead, and which entry it is.
+
+    A list's entry is its place, a table's its name.
+    """
 
     key: str
     why: str
-    entry: str = ""
+    entry: str | int | None = None
 
 
 def contradictions(config: Config) -> Iterator[Wrong]:
@@ -29,8 +32,7 @@ def contradictions(config: Config) -> Iterator[Wrong]:
 def _of_people(config: Config) -> Iterator[Wrong]:
     seen: dict[Who, str] = {}
     for key in ("admins", "toolstacks", "observers"):
-        for who in getattr(config, key):
-            entry = str(who)
+        for entry, who in enumerate(getattr(config, key)):
             if who in seen:
                 why = f"{who} is in {seen[who]} already: leave it in one of them"
                 yield Wrong(key, why, entry)
@@ -54,11 +56,13 @@ def _of_caps(config: Config) -> Iterator[Wrong]:
     for owner in config.caps:
         if owner not in owners:
             names = ", ".join(sorted(owners))
-            yield Wrong("caps", f"{owner!r} is no owner: name it in owners (known: {names})")
+            yield Wrong("caps", f"{owner!r} is no owner: name it in owners (known: {names})", owner)
     cap = config.caps.get(TOOLSTACK)
     if cap is not None and cap < config.slack:
         why = f"toolstack's is {cap.kib} KiB, below slack, which every domain has"
-        yield Wrong("caps", f"{why}: write {config.slack.kib} KiB or more, or a lower slack")
+        yield Wrong(
+            "caps", f"{why}: write {config.slack.kib} KiB or more, or a lower slack", TOOLSTACK
+        )
 
 
 def _of_tcp(config: Config) -> Iterator[Wrong]:

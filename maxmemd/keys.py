@@ -38,9 +38,9 @@ class Who:
 
 
 class EntryError(ValueError):
-    """One entry of a table or a list cannot be used: which, and what to write instead."""
+    """One entry cannot be used: a table's by name, a list's by place, and what to write instead."""
 
-    def __init__(self, entry: str, instead: object) -> None:
+    def __init__(self, entry: str | int, instead: object) -> None:
         self.entry = entry
         super().__init__(instead)
 
@@ -98,13 +98,13 @@ def _list(one: Callable[[object], T], like: str) -> Callable[[object], tuple[T, 
     def parse_list(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError(f"write a list, like {like}")
-        return tuple(parse_entry(entry) for entry in value)
+        return tuple(parse_entry(place, entry) for place, entry in enumerate(value))
 
-    def parse_entry(entry: object) -> T:
+    def parse_entry(place: int, entry: object) -> T:
         try:
             return one(entry)
         except ValueError as error:
-            raise EntryError(str(entry), f"{entry!r}: {error}") from None
+            raise EntryError(place, f"{entry!r}: {error}") from None
 
     return parse_list
 

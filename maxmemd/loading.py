@@ -5,6 +5,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -76,16 +77,27 @@ def _instead(key: str, known: Collection[str]) -> str:
     return f"{instead} (the keys are {', '.join(sorted(known))})"
 
 
-def _line(text: str, key: str, entry: str = "") -> str:
+def _line(text: str, key: str, entry: str | int | None = None) -> str:
     """Return where a key, or an entry of its table or list, is, like ":7"; nothing without text."""
-    match = re.search(rf'^[ \t]*\[?[ \t"\']*{re.escape(key)}\b', text, re.MULTILINE)
+    name = rf'[ \t"\']*{re.escape(key)}["\']?[ \t]*'
+    match = re.search(rf"^[ \t]*(?:\[+{name}[].]|{name}[=.])", text, re.MULTILINE)
     if match is None:
         return ""
     end = match.end()
-    if entry:
-        of_table = re.compile(rf'\b{re.escape(entry)}["\']?[ \t]*=').search(text, end)
-        of_list = re.compile(rf'["\']{re.escape(entry)}["\']').search(text, end)
-        is_list = re.compile(r"[ \t]*=[ \t]*\[").match(text, end)
-        within = of_list if is_list else of_table
+    if isinstance(entry, int):
+        end = _end_of(entry, text, match)
+    elif entry is not None:
+        within = re.compile(rf'\b{re.escape(entry)}["\']?[ \t]*=').search(text, end)
         end = within.end() if within else end
     return f":{text.count(chr(10), 0, end) + 1}"
+
+
+def _end_of(place: int, text: str, key: re.Match[str]) -> int:
+    """Return where the line of a list's entry ends: the first by which TOML has that many."""
+    for line_end in re.compile(r"$", re.MULTILINE).finditer(text, key.end()):
+        lines = text[key.start() : line_end.start()]
+        for closed in (lines, f"{lines}\n]"):
+            with suppress(tomllib.TOMLDecodeError):
+                if len(next(iter(tomllib.loads(closed).values()))) > place:
+                    return line_end.start()
+    return key.end()

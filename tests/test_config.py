@@ -265,6 +265,14 @@ def test_every_key_has_a_parser() -> None:
         ('pusher = "/b/a"\ndevice_model_socket = "/b/c"', 2, "and the pusher's socket is in it"),
         ('socket = "/b/a"\ndevice_model_socket = "/b/c"', 2, "and the API's socket is in it"),
         ('observers = [\n  "uid 7",\n  "uid 0",\n]', 3, "root is admin whatever is written"),
+        ('observers = [\n  "uid 7",\n  "user root",\n]', 3, "root is admin whatever is written"),
+        ('admins = [\n  "uid 7",\n  "uid 8",\n  "uid 7",\n]', 4, "uid 7 is in admins already"),
+        (
+            'observers = [\n  "user root",\n]\nadmins = [\n  "uid 0",\n]',
+            2,
+            "uid 0 is in admins already",
+        ),
+        ('[caps]\noperator = "1 MiB"\nbios = "1 MiB"', 3, "'bios' is no owner"),
         (
             'slack = "2 MiB"\ncaps = { toolstack = "1 MiB" }',
             2,
@@ -317,7 +325,11 @@ def test_two_lists_may_name_one_number() -> None:
         ('admins = [\n  "user root",\n  "usr bob",\n]\nobservers = ["usr bob"]', 3),
         ("owners = [\n  'a',\n  'B',\n]", 3),
         ('hosts = [\n\n"a:1"]', 3),
-        ("admins = [\n5]", 1),
+        ("admins = [\n5]", 2),
+        ('admins = [\n  # no "usr bob"\n  "user root",\n  "usr bob"]', 4),
+        ('admins = ["user root",  # [\n  "usr\\tbob",\n]', 2),
+        ('"admins" = ["uid 1", "usr bob"]\nobservers = [\n"usr bob"]', 1),
+        ('owners = [\n  "poll_s"]\npoll_s = 0', 3),
     ],
 )
 def test_the_line_is_named(tmp_path: Path, text: str, line: int) -> None:
