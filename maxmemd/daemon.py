@@ -31,7 +31,7 @@ from maxmemd.ledger.owner import become_owner_of, sole_owner
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.loading import load
+from maxmemd.loading import load, place_of
 from maxmemd.mailbox import Mailbox
 from maxmemd.parsing import Verbs
 from maxmemd.reload import Reload
@@ -57,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
         return 1
     except MaxmemError as error:
-        print(f"maxmemd: {error}", file=sys.stderr)
+        key = error.key if isinstance(error, ConfigError) else ""
+        place = f" ({place_of(arguments.config, key)})" if key else ""
+        print(f"maxmemd: {error}{place}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     return status
 

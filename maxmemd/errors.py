@@ -124,6 +124,13 @@ class TokensError(MaxmemError):
 
 
 class ConfigError(MaxmemError):
-    """The configuration cannot be used; the message names the file, the key and what to write."""
+    """The configuration cannot be used; the message names the file, the key and what to write.
+
+    `key` is whose value it is, where only who read the file can tell its line.
+    """
 
     code = "config-invalid"
+
+    def __init__(self, message: str, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)

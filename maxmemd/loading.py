@@ -38,6 +38,12 @@ def load(path: Path | None) -> Config:
     return parse(found, str(path), text)
 
 
+def place_of(path: Path | None, key: str) -> str:
+    """Return the file and the line that a key of a configuration which was read is in."""
+    path = path or DEFAULT_FILE
+    return f"{path}{_line(path.read_text(encoding='utf-8'), key)}"
+
+
 def _trusted(path: Path, found: os.stat_result) -> None:
     """Refuse a file that somebody else could have written: it says who may do what."""
     if found.st_mode & stat.S_IWOTH:

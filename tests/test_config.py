@@ -299,11 +299,13 @@ def test_the_daemon_is_no_device_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_tls_files_are_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """check-config says what is not there, before a restart does."""
     path = tmp_path / "m.toml"
-    text = 'listen = "127.0.0.1:1"\ntls_certificate = "/no/crt"\ntls_key = "/no/key"\n'
+    (tmp_path / "crt").write_text("")
+    text = f'listen = "127.0.0.1:1"\ntls_certificate = "{tmp_path}/crt"\ntls_key = "/no/key"\n'
     path.write_text(text, encoding="utf-8")
     asked = ["check-config", "--config", str(path), "--database", str(tmp_path / "l")]
     assert main(asked) == 2
-    assert "cannot use the TLS files /no/crt, /no/key" in capsys.readouterr().err
+    said = "cannot use tls_key /no/key: No such file or directory: write a file that the daemon"
+    assert f"maxmemd: {said} may read ({path}:3)\n" == capsys.readouterr().err
 
 
 def test_two_lists_may_name_one_number() -> None:

@@ -1,5 +1,6 @@
 """Listening on TCP: always with TLS 1.3; off unless the configuration says where."""
 
+import os
 import socket
 import ssl
 import stat
@@ -46,17 +47,35 @@ def secured(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContex
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    _readable("tls_certificate", certificate)
+    if _readable("tls_key", key) & stat.S_IRWXO:
+        detail = f"cannot trust tls_key {key}: everybody may use it (chmod o= {key})"
+        raise ConfigError(detail, "tls_key")
     try:
-        if key.stat().st_mode & stat.S_IRWXO:
-            raise ConfigError(f"cannot trust tls_key {key}: everybody may use it (chmod o= {key})")
-        context.load_cert_chain(certificate, key)
-        if clients is not None:
+        context.load_cert_chain(certificate, key, password="")  # nobody is there to be asked
+    except ssl.SSLError as error:
+        detail = f"cannot use tls_certificate {certificate} with tls_key {key}: {error}"
+        instead = "write a certificate and its own key, both PEM, the key without a passphrase"
+        raise ConfigError(f"{detail}: {instead}", "tls_certificate") from error
+    if clients is not None:
+        _readable("tls_clients", clients)
+        try:
             context.load_verify_locations(clients)
-            context.verify_mode = ssl.CERT_OPTIONAL
-    except (OSError, ssl.SSLError) as error:
-        names = f"{certificate}, {key}" + ("" if clients is None else f", {clients}")
-        raise ConfigError(f"cannot use the TLS files {names}: {error}") from error
+        except ssl.SSLError as error:
+            detail = f"cannot use tls_clients {clients}: {error}: write a file of certificates, PEM"
+            raise ConfigError(detail, "tls_clients") from error
+        context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def _readable(name: str, path: Path) -> int:
+    """Return the mode of a file that can be read. Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_mode
+    except OSError as error:
+        detail = f"cannot use {name} {path}: {error.strerror}"
+        raise ConfigError(f"{detail}: write a file that the daemon may read", name) from error
 
 
 def _bound(listen: str) -> socket.socket:

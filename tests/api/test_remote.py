@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import re
 import socket
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -353,12 +355,26 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: everybody may use it"):
         secured(one, key, None)
     key.chmod(0o600)
-    for wrong in (tmp_path / "two.key", tmp_path / "nowhere"):
-        wrong.exists() and wrong.chmod(0o600)
-        with pytest.raises(ConfigError, match="cannot use the TLS files"):
-            secured(one, wrong, None)
-    with pytest.raises(ConfigError, match="cannot use the TLS files"):
-        secured(one, key, tmp_path / "nowhere")
+    other, locked, none = (tmp_path / name for name in ("two.key", "locked.key", "nowhere"))
+    sealing = ("-aes256", "-passout", "pass:secret", "-out", str(locked))
+    subprocess.run(["openssl", "ec", "-in", str(key), *sealing], capture_output=True, check=True)
+    for path in (other, locked):
+        path.chmod(0o600)
+    own = "write a certificate and its own key, both PEM, the key without a passphrase"
+    for files, name, said in (
+        ((one, other, None), "tls_certificate", own),
+        ((one, locked, None), "tls_certificate", own),
+        ((key, key, None), "tls_certificate", own),
+        ((none, key, None), "tls_certificate", f"tls_certificate {none}: No such file"),
+        ((one, none, None), "tls_key", f"tls_key {none}: No such file"),
+        ((one, key, none), "tls_clients", f"tls_clients {none}: No such file"),
+        ((one, key, tmp_path), "tls_clients", "Is a directory: write a file that the daemon"),
+        ((one, key, key), "tls_clients", "write a file of certificates, PEM"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)) as refused:
+            secured(*files)
+        assert refused.value.key == name
+    assert secured(one, key, one).verify_mode is ssl.CERT_OPTIONAL
     assert listening(Config()) is None
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
