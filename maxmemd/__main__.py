@@ -7,9 +7,9 @@ import sys
 def main() -> int:
     """Run the program; return its exit status."""
     if sys.argv[1:2] == ["relay"]:
-        from maxmemd.relay import main
+        from maxmemd.relay import main as relay
 
-        return main.main(sys.argv[1:])
+        return relay.main(sys.argv[1:])
     if sys.argv[1:2] == ["serve"]:
         gc.disable()  # starting leaves no garbage worth a tenth of its time; daemon.py enables it
     from maxmemd import daemon

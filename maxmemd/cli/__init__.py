@@ -79,7 +79,7 @@ def _verb(given: dict[str, str], words: list[str]) -> int:
     return _handlers(verb)[verb.name](call)
 
 
-def _handlers(verb: Command) -> "Mapping[str, Callable[[Call], int]]":
+def _handlers(verb: Command) -> "Mapping[str, Callable[[Invocation], int]]":
     """Return the group of verbs that this one is in; no other group is imported."""
     if verb.name == "doctor":
         from maxmemd.cli.doctor import HANDLERS

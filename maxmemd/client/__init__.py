@@ -1,10 +1,10 @@
 """Python clients of maxmemd: a verb makes a typed Ask, a client does it.
 
 with Client() as maxmemd:
-    reply = maxmemd.do(verbs.set_limit("web", LimitRequest(limit_kib=524288)), if_match=7)
+    reply = maxmemd.do(calls.set_limit("web", LimitRequest(limit_kib=524288)), if_match=7)
 
 async with AsyncClient() as maxmemd:
-    reply = await maxmemd.do(verbs.explain("web"))
+    reply = await maxmemd.do(calls.explain("web"))
     async for event in maxmemd.events(since=last_id):
         ...
 """
@@ -231,4 +231,4 @@ def _away(where: str, why: Exception) -> Unreachable:
     )
 
 
-__all__ = ["AsyncClient", "Client", "Refused", "Unreachable", "verbs"]
+__all__ = ["AsyncClient", "Client", "Refused", "Unreachable", "calls"]

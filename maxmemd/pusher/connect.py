@@ -17,7 +17,7 @@ SYSTEMDS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LIS
 PROGRAM = "import sys; sys.path[:0] = {path!r}; from {module} import main; sys.exit(main())"
 
 
-def connector_for(path: Path, dom0_floor: Memory) -> "Socket | Child":
+def connector_for(path: Path, dom0_floor: Memory) -> "SocketConnector | ChildConnector":
     """Return the way: the socket at `path` where there is one, else a child."""
     if path.is_socket():
         return SocketConnector(path)

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any, cast
 
 from maxmemd import __version__, wire
-from maxmemd.api import health, metrics, problems, serialize
+from maxmemd.api import metrics, problems, serialize
+from maxmemd.api.health import is_ready
 from maxmemd.api.handlers.writes import Service, as_json, look, refusal
 from maxmemd.api.request import Request, Response
 from maxmemd.arbiter.messages import DomainView, HostView, Query, Refused, Subject
@@ -101,7 +102,7 @@ async def pushes(service: Service, call: Request) -> Response:
 async def health(service: Service, call: Request) -> Response:
     """Tell whether every part is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
-    ready = all(health.is_ready(state) for state in parts.values())
+    ready = all(is_ready(state) for state in parts.values())
     body = wire.Health(live=True, ready=ready, parts=dict(parts))
     return Response(200 if ready else 503, body.model_dump_json().encode())
 
