@@ -18,7 +18,7 @@ from maxmemd import __version__
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.behind import make_app
 from maxmemd.api.event_stream import EventStream
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor, notify_systemd
 from maxmemd.api.server.run import run
 from maxmemd.api.server.tcp import check_usable, listen_tcp

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from maxmemd.api.dispatch import Dispatcher
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError

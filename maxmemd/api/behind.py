@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from maxmemd.api.dispatch import Dispatcher
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.routes import ROUTES
 
 

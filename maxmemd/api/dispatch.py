@@ -17,10 +17,10 @@ from urllib.parse import unquote
 from maxmemd.api import problems
 from maxmemd.api.auth.access import anyone
 from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.problems import Rejected
-from maxmemd.api.request import Response, StreamingResponse, read_request, refuse_browser
-from maxmemd.api.response import send_response
+from maxmemd.api.request import read_request, refuse_browser
+from maxmemd.api.response import Response, StreamingResponse, send_response
 from maxmemd.api.routes import PATTERNS, Route
 from maxmemd.api.server.slow_readers import ReadScheduler
 from maxmemd.arbiter.messages import DomainView, Query, Subject

@@ -17,7 +17,7 @@ from maxmemd.api import problems
 from maxmemd.api.dispatch import Dispatcher, malformed, send_stream
 from maxmemd.api.docs_page import page
 from maxmemd.api.event_format import ID_FORM, KINDS
-from maxmemd.api.request import StreamingResponse
+from maxmemd.api.response import StreamingResponse
 from maxmemd.api.routes import PATTERNS, ROUTES, Route
 
 _KIND = f"({'|'.join(KINDS)})"

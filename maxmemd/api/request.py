@@ -1,7 +1,7 @@
 """One request, read and checked, and its reply, as values."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -9,37 +9,14 @@ from pydantic import BaseModel, ValidationError
 
 from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer
 from maxmemd.api.problems import Rejected
+from maxmemd.api.response import JSON
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.verdicts import Refusal
 
 MOST_BODY_BYTES = 64 * 1024
-JSON = b"application/json"
 
 _ETAG = re.compile(r'"(\d{1,15})"')
 _HOST = re.compile(rb"[A-Za-z0-9_-]*(:\d{1,5})?")
 _KEY = re.compile(r"[!-~]{1,128}")
-
-
-class Response(NamedTuple):
-    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After.
-
-    `refusal` is what the arbiter refused with.
-    """
-
-    status: int
-    body: bytes
-    media_type: bytes = JSON
-    revision: int | None = None
-    retry_s: int | None = None
-    refusal: Refusal | None = None
-
-
-class StreamingResponse(NamedTuple):
-    """A reply that goes on: its pieces as they come. `close` is called once, however it ends."""
-
-    pieces: AsyncGenerator[bytes, None]
-    media_type: bytes
-    close: Callable[[], None]
 
 
 class Request(NamedTuple):

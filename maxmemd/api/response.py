@@ -1,13 +1,37 @@
 """A reply on its way to the client."""
 
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from maxmemd.api.request import Response
+from maxmemd.policy.verdicts import Refusal
 
+JSON = b"application/json"
 _TOO_LARGE = 413
 _Headers = list[tuple[bytes, bytes]]
+
+
+class Response(NamedTuple):
+    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After.
+
+    `refusal` is what the arbiter refused with.
+    """
+
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    revision: int | None = None
+    retry_s: int | None = None
+    refusal: Refusal | None = None
+
+
+class StreamingResponse(NamedTuple):
+    """A reply that goes on: its pieces as they come. `close` is called once, however it ends."""
+
+    pieces: AsyncGenerator[bytes, None]
+    media_type: bytes
+    close: Callable[[], None]
 
 
 async def send_response(send: Any, reply: Response) -> None:

@@ -18,7 +18,7 @@ from maxmemd.api.auth.access import (
 )
 from maxmemd.api.handlers import reads, tokens, writes
 from maxmemd.api.handlers.events import events
-from maxmemd.api.handlers.writes import Handler
+from maxmemd.api.handlers.service import Handler
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ import os
 import sys
 
 from maxmemd.cli.commands import find, help_on, overview
-from maxmemd.cli.invocation import Invocation, print_error
+from maxmemd.cli.invocation import Invocation
 from maxmemd.cli.options import Command, Stop, globals_of, words_of
-from maxmemd.rest.connection import DEFAULT_SOCKET, DaemonConnection, Unreachable
+from maxmemd.rest.connection import DEFAULT_SOCKET, DaemonConnection
+from maxmemd.rest.reply import Unreachable
+from maxmemd.rest.text import print_error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """The verbs of our own that change a record: rollback and component-*."""
 
+from maxmemd.cli.format import amount
 from maxmemd.cli.invocation import (
     Invocation,
     decided,
@@ -10,9 +11,8 @@ from maxmemd.cli.invocation import (
     size_of,
 )
 from maxmemd.cli.options import Stop
-from maxmemd.cli.tables import amount
 from maxmemd.cli.xl_domain import named
-from maxmemd.rest.connection import Answer
+from maxmemd.rest.reply import Answer
 
 
 def rollback(call: Invocation) -> int:

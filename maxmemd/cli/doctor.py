@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
+from maxmemd.cli.format import aligned
 from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
-from maxmemd.cli.tables import aligned, plain
+from maxmemd.rest.text import plain
 
 PROC = Path("/proc")
 LIBRARY = "libmaxmem-interpose.so"
@@ -112,4 +113,4 @@ HANDLERS = {"doctor": doctor}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

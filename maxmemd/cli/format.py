@@ -1,6 +1,31 @@
-"""What the history says, in words for eyes: who, when, and what was asked."""
+"""Text for people: amounts with a unit, columns, who asked, when, and for what."""
 
-from maxmemd.cli.tables import amount
+from maxmemd.rest.text import plain
+
+
+def amount(kib: int | None, unlimited: bool = False) -> str:
+    """Return so many KiB in MiB where they are whole ones."""
+    if kib is None:
+        return "-"
+    if unlimited:
+        return "unlimited"
+    return f"{kib} KiB" if kib % 1024 else f"{kib // 1024} MiB"
+
+
+def aligned(rows: list[list[str]], right: frozenset[int] = frozenset(), indent: str = "") -> str:
+    """Return rows as lines of columns; those named in `right` are set flush right."""
+    if not rows:
+        return ""
+    cells = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.rjust(widths[at]) if at in right else cell.ljust(widths[at])
+            for at, cell in enumerate(row)
+        ]
+        lines.append(indent + "  ".join(padded).rstrip() + "\n")
+    return "".join(lines)
 
 
 def who(actor: "Body | None") -> str:
@@ -37,4 +62,4 @@ def format_words(wish: "Body") -> str:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

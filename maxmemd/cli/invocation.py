@@ -1,11 +1,12 @@
 """One call of maxmemctl: its words, the requests it makes, and the sentences about the replies."""
 
 import json
-import sys
 
+from maxmemd.cli.format import amount
 from maxmemd.cli.options import Command, Stop
-from maxmemd.cli.tables import amount, plain
-from maxmemd.rest.connection import Answer, DaemonConnection
+from maxmemd.rest.connection import DaemonConnection
+from maxmemd.rest.reply import Answer
+from maxmemd.rest.text import plain, print_error
 from maxmemd.units import Memory
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
@@ -27,11 +28,6 @@ HINTS = {
     "not-allowed": "run it as root, or have an administrator grant you the role",
 }
 """What to do next, by the code of the problem."""
-
-
-def print_error(text: str) -> None:
-    """Print one line of our own to stderr, without control characters."""
-    sys.stderr.write(f"maxmemctl: {plain(text)}\n")
 
 
 class Invocation:
@@ -154,4 +150,4 @@ def number(text: str, what: str) -> int:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

@@ -2,11 +2,11 @@
 
 import sys
 
-from maxmemd.cli.format import format_words, when, who
+from maxmemd.cli.format import aligned, amount, format_words, when, who
 from maxmemd.cli.invocation import Invocation, number, quoted, refused, title
 from maxmemd.cli.options import Stop
-from maxmemd.cli.tables import aligned, amount, plain
 from maxmemd.cli.xl_domain import named
+from maxmemd.rest.text import plain
 
 PAGE = 100
 """Lines of history asked for at once."""
@@ -195,4 +195,4 @@ HANDLERS = {
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

@@ -3,7 +3,7 @@
 from maxmemd.cli.format import when
 from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
-from maxmemd.cli.tables import plain
+from maxmemd.rest.text import plain
 
 ROLES = ("admin", "toolstack", "observer")
 MOST_DAYS = 3650
@@ -80,4 +80,4 @@ HANDLERS = {"token": token}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

@@ -7,12 +7,13 @@ from contextlib import suppress
 from errno import errorcode
 from time import monotonic
 
-from maxmemd.cli.format import format_words, when, who
+from maxmemd.cli.format import amount, format_words, when, who
 from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
-from maxmemd.cli.tables import amount, plain
-from maxmemd.rest.connection import DaemonConnection, Unreachable
+from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.events import StreamRefused, follow_events
+from maxmemd.rest.reply import Unreachable
+from maxmemd.rest.text import plain
 
 RED, YELLOW, GREEN = "31", "33", "32"
 COLOURS = {
@@ -158,4 +159,4 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

@@ -1,8 +1,9 @@
 """How a domain is called on the command line, and how xl answers to a name that nobody has."""
 
-from maxmemd.cli.invocation import Invocation, print_error, quoted, refused
+from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
-from maxmemd.rest.connection import Answer
+from maxmemd.rest.reply import Answer
+from maxmemd.rest.text import print_error
 
 ERROR_INVAL = -6
 """libxl's answer for a name that nobody has."""

@@ -6,9 +6,10 @@ stderr stands one of ours that says why.
 
 import sys
 
-from maxmemd.cli.invocation import Invocation, print_error, quoted, refused
+from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import END_DOMID, invalid, reference
+from maxmemd.rest.text import print_error
 
 
 def list_domains(call: Invocation) -> int:
@@ -175,4 +176,4 @@ HANDLERS = {
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

@@ -6,18 +6,11 @@ stderr stands one of ours that says why.
 
 import sys
 
-from maxmemd.cli.invocation import (
-    Invocation,
-    decided,
-    not_in_force,
-    print_error,
-    quoted,
-    refused,
-    size_of,
-)
-from maxmemd.cli.tables import amount
+from maxmemd.cli.format import amount
+from maxmemd.cli.invocation import Invocation, decided, not_in_force, quoted, refused, size_of
 from maxmemd.cli.xl_domain import domid_of, reference
-from maxmemd.rest.connection import Answer
+from maxmemd.rest.reply import Answer
+from maxmemd.rest.text import print_error
 
 
 def mem_max(call: Invocation) -> int:
@@ -66,4 +59,4 @@ HANDLERS = {"mem-max": mem_max, "mem-set": mem_set}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.rest.connection import Body
+    from maxmemd.rest.reply import Body

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from maxmemd.policy.orders import IN_FORCE
 from maxmemd.relay.nodes import Bound
 from maxmemd.relay.protocol import Request, granted, refused
-from maxmemd.rest.connection import Answer, DaemonConnection, Unreachable
+from maxmemd.rest.connection import DaemonConnection
+from maxmemd.rest.reply import Answer, Unreachable
 
 MOST_AT_ONCE = 16
 

@@ -9,6 +9,7 @@ import os
 import socket
 from time import monotonic, sleep
 
+from maxmemd.rest.reply import Answer, Away, Body, Lost, Unreachable
 from maxmemd.rest.retry import REPLY_S, Retry
 
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
@@ -19,32 +20,6 @@ AGAIN_S = 30.0
 BUSY = "arbiter-busy"
 MOST_BYTES = 64 * 2**20
 """No reply is larger."""
-
-
-class Unreachable(Exception):
-    """There is no reply: maxmemd is away, silent, or not what answered."""
-
-
-class Away(Unreachable):
-    """Nobody takes the request."""
-
-
-class Lost(Exception):
-    """The connection ended before the reply did."""
-
-
-class Answer:
-    """A reply: HTTP status and JSON body."""
-
-    __slots__ = ("body", "status")
-
-    def __init__(self, status: int, body: "Body") -> None:
-        self.status, self.body = status, body
-
-    @property
-    def code(self) -> str:
-        """The problem's permanent code, "" for a reply that is none."""
-        return str(self.body.get("code", "")) if self.status >= 400 else ""
 
 
 class DaemonConnection:
@@ -154,7 +129,7 @@ class DaemonConnection:
 
         from maxmemd.rest.tcp import link_to
 
-        link, prefix, token = link_to(self, REPLY_S)
+        link, prefix, token = link_to(self.url, self.files, REPLY_S)
         try:
             link.request(method, prefix + path, data or None, headers | token)
             reply = link.getresponse()
@@ -211,6 +186,3 @@ def _length(head: bytes) -> int:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
-
-    Body = dict[str, Any]

@@ -6,9 +6,10 @@ from http.client import HTTPConnection, HTTPException
 from time import sleep
 from urllib.parse import urlencode
 
-from maxmemd.cli.invocation import print_error
-from maxmemd.rest.connection import Answer, DaemonConnection, Unreachable
+from maxmemd.rest.connection import DaemonConnection
+from maxmemd.rest.reply import Answer, Unreachable
 from maxmemd.rest.tcp import link_to
+from maxmemd.rest.text import print_error
 
 SILENT_S = 40.0
 """The daemon says something every 15 s; one that is silent for longer is connected anew."""
@@ -94,7 +95,7 @@ def _once(
 def _link(server: DaemonConnection) -> tuple[HTTPConnection, str, dict[str, str]]:
     if server.url is None:
         return _Unix(server.path), "", {}
-    return link_to(server, SILENT_S)
+    return link_to(server.url, server.files, SILENT_S)
 
 
 def _refused(server: DaemonConnection, status: int, raw: bytes) -> Exception:

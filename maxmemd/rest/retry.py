@@ -1,10 +1,9 @@
 """How long one request is waited for, and what is said meanwhile."""
 
 import socket
-import sys
 from time import monotonic, sleep
 
-from maxmemd.cli.tables import plain
+from maxmemd.rest.text import print_error
 
 PAUSE_S = 0.1
 SILENT_S = 3.0
@@ -56,6 +55,5 @@ class Retry:
 
     def _say(self) -> None:
         if not self._said:
-            said = f"maxmemctl: waiting for maxmemd at {self._where}: {self._why}"
-            sys.stderr.write(plain(said) + "\n")
+            print_error(f"waiting for maxmemd at {self._where}: {self._why}")
         self._said = True

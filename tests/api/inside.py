@@ -16,7 +16,7 @@ from maxmemd.api.auth.peers import Peer, peer
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.behind import make_app
 from maxmemd.api.event_stream import EventStream
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from maxmemd.api.behind import make_app
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.openapi import described_by
 
 COMMITTED = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"

@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.behind import make_app
 from maxmemd.api.event_stream import EventStream
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
 from maxmemd.api.server.protocol import BoundedHttpProtocol
 from maxmemd.api.server.slow_readers import EACH_S

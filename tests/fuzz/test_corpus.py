@@ -90,8 +90,8 @@ def _unwell(*_: object) -> None:
 @pytest.mark.parametrize(
     ("where", "name", "instead", "said"),
     [
-        (writes.replies, "domain", _fails, "ZeroDivisionError"),
-        (writes.replies, "domain", _unwell, "503: .*cannot read the ledger"),
+        (writes.serialize, "domain", _fails, "ZeroDivisionError"),
+        (writes.serialize, "domain", _unwell, "503: .*cannot read the ledger"),
         (Admission, "leave", lambda *_: None, "a count of connections is left behind"),
         (EventStream, "leave", lambda *_: None, "a stream is left behind"),
     ],
@@ -100,7 +100,7 @@ def test_a_fault_is_seen(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, instead: object, said: str
 ) -> None:
     """The target is no blind one: an exception, a 5xx, and what is left behind all break it."""
-    path = "domains/web" if where is writes.replies else "events"
+    path = "domains/web" if where is writes.serialize else "events"
     request = f"GET /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     target = Target()
     try:

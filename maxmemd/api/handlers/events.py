@@ -3,9 +3,10 @@
 import asyncio
 
 from maxmemd.api import event_format
-from maxmemd.api.handlers.writes import Service, look
+from maxmemd.api.handlers.service import Service, look
 from maxmemd.api.problems import Rejected
-from maxmemd.api.request import Request, Response, StreamingResponse
+from maxmemd.api.request import Request
+from maxmemd.api.response import Response, StreamingResponse
 from maxmemd.arbiter.instances import is_uuid
 from maxmemd.arbiter.messages import DomainView, Query, Subject
 

@@ -7,9 +7,10 @@ from typing import Any, cast
 
 from maxmemd import __version__, wire
 from maxmemd.api import metrics, problems, serialize
+from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
-from maxmemd.api.handlers.writes import Service, as_json, look, refusal
-from maxmemd.api.request import Request, Response
+from maxmemd.api.request import Request
+from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DomainView, HostView, Query, Refused, Subject
 from maxmemd.policy.clauses import own_domain
 from maxmemd.policy.components import Record

@@ -8,9 +8,10 @@ from functools import partial
 
 from maxmemd import wire
 from maxmemd.api.auth.token_store import Token
-from maxmemd.api.handlers.writes import Service
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.problems import Rejected
-from maxmemd.api.request import Request, Response
+from maxmemd.api.request import Request
+from maxmemd.api.response import Response
 from maxmemd.api.serialize import when
 
 LOG = logging.getLogger("maxmemd.api")
