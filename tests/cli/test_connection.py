@@ -214,7 +214,7 @@ def test_no_permission_is_told_with_a_hint(
         def connect(self, address: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("maxmemd.cli.connection.socket.socket", Closed)
+    monkeypatch.setattr("maxmemd.rest.connection.socket.socket", Closed)
     assert main(["--socket", "/s", "mem-max", "3", "1"]) == 1
     assert capsys.readouterr().err == (
         "maxmemctl: cannot reach maxmemd at /s: Permission denied"
@@ -231,7 +231,7 @@ def test_silence_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         mute.bind(path)
         mute.listen(4)
         monkeypatch.setattr(
-            "maxmemd.cli.connection.socket.socket.settimeout", _at_least_a_millisecond
+            "maxmemd.rest.connection.socket.socket.settimeout", _at_least_a_millisecond
         )
         with pytest.raises(connection.Unreachable, match="within 0 s: whether a change was made"):
             connection.DaemonConnection(path).ask("PUT", "/v1/x", {})

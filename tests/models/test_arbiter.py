@@ -203,7 +203,7 @@ def test_a_missing_read_back_is_caught() -> None:
 
 def test_feeding_the_sum_back_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeded: the pushed sum as input. Right for one client at a time, wrong for two at once."""
-    monkeypatch.setattr("maxmemd.arbiter.actor.Turn", FeedsBack)
+    monkeypatch.setattr("maxmemd.arbiter.actor.Batch", FeedsBack)
     alone = explored(programs.updates(2)[:1], crashes=0)
     assert alone.violation is None
     found = explored(programs.updates(1)[1:], crashes=0)

@@ -338,11 +338,11 @@ def test_it_ends_with_the_arbiter(sim: SimHost, tmp_path: Path) -> None:
     told = tmp_path / "pid"
     source = (
         "import os, sys, pathlib\n"
-        "from maxmemd.pusher.client import RemotePusher\n"
-        "from maxmemd.pusher.connect import Child\n"
+        "from maxmemd.pusher.client import PusherClient\n"
+        "from maxmemd.pusher.connect import ChildConnector\n"
         "from maxmemd.units import Memory\n"
-        f"child = Child(Memory(kib=4), {SERVE!r}, '--host', sys.argv[1])\n"
-        "RemotePusher(child).domains()\n"
+        f"child = ChildConnector(Memory(kib=4), {SERVE!r}, '--host', sys.argv[1])\n"
+        "PusherClient(child).domains()\n"
         "pathlib.Path(sys.argv[2]).write_text(str(child.process.pid))\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -360,7 +360,7 @@ def test_no_http_and_no_sql() -> None:
     """The process that holds Xen's handle has loaded nothing that parses HTTP or knows SQL."""
     source = (
         "import sys\n"
-        "from maxmemd.pusher import __main__, process\n"
+        "from maxmemd.pusher import __main__, server\n"
         "from maxmemd.xen import xencall, xenstore\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )
