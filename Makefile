@@ -4,7 +4,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-CORE := maxmemd/policy/*,maxmemd/units.py,maxmemd/errors.py,maxmemd/arbiter.py
+CORE := maxmemd/policy/*,maxmemd/units.py,maxmemd/errors.py,maxmemd/arbiter/actor.py
 READY := $(VENV)/.ready-$(shell sha256sum requirements-dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 
 help: ## Show what there is to make

@@ -251,7 +251,7 @@ def start(bench: Bench) -> list[Row]:
     for number in range(STARTS):
         directory = bench.within(f"start-{number}")
         path = directory / "maxmemd.sock"
-        words: list[object] = ["maxmemd.program", "serve", "--hypervisor", "simulated"]
+        words: list[object] = ["maxmemd.__main__", "serve", "--hypervisor", "simulated"]
         words += ["--socket", path, "--database", directory / "ledger.sqlite"]
         with servers.running(directory, path, words, "/v1/health") as server:
             ready.append(server.ready_s)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from benchmarks.ours import BOOT
 from benchmarks.report import CannotMeasure
-from maxmemd.adapters import SystemClock
-from maxmemd.arbiter import Arbiter
-from maxmemd.asks import Ask, Granted
-from maxmemd.config import Config
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.messages import DecisionRequest, Granted
+from maxmemd.backend import SystemClock
+from maxmemd.config.settings import Config
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetLimit
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -25,7 +25,7 @@ def arbiter_on(database: Path, host: SimulatedHost) -> Arbiter:
     config = Config()
     arbiter = Arbiter(
         SqliteLedger(database),
-        DirectPusher(host.hypervisor(), host.xenstore()),
+        LocalPusher(host.hypervisor(), host.xenstore()),
         SystemClock(),
         rules=config.rules,
         drift=config.drift,
@@ -48,7 +48,9 @@ def fill(database: Path, *, domains: int, revisions: int) -> None:
     for turn in range(revisions // BATCH):
         first = turn * BATCH
         asks = [
-            Ask(str(1 + number % domains), SetLimit(limits[number // domains % 2]), ACTOR)
+            DecisionRequest(
+                str(1 + number % domains), SetLimit(limits[number // domains % 2]), ACTOR
+            )
             for number in range(first, first + BATCH)
         ]
         if not all(isinstance(answer, Granted) for answer in arbiter.turn(asks)):

@@ -8,33 +8,33 @@ import gc
 import sys
 from pathlib import Path
 
-gc.disable()  # as maxmemd/program.py does
+gc.disable()  # as maxmemd/__main__.py does
 
 import uvloop
 
-from maxmemd.adapters import World
-from maxmemd.config import Config
+from maxmemd.backend import Backend
+from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
-from maxmemd.pusher.remote import RemotePusher
-from maxmemd.pusher.ways import Child
+from maxmemd.pusher.client import PusherClient
+from maxmemd.pusher.connect import ChildConnector
 from maxmemd.xen.simulated import SimulatedHost
 
 BOOT = "benchmark"
 
 
-def world(guests: int, *, separate: bool = False) -> World:
+def world(guests: int, *, separate: bool = False) -> Backend:
     """Return the adapters of a simulated host, as `maxmemd serve` makes them."""
     if separate:
         pusher = apart(guests)
-        return World(pusher, BOOT, f"a simulated host of {guests}, apart", simulated=True)
+        return Backend(pusher, BOOT, f"a simulated host of {guests}, apart", simulated=True)
     host = SimulatedHost.with_guests(guests)
-    return World.of_simulated(host, BOOT, f"a simulated host of {guests}")
+    return Backend.of_simulated(host, BOOT, f"a simulated host of {guests}")
 
 
-def apart(guests: int) -> RemotePusher:
+def apart(guests: int) -> PusherClient:
     """Return the way to a simulated host in a process of its own."""
     words = ("benchmarks.pusher", "--guests", str(guests))
-    return RemotePusher(Child(Config().dom0_floor, *words))
+    return PusherClient(ChildConnector(Config().dom0_floor, *words))
 
 
 def main(socket: str, database: str, guests: str, how: str = "") -> None:

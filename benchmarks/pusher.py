@@ -4,7 +4,7 @@ import sys
 import time
 
 from maxmemd.pusher import __main__ as program
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.xen.simulated import SimulatedHost
 
 
@@ -13,5 +13,5 @@ def main() -> int:
     *arguments, _, guests = sys.argv[1:]
     host = SimulatedHost.with_guests(int(guests))
     return program.main(
-        arguments, lambda: DirectPusher(host.hypervisor(time.monotonic), host.xenstore())
+        arguments, lambda: LocalPusher(host.hypervisor(time.monotonic), host.xenstore())
     )

@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maxmemd.adapters import World
-from maxmemd.config import Config
+from maxmemd.backend import Backend
+from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
@@ -99,7 +99,7 @@ def main() -> int:
         socket=directory / "maxmemd.sock", database=directory / "ledger.sqlite", poll_s=1.0
     )
     host = SimulatedHost.demo()
-    world = World.of_simulated(host, "scene", "the simulated host")
+    world = Backend.of_simulated(host, "scene", "the simulated host")
     scene = Scene(host, config.socket)
     stage = threading.Thread(target=_perform, args=(scene, directory), daemon=True)
     stage.start()

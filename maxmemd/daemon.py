@@ -15,28 +15,28 @@ from pathlib import Path
 import uvloop
 
 from maxmemd import __version__
-from maxmemd.adapters import SystemClock, World, world_of
+from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.behind import make_app
-from maxmemd.api.feed import Feed
-from maxmemd.api.handlers import Service
-from maxmemd.api.readiness import Disk, tell_systemd
-from maxmemd.api.remote import listening, usable
-from maxmemd.api.server import run
-from maxmemd.api.sockets import serving
-from maxmemd.arbiter import Arbiter
-from maxmemd.config import Config
+from maxmemd.api.event_stream import EventStream
+from maxmemd.api.handlers.service import Service
+from maxmemd.api.health import DiskMonitor, notify_systemd
+from maxmemd.api.server.run import run
+from maxmemd.api.server.tcp import check_usable, listen_tcp
+from maxmemd.api.server.unix import open_sockets
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.backend import Backend, SystemClock, choose_backend
+from maxmemd.config.file import load, location_of
+from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError, LedgerError, MaxmemError
+from maxmemd.ledger.follow import LedgerFollower
+from maxmemd.ledger.lock import become_owner_of, exclusive_lock
 from maxmemd.ledger.migrate import migrate
-from maxmemd.ledger.owner import become_owner_of, sole_owner
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.loading import load, place_of
-from maxmemd.mailbox import Mailbox
 from maxmemd.parsing import Verbs
 from maxmemd.reload import Reload
 from maxmemd.systemd import Watchdog, passed_sockets, start_logging
-from maxmemd.tokens import Tokens
 
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except MaxmemError as error:
         key = error.key if isinstance(error, ConfigError) else ""
-        place = f" ({place_of(arguments.config, key)})" if key else ""
+        place = f" ({location_of(arguments.config, key)})" if key else ""
         print(f"maxmemd: {error}{place}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     return status
@@ -96,7 +96,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
 
 def _add_others(verbs: Verbs) -> None:
     """Add the verbs that do not concern the daemon, which starts faster without them."""
-    from maxmemd.relay import command as relay
+    from maxmemd.relay import main as relay
 
     relay.add_to(verbs).set_defaults(run=relay.relay)
 
@@ -111,7 +111,7 @@ def check_config(read: Callable[[], Config]) -> None:
     """Print the configuration as the daemon can use it, whoever asks. Raises ConfigError."""
     become_owner_of(read().database.parent)
     config = read()
-    usable(config)
+    check_usable(config)
     for name in Config.__slots__:
         print(f"{name} = {getattr(config, name)}")
 
@@ -120,7 +120,7 @@ def migrate_only(read: Callable[[], Config]) -> None:
     """Migrate the database. Raises LedgerError."""
     config = read()
     become_owner_of(config.database.parent)
-    with sole_owner(config.database):
+    with exclusive_lock(config.database):
         print(migrate(config.database))
 
 
@@ -130,26 +130,26 @@ def serve(read: Callable[[], Config]) -> None:
     Raises MaxmemError when it cannot start.
     """
     config = read()
-    uvloop.run(serve_on(config, lambda: world_of(config), read))
+    uvloop.run(serve_on(config, lambda: choose_backend(config), read))
 
 
 async def serve_on(
-    config: Config, world: Callable[[], World], reread: Callable[[], Config] | None = None
+    config: Config, world: Callable[[], Backend], reread: Callable[[], Config] | None = None
 ) -> None:
     """Serve the API for a world until told to stop; SIGHUP takes what `reread` returns.
 
     Raises MaxmemError when it cannot start.
     """
-    with sole_owner(config.database):
-        sock, apart = serving(passed_sockets(), config)
+    with exclusive_lock(config.database):
+        sock, apart = open_sockets(passed_sockets(), config)
         LOG.info("%s", migrate(config.database))
-        remote, adapters = listening(config), world()
+        remote, adapters = listen_tcp(config), world()
         service = _service(config, adapters)
         mailbox = service.mailbox
         await mailbox.start()
         adapters.pusher.watch(mailbox.worker.kick)
         tasks = [
-            asyncio.create_task(some) for some in (_check_ledger(service), tell_systemd(mailbox))
+            asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
         ]
         LOG.info("serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift)
         if apart is not None:
@@ -171,7 +171,7 @@ async def serve_on(
             LOG.info("stopped; Xen's maxima stay as they are")
 
 
-def _service(config: Config, adapters: World) -> Service:
+def _service(config: Config, adapters: Backend) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
 
     def make_arbiter() -> Arbiter:
@@ -186,9 +186,9 @@ def _service(config: Config, adapters: World) -> Service:
         )
 
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
-    reader, tail = LedgerReader(config.database), LedgerTail(config.database)
-    feed = mailbox.listener = Feed(tail)
-    disk, tokens = Disk(config.database), Tokens(config.tokens)
+    reader, tail = LedgerReader(config.database), LedgerFollower(config.database)
+    feed = mailbox.listener = EventStream(tail)
+    disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens)
     return Service(mailbox, reader, tail, feed, config, adapters.simulated, disk, tokens)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.policy.components import Record
-from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
+from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.units import Memory
@@ -78,7 +78,7 @@ class Xenstore(Protocol):
         ...
 
 
-class Looked(NamedTuple):
+class LookResult(NamedTuple):
     """What a look at one domain showed, or why it showed nothing; `store` only where asked for."""
 
     xen: XenFacts | HypervisorError
@@ -108,7 +108,7 @@ class Pusher(Protocol):
         """Return name and memory nodes of a domain. Raises XenstoreError."""
         ...
 
-    def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[Looked]:
+    def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[LookResult]:
         """Look at several domains, in this order, and at the nodes of those in `stores`."""
         ...
 
@@ -144,7 +144,7 @@ class Clock(Protocol):
 class Ledger(Protocol):
     """Where decisions are kept. Used from one thread. Every method raises LedgerError."""
 
-    def load(self) -> Kept:
+    def load(self) -> Snapshot:
         """Return what is kept, checked. Raises LedgerCorrupt."""
         ...
 

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from maxmemd.api.front import Front
-from maxmemd.api.handlers import Service
-from maxmemd.arbiter import Arbiter
-from maxmemd.config import Config
+from maxmemd.api.dispatch import Dispatcher
+from maxmemd.api.handlers.service import Service
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 
 LOG = logging.getLogger("maxmemd")
@@ -28,7 +28,7 @@ FIXED = (
 class Reload:
     """Takes the configuration anew when it is called. Belongs to the event loop's thread."""
 
-    def __init__(self, reread: Callable[[], Config], service: Service, front: Front) -> None:
+    def __init__(self, reread: Callable[[], Config], service: Service, front: Dispatcher) -> None:
         self._reread, self._service, self._front = reread, service, front
 
     def __call__(self) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
-from maxmemd.policy.components import Record, of_state
-from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
+from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 
 
 class FakeClock:
@@ -56,7 +56,7 @@ class MemoryLedger:
         """Let no commit fail any more."""
         self._failures.clear()
 
-    def load(self) -> Kept:
+    def load(self) -> Snapshot:
         """Return what is kept."""
         self._certain = True
         records = tuple(self._record(self.lines[head]) for head in self.heads.values())
@@ -64,7 +64,7 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Kept(records, begun, incarnations, self._rebooting())
+        return Snapshot(records, begun, incarnations, self._rebooting())
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -140,4 +140,4 @@ class MemoryLedger:
     @staticmethod
     @lru_cache(4096)
     def _record(line: Entry) -> Record:
-        return of_state(line.uuid, line.revision, json.loads(line.state or "{}"))
+        return record_from_state(line.uuid, line.revision, json.loads(line.state or "{}"))

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter import Arbiter
-from maxmemd.asks import Answer, Ask, Granted, Refused
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Key, Record
 from maxmemd.policy.wishes import Wish
 from maxmemd.ports import Hypervisor, Ledger, Xenstore
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Config, Ideal, SimulatedHost
 from tests.fakes import FakeClock, MemoryLedger
@@ -69,7 +69,7 @@ class Seat:
         assert self.xenstore is not None
         self.arbiter = Arbiter(
             self.memory if self.ledger_of is None else self.ledger_of(),
-            DirectPusher(self.hypervisor, self.xenstore),
+            LocalPusher(self.hypervisor, self.xenstore),
             self.clock,
             rules=self.rules,
             drift=self.drift,
@@ -91,7 +91,7 @@ class Seat:
 
     def ask(self, ref: str | int, wish: Wish, **options: object) -> Answer | MaxmemError:
         """Ask one thing in a turn of its own."""
-        ask = Ask(str(ref), wish, ACTOR, **options)  # type: ignore[arg-type]
+        ask = DecisionRequest(str(ref), wish, ACTOR, **options)  # type: ignore[arg-type]
         return self.arbiter.turn([ask])[0]
 
     def grant(self, ref: str | int, wish: Wish, **options: object) -> Granted:
@@ -126,7 +126,7 @@ class Seat:
 
     def state(self, domid: int) -> str:
         """Return the push state of a live instance."""
-        return self.arbiter.census.find(str(domid))[0].state
+        return self.arbiter.instances.find(str(domid))[0].state
 
     def kinds(self, domid: int) -> list[str]:
         """Return the kinds of a domain's history lines, oldest first."""

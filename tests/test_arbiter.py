@@ -5,7 +5,16 @@ from errno import EIO, EPERM, ESRCH
 
 import pytest
 
-from maxmemd.asks import Answer, Ask, DomainView, Granted, HostView, Look, Refused, Subject
+from maxmemd.arbiter.messages import (
+    Answer,
+    DecisionRequest,
+    DomainView,
+    Granted,
+    HostView,
+    Query,
+    Refused,
+    Subject,
+)
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import LIMIT
@@ -32,14 +41,14 @@ def die(domid: int, limit: Memory) -> None:
     raise KeyboardInterrupt
 
 
-def turn(seat: Seat, *asks: Ask | Look) -> list[Answer | MaxmemError]:
+def turn(seat: Seat, *asks: DecisionRequest | Query) -> list[Answer | MaxmemError]:
     """Ask all of it in one turn."""
     return seat.arbiter.turn(asks)
 
 
-def more(by_kib: int = 4, ref: str = "1") -> Ask:
+def more(by_kib: int = 4, ref: str = "1") -> DecisionRequest:
     """Return a wish to grow a device model's share."""
-    return Ask(ref, Increase(DM, by_kib), ACTOR)
+    return DecisionRequest(ref, Increase(DM, by_kib), ACTOR)
 
 
 def test_a_batch_is_one_commit_and_one_push(seat: Seat) -> None:
@@ -58,7 +67,10 @@ def test_a_batch_is_one_commit_and_one_push(seat: Seat) -> None:
 
 def test_wishes_of_a_batch_see_each_other(seat: Seat) -> None:
     """The target that one wish sets is what the next one is decided on."""
-    low, high = Ask("1", SetTarget(mib(32)), ACTOR), Ask("1", SetLimit(mib(40)), ACTOR)
+    low, high = (
+        DecisionRequest("1", SetTarget(mib(32)), ACTOR),
+        DecisionRequest("1", SetLimit(mib(40)), ACTOR),
+    )
     answers = turn(seat, high, low, high)
     assert isinstance(answers[0], Refused)
     assert [isinstance(answer, Granted) for answer in answers[1:]] == [True, True]
@@ -68,8 +80,8 @@ def test_wishes_of_a_batch_see_each_other(seat: Seat) -> None:
 
 def test_a_rollback_to_a_revision_of_the_same_batch(seat: Seat) -> None:
     """A revision that was made a moment ago can be gone back to, and an older one."""
-    back = Ask("1", Rollback(2), ACTOR)
-    first = Ask("1", Rollback(1), ACTOR)
+    back = DecisionRequest("1", Rollback(2), ACTOR)
+    first = DecisionRequest("1", Rollback(1), ACTOR)
     answers = turn(seat, more(4), more(8), back, first)
     assert [
         kib_of(a.record).get("device-model/rom") for a in answers if isinstance(a, Granted)
@@ -80,7 +92,7 @@ def test_a_rollback_to_a_revision_of_the_same_batch(seat: Seat) -> None:
         None,
     ]
     assert seat.refuse(1, Rollback(99)) == "unknown-revision"
-    turn(seat, more(8, "2"), Ask("1", Rollback(2), ACTOR))
+    turn(seat, more(8, "2"), DecisionRequest("1", Rollback(2), ACTOR))
     assert seat.amounts(1)["device-model/rom"] == 4
 
 
@@ -116,7 +128,7 @@ def test_nobody(seat: Seat, ref: str) -> None:
 def test_two_of_one_name(seat: Seat) -> None:
     """A name that two domains carry is refused; the domid is not."""
     seat.host.rename(2, "web")
-    seat.arbiter.registrar.rename()
+    seat.arbiter.lifecycle.rename()
     assert seat.refuse("web", more().wish) == "ambiguous-domain"
     assert seat.grant("2", more().wish).domid == 2
 
@@ -235,13 +247,13 @@ def test_a_repeated_wish_is_granted_once(seat: Seat) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Ask("1", Increase(DM, 8), ACTOR, key="0:a"),
-        Ask("1", SetComponent(DM, Memory(kib=4)), ACTOR, key="0:a"),
-        Ask("2", Increase(DM, 4), ACTOR, key="0:a"),
+        DecisionRequest("1", Increase(DM, 8), ACTOR, key="0:a"),
+        DecisionRequest("1", SetComponent(DM, Memory(kib=4)), ACTOR, key="0:a"),
+        DecisionRequest("2", Increase(DM, 4), ACTOR, key="0:a"),
     ],
     ids=["amount", "kind", "domain"],
 )
-def test_a_key_stands_for_one_wish(seat: Seat, other: Ask) -> None:
+def test_a_key_stands_for_one_wish(seat: Seat, other: DecisionRequest) -> None:
     """The same key with another wish, or for another domain, is refused."""
     turn(seat, more()._replace(key="0:a"))
     [answer] = turn(seat, other)
@@ -251,7 +263,7 @@ def test_a_key_stands_for_one_wish(seat: Seat, other: Ask) -> None:
 
 def test_a_repeated_wish_of_a_domain_that_went(seat: Seat) -> None:
     """A repeated wish is answered from the ledger when its domain is no more here."""
-    ask = Ask(seat.uuid(1), Increase(DM, 4), ACTOR, key="0:a")
+    ask = DecisionRequest(seat.uuid(1), Increase(DM, 4), ACTOR, key="0:a")
     turn(seat, ask)
     seat.host.destroy(1)
     seat.poll()
@@ -273,7 +285,7 @@ def test_a_commit_that_fails_confirms_nothing(seat: Seat, error: MaxmemError) ->
     """Every wish of the batch gets the error, questions are answered, nothing reaches Xen."""
     pages = seat.pages(1)
     seat.memory.fail(error)  # type: ignore[arg-type]
-    answers = turn(seat, more(), Look(Subject.HOST), more(ref="2"))
+    answers = turn(seat, more(), Query(Subject.HOST), more(ref="2"))
     assert (answers[0], answers[2]) == (error, error)
     assert isinstance(answers[1], HostView)
     assert (seat.pages(1), seat.record(1).revision) == (pages, 1)
@@ -284,7 +296,7 @@ def test_a_commit_that_fails_confirms_nothing(seat: Seat, error: MaxmemError) ->
 def test_a_commit_that_failed_and_was_kept(seat: Seat) -> None:
     """What the disk kept although it said no is found, counted on, and put in force whole."""
     seat.memory.fail(LedgerFull("cannot write: full"), kept=True)
-    [answer] = turn(seat, Ask("1", SetLimit(mib(96)), ACTOR))
+    [answer] = turn(seat, DecisionRequest("1", SetLimit(mib(96)), ACTOR))
     assert isinstance(answer, LedgerFull)
     assert seat.grant(1, more().wish).record.revision == 3
     seat.poll()
@@ -301,7 +313,7 @@ def test_both_halves_of_a_migration_take_up_what_was_kept(seat: Seat) -> None:
     seat.memory.fail(LedgerFull("cannot write: full"), kept=True)
     assert isinstance(seat.ask(uuid, SetLimit(mib(96))), LedgerFull)
     seat.poll()
-    lives = [instance.domid for instance in seat.arbiter.census.of_uuid(uuid)]
+    lives = [instance.domid for instance in seat.arbiter.instances.of_uuid(uuid)]
     assert len(lives) == 2
     assert {seat.host.nodes.facts(domid).static_max for domid in lives} == {mib(96)}
     assert {seat.pages(domid) for domid in lives} == {97 * 256}
@@ -366,7 +378,7 @@ def test_a_ledger_that_cannot_be_read_again(seat: Seat) -> None:
         raise trouble
 
     seat.memory.reopen = refuse  # type: ignore[method-assign]
-    answers = turn(seat, more(), Look(Subject.DOMAINS))
+    answers = turn(seat, more(), Query(Subject.DOMAINS))
     assert answers[0] is trouble
     assert isinstance(answers[1], tuple)
     seat.host.foreign_write(1, mib(1))
@@ -447,7 +459,7 @@ def test_the_domid_is_reused_between_observation_and_push() -> None:
     assert answer.record.uuid == uuid
     assert answer.push is not None
     assert answer.push.state == "gone"
-    assert seat.arbiter.census.of_uuid(uuid) == []
+    assert seat.arbiter.instances.of_uuid(uuid) == []
     kept = seat.arbiter.records.get(uuid)
     assert kept is not None
     assert kept.amount(LIMIT) == mib(96)
@@ -458,7 +470,7 @@ def test_looking(seat: Seat) -> None:
     """Host, domains and one domain are told as Xen has them now; the away with their record."""
     uuid = seat.uuid(1)
     host, everyone, one = turn(
-        seat, Look(Subject.HOST), Look(Subject.DOMAINS), Look(Subject.DOMAIN, "db")
+        seat, Query(Subject.HOST), Query(Subject.DOMAINS), Query(Subject.DOMAIN, "db")
     )
     assert isinstance(host, HostView)
     assert host.domains == 3
@@ -469,7 +481,7 @@ def test_looking(seat: Seat) -> None:
 
     seat.host.destroy(1)
     away, everyone, nobody = turn(
-        seat, Look(Subject.DOMAIN, uuid), Look(Subject.DOMAINS), Look(Subject.DOMAIN, STRANGER)
+        seat, Query(Subject.DOMAIN, uuid), Query(Subject.DOMAINS), Query(Subject.DOMAIN, STRANGER)
     )
     assert isinstance(away, DomainView)
     assert (away.domid, away.xen, away.record) == (None, None, seat.arbiter.records.get(uuid))
@@ -482,7 +494,7 @@ def test_looking(seat: Seat) -> None:
 def test_a_domain_without_a_uuid_is_seen(seat: Seat) -> None:
     """A domain that the ledger cannot name is listed with what Xen says of it."""
     seat.host.create("x", memory=mib(1), uuid="00000000-0000-0000-0000-000000000000")
-    [everyone] = turn(seat, Look(Subject.DOMAINS))
+    [everyone] = turn(seat, Query(Subject.DOMAINS))
     assert isinstance(everyone, tuple)
     assert (everyone[3].record, everyone[3].push, everyone[3].xen is None) == (None, None, False)
 
@@ -491,7 +503,7 @@ def test_looking_writes_nothing(seat: Seat) -> None:
     """A question changes no record, no maximum and no node."""
     seat.poll()
     lines, pages = len(seat.memory.lines), seat.pages(1)
-    turn(seat, *[Look(subject, "1") for subject in Subject])
+    turn(seat, *[Query(subject, "1") for subject in Subject])
     seat.poll()
     assert (len(seat.memory.lines), seat.pages(1)) == (lines, pages)
 
@@ -500,7 +512,7 @@ def test_notes_that_no_disk_takes_are_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While nothing can be written the oldest lines are lost: said once each time, and counted."""
-    monkeypatch.setattr("maxmemd.records.NOTES_KEPT", 5)
+    monkeypatch.setattr("maxmemd.arbiter.records.NOTES_KEPT", 5)
     seat = Seat()
     seat.host.create("web", memory=mib(64))
     seat.restart()
@@ -551,25 +563,25 @@ def test_many_who_look_at_all_domains(seat: Seat, monkeypatch: pytest.MonkeyPatc
     seat.poll()
     seat.clock.forward(10)
     made = counted(seat, monkeypatch)
-    answers = turn(seat, *[Look(Subject.DOMAINS)] * 5)
+    answers = turn(seat, *[Query(Subject.DOMAINS)] * 5)
     assert (made.asked, len({id(answer) for answer in answers})) == (8, 1)
     for _ in range(3):
         seat.clock.forward(0.3)
-        assert turn(seat, Look(Subject.DOMAINS)) == answers[:1]
+        assert turn(seat, Query(Subject.DOMAINS)) == answers[:1]
     assert made.asked == 8
     seat.clock.forward(0.2)
-    turn(seat, Look(Subject.DOMAINS))
+    turn(seat, Query(Subject.DOMAINS))
     assert made.asked == 16
 
 
 def test_what_was_decided_is_seen_at_once(seat: Seat) -> None:
     """Xenstore's part of a look at all domains is never older than what we wrote."""
-    turn(seat, Look(Subject.DOMAINS))
+    turn(seat, Query(Subject.DOMAINS))
     seat.grant(1, SetTarget(mib(48)))
-    [views] = turn(seat, Look(Subject.DOMAINS))
+    [views] = turn(seat, Query(Subject.DOMAINS))
     assert isinstance(views, tuple)
     target = next(view.store.target for view in views if view.domid == 1)
-    [one] = turn(seat, Look(Subject.DOMAIN, "1"))
+    [one] = turn(seat, Query(Subject.DOMAIN, "1"))
     assert isinstance(one, DomainView)
     assert target == one.store.target == mib(48)
 
@@ -577,9 +589,9 @@ def test_what_was_decided_is_seen_at_once(seat: Seat) -> None:
 def test_one_trouble_for_all_who_look(seat: Seat) -> None:
     """Where Xen cannot be asked it is not asked once for each of them."""
     seat.host.fail("domains", EIO, times=1)
-    answers = turn(seat, *[Look(Subject.DOMAINS)] * 5)
+    answers = turn(seat, *[Query(Subject.DOMAINS)] * 5)
     assert {type(answer) for answer in answers} == {HypervisorError}
-    [well] = turn(seat, Look(Subject.DOMAINS))
+    [well] = turn(seat, Query(Subject.DOMAINS))
     assert isinstance(well, tuple)
 
 
@@ -594,4 +606,4 @@ def test_other_rules_count_from_now_on() -> None:
     seat.arbiter.take(Rules(floor="none"), drift="alert", keep_gone_s=1.0)
     assert seat.record(domid) == before
     assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
-    assert (seat.arbiter.reconciler.mode, seat.arbiter.registrar.keep_gone_s) == ("alert", 1.0)
+    assert (seat.arbiter.reconciler.mode, seat.arbiter.lifecycle.keep_gone_s) == ("alert", 1.0)

@@ -18,12 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from maxmemd.asks import Ask, Granted, Refused
+from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerFull, MaxmemError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.components import Record, of_state
+from maxmemd.policy.components import Record, record_from_state
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.wishes import (
     Import,
@@ -233,7 +233,9 @@ class Arbitration(RuleBasedStateMachine):
         """Ask a batch of wishes by UUID or domid, some dry; the model decides the same."""
         uuids = [self.pick(number, self.here) for number, _, _ in wishes]  # type: ignore[arg-type]
         asks = [
-            Ask(str(self.here[uuid]) if by_domid else uuid, wish, ACTOR, dry_run=number % 10 == 0)
+            DecisionRequest(
+                str(self.here[uuid]) if by_domid else uuid, wish, ACTOR, dry_run=number % 10 == 0
+            )
             for uuid, (number, wish, by_domid) in zip(uuids, wishes, strict=True)
         ]
         for uuid, ask, answer in zip(uuids, asks, self.seat.arbiter.turn(asks), strict=True):
@@ -256,7 +258,7 @@ class Arbitration(RuleBasedStateMachine):
             return
         uuid = self.pick(number, self.here)  # type: ignore[arg-type]
         self.keys += 1
-        asks = [Ask(uuid, wish, ACTOR, key=f"0:{self.keys}") for _ in range(2)]
+        asks = [DecisionRequest(uuid, wish, ACTOR, key=f"0:{self.keys}") for _ in range(2)]
         after = wanted(self.model[uuid], self.nodes[uuid], wish)
         first = self.seat.arbiter.turn(asks[:1])[0]
         assert isinstance(first, Refused if after is None else Granted)
@@ -292,7 +294,7 @@ class Arbitration(RuleBasedStateMachine):
             return
         error = LedgerBusy("cannot write: busy") if busy else LedgerFull("cannot write: full")
         kept = self.fail_commit(error, kept=kept and not busy)
-        answer = self.seat.arbiter.turn([Ask(uuid, wish, ACTOR)])[0]
+        answer = self.seat.arbiter.turn([DecisionRequest(uuid, wish, ACTOR)])[0]
         assert isinstance(answer, LedgerError)
         if kept:
             self.model[uuid], self.nodes[uuid] = after
@@ -361,7 +363,9 @@ class Arbitration(RuleBasedStateMachine):
                 assert line.revision == before
             else:
                 assert line.revision == before + 1
-                heads[line.uuid] = of_state(line.uuid, line.revision, json.loads(line.state))
+                heads[line.uuid] = record_from_state(
+                    line.uuid, line.revision, json.loads(line.state)
+                )
         records = self.seat.arbiter.records
         assert heads == {uuid: records.get(uuid) for uuid in records.uuids()}
 

@@ -4,7 +4,7 @@ from errno import EIO
 
 import pytest
 
-from maxmemd.asks import Ask
+from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.errors import HypervisorError, LedgerFull
 from maxmemd.policy.components import LIMIT, POPULATED
 from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetLimit
@@ -111,7 +111,7 @@ def test_a_restart_in_the_middle_of_a_reboot(seat: Interposed, when: str) -> Non
     assert seat.amounts(web) == {"operator/limit": 512 * MIB, "toolstack/slack": MIB}
     seat.poll()
     seat.restart()
-    assert seat.arbiter.registrar.rebooting == set()
+    assert seat.arbiter.lifecycle.rebooting == set()
 
 
 def test_a_reboot_of_the_host_ends_all_reboots(seat: Interposed) -> None:
@@ -160,7 +160,7 @@ def test_an_announced_build_is_left_alone(seat: Interposed, life: str) -> None:
         if seat.host.machine.domain(born).started:
             break
         seat.poll()
-        instance = seat.arbiter.census.find(str(born))[0]
+        instance = seat.arbiter.instances.find(str(born))[0]
         if step.name not in ("created", "named"):
             assert seat.pages(born) == mib(200).pages
             assert (instance.unsure, instance.tracking) == (False, False)
@@ -206,7 +206,7 @@ def test_headroom_in_one_batch(seat: Interposed) -> None:
     """Decisions of one batch see each other: an increase before it is room already."""
     web = seat.host.create("web", memory=mib(64))
     wishes = [Increase(DM, 4096), Headroom(1024), Headroom(2048), Increase(DM, 4)]
-    answers = seat.arbiter.turn([Ask(str(web), wish, ACTOR) for wish in wishes])
+    answers = seat.arbiter.turn([DecisionRequest(str(web), wish, ACTOR) for wish in wishes])
     assert len(answers) == 4
     fact = seat.host.machine.domain(web)
     assert fact.max_pages == fact.tot_pages + 2048 + 16 + 1
@@ -232,7 +232,7 @@ def test_a_build_that_is_not_kept_is_not_announced(seat: Interposed) -> None:
     web = next(life).domid
     answer = seat.ask(web, Build(mib(64), CREATED))
     assert isinstance(answer, LedgerFull)
-    assert not any(instance.announced for instance in seat.arbiter.census)
+    assert not any(instance.announced for instance in seat.arbiter.instances)
     assert seat.pages(web) == 0
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maxmemd.census import Census, Instance, is_uuid
+from maxmemd.arbiter.instances import Instance, InstanceTable, is_uuid
 from maxmemd.policy.entries import ANNOUNCED, BORN, Birth, InstanceRow
 from maxmemd.policy.facts import DOM0_UUID, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
@@ -17,11 +17,11 @@ def xen(domid: int, uuid: str = WEB) -> XenFacts:
     return XenFacts(domid, uuid, 256, 512, cpu_time_ns=1)
 
 
-def census_of(*facts: XenFacts) -> Census:
+def census_of(*facts: XenFacts) -> InstanceTable:
     """Return a census that has seen these domains."""
-    census = Census({}, "boot-1")
-    census.compare(facts, 1)
-    return census
+    instances = InstanceTable({}, "boot-1")
+    instances.compare(facts, 1)
+    return instances
 
 
 def row(domid: int, uuid: str = WEB, *, boot: str = "boot-1") -> InstanceRow:
@@ -36,27 +36,27 @@ def ids(instances: list[Instance]) -> list[tuple[int, str, int]]:
 
 def test_newcomers_and_the_gone() -> None:
     """Comparing returns who began and who ended, and knows the others."""
-    census = census_of(xen(1))
-    began, ended = census.compare([xen(2, DB)], 5)
+    instances = census_of(xen(1))
+    began, ended = instances.compare([xen(2, DB)], 5)
     assert (ids(began), ids(ended)) == ([(2, DB, 1)], [(1, WEB, 1)])
-    assert (began[0].began_ns, ended[0].state, len(census)) == (5, "gone", 1)
-    assert census.compare([xen(2, DB)], 6) == ([], [])
+    assert (began[0].began_ns, ended[0].state, len(instances)) == (5, "gone", 1)
+    assert instances.compare([xen(2, DB)], 6) == ([], [])
 
 
 def test_a_reused_domid_is_another_instance() -> None:
     """A domid that carries another UUID is another instance (A6)."""
-    census = census_of(xen(1, WEB))
-    began, ended = census.compare([xen(1, DB)], 5)
+    instances = census_of(xen(1, WEB))
+    began, ended = instances.compare([xen(1, DB)], 5)
     assert (ids(began), ids(ended)) == ([(1, DB, 1)], [(1, WEB, 1)])
-    assert ids(census.find("1")) == [(1, DB, 1)]
+    assert ids(instances.find("1")) == [(1, DB, 1)]
 
 
 def test_lives_are_counted() -> None:
     """Each life of a domain has the next incarnation, beyond those that the ledger knows."""
-    census = Census({WEB: 4}, "boot-1")
-    assert census.compare([xen(1)], 1)[0][0].incarnation == 5
-    census.compare([], 2)
-    assert census.compare([xen(2)], 3)[0][0].incarnation == 6
+    instances = InstanceTable({WEB: 4}, "boot-1")
+    assert instances.compare([xen(1)], 1)[0][0].incarnation == 5
+    instances.compare([], 2)
+    assert instances.compare([xen(2)], 3)[0][0].incarnation == 6
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,17 @@ def test_what_is_being_built(facts: XenFacts, *, building: bool) -> None:
 
 def test_a_domain_without_a_uuid_is_not_managed() -> None:
     """Of the domains without a UUID only dom0 has an instance."""
-    census = census_of(xen(0, DOM0_UUID), xen(5, DOM0_UUID))
-    assert [instance.domid for instance in census] == [0]
+    instances = census_of(xen(0, DOM0_UUID), xen(5, DOM0_UUID))
+    assert [instance.domid for instance in instances] == [0]
 
 
 def test_an_instance_is_taken_up_again() -> None:
     """What the ledger held open goes on with its state when Xen has it still."""
-    census = Census({WEB: 3}, "boot-1")
+    instances = InstanceTable({WEB: 3}, "boot-1")
     effects = Effects(target=Memory(kib=4))
-    census.resume(row(1), effects, BORN)
-    assert census.compare([xen(1)], 9) == ([], [])
-    [instance] = census.find("1")
+    instances.resume(row(1), effects, BORN)
+    assert instances.compare([xen(1)], 9) == ([], [])
+    [instance] = instances.find("1")
     assert (instance.incarnation, instance.state, instance.settled_revision) == (3, "applied", 7)
     assert (instance.effects, instance.unsure, instance.in_force) == (effects, False, True)
 
@@ -96,9 +96,9 @@ def test_an_instance_is_taken_up_again() -> None:
 )
 def test_a_birth_is_taken_up_again(birth: Birth) -> None:
     """What was known of how it came to be is so again, until all is known and it runs."""
-    census = Census({WEB: 3}, "boot-1")
-    census.resume(row(1), NO_EFFECTS, birth)
-    [instance] = census.find("1")
+    instances = InstanceTable({WEB: 3}, "boot-1")
+    instances.resume(row(1), NO_EFFECTS, birth)
+    [instance] = instances.find("1")
     assert instance.birth == birth
     instance.building = instance.unsure = False
     assert instance.birth == BORN
@@ -109,51 +109,53 @@ def test_a_birth_is_taken_up_again(birth: Birth) -> None:
 )
 def test_an_instance_that_is_not_taken_up(held: InstanceRow) -> None:
     """Another boot, another UUID or no such domid: the old one ended, and one began."""
-    census = Census({held.uuid: 3}, "boot-1")
-    census.resume(held, NO_EFFECTS, BORN)
-    began, ended = census.compare([xen(1)], 9)
+    instances = InstanceTable({held.uuid: 3}, "boot-1")
+    instances.resume(held, NO_EFFECTS, BORN)
+    began, ended = instances.compare([xen(1)], 9)
     assert ids(ended) == [(held.domid, held.uuid, 3)]
     assert [instance.uuid for instance in began] == [WEB]
 
 
 def test_references() -> None:
     """Digits are a domid, a UUID's form a UUID in either case, all else a name."""
-    census = census_of(xen(1, WEB), xen(2, DB))
-    for instance in census:
+    instances = census_of(xen(1, WEB), xen(2, DB))
+    for instance in instances:
         instance.name = {1: "web", 2: "1"}[instance.domid]
-    assert ids(census.find("1")) == ids(census.find("web")) == ids(census.find(WEB.upper()))
-    assert ids(census.find("2")) == ids(census.find(DB)) == [(2, DB, 1)]
+    assert (
+        ids(instances.find("1")) == ids(instances.find("web")) == ids(instances.find(WEB.upper()))
+    )
+    assert ids(instances.find("2")) == ids(instances.find(DB)) == [(2, DB, 1)]
     for ref in ("3", "9" * 9, "9" * 10, "²", "", "we", WEB[:-1] + "c"):
-        assert census.find(ref) == []
+        assert instances.find(ref) == []
 
 
 def test_two_of_one_name_are_both_found() -> None:
     """Which of two namesakes is meant is for the caller to say."""
-    census = census_of(xen(1, WEB), xen(2, DB))
-    for instance in census:
+    instances = census_of(xen(1, WEB), xen(2, DB))
+    for instance in instances:
         instance.name = "web"
-    assert ids(census.find("web")) == [(1, WEB, 1), (2, DB, 1)]
+    assert ids(instances.find("web")) == [(1, WEB, 1), (2, DB, 1)]
 
 
 def test_a_local_migration_has_two_lives_of_one_domain() -> None:
     """While both are here the UUID means the elder; then the one that is left."""
-    census = census_of(xen(7, WEB))
-    census.compare([xen(3, WEB), xen(7, WEB)], 2)
-    assert ids(census.of_uuid(WEB)) == [(7, WEB, 1), (3, WEB, 2)]
-    assert ids(census.find(WEB)) == [(7, WEB, 1)]
-    census.compare([xen(3, WEB)], 3)
-    assert ids(census.find(WEB)) == [(3, WEB, 2)]
-    census.compare([], 4)
-    assert census.of_uuid(WEB) == census.find(WEB) == []
+    instances = census_of(xen(7, WEB))
+    instances.compare([xen(3, WEB), xen(7, WEB)], 2)
+    assert ids(instances.of_uuid(WEB)) == [(7, WEB, 1), (3, WEB, 2)]
+    assert ids(instances.find(WEB)) == [(7, WEB, 1)]
+    instances.compare([xen(3, WEB)], 3)
+    assert ids(instances.find(WEB)) == [(3, WEB, 2)]
+    instances.compare([], 4)
+    assert instances.of_uuid(WEB) == instances.find(WEB) == []
 
 
 def test_removing_twice_does_nothing_more() -> None:
     """An instance may be closed by whoever sees first that it is gone."""
-    census = census_of(xen(1), xen(2))
-    [instance] = census.find("1")
-    census.remove(instance)
-    census.remove(instance)
-    assert ids(census.of_uuid(WEB)) == [(2, WEB, 2)]
+    instances = census_of(xen(1), xen(2))
+    [instance] = instances.find("1")
+    instances.remove(instance)
+    instances.remove(instance)
+    assert ids(instances.of_uuid(WEB)) == [(2, WEB, 2)]
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from maxmemd import loading
-from maxmemd.config import Config
+from maxmemd.config import file
+from maxmemd.config.file import load, parse
+from maxmemd.config.parsers import PARSERS, RANGE_USER, Who
+from maxmemd.config.settings import Config
 from maxmemd.daemon import main
 from maxmemd.errors import ConfigError
-from maxmemd.keys import PARSERS, RANGE_USER, Who
-from maxmemd.loading import load, parse
 from maxmemd.units import Memory
 
 WHOLE = """
@@ -100,7 +100,7 @@ def test_every_key(tmp_path: Path) -> None:
 def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a file the defaults hold; the default file is read where it exists."""
     path = tmp_path / "maxmemd.toml"
-    monkeypatch.setattr(loading, "DEFAULT_FILE", path)
+    monkeypatch.setattr(file, "DEFAULT_FILE", path)
     assert load(None) == Config() == parse({}, "")
     path.write_text('drift = "alert"', encoding="utf-8")
     assert load(None).drift == "alert"
@@ -413,7 +413,7 @@ def test_the_range_of_device_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pwd.getpwnam", user)
     assert Config().device_model_base == parse({"device_model_base": "auto"}, "").roles.base
     assert Config().device_model_base == 131072
-    monkeypatch.setattr("maxmemd.keys.RANGE_USER", "no-such-user-here")
+    monkeypatch.setattr("maxmemd.config.parsers.RANGE_USER", "no-such-user-here")
     assert Config().device_model_base is None
 
 
@@ -477,7 +477,7 @@ def test_root_migrates_as_the_ledgers_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12346)
     source = (
         "import os, sys, pathlib\n"
-        "from maxmemd.ledger.owner import become_owner_of\n"
+        "from maxmemd.ledger.lock import become_owner_of\n"
         "become_owner_of(pathlib.Path(sys.argv[1]))\n"
         "print(os.getresuid(), os.getresgid(), os.getgroups())\n"
     )

@@ -7,8 +7,8 @@ import pytest
 
 from maxmemd.api.problems import STATUS
 from maxmemd.api.routes import ROUTES, Route
-from maxmemd.cli.verbs import VERBS
-from maxmemd.config import Config
+from maxmemd.cli.commands import VERBS
+from maxmemd.config.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,12 +5,12 @@ from errno import EINVAL, EIO, EPERM, ESRCH
 
 import pytest
 
-from maxmemd.census import Instance
-from maxmemd.enforcer import Enforcer
+from maxmemd.arbiter.enforcer import Enforcer
+from maxmemd.arbiter.instances import Instance
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES, Memory
 from tests.fakes import FakeClock
 from tests.seat import mib
@@ -85,7 +85,7 @@ def one() -> Iterator[tuple[Enforcer, OneDomain, Instance, FakeClock]]:
     world, clock = OneDomain(), FakeClock()
     instance = Instance(WEB, 7, 1, "boot-1", 0)
     instance.seen_pages = world.max_pages
-    return Enforcer(DirectPusher(world, world), clock), world, instance, clock
+    return Enforcer(LocalPusher(world, world), clock), world, instance, clock
 
 
 One = tuple[Enforcer, OneDomain, Instance, FakeClock]

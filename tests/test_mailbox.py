@@ -8,18 +8,18 @@ from typing import Any, cast
 
 import pytest
 
-from maxmemd import mailbox as module
-from maxmemd import worker
-from maxmemd.arbiter import Arbiter
-from maxmemd.asks import Answer, Ask, HostView, Look, Subject
+from maxmemd.arbiter import mailbox as module
+from maxmemd.arbiter import thread
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.messages import Answer, DecisionRequest, HostView, Query, Subject
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
-from maxmemd.mailbox import Mailbox
 from maxmemd.policy.facts import HostFacts
 from maxmemd.policy.wishes import SetLimit
 from maxmemd.units import UNLIMITED
 from tests.fakes import FakeClock
 
-LOOK = Look(Subject.HOST)
+LOOK = Query(Subject.HOST)
 VIEW = HostView(HostFacts(0, 0, 0, 0, "fake"), 0)
 PATIENCE_S = 20.0
 A_WHILE_S = 0.2
@@ -41,7 +41,7 @@ class FakeArbiter:
         self.flushed = threading.Event()
         self.wrong: Exception | None = None
         self.wrong_poll: Exception | None = None
-        self.answers: Callable[[Ask | Look], Answer | MaxmemError] = lambda _: VIEW
+        self.answers: Callable[[DecisionRequest | Query], Answer | MaxmemError] = lambda _: VIEW
 
     def start(self) -> None:
         """Do as a poll does."""
@@ -64,7 +64,7 @@ class FakeArbiter:
         if self.wrong_poll is not None:
             raise self.wrong_poll
 
-    def turn(self, asks: Sequence[Ask | Look]) -> list[Answer | MaxmemError]:
+    def turn(self, asks: Sequence[DecisionRequest | Query]) -> list[Answer | MaxmemError]:
         """Answer a batch once it may go on."""
         self.batches.append(len(asks))
         self.entered.set()
@@ -193,7 +193,7 @@ def test_errors_are_answers() -> None:
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         error = LedgerCorrupt("cannot")
         arbiter.answers = lambda ask: error if ask is bad else VIEW
-        bad = Look(Subject.DOMAIN, "x")
+        bad = Query(Subject.DOMAIN, "x")
         answers = await asyncio.gather(
             mailbox.ask(LOOK), mailbox.ask(bad), mailbox.ask(LOOK), return_exceptions=True
         )
@@ -425,7 +425,7 @@ def test_what_is_measured() -> None:
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         first = await busy(arbiter, mailbox)
-        rest = [mailbox.ask(Ask("web", SetLimit(UNLIMITED), "{}")) for _ in range(3)]
+        rest = [mailbox.ask(DecisionRequest("web", SetLimit(UNLIMITED), "{}")) for _ in range(3)]
         assert mailbox.depth == 4
         arbiter.go.set()
         await asyncio.gather(first, *rest)
@@ -442,7 +442,7 @@ def test_what_no_step_may_raise_ends_the_process(
 ) -> None:
     """A thread that has failed is not left behind a process that answers busy for ever."""
     ends: list[int] = []
-    monkeypatch.setattr(worker.os, "_exit", ends.append)
+    monkeypatch.setattr(thread.os, "_exit", ends.append)
 
     async def play(*, alive: bool) -> None:
         def fails(*_: object) -> None:
@@ -471,7 +471,7 @@ def test_the_first_comparison_is_tried_until_it_succeeds() -> None:
     async def until(arbiter: FakeArbiter, done: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not done():
-                arbiter.clock.forward(worker.AGAIN_S)
+                arbiter.clock.forward(thread.AGAIN_S)
                 await asyncio.sleep(0.01)
 
     async def play() -> None:
@@ -486,7 +486,7 @@ def test_the_first_comparison_is_tried_until_it_succeeds() -> None:
             await until(arbiter, mailbox.agreement.is_set)
             polls = arbiter.polls
             for _ in range(5):
-                arbiter.clock.forward(worker.AGAIN_S)
+                arbiter.clock.forward(thread.AGAIN_S)
                 await mailbox.ask(LOOK)
             assert arbiter.polls == polls
         finally:
@@ -497,7 +497,7 @@ def test_the_first_comparison_is_tried_until_it_succeeds() -> None:
 
 def test_only_an_arbiter_that_gets_on_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The watchdog's call comes while the arbiter is idle, and not while it hangs in a batch."""
-    monkeypatch.setattr(worker, "IDLE_S", 0.01)
+    monkeypatch.setattr(thread, "IDLE_S", 0.01)
     arbiter = FakeArbiter()
     step = threading.Event()
 

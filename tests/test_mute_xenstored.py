@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.asks import Ask, DomainView, Granted, Look, Subject
+from maxmemd.arbiter.messages import DecisionRequest, DomainView, Granted, Query, Subject
 from maxmemd.errors import XenstoreError
 from maxmemd.policy.wishes import Increase, SetLimit
-from maxmemd.pusher.process import PATIENCE_S
+from maxmemd.pusher.server import PATIENCE_S
 from maxmemd.units import Memory
 from maxmemd.xen.xenstore import Xenstored
 from tests.seat import ACTOR, DM, Seat
@@ -82,8 +82,10 @@ def test_a_batch(seat: Seat) -> None:
     """Six mem-max in one batch are answered within one patience, and who needs none."""
     seat.restart()
     began_s = time.monotonic()
-    asks = [Ask(str(domid), SetLimit(Memory.of_mib(96)), ACTOR) for domid in range(1, 7)]
-    answers = seat.arbiter.turn([*asks, Ask("7", Increase(DM, 256), ACTOR)])
+    asks = [
+        DecisionRequest(str(domid), SetLimit(Memory.of_mib(96)), ACTOR) for domid in range(1, 7)
+    ]
+    answers = seat.arbiter.turn([*asks, DecisionRequest("7", Increase(DM, 256), ACTOR)])
     assert took_s(began_s) < 6.0
     assert {type(answer) for answer in answers[:-1]} == {XenstoreError}
     assert isinstance(answers[-1], Granted)
@@ -94,7 +96,7 @@ def test_a_look_at_everything(seat: Seat) -> None:
     """GET /v1/domains is answered within one patience, with what Xen says."""
     seat.restart()
     began_s = time.monotonic()
-    (views,) = seat.arbiter.turn([Look(Subject.DOMAINS)])
+    (views,) = seat.arbiter.turn([Query(Subject.DOMAINS)])
     assert took_s(began_s) < 6.0
     assert isinstance(views, tuple)
     assert len(views) == DOMAINS + 1

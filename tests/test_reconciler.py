@@ -98,7 +98,7 @@ def test_drift_is_only_said() -> None:
     for _ in range(3):
         seat.poll()
     assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, "drifted", 3)
-    [instance] = seat.arbiter.census.find("1")
+    [instance] = seat.arbiter.instances.find("1")
     assert instance.error == (
         f"cannot keep {OURS} pages: another program wrote {THEIRS},"
         " and the configuration says to leave it (drift = alert)"
@@ -289,7 +289,7 @@ def test_who_dies_under_the_push_is_closed() -> None:
     seat.host.fail("set_max_mem", ESRCH, domid=1)
     seat.host.fail("domain", ESRCH, domid=1)
     seat.poll()
-    assert seat.arbiter.census.find("1") == []
+    assert seat.arbiter.instances.find("1") == []
     assert seat.kinds(1)[-1] == "instance-ended"
 
 

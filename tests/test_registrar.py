@@ -195,10 +195,10 @@ def test_two_instances_of_one_domain_share_the_record() -> None:
     for step in seat.host.migrating(web):
         seat.poll()
         if step.name == "suspended":
-            lives = seat.arbiter.census.of_uuid(seat.uuid(web))
+            lives = seat.arbiter.instances.of_uuid(seat.uuid(web))
             assert [life.incarnation for life in lives] == [1, 2]
             assert {seat.pages(life.domid) for life in lives} == {97 * 256}
-    [left] = seat.arbiter.census.of_uuid(seat.uuid(2))
+    [left] = seat.arbiter.instances.of_uuid(seat.uuid(2))
     assert (left.domid, left.incarnation) == (2, 2)
     assert seat.memory.words("drift") == []
 
@@ -275,10 +275,10 @@ def test_names_come_when_they_can_be_had() -> None:
     seat.host.create("web", memory=mib(64))
     seat.host.xenstore_gone(gone=True)
     seat.restart()
-    assert {instance.name for instance in seat.arbiter.census} == {None}
+    assert {instance.name for instance in seat.arbiter.instances} == {None}
     seat.host.heal()
     seat.poll()
-    assert {instance.name for instance in seat.arbiter.census} == {"Domain-0", "web"}
+    assert {instance.name for instance in seat.arbiter.instances} == {"Domain-0", "web"}
 
 
 def test_what_the_ledger_refused_is_decided_by_the_next_poll() -> None:

@@ -94,7 +94,7 @@ def test_a_crash_right_after_the_adoption() -> None:
     life = seat.host.creating("web", memory=mib(64), maxmem=mib(128))
     while next(life).name != "limited":
         pass
-    seat.arbiter.registrar.rescan(seat.host.machine.domains())
+    seat.arbiter.lifecycle.rescan(seat.host.machine.domains())
     web = finish(life)
     seat.host.foreign_write(web, mib(100))
     seat.restart()
@@ -174,7 +174,7 @@ def test_an_announced_build_whose_commit_failed(*, kept: bool) -> None:
     seat.memory.fail(LedgerFull("cannot write: full"), kept=kept)
     assert isinstance(seat.ask(web, Build(mib(64), CREATED, static_max=mib(48))), LedgerFull)
     seat.poll()
-    (instance,) = seat.arbiter.census.find(str(web))
+    (instance,) = seat.arbiter.instances.find(str(web))
     assert (instance.announced, instance.unsure) == (kept, not kept)
     finish(building)
     seat.poll()

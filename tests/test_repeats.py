@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from maxmemd.arbiter.repeated_refusals import MOST_DOMAINS, MOST_RUNS, WINDOW_S, RefusalCoalescer
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.wishes import SetLimit
-from maxmemd.repeats import MOST_DOMAINS, MOST_RUNS, WINDOW_S, Repeats
 from maxmemd.units import Memory
 from tests.fakes import FakeClock
 from tests.seat import Seat
@@ -28,7 +28,7 @@ def counts(lines: list[Entry]) -> list[tuple[int, int] | None]:
 
 def test_the_same_again_is_counted() -> None:
     """The first is a line; the next ones are one more, when they are told, by the last process."""
-    repeats = Repeats()
+    repeats = RefusalCoalescer()
     assert repeats.take(refusal(), 100.0) == [refusal()]
     for number in range(7):
         assert repeats.take(refusal(pid=number), 101.0 + number) == []
@@ -41,7 +41,7 @@ def test_the_same_again_is_counted() -> None:
 
 def test_what_differs_is_a_line() -> None:
     """Another wish, domain, revision or caller: each has a line, and a count of its own."""
-    repeats = Repeats()
+    repeats = RefusalCoalescer()
     other = refusal()._replace(actor='{"name":"you","uid":6,"gid":6,"pid":1}')
     each = [refusal(), refusal(kib=8), refusal(uuid="b"), refusal(revision=2), other]
     assert [repeats.take(one, 1.0) for one in each] == [[one] for one in each]
@@ -52,7 +52,7 @@ def test_what_differs_is_a_line() -> None:
 
 def test_a_window_ends() -> None:
     """Who goes on for long is told of once in a while, and begins with a line again."""
-    repeats = Repeats()
+    repeats = RefusalCoalescer()
     said: list[Entry] = []
     for second in range(int(3 * WINDOW_S)):
         said += repeats.take(refusal(), float(second))
@@ -64,7 +64,7 @@ def test_a_window_ends() -> None:
 
 def test_nothing_grows() -> None:
     """However many differ, few are counted at a time; those that give way are told."""
-    repeats = Repeats()
+    repeats = RefusalCoalescer()
     for number in range(MOST_RUNS):
         repeats.take(refusal(kib=number), 1.0)
     repeats.take(refusal(kib=0), 2.0)

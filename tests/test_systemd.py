@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd import mailbox, systemd, worker
-from maxmemd.cli import connection, wait
-from maxmemd.client import again, request
-from maxmemd.config import DEFAULT_DEVICE_MODEL_SOCKET
+from maxmemd import systemd
+from maxmemd.arbiter import mailbox, thread
+from maxmemd.client import retry as client_retry
+from maxmemd.client import transport
+from maxmemd.config.settings import DEFAULT_DEVICE_MODEL_SOCKET
 from maxmemd.errors import ConfigError
-from maxmemd.pusher import remote
+from maxmemd.pusher import client
+from maxmemd.rest import connection, retry
 from maxmemd.systemd import (
     DEVICE_MODELS,
     JournalHandler,
@@ -260,14 +262,14 @@ def test_who_waits_how_long() -> None:
     )
     told_s = mailbox.ANSWER_WITHIN_S + 1
     assert pusher_s < mailbox.ANSWER_WITHIN_S
-    assert pusher_s < remote.PATIENCE_S < daemon_s
-    assert told_s <= daemon_s - daemon_s / 10 - worker.IDLE_S
+    assert pusher_s < client.PATIENCE_S < daemon_s
+    assert told_s <= daemon_s - daemon_s / 10 - thread.IDLE_S
     source = (UNITS.parent / "interpose" / "daemon.c").read_text()
     assert told_s < float(re.findall(r"REPLY_LEAST_MS (\d+)", source)[0]) / 1000
     defaults = (UNITS.parent / "interpose" / "interpose.conf").read_text()
     busy_s = float(re.findall(r"#busy_ms = (\d+)", defaults)[0]) / 1000
-    assert connection.AGAIN_S == again.AGAIN_S == busy_s >= 3 * daemon_s
-    assert wait.REPLY_S == request.TIMEOUT.read > busy_s + told_s
+    assert connection.AGAIN_S == client_retry.AGAIN_S == busy_s >= 3 * daemon_s
+    assert retry.REPLY_S == transport.TIMEOUT.read > busy_s + told_s
 
 
 @pytest.mark.needs("systemd")

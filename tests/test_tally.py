@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.tally import SECONDS, SIZES, Tally
+from maxmemd.histogram import SECONDS, SIZES, Histogram
 
 
 def test_a_value_at_a_bound_is_within_it() -> None:
     """A bucket's bound is inclusive, as Prometheus' `le` says."""
-    tally = Tally(SIZES)
+    tally = Histogram(SIZES)
     for value in (1, 2, 2, 3, 256, 257):
         tally.note(value)
     found = dict(tally.buckets())
@@ -21,7 +21,7 @@ def test_a_value_at_a_bound_is_within_it() -> None:
 @given(values=st.lists(st.floats(0, 100), max_size=50))
 def test_buckets_count_what_is_at_most_their_bound(values: list[float]) -> None:
     """Whatever is noted, each bucket says how much was at most its bound."""
-    tally = Tally(SECONDS)
+    tally = Histogram(SECONDS)
     for value in values:
         tally.note(value)
     for bound, count in tally.buckets():

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from maxmemd.api.auth.token_store import MOST, PREFIX, TokenStore
 from maxmemd.errors import ConfigError, TokensError
-from maxmemd.tokens import MOST, PREFIX, Tokens
 
 ACTOR = '{"name":"root"}'
 
 
-def created(tokens: Tokens, name: str, role: str = "observer") -> str:
+def created(tokens: TokenStore, name: str, role: str = "observer") -> str:
     """Create a token that can be."""
     secret = tokens.create(name, role, ACTOR, 7)
     assert secret is not None
@@ -22,12 +22,12 @@ def created(tokens: Tokens, name: str, role: str = "observer") -> str:
 def test_a_life(tmp_path: Path) -> None:
     """Created, found, kept over a restart, revoked, not found."""
     path = tmp_path / "tokens.json"
-    tokens = Tokens(path)
+    tokens = TokenStore(path)
     one, two = created(tokens, "b", "admin"), created(tokens, "a")
     assert one.startswith(PREFIX)
     assert len(one) >= 47
     assert one != two
-    for known in (tokens, Tokens(path)):
+    for known in (tokens, TokenStore(path)):
         assert [token.name for token in known.all()] == ["a", "b"]
         found = known.find(one)
         assert found is not None
@@ -37,13 +37,13 @@ def test_a_life(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert tokens.revoke("b")
     assert not tokens.revoke("b")
-    assert tokens.find(one) is Tokens(path).find(one) is None
+    assert tokens.find(one) is TokenStore(path).find(one) is None
     assert tokens.find(two) is not None
 
 
 def test_a_name_is_used_once(tmp_path: Path) -> None:
     """Another token of a name is not made while there is one."""
-    tokens = Tokens(tmp_path / "t")
+    tokens = TokenStore(tmp_path / "t")
     first = created(tokens, "a")
     assert tokens.create("a", "admin", ACTOR, 8) is None
     assert tokens.find(first) is not None
@@ -54,11 +54,11 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
 def test_a_token_that_expires(tmp_path: Path) -> None:
     """It is found until its time and refused from it on, after a restart too; others never are."""
     path = tmp_path / "t"
-    tokens = Tokens(path)
+    tokens = TokenStore(path)
     soon = tokens.create("soon", "observer", ACTOR, 7, expires_ns=100)
     assert soon is not None
     ever = created(tokens, "ever")
-    for known in (tokens, Tokens(path)):
+    for known in (tokens, TokenStore(path)):
         found = [known.find(secret) for secret in (soon, ever)]
         assert [one and one.expires_ns for one in found] == [100, None]
         for now_ns, expired in ((99, False), (100, True), (10**30, True)):
@@ -68,32 +68,32 @@ def test_a_token_that_expires(tmp_path: Path) -> None:
 
 def test_an_expired_token_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name can be taken again once it has expired, and it counts for nothing; not before."""
-    monkeypatch.setattr("maxmemd.tokens.MOST", 2)
-    tokens = Tokens(tmp_path / "t")
+    monkeypatch.setattr("maxmemd.api.auth.token_store.MOST", 2)
+    tokens = TokenStore(tmp_path / "t")
     old = tokens.create("a", "observer", ACTOR, 7, expires_ns=100)
     assert tokens.create("a", "admin", ACTOR, 99) is None
     again = tokens.create("a", "admin", ACTOR, 100)
     assert again is not None
     assert tokens.create("b", "admin", ACTOR, 100) is not None
     assert tokens.find(str(old)) is None
-    assert [token.name for token in Tokens(tmp_path / "t").all()] == ["a", "b"]
+    assert [token.name for token in TokenStore(tmp_path / "t").all()] == ["a", "b"]
 
 
 def test_a_time_that_is_none(tmp_path: Path) -> None:
     """A file that says something else than a time is not guessed about."""
     path = tmp_path / "t"
-    created(Tokens(path), "a")
+    created(TokenStore(path), "a")
     found = json.loads(path.read_text())
     found["tokens"][0]["expires_ns"] = "soon"
     path.write_text(json.dumps(found))
     with pytest.raises(ConfigError, match="a expires at 'soon'"):
-        Tokens(path)
+        TokenStore(path)
 
 
 def test_so_many_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file stays small."""
-    monkeypatch.setattr("maxmemd.tokens.MOST", 2)
-    tokens = Tokens(tmp_path / "t")
+    monkeypatch.setattr("maxmemd.api.auth.token_store.MOST", 2)
+    tokens = TokenStore(tmp_path / "t")
     created(tokens, "a")
     created(tokens, "b")
     with pytest.raises(TokensError, match="cannot keep more than 2 tokens"):
@@ -104,7 +104,7 @@ def test_so_many_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be written durably is not believed, and the file stays as it was."""
     path = tmp_path / "t"
-    tokens = Tokens(path)
+    tokens = TokenStore(path)
     kept = created(tokens, "a")
 
     def full(_: int) -> None:
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             tokens.create("b", "observer", ACTOR, 8)
         with pytest.raises(TokensError):
             tokens.revoke("a")
-    for known in (tokens, Tokens(path)):
+    for known in (tokens, TokenStore(path)):
         assert [token.name for token in known.all()] == ["a"]
         assert known.find(kept) is not None
     created(tokens, "b")
@@ -125,7 +125,7 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_link_in_its_place(tmp_path: Path) -> None:
     """The new file is never written through a link that somebody put there."""
     (tmp_path / "t.new").symlink_to(tmp_path / "precious")
-    created(Tokens(tmp_path / "t"), "a")
+    created(TokenStore(tmp_path / "t"), "a")
     assert not (tmp_path / "precious").exists()
 
 
@@ -133,20 +133,20 @@ def test_a_link_in_its_place(tmp_path: Path) -> None:
 def test_a_file_that_others_can_use(tmp_path: Path, mode: int) -> None:
     """Whoever can write to it could have made tokens; whoever can read it need not."""
     path = tmp_path / "t"
-    created(Tokens(path), "a")
+    created(TokenStore(path), "a")
     path.chmod(mode)
     with pytest.raises(ConfigError, match=rf"cannot trust {path}: its mode is {mode:04o} \(chmod"):
-        Tokens(path)
+        TokenStore(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_somebody_else(tmp_path: Path) -> None:
     """Its owner could have written it."""
     path = tmp_path / "t"
-    created(Tokens(path), "a")
+    created(TokenStore(path), "a")
     os.chown(path, 1000, -1)
     with pytest.raises(ConfigError, match="it belongs to uid 1000"):
-        Tokens(path)
+        TokenStore(path)
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,15 @@ def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     path.chmod(0o600)
     with pytest.raises(ConfigError, match=f"cannot read {path}: .* create the tokens anew"):
-        Tokens(path)
+        TokenStore(path)
 
 
 def test_a_role_that_is_none(tmp_path: Path) -> None:
     """A role that a later version may know is not guessed about."""
     path = tmp_path / "t"
-    created(Tokens(path), "a")
+    created(TokenStore(path), "a")
     found = json.loads(path.read_text())
     found["tokens"][0]["role"] = "device-model"
     path.write_text(json.dumps(found))
     with pytest.raises(ConfigError, match="a has the role 'device-model'"):
-        Tokens(path)
+        TokenStore(path)

@@ -134,7 +134,7 @@ def _files(root: Path, version: str) -> None:
     for source, target, mode in INSTALLED:
         _put(root / target, (ROOT / source).read_bytes(), mode)
     _run("strip", "--strip-unneeded", *map(str, (root / HOME / "interpose").glob("*.so")))
-    _put(root / "usr/sbin/maxmemd", LAUNCHER.format(module="maxmemd.program").encode(), 0o755)
+    _put(root / "usr/sbin/maxmemd", LAUNCHER.format(module="maxmemd.__main__").encode(), 0o755)
     pusher = LAUNCHER.format(module="maxmemd.pusher.__main__")
     _put(root / "usr/sbin/maxmemd-pusher", pusher.encode(), 0o755)
     _put(root / "usr/bin/maxmemctl", LAUNCHER.format(module="maxmemd.cli").encode(), 0o755)

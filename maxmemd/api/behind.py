@@ -3,22 +3,22 @@
 import asyncio
 from typing import Any
 
-from maxmemd.api.front import Front
-from maxmemd.api.handlers import Service
+from maxmemd.api.dispatch import Dispatcher
+from maxmemd.api.handlers.service import Service
 from maxmemd.api.routes import ROUTES
 
 
-def make_app(service: Service) -> Front:
+def make_app(service: Service) -> Dispatcher:
     """Return the application that the server runs."""
     behind = Behind()
-    behind.front = front = Front(service, ROUTES, behind)
+    behind.front = front = Dispatcher(service, ROUTES, behind)
     return front
 
 
 class Behind:
     """FastAPI, made for the first request that needs it: to load it is almost half of a start."""
 
-    front: Front
+    front: Dispatcher
 
     def __init__(self) -> None:
         self._made: Any = None
@@ -36,6 +36,6 @@ class Behind:
         return self._made
 
     def _make(self) -> Any:
-        from maxmemd.api.app import described_by
+        from maxmemd.api.openapi import described_by
 
         return described_by(self.front)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from maxmemd import __version__
-from maxmemd.api.readiness import Space, is_ready
-from maxmemd.asks import DomainView
-from maxmemd.mailbox import Mailbox
+from maxmemd.api.health import Space, is_ready
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.messages import DomainView
+from maxmemd.histogram import Histogram
 from maxmemd.policy.orders import IN_FORCE
-from maxmemd.tally import Tally
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -104,7 +104,7 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
     if arbiter is None:
         return
     records, reconciler, enforcer = (
-        arbiter.records, arbiter.reconciler, arbiter.registrar.enforcer,
+        arbiter.records, arbiter.reconciler, arbiter.lifecycle.enforcer,
     )  # fmt: skip
     yield _histogram("maxmemd_commit_seconds", "A transaction with its fsync", records.took_s)
     yield _histogram("maxmemd_push_seconds", "A push to Xen and its read-back", enforcer.took_s)
@@ -131,7 +131,7 @@ def _refusals(scene: Scene) -> Any:
     return refused
 
 
-def _histogram(name: str, text: str, tally: Tally) -> Any:
+def _histogram(name: str, text: str, tally: Histogram) -> Any:
     from prometheus_client.core import HistogramMetricFamily
 
     return HistogramMetricFamily(name, text, buckets=tally.buckets(), sum_value=tally.total)

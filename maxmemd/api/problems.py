@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from maxmemd.asks import Refused
+from maxmemd.arbiter.messages import Refused
 from maxmemd.errors import HypervisorError, MaxmemError, XenstoreError
 
 MEDIA_TYPE = b"application/problem+json"

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from maxmemd import wire
-from maxmemd.api import handlers, reads, tokens
-from maxmemd.api.access import (
+from maxmemd.api.auth.access import (
     Access,
     admin,
     anyone,
@@ -17,8 +16,9 @@ from maxmemd.api.access import (
     toolstack,
     writes_own,
 )
-from maxmemd.api.events import events
-from maxmemd.api.handlers import Handler
+from maxmemd.api.handlers import reads, tokens, writes
+from maxmemd.api.handlers.events import events
+from maxmemd.api.handlers.service import Handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +53,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/host", readers, None, wire.HostReply, reads.get_host, "The host's memory"),
     Route("GET", "/v1/domains", readers, None, wire.DomainsReply, reads.get_domains, "All domains"),
     Route("GET", _D, reads_own, None, wire.DomainReply, reads.get_domain, "One domain"),
-    Route("PUT", _D + "/limit", toolstack, wire.LimitRequest, _GRANT, handlers.set_limit, "xl mem-max", _DRY),
-    Route("PUT", _D + "/target", toolstack, wire.TargetRequest, _GRANT, handlers.set_target, "xl mem-set", _DRY),
-    Route("PUT", _C, writes_own, _AMOUNT, _GRANT, handlers.set_component, "Set one owner's amount", _DRY),
-    Route("DELETE", _C, writes_own, None, _GRANT, handlers.remove_component, "Drop one owner's amount", _DRY),
-    Route("POST", _C + "/increase", writes_own, wire.IncreaseRequest, _GRANT, handlers.increase, "Add to an amount", _DRY),
-    Route("POST", _D + "/builds", toolstack, wire.BuildRequest, _GRANT, handlers.build, "A build begins", _DRY),
-    Route("POST", _D + "/headroom", writes_own, wire.HeadroomRequest, _GRANT, handlers.headroom, "Room for pages", _DRY),
-    Route("POST", _D + "/relayed-headroom", local_admin, wire.RelayedHeadroomRequest, _GRANT, handlers.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
+    Route("PUT", _D + "/limit", toolstack, wire.LimitRequest, _GRANT, writes.set_limit, "xl mem-max", _DRY),
+    Route("PUT", _D + "/target", toolstack, wire.TargetRequest, _GRANT, writes.set_target, "xl mem-set", _DRY),
+    Route("PUT", _C, writes_own, _AMOUNT, _GRANT, writes.set_component, "Set one owner's amount", _DRY),
+    Route("DELETE", _C, writes_own, None, _GRANT, writes.remove_component, "Drop one owner's amount", _DRY),
+    Route("POST", _C + "/increase", writes_own, wire.IncreaseRequest, _GRANT, writes.increase, "Add to an amount", _DRY),
+    Route("POST", _D + "/builds", toolstack, wire.BuildRequest, _GRANT, writes.build, "A build begins", _DRY),
+    Route("POST", _D + "/headroom", writes_own, wire.HeadroomRequest, _GRANT, writes.headroom, "Room for pages", _DRY),
+    Route("POST", _D + "/relayed-headroom", local_admin, wire.RelayedHeadroomRequest, _GRANT, writes.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
     Route("GET", _D + "/explain", reads_own, None, wire.ExplainReply, reads.explain, "Why is the limit N"),
     Route("GET", _D + "/history", reads_own, None, wire.HistoryReply, reads.history, "Every revision", _PAGE),
     Route("GET", _D + "/pushes", reads_own, None, wire.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
-    Route("POST", _D + "/rollback", admin, wire.RollbackRequest, _GRANT, handlers.rollback, "Back to a revision", _DRY),
+    Route("POST", _D + "/rollback", admin, wire.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
     Route("GET", _D + "/record", reads_own, None, wire.RecordReply, reads.get_record, "Export a record"),
-    Route("PUT", "/v1/records/{ref}", toolstack, wire.RecordBody, _GRANT, handlers.put_record, "Import a record", _DRY),
+    Route("PUT", "/v1/records/{ref}", toolstack, wire.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),
     Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, "text/event-stream"),
     Route("GET", "/v1/tokens", local_admin, None, wire.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
     Route("POST", "/v1/tokens", local_admin, wire.TokenRequest, wire.TokenCreated, tokens.create_token, "Create a token"),

@@ -8,10 +8,12 @@ pathlib or dataclasses on the way to a decision. What xl has as well behaves as 
 import os
 import sys
 
-from maxmemd.cli.call import Call, say
-from maxmemd.cli.connection import DEFAULT_SOCKET, Server, Unreachable
-from maxmemd.cli.grammar import Stop, Verb, globals_of, words_of
-from maxmemd.cli.verbs import find, help_on, overview
+from maxmemd.cli.commands import find, help_on, overview
+from maxmemd.cli.invocation import Invocation
+from maxmemd.cli.options import Command, Stop, globals_of, words_of
+from maxmemd.rest.connection import DEFAULT_SOCKET, DaemonConnection
+from maxmemd.rest.reply import Unreachable
+from maxmemd.rest.text import print_error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         _drop_output()
-        say(f"cannot print what was answered: {error.strerror} (what was asked is done)")
+        print_error(f"cannot print what was answered: {error.strerror} (what was asked is done)")
         return 1
 
 
@@ -43,7 +45,7 @@ def _status(argv: list[str]) -> int:
         sys.stdout.write(stop.out)
         return stop.status
     except Unreachable as away:
-        say(str(away))
+        print_error(str(away))
         return 1
 
 
@@ -66,18 +68,20 @@ def _run(argv: list[str]) -> int:
 def _verb(given: dict[str, str], words: list[str]) -> int:
     verb = find(words[0])
     if verb is None:
-        say(f"cannot find the verb {words[0]}: maxmemctl --help lists them")
+        print_error(f"cannot find the verb {words[0]}: maxmemctl --help lists them")
         raise Stop(1, err="command not implemented\n")
     options, args = words_of(verb, words[1:])
     if "dry-run" in given and not verb.writes:
         raise Stop(1, err="command does not implement -N (dryrun) option\n")
 
     path = given.get("socket") or os.environ.get("MAXMEM_SOCKET") or DEFAULT_SOCKET
-    call = Call(verb, {**given, **options}, args, Server(path, given.get("url"), given))
+    call = Invocation(
+        verb, {**given, **options}, args, DaemonConnection(path, given.get("url"), given)
+    )
     return _handlers(verb)[verb.name](call)
 
 
-def _handlers(verb: Verb) -> "Mapping[str, Callable[[Call], int]]":
+def _handlers(verb: Command) -> "Mapping[str, Callable[[Invocation], int]]":
     """Return the group of verbs that this one is in; no other group is imported."""
     if verb.name == "doctor":
         from maxmemd.cli.doctor import HANDLERS
@@ -86,13 +90,13 @@ def _handlers(verb: Verb) -> "Mapping[str, Callable[[Call], int]]":
     elif verb.name == "watch":
         from maxmemd.cli.watch import HANDLERS
     elif verb.like_xl and verb.writes:
-        from maxmemd.cli.settings import HANDLERS
+        from maxmemd.cli.xl_mem import HANDLERS
     elif verb.like_xl:
-        from maxmemd.cli.listing import HANDLERS
+        from maxmemd.cli.xl_info import HANDLERS
     elif verb.writes:
-        from maxmemd.cli.changes import HANDLERS
+        from maxmemd.cli.change import HANDLERS
     else:
-        from maxmemd.cli.looks import HANDLERS
+        from maxmemd.cli.show import HANDLERS
     return HANDLERS
 
 

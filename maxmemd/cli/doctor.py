@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from maxmemd.cli.call import Call, quoted, refused
-from maxmemd.cli.grammar import Stop
-from maxmemd.cli.tables import aligned, plain
+from maxmemd.cli.format import aligned
+from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.options import Stop
+from maxmemd.rest.text import plain
 
 PROC = Path("/proc")
 LIBRARY = "libmaxmem-interpose.so"
@@ -19,7 +20,7 @@ LINES = 200
 """Lines of each domain's history that are looked through for drift."""
 
 
-def doctor(call: Call) -> int:
+def doctor(call: Invocation) -> int:
     """Print every process that does not go through the daemon, and every foreign maximum."""
     found, seen = _processes()
     loose = [each for each in found if not _is_harmless(each)]
@@ -85,7 +86,7 @@ def _program(pid: int) -> str:
     return b" ".join(words[:3]).decode(errors="replace").strip() or "?"
 
 
-def _drifts(call: Call) -> "list[Body]":
+def _drifts(call: Invocation) -> "list[Body]":
     answer = call.read("domains")
     if answer.status != 200:
         refused(call, answer, "list the domains", "")
@@ -97,7 +98,7 @@ def _drifts(call: Call) -> "list[Body]":
     return found
 
 
-def _drifts_of(call: Call, domain: "Body") -> "list[Body]":
+def _drifts_of(call: Invocation, domain: "Body") -> "list[Body]":
     answer = call.read(f"domains/{quoted(domain['uuid'])}/history?limit={LINES}")
     lines = [each for each in answer.body.get("entries", ()) if each["kind"] == "drift"]
     if not lines:
@@ -112,4 +113,4 @@ HANDLERS = {"doctor": doctor}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.cli.connection import Body
+    from maxmemd.rest.reply import Body

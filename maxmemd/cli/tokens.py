@@ -1,16 +1,16 @@
 """The verb token: create, list and revoke what clients over TCP show; over the Unix socket only."""
 
-from maxmemd.cli.call import Call, quoted, refused
-from maxmemd.cli.grammar import Stop
-from maxmemd.cli.tables import plain
-from maxmemd.cli.words import when
+from maxmemd.cli.format import when
+from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.options import Stop
+from maxmemd.rest.text import plain
 
 ROLES = ("admin", "toolstack", "observer")
 MOST_DAYS = 3650
 _ROW = "{:<32} {:<10} {:<20}  {:<20}  {}"
 
 
-def token(call: Call) -> int:
+def token(call: Invocation) -> int:
     """Create, list or revoke tokens."""
     what, *rest = call.args
     if what == "create" and len(rest) == 2:
@@ -23,7 +23,7 @@ def token(call: Call) -> int:
     raise Stop(2, err=f"maxmemctl: cannot use these words: {words}\n\n", out=call.verb.help())
 
 
-def _create(call: Call, name: str, role: str) -> int:
+def _create(call: Invocation, name: str, role: str) -> int:
     if role not in ROLES:
         raise Stop(2, err=f"maxmemctl: cannot give this role: it is {', '.join(ROLES)}\n")
     body: Body = {"name": name, "role": role}
@@ -47,7 +47,7 @@ def _days(word: str) -> int:
     return days
 
 
-def _list(call: Call) -> int:
+def _list(call: Invocation) -> int:
     answer = call.read("tokens")
     if answer.status != 200:
         refused(call, answer, "list the tokens", "")
@@ -66,7 +66,7 @@ def _list(call: Call) -> int:
     return 0
 
 
-def _revoke(call: Call, name: str) -> int:
+def _revoke(call: Invocation, name: str) -> int:
     answer = call.server.ask("DELETE", f"/v1/tokens/{quoted(name)}")
     if answer.status == 200:
         if call.wants_json:
@@ -80,4 +80,4 @@ HANDLERS = {"token": token}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from maxmemd.cli.connection import Body
+    from maxmemd.rest.reply import Body

@@ -7,12 +7,13 @@ from contextlib import suppress
 from errno import errorcode
 from time import monotonic
 
-from maxmemd.cli.call import Call, quoted, refused
-from maxmemd.cli.connection import Server, Unreachable
-from maxmemd.cli.follow import Refused, follow
-from maxmemd.cli.grammar import Stop
-from maxmemd.cli.tables import amount, plain
-from maxmemd.cli.words import told, when, who
+from maxmemd.cli.format import amount, format_words, when, who
+from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.options import Stop
+from maxmemd.rest.connection import DaemonConnection
+from maxmemd.rest.events import StreamRefused, follow_events
+from maxmemd.rest.reply import Unreachable
+from maxmemd.rest.text import plain
 
 RED, YELLOW, GREEN = "31", "33", "32"
 COLOURS = {
@@ -26,7 +27,7 @@ NAMES_EVERY_S = 1.0
 """Names are asked for at most this often; a domain without one is called by its UUID."""
 
 
-def watch(call: Call) -> int:
+def watch(call: Invocation) -> int:
     """Print events until interrupted; --json prints each as the API has it, one a line."""
     query = {} if "kind" not in call.options else {"kind": call.options["kind"]}
     if call.args:
@@ -34,12 +35,12 @@ def watch(call: Call) -> int:
     names = _Names(call)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     try:
-        for event in follow(call.server, query, call.options.get("since", "")):
+        for event in follow_events(call.server, query, call.options.get("since", "")):
             if call.wants_json:
                 print(json.dumps(event, separators=(",", ":")), flush=True)
             else:
                 print(line_of(event, names.of(event["uuid"]), coloured=coloured), flush=True)
-    except Refused as no:
+    except StreamRefused as no:
         refused(call, no.answer, "watch", call.args[0] if call.args else "-")
     return 1
 
@@ -54,7 +55,7 @@ def line_of(event: "Body", name: str, *, coloured: bool) -> str:
 
 
 def _decided(event: "Body") -> str:
-    asked = told(event["wish"])
+    asked = format_words(event["wish"])
     limit = amount(event["limit_kib"], event["max_pages"] == 0xFFFFFFFF)
     said = (
         f"{event['what']} by {who(event['by'])}: {asked}" if event["by"]["uid"] is not None else ""
@@ -65,9 +66,9 @@ def _decided(event: "Body") -> str:
 def _refused(event: "Body") -> str:
     beside = ("wish", "code", "numbers")
     wish = {key: value for key, value in event["wish"].items() if key not in beside}
-    numbers = told(event["wish"].get("numbers") or {})
+    numbers = format_words(event["wish"].get("numbers") or {})
     why = f"{event['code']} ({numbers})" if numbers else event["code"]
-    return f"{event['what']} by {who(event['by'])}: {told(wish)}: {why}"
+    return f"{event['what']} by {who(event['by'])}: {format_words(wish)}: {why}"
 
 
 def _pushed(event: "Body") -> str:
@@ -124,11 +125,11 @@ _SAYS: "dict[str, Callable[[Body], str]]" = {
 class _Names:
     """What domains are called, asked for anew when an unknown one turns up."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Invocation) -> None:
         there = call.server
-        hasty = Server(there.path, there.url, there.files)
+        hasty = DaemonConnection(there.path, there.url, there.files)
         hasty.again_s = 0.0  # the next event waits
-        self._call = Call(call.verb, call.options, call.args, hasty)
+        self._call = Invocation(call.verb, call.options, call.args, hasty)
         self._names: dict[str, str] = {}
         self._asked_s = -NAMES_EVERY_S
 
@@ -143,7 +144,7 @@ class _Names:
         return self._names.get(uuid, uuid)
 
 
-def _uuid(call: Call, ref: str) -> str:
+def _uuid(call: Invocation, ref: str) -> str:
     """Return the UUID of a domain: its name and domid may be another's by the next connection."""
     answer = call.read(f"domains/{quoted(ref)}")
     if answer.status != 200:
@@ -158,4 +159,4 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from maxmemd.cli.connection import Body
+    from maxmemd.rest.reply import Body

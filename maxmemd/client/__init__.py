@@ -1,10 +1,10 @@
 """Python clients of maxmemd: a verb makes a typed Ask, a client does it.
 
 with Client() as maxmemd:
-    reply = maxmemd.do(verbs.set_limit("web", LimitRequest(limit_kib=524288)), if_match=7)
+    reply = maxmemd.do(calls.set_limit("web", LimitRequest(limit_kib=524288)), if_match=7)
 
 async with AsyncClient() as maxmemd:
-    reply = await maxmemd.do(verbs.explain("web"))
+    reply = await maxmemd.do(calls.explain("web"))
     async for event in maxmemd.events(since=last_id):
         ...
 """
@@ -19,11 +19,11 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from maxmemd import wire
-from maxmemd.client import stream, verbs
-from maxmemd.client.again import BUSY, PAUSE_S, Again
-from maxmemd.client.request import request_of, settings
-from maxmemd.client.stream import Position
-from maxmemd.client.verbs import Ask
+from maxmemd.client import calls, events
+from maxmemd.client.calls import Call
+from maxmemd.client.events import Position
+from maxmemd.client.retry import BUSY, PAUSE_S, Retry
+from maxmemd.client.transport import request_of, settings
 
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
 
@@ -64,7 +64,7 @@ class Client:
 
     def do(
         self,
-        ask: Ask[T],
+        ask: Call[T],
         *,
         dry_run: bool = False,
         if_match: int | None = None,
@@ -75,7 +75,7 @@ class Client:
         So is one that is answered arbiter-busy: the daemon may be started anew. Raises Refused for
         a problem document and Unreachable where no reply came.
         """
-        sent, again = request_of(self._http, ask, dry_run, if_match, key), Again(self._where)
+        sent, again = request_of(self._http, ask, dry_run, if_match, key), Retry(self._where)
         while True:
             try:
                 return _read(ask, self._http.send(sent))
@@ -103,10 +103,10 @@ class Client:
                         event = place.take(line)
                         if event is not None:
                             yield event
-            except stream.LOST as why:
+            except events.LOST as why:
                 if not place.known:
                     raise _away(self._where, why) from why
-            time.sleep(stream.AGAIN_S)
+            time.sleep(events.AGAIN_S)
 
     def close(self) -> None:
         """Close the connections."""
@@ -142,14 +142,14 @@ class AsyncClient:
 
     async def do(
         self,
-        ask: Ask[T],
+        ask: Call[T],
         *,
         dry_run: bool = False,
         if_match: int | None = None,
         key: str | None = None,
     ) -> T:
         """As Client.do."""
-        sent, again = request_of(self._http, ask, dry_run, if_match, key), Again(self._where)
+        sent, again = request_of(self._http, ask, dry_run, if_match, key), Retry(self._where)
         while True:
             try:
                 return _read(ask, await self._http.send(sent))
@@ -172,10 +172,10 @@ class AsyncClient:
                         event = place.take(line)
                         if event is not None:
                             yield event
-            except stream.LOST as why:
+            except events.LOST as why:
                 if not place.known:
                     raise _away(self._where, why) from why
-            await asyncio.sleep(stream.AGAIN_S)
+            await asyncio.sleep(events.AGAIN_S)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -193,7 +193,7 @@ class AsyncClient:
         await self.close()
 
 
-def _read(ask: Ask[T], reply: httpx.Response) -> T:
+def _read(ask: Call[T], reply: httpx.Response) -> T:
     try:
         if reply.headers.get("content-type", "").startswith("application/problem+json"):
             problem = wire.Problem.model_validate_json(reply.content)
@@ -207,7 +207,7 @@ def _read(ask: Ask[T], reply: httpx.Response) -> T:
         ) from why
 
 
-def _give_up(why: httpx.TransportError | Refused, again: Again) -> None:
+def _give_up(why: httpx.TransportError | Refused, again: Retry) -> None:
     """Raise what a request has come to, unless it is to be sent again."""
     if isinstance(why, Refused):
         if why.code != BUSY or not again.after(why):
@@ -222,7 +222,7 @@ def _refuse(reply: httpx.Response, place: Position) -> None:
         _read(_EVENTS, reply)
 
 
-_EVENTS = Ask("GET", "/v1/events", wire.Event)
+_EVENTS = Call("GET", "/v1/events", wire.Event)
 
 
 def _away(where: str, why: Exception) -> Unreachable:
@@ -231,4 +231,4 @@ def _away(where: str, why: Exception) -> Unreachable:
     )
 
 
-__all__ = ["AsyncClient", "Client", "Refused", "Unreachable", "verbs"]
+__all__ = ["AsyncClient", "Client", "Refused", "Unreachable", "calls"]

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
-from maxmemd.ledger.tables import as_ledger_errors, engine
+from maxmemd.ledger.schema import as_ledger_errors, engine
 
 HEAD = "0003"
 """The newest revision in migrations/versions; a test compares."""

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt
-from maxmemd.ledger import walks
-from maxmemd.ledger.checks import check_lines, check_priors
-from maxmemd.ledger.tables import JOURNAL, PUSH, as_ledger_errors, engine
+from maxmemd.ledger import history
+from maxmemd.ledger.integrity import check_lines, check_priors
+from maxmemd.ledger.schema import HISTORY, PUSH, as_ledger_errors, engine
 
 STRIDE = 500
 """Lines fetched at once while the chain is checked."""
@@ -32,10 +32,10 @@ class LedgerReader:
     def history(self, uuid: str, *, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
         """Return a domain's journal lines, newest first, below line `before`."""
         with as_ledger_errors("read the history"), self._engine.begin() as connection:
-            start: Any = walks.newest(uuid)
+            start: Any = history.newest(uuid)
             if before is not None:
-                start = connection.scalar(walks.before(uuid, before)) or 0
-            return connection.execute(walks.lines(start, limit)).all()
+                start = connection.scalar(history.before(uuid, before)) or 0
+            return connection.execute(history.lines(start, limit)).all()
 
     def made(self, uuid: str, revisions: Sequence[int], forgets: int) -> dict[int, sa.Row[Any]]:
         """Return the lines that made these revisions of a record: the newest of each.
@@ -47,7 +47,7 @@ class LedgerReader:
         missing = [revision for revision in revisions if revision not in known]
         if not missing:
             return known
-        wanted = walks.made(uuid, min(missing)).where(JOURNAL.c.revision.in_(missing))
+        wanted = history.made(uuid, min(missing)).where(HISTORY.c.revision.in_(missing))
         with as_ledger_errors("read the history"), self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
         found = {row.revision: row for row in reversed(rows)}
@@ -87,9 +87,9 @@ class LedgerReader:
         while True:
             with as_ledger_errors("check the ledger"), self._engine.begin() as connection:
                 rows = connection.execute(
-                    sa.select(JOURNAL)
-                    .where(JOURNAL.c.seq > seen)
-                    .order_by(JOURNAL.c.seq)
+                    sa.select(HISTORY)
+                    .where(HISTORY.c.seq > seen)
+                    .order_by(HISTORY.c.seq)
                     .limit(STRIDE)
                 ).all()
             if not rows:

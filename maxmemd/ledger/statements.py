@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.tables import INSTANCE, JOURNAL, MOST_ROWS, PUSH, RECORD
+from maxmemd.ledger.schema import HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
 
-_ADD_LINE = sa.insert(JOURNAL)
+_ADD_LINE = sa.insert(HISTORY)
 _ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
@@ -36,9 +36,9 @@ def _behind() -> sa.Select[Any]:
         .cte("walk", recursive=True)
     )
     walk = walk.union_all(
-        sa.select(walk.c.uuid, walk.c.head, JOURNAL.c.prior)
-        .join(walk, (JOURNAL.c.seq == walk.c.seq) & (JOURNAL.c.uuid == walk.c.uuid))
-        .where(JOURNAL.c.state.is_(None), JOURNAL.c.prior < JOURNAL.c.seq)
+        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior)
+        .join(walk, (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid))
+        .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
     )
     reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
     return sa.select(RECORD.c.uuid).where(
@@ -57,21 +57,23 @@ def _ended() -> sa.Select[Any]:
         .where(RECORD.c.seq.is_not(None))
         .cte("walk", recursive=True)
     )
-    line = (JOURNAL.c.seq == walk.c.seq) & (JOURNAL.c.uuid == walk.c.uuid)
+    line = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
     walk = walk.union_all(
-        sa.select(walk.c.uuid, JOURNAL.c.prior, walk.c.step + 1)
+        sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
         .join(walk, line)
-        .where(JOURNAL.c.kind.not_in(ends), JOURNAL.c.prior < JOURNAL.c.seq, walk.c.step < 20)
+        .where(HISTORY.c.kind.not_in(ends), HISTORY.c.prior < HISTORY.c.seq, walk.c.step < 20)
     )
-    line = (JOURNAL.c.seq == walk.c.seq) & (JOURNAL.c.uuid == walk.c.uuid)
-    return sa.select(JOURNAL).join(walk, line).where(JOURNAL.c.kind == ends[0])
+    line = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
+    return sa.select(HISTORY).join(walk, line).where(HISTORY.c.kind == ends[0])
 
 
-BEHIND = _behind().limit(1)
+LAGGING_HEADS = _behind().limit(1)
 ENDED = _ended()
-TAILS = sa.select(RECORD.c.uuid, RECORD.c.seq, RECORD.c.tail)
-SOME_TAILS = TAILS.where(RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True)))
-BY_KEYS = sa.select(JOURNAL).where(JOURNAL.c.key.in_(sa.bindparam("keys", expanding=True)))
+HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.seq, RECORD.c.tail)
+SOME_HEADS_AND_NEWEST = HEADS_AND_NEWEST.where(
+    RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True))
+)
+BY_KEYS = sa.select(HISTORY).where(HISTORY.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
 class Prepared:
@@ -100,7 +102,7 @@ def _row_of_marks(columns: Sequence[str]) -> str:
     return "(" + ", ".join("?" * len(columns)) + ")"
 
 
-LINES = Prepared(_ADD_LINE, JOURNAL.c.keys())
+ENTRIES = Prepared(_ADD_LINE, HISTORY.c.keys())
 HEADS = Prepared(_SET_HEAD, RECORD.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
 PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

@@ -8,32 +8,32 @@ from typing import Any
 import sqlalchemy as sa
 
 from maxmemd.errors import LedgerBusy, LedgerCorrupt
-from maxmemd.ledger import walks
-from maxmemd.ledger.checks import check_line, check_lines, check_tails, sealed, unsealed
-from maxmemd.ledger.statements import (
-    BEHIND,
-    BY_KEYS,
-    ENDED,
-    HEADS,
-    INSTANCES,
-    LINES,
-    PUSHES,
-    SOME_TAILS,
-    TAILS,
-)
-from maxmemd.ledger.tables import (
+from maxmemd.ledger import history
+from maxmemd.ledger.high_water import HighWaterMark
+from maxmemd.ledger.integrity import check_line, check_lines, check_tails, sealed, unsealed
+from maxmemd.ledger.schema import (
     GENESIS,
     HASHED,
+    HISTORY,
     INSTANCE,
-    JOURNAL,
     RECORD,
     as_ledger_errors,
-    chained,
+    chain_hash,
     engine,
 )
-from maxmemd.ledger.witness import Witness
-from maxmemd.policy.components import Record, of_state
-from maxmemd.policy.entries import Entry, InstanceRow, Kept, PushRow
+from maxmemd.ledger.statements import (
+    BY_KEYS,
+    ENDED,
+    ENTRIES,
+    HEADS,
+    HEADS_AND_NEWEST,
+    INSTANCES,
+    LAGGING_HEADS,
+    PUSHES,
+    SOME_HEADS_AND_NEWEST,
+)
+from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 
 _NONE: tuple[int | None, int] = (None, 0)
 
@@ -54,7 +54,7 @@ class SqliteLedger:
         self._heads: dict[str, tuple[int | None, int]] = {}
         with as_ledger_errors(f"open the ledger {path}"):
             self._connection = self._engine.connect()
-        self._witness = Witness(path)
+        self._witness = HighWaterMark(path)
 
     def close(self) -> None:
         """Close the connection."""
@@ -75,7 +75,7 @@ class SqliteLedger:
         if busy:
             raise LedgerBusy(f"cannot open the ledger {self._path} again: a reader holds its WAL")
 
-    def load(self) -> Kept:
+    def load(self) -> Snapshot:
         """Return what the ledger holds, having checked every line that a record stands on.
 
         Raises LedgerCorrupt when such a line, or one of the newest, is not as it was written,
@@ -83,14 +83,16 @@ class SqliteLedger:
         """
         with as_ledger_errors("read the ledger"), self._connection.begin():
             tail = self._connection.execute(
-                sa.select(JOURNAL).order_by(JOURNAL.c.seq.desc()).limit(1000)
+                sa.select(HISTORY).order_by(HISTORY.c.seq.desc()).limit(1000)
             ).all()
             heads = self._connection.execute(
-                sa.select(JOURNAL).join(
-                    RECORD, (RECORD.c.seq == JOURNAL.c.seq) & (RECORD.c.uuid == JOURNAL.c.uuid)
+                sa.select(HISTORY).join(
+                    RECORD, (RECORD.c.seq == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
                 )
             ).all()
-            stands = self._connection.execute(TAILS.where(RECORD.c.seq.is_not(None))).all()
+            stands = self._connection.execute(
+                HEADS_AND_NEWEST.where(RECORD.c.seq.is_not(None))
+            ).all()
             instances = self._connection.execute(
                 sa.select(INSTANCE).where(INSTANCE.c.ended_ns.is_(None))
             ).all()
@@ -110,7 +112,7 @@ class SqliteLedger:
         self._seq, self._tail = (tail[0].seq, tail[0].hash) if tail else (0, GENESIS)
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
         self._witness.write(self._seq, self._tail)
-        return Kept(
+        return Snapshot(
             tuple(as_record(head) for head in heads),
             tuple(unsealed(InstanceRow(**row._asdict())) for row in instances),
             dict(incarnations),
@@ -119,7 +121,7 @@ class SqliteLedger:
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
         """Check each record's line against the hash of the line before it."""
-        before = JOURNAL.alias("before")
+        before = HISTORY.alias("before")
         rows = self._connection.execute(
             sa.select(RECORD.c.seq, before.c.hash).join(before, before.c.seq == RECORD.c.seq - 1)
         ).all()
@@ -132,13 +134,13 @@ class SqliteLedger:
         known = self._witness.read()
         if known is not None and known[0] > 0:
             seq, tail = known
-            found = self._connection.scalar(sa.select(JOURNAL.c.hash).where(JOURNAL.c.seq == seq))
+            found = self._connection.scalar(sa.select(HISTORY.c.hash).where(HISTORY.c.seq == seq))
             if found != tail:
                 raise LedgerCorrupt(
                     f"cannot trust the ledger: line {seq} was written, and it is not there"
                     " (see docs/recovery.md)"
                 )
-        behind = self._connection.scalar(BEHIND)
+        behind = self._connection.scalar(LAGGING_HEADS)
         if behind is not None:
             raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
         for table in (RECORD, INSTANCE):
@@ -150,7 +152,7 @@ class SqliteLedger:
     def _check_rows(self, rows: Sequence[sa.Row[Any]]) -> None:
         """Check some lines, each against the hash of the line before it."""
         seqs = [row.seq - 1 for row in rows]
-        before = sa.select(JOURNAL.c.seq, JOURNAL.c.hash).where(JOURNAL.c.seq.in_(seqs))
+        before = sa.select(HISTORY.c.seq, HISTORY.c.hash).where(HISTORY.c.seq.in_(seqs))
         hashes: dict[int, bytes] = dict(self._connection.execute(before).all()) if rows else {}
         for row in rows:
             check_line(hashes.get(row.seq - 1, GENESIS), row)
@@ -170,7 +172,7 @@ class SqliteLedger:
             lines = self._chain(at_ns, entries, heads)
             heads.update((uuid, (None, heads[uuid][1])) for uuid in forgotten)
             if lines:
-                LINES.run(self._connection, lines)
+                ENTRIES.run(self._connection, lines)
             if heads:
                 HEADS.run(self._connection, [(uuid, *head) for uuid, head in heads.items()])
             if instances:
@@ -189,7 +191,7 @@ class SqliteLedger:
         heads = {uuid: self._heads.get(uuid, _NONE) for uuid in uuids}
         unknown = [uuid for uuid, head in heads.items() if head is _NONE]
         if unknown:
-            rows = self._connection.execute(SOME_TAILS, {"uuids": unknown})
+            rows = self._connection.execute(SOME_HEADS_AND_NEWEST, {"uuids": unknown})
             heads.update((uuid, (seq, tail)) for uuid, seq, tail in rows)
         return heads
 
@@ -205,7 +207,7 @@ class SqliteLedger:
         for entry in entries:
             seq += 1
             line = (seq, at_ns, *entry)
-            tail = chained(tail, line)
+            tail = chain_hash(tail, line)
             stands, prior = heads[entry.uuid]
             lines.append((*line, tail, prior))
             heads[entry.uuid] = (seq if entry.state is not None else stands, seq)
@@ -223,7 +225,7 @@ class SqliteLedger:
 
         A record that was forgotten began again at revision 1: the newer line is meant.
         """
-        wanted = walks.made(uuid, revision).where(JOURNAL.c.revision == revision)
+        wanted = history.made(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors("read the history"), self._connection.begin():
             row = self._connection.execute(wanted).first()
             self._check_rows([] if row is None else [row])
@@ -244,6 +246,6 @@ def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
 def as_record(row: sa.Row[Any]) -> Record:
     """Return the record as it stands after a journal row. Raises LedgerCorrupt."""
     try:
-        return of_state(row.uuid, row.revision, json.loads(row.state))
+        return record_from_state(row.uuid, row.revision, json.loads(row.state))
     except (ValueError, TypeError, KeyError) as error:
         raise LedgerCorrupt(f"cannot read line {row.seq} of the ledger: {error}") from error

@@ -86,7 +86,7 @@ class Record:
         return replace(self.with_amounts({**gone, **amounts}), static_max=static_max)
 
 
-def as_state(record: Record) -> dict[str, Any]:
+def state_to_json(record: Record) -> dict[str, Any]:
     """Return what the ledger keeps of a record (JSON types; amounts in KiB)."""
     return {
         "parts": [[*key, part.amount.kib, part.revision] for key, part in record.parts.items()],
@@ -94,7 +94,7 @@ def as_state(record: Record) -> dict[str, Any]:
     }
 
 
-def of_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
+def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
     """Return the record that `as_state` described. Raises KeyError, TypeError or ValueError."""
     parts = {
         (owner, name): Part(Memory(kib=kib), since) for owner, name, kib, since in state["parts"]

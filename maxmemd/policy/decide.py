@@ -156,7 +156,7 @@ def _build(picture: Picture, wish: Build) -> Verdict:
     if refusal is not None:
         return refusal
     known = picture.record.revision > 0 and not picture.tracking
-    record = lives.built(
+    record = lives.after_build(
         picture.rules, picture.record, wish, rebooted=picture.rebooted, known=known
     )
     return _kept(picture, record, NO_EFFECTS)
@@ -166,7 +166,7 @@ def _headroom(picture: Picture, wish: Headroom) -> Verdict:
     if picture.xen is None:
         return clauses.absent()
     rules, tracking = picture.rules, picture.tracking
-    record = lives.roomy(rules, picture.record, picture.xen, wish.pages, tracking=tracking)
+    record = lives.with_headroom(rules, picture.record, picture.xen, wish.pages, tracking=tracking)
     return _kept(picture, record, NO_EFFECTS)
 
 

@@ -77,7 +77,7 @@ class PushRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Snapshot:
     """What a ledger held when it was opened: the records, and the instances not ended.
 
     `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance

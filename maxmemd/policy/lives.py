@@ -68,7 +68,9 @@ def rebuilt(rules: Rules, record: Record, xen: XenFacts, store: StoreFacts) -> R
     return record.with_exactly(amounts, static_max=fresh.static_max)
 
 
-def followed(rules: Rules, record: Record, xen: XenFacts, store: StoreFacts) -> Record | None:
+def following_build(
+    rules: Rules, record: Record, xen: XenFacts, store: StoreFacts
+) -> Record | None:
     """Return the next revision of a record that follows its domain's build; None if nothing moved.
 
     libxl writes the maximum first and static-max last (libxl_dom.c:libxl__build_pre, _post).
@@ -79,7 +81,9 @@ def followed(rules: Rules, record: Record, xen: XenFacts, store: StoreFacts) -> 
     return replace(with_maximum(rules, record, xen.max_pages), static_max=static_max)
 
 
-def built(rules: Rules, record: Record, build: Build, *, rebooted: bool, known: bool) -> Record:
+def after_build(
+    rules: Rules, record: Record, build: Build, *, rebooted: bool, known: bool
+) -> Record:
     """Return the next revision of a record whose domain a toolstack is about to build.
 
     `known` says that there was a record before this very instance, `rebooted` that the instance
@@ -100,7 +104,9 @@ def built(rules: Rules, record: Record, build: Build, *, rebooted: bool, known: 
     return record.with_exactly({**kept, **fresh, LIMIT: limit}, static_max=static_max)
 
 
-def roomy(rules: Rules, record: Record, xen: XenFacts, pages: int, *, tracking: bool) -> Record:
+def with_headroom(
+    rules: Rules, record: Record, xen: XenFacts, pages: int, *, tracking: bool
+) -> Record:
     """Return the record under which that many pages can be populated, with a spare.
 
     It is this very record where there is room already. What is missing is the device model's

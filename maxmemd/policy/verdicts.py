@@ -62,7 +62,7 @@ class Refusal:
 Verdict = Grant | Refusal
 
 
-def effects_as_words(effects: Effects) -> dict[str, int]:
+def effects_to_json(effects: Effects) -> dict[str, int]:
     """Return what is still to be written, as the ledger keeps it (KiB)."""
     named = {
         "pod_target_kib": effects.pod_target,
@@ -72,7 +72,7 @@ def effects_as_words(effects: Effects) -> dict[str, int]:
     return {name: amount.kib for name, amount in named.items() if amount is not None}
 
 
-def effects_of_words(words: Mapping[str, int]) -> Effects:
+def effects_from_json(words: Mapping[str, int]) -> Effects:
     """Return the effects that `effects_as_words` described."""
     if not words:
         return NO_EFFECTS

@@ -117,7 +117,7 @@ KINDS: Mapping[type, str] = {
 """What the history calls each wish; never changed, as codes are not."""
 
 
-def as_words(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
+def to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
     """Return a wish as the history keeps it (JSON types; amounts in KiB)."""
     match wish:
         case SetLimit(amount, force, node):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from maxmemd import __version__
+from maxmemd.config.file import load
 from maxmemd.errors import ConfigError, MaxmemError
-from maxmemd.loading import load
 from maxmemd.ports import Pusher
-from maxmemd.pusher.process import PATIENCE_S, Process
+from maxmemd.pusher.server import PATIENCE_S, PusherServer
 from maxmemd.systemd import notify, passed_sockets, start_logging
 from maxmemd.units import Memory
 
@@ -20,11 +20,11 @@ LOG = logging.getLogger("maxmemd.pusher")
 
 def real() -> Pusher:
     """Open Xen's handle and xenstore's. Raises HypervisorError."""
-    from maxmemd.pusher.direct import DirectPusher
+    from maxmemd.pusher.local import LocalPusher
     from maxmemd.xen.xencall import Xencall
     from maxmemd.xen.xenstore import Xenstored
 
-    return DirectPusher(Xencall(), Xenstored(patience_s=PATIENCE_S))
+    return LocalPusher(Xencall(), Xenstored(patience_s=PATIENCE_S))
 
 
 def main(argv: Sequence[str] | None = None, make: Callable[[], Pusher] = real) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None, make: Callable[[], Pusher] = real) -
     except MaxmemError as error:
         LOG.critical("%s", error)
         return 2
-    process = Process(listener, make, floor)
+    process = PusherServer(listener, make, floor)
     notify("READY=1")
     try:
         process.serve(until=None if asked.fd is None else sys.stdin.fileno())

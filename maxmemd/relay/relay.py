@@ -12,10 +12,10 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
-from maxmemd.cli.connection import Server
-from maxmemd.relay import homes, words
-from maxmemd.relay.asking import Asker, Told
-from maxmemd.relay.stub import LOOK_EVERY_S, Home
+from maxmemd.relay import nodes, protocol
+from maxmemd.relay.requests import AnsweredRequest, RequestSender
+from maxmemd.relay.stubdom import LOOK_EVERY_S, StubDomain
+from maxmemd.rest.connection import DaemonConnection
 from maxmemd.xen.xenstore import FIRST_RECONNECT_S, LAST_RECONNECT_S
 from maxmemd.xen.xs_wire import Connection, is_answer
 
@@ -31,7 +31,7 @@ class Relay:
 
     def __init__(
         self,
-        server: Server,
+        server: DaemonConnection,
         boot: str,
         *,
         xenstored: Path | None = None,
@@ -41,8 +41,8 @@ class Relay:
         """Take where the daemon and xenstored are; None looks for where xenstored is."""
         self._path, self._patience_s, self._ready = xenstored, patience_s, ready
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._asker = Asker(server, boot, self._wake)
-        self._homes: dict[int, Home] = {}
+        self._asker = RequestSender(server, boot, self._wake)
+        self._homes: dict[int, StubDomain] = {}
         self._stopping = False
         self._is_away = False
 
@@ -92,9 +92,9 @@ class Relay:
         for domid in self._homes.keys() - here:
             self._watch(connection, self._homes.pop(domid), set())
         for domid in here - {0}:
-            home = self._homes.setdefault(domid, Home(domid))
+            home = self._homes.setdefault(domid, StubDomain(domid))
             if not home.watched:
-                self._watch(connection, home, {homes.target_node(domid)})
+                self._watch(connection, home, {nodes.target_node(domid)})
 
     def _attend_all(self, connection: Connection) -> None:
         """Attend to whoever is due, who waited longest first."""
@@ -110,17 +110,17 @@ class Relay:
                 LOG.debug("domain %d: %s", home.domid, error)
                 home.due_s = now_s + AGAIN_S
 
-    def _attend(self, connection: Connection, home: Home, now_s: float) -> None:
+    def _attend(self, connection: Connection, home: StubDomain, now_s: float) -> None:
         """Do what is next for one domain. Raises OSError."""
-        seen = homes.look(connection, home.domid)
+        seen = nodes.read_stub(connection, home.domid)
         is_new = seen.bound != home.bound
         self._follow(connection, home, seen)
         if home.bound is None:
             if seen.request is not None:
-                homes.remove_nodes(connection, home.domid)
+                nodes.remove_nodes(connection, home.domid)
             return
         if is_new or seen.request is None or seen.reply is None:
-            homes.make_nodes(connection, home.bound)
+            nodes.make_nodes(connection, home.bound)
         if home.answer is not None:
             self._reply(connection, home)
         elif home.request is not None:
@@ -128,34 +128,36 @@ class Relay:
         else:
             self._read(connection, home, seen, now_s)
 
-    def _follow(self, connection: Connection, home: Home, seen: homes.Sighting) -> None:
+    def _follow(self, connection: Connection, home: StubDomain, seen: nodes.StubState) -> None:
         """Take note of whom a domain serves, and watch what can change that."""
         if seen.bound != home.bound:
             LOG.info("%s", _told_of(home.domid, seen.bound))
         home.serve(seen.bound)
-        wanted = {homes.target_node(home.domid)}
+        wanted = {nodes.target_node(home.domid)}
         if seen.target is not None:
-            wanted.add(homes.model_node(seen.target))
+            wanted.add(nodes.model_node(seen.target))
         if seen.bound is not None:
-            wanted.add(homes.request_node(home.domid))
+            wanted.add(nodes.request_node(home.domid))
         self._watch(connection, home, wanted)
 
-    def _read(self, connection: Connection, home: Home, seen: homes.Sighting, now_s: float) -> None:
+    def _read(
+        self, connection: Connection, home: StubDomain, seen: nodes.StubState, now_s: float
+    ) -> None:
         """Take up what a stub domain asks, unless it was answered or asks too often."""
-        request = words.asked(seen.request)
-        if request is None or words.is_answered(request, seen.reply):
+        request = protocol.asked(seen.request)
+        if request is None or protocol.is_answered(request, seen.reply):
             return
         wait_s = home.wait_s(now_s)
         if wait_s:
             home.due_s = now_s + wait_s
-        elif isinstance(request, words.Request):
+        elif isinstance(request, protocol.Request):
             home.request, home.failures, home.retry_s = request, 0, 0.0
             self._ask(home, now_s)
         elif home.bound is not None:
-            text = f"{request.id} {words.refused('request-invalid')}"
-            homes.write_reply(connection, home.bound, text)
+            text = f"{request.id} {protocol.refused('request-invalid')}"
+            nodes.write_reply(connection, home.bound, text)
 
-    def _ask(self, home: Home, now_s: float) -> None:
+    def _ask(self, home: StubDomain, now_s: float) -> None:
         """Have the daemon asked, unless that is under way or has to wait."""
         if home.is_out or home.bound is None or home.request is None:
             return
@@ -167,7 +169,7 @@ class Relay:
             home.is_out = True
             self._asker.ask(home.bound, home.request)
 
-    def _take(self, told: Told) -> None:
+    def _take(self, told: AnsweredRequest) -> None:
         """Take what the daemon said; for a stub domain that is another by now it is dropped."""
         home = self._homes.get(told.bound.domid)
         if told.answer is None:
@@ -181,15 +183,15 @@ class Relay:
         else:
             home.decided(told.answer, monotonic())
 
-    def _reply(self, connection: Connection, home: Home) -> None:
+    def _reply(self, connection: Connection, home: StubDomain) -> None:
         """Write an answer, and look for the next request. Raises OSError."""
         if home.bound is not None and home.request is not None:
             text = f"{home.request.id} {home.answer}"
-            homes.write_reply(connection, home.bound, text)
+            nodes.write_reply(connection, home.bound, text)
         home.request, home.answer = None, None
         home.touch(monotonic())
 
-    def _watch(self, connection: Connection, home: Home, wanted: set[str]) -> None:
+    def _watch(self, connection: Connection, home: StubDomain, wanted: set[str]) -> None:
         for path in home.watched - wanted:
             connection.unwatch(path, str(home.domid))
         for path in wanted - home.watched:
@@ -231,7 +233,7 @@ class Relay:
             self._drain()
 
 
-def _told_of(domid: int, bound: homes.Bound | None) -> str:
+def _told_of(domid: int, bound: nodes.Bound | None) -> str:
     if bound is None:
         return f"domain {domid} is nobody's device model any more"
     return f"domain {domid} is the device model of domain {bound.target}"

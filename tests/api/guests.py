@@ -13,10 +13,10 @@ from pathlib import Path
 
 import uvloop
 
-from maxmemd.adapters import World
-from maxmemd.config import Config
+from maxmemd.backend import Backend
+from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.xen.simulated import SimulatedHost
 
 NEVER_S = 1e6
@@ -37,10 +37,10 @@ def main() -> None:
             print(json.dumps({one.uuid: one.max_pages for one in host.machine.domains()}))
             sys.stdout.flush()
 
-    def world() -> World:
+    def world() -> Backend:
         threading.Thread(target=tell, daemon=True).start()
         hypervisor, xenstore = host.hypervisor(), host.xenstore()
-        return World(DirectPusher(hypervisor, xenstore), "one-boot", "many guests", simulated=True)
+        return Backend(LocalPusher(hypervisor, xenstore), "one-boot", "many guests", simulated=True)
 
     config = Config(socket=asked.socket, database=asked.database, poll_s=NEVER_S)
     uvloop.run(serve_on(config, world))

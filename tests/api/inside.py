@@ -12,21 +12,21 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from maxmemd.adapters import SystemClock
+from maxmemd.api.auth.peers import Peer, peer
+from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.behind import make_app
-from maxmemd.api.feed import Feed
-from maxmemd.api.handlers import Service
-from maxmemd.api.peers import Peer, peer
-from maxmemd.api.readiness import Disk
-from maxmemd.arbiter import Arbiter
-from maxmemd.config import Config
+from maxmemd.api.event_stream import EventStream
+from maxmemd.api.handlers.service import Service
+from maxmemd.api.health import DiskMonitor
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.backend import SystemClock
+from maxmemd.config.settings import Config
+from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.ledger.tail import LedgerTail
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.mailbox import Mailbox
-from maxmemd.pusher.direct import DirectPusher
-from maxmemd.tokens import Tokens
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -118,7 +118,7 @@ class Inside:
     def _arbiter(self) -> Arbiter:
         return Arbiter(
             SqliteLedger(self.config.database),
-            DirectPusher(self.host.hypervisor(), self.host.xenstore()),
+            LocalPusher(self.host.hypervisor(), self.host.xenstore()),
             SystemClock(),
             rules=self.config.rules,
             drift=self.config.drift,
@@ -131,10 +131,10 @@ class Inside:
             self.config.database.write_bytes(_empty_ledger())
         self.mailbox = Mailbox(self._arbiter, poll_s=self.config.poll_s)
         reader = LedgerReader(self.config.database)
-        tail = LedgerTail(self.config.database)
-        self.tokens = Tokens(self.config.tokens)
-        self.feed = self.mailbox.listener = Feed(tail)
-        self.disk = Disk(self.config.database)
+        tail = LedgerFollower(self.config.database)
+        self.tokens = TokenStore(self.config.tokens)
+        self.feed = self.mailbox.listener = EventStream(tail)
+        self.disk = DiskMonitor(self.config.database)
         state = self.disk, self.tokens
         service = Service(self.mailbox, reader, tail, self.feed, self.config, True, *state)
         front = self.front = make_app(service)

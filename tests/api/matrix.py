@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from maxmemd.api.access import Access
+from maxmemd.api.auth.access import Access
 from maxmemd.api.routes import ROUTES
 from maxmemd.policy.roles import NOBODY, ROLES
 

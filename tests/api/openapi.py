@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from maxmemd.api.app import described_by
 from maxmemd.api.behind import make_app
-from maxmemd.api.handlers import Service
+from maxmemd.api.handlers.service import Service
+from maxmemd.api.openapi import described_by
 
 COMMITTED = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import Record, as_state, of_state
+from maxmemd.policy.components import Record, record_from_state, state_to_json
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import Grant
@@ -48,7 +48,7 @@ def replay(database: Path, stores: Mapping[str, StoreFacts]) -> Replayed:
             found.kinds[kind] = found.kinds.get(kind, 0) + times
             if state is None:
                 continue
-            committed = of_state(uuid, revision, json.loads(state))
+            committed = record_from_state(uuid, revision, json.loads(state))
             if kind != "adopted":
                 before, store = found.records[uuid], now[uuid]
                 xen = XenFacts(domid=1, uuid=uuid, tot_pages=0, max_pages=0)
@@ -56,7 +56,7 @@ def replay(database: Path, stores: Mapping[str, StoreFacts]) -> Replayed:
                 grant = decide(picture, wish_of(kind, json.loads(wish)))
                 assert isinstance(grant, Grant), (seq, grant)
                 assert grant.record.revision == committed.revision == before.revision + 1, seq
-                assert as_state(grant.record) == as_state(committed), seq
+                assert state_to_json(grant.record) == state_to_json(committed), seq
                 now[uuid] = store._replace(
                     target=grant.effects.target or store.target,
                     static_max=grant.effects.static_max or store.static_max,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.api import sockets
-from maxmemd.api.peers import NOBODY, Peer, peer
+from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer, peer
 from maxmemd.api.routes import ROUTES, Route
-from maxmemd.config import Config
+from maxmemd.api.server import unix
+from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from tests.api.inside import ROOT, Inside, problem
 from tests.api.outside import Outside, UnixConnection, as_user
@@ -27,7 +27,7 @@ PEERS: dict[str, tuple[Peer, bool]] = {
     "the last uid": (peer(9, 4294967294, 0), True),
     "uid 65534": (peer(9, 65534, 65534), False),
     "root without a pid": (peer(0, 0, 0), False),
-    "nobody": (NOBODY, False),
+    "nobody": (UNKNOWN_PEER, False),
 }
 BODIES = {
     "set_limit": {"limit_kib": 700 * 1024},
@@ -152,7 +152,7 @@ def test_the_socket_is_never_wider(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for _ in range(100):
-            sockets.bind(path).close()
+            unix.bind(path).close()
             path.unlink()
         assert os.umask(0) == 0
     finally:
@@ -170,7 +170,7 @@ def test_a_socket_that_systemd_passed(
     with socket.socket(socket.AF_UNIX) as passed:
         passed.bind(str(tmp_path / "s"))
         wanted = tmp_path / ("s" if same else "other")
-        assert sockets.serving((passed, None), Config(socket=wanted)) == (passed, None)
+        assert unix.open_sockets((passed, None), Config(socket=wanted)) == (passed, None)
     assert not (tmp_path / "other").exists()
     said = [f"systemd passed the socket {tmp_path / 's'}, so socket = {wanted}"] * (not same)
     assert [text[: len(one)] for text, one in zip(caplog.messages, said, strict=True)] == said
@@ -187,28 +187,28 @@ def test_the_mode_at_the_instant_of_bind(tmp_path: Path, monkeypatch: pytest.Mon
             modes.append(stat.S_IMODE(Path(str(address)).stat().st_mode))
 
     monkeypatch.setattr(socket, "socket", Watched)
-    sockets.bind(tmp_path / "s").close()
+    unix.bind(tmp_path / "s").close()
     assert modes == [0o660]
 
 
 def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
     """A socket nobody answers on is replaced; a living one, and a file, are left alone."""
     path = tmp_path / "s"
-    sockets.bind(path).close()
-    living = sockets.bind(path)
+    unix.bind(path).close()
+    living = unix.bind(path)
     with pytest.raises(ConfigError, match="another process answers there"):
-        sockets.bind(path)
+        unix.bind(path)
     living.close()
     path.unlink()
     (tmp_path / "elsewhere").write_text("precious")
     for target in ("elsewhere", "nowhere"):
         path.symlink_to(tmp_path / target)
         with pytest.raises(ConfigError, match="a symbolic link is in the way"):
-            sockets.bind(path)
+            unix.bind(path)
         path.unlink()
     path.write_text("precious")
     with pytest.raises(ConfigError, match="no socket is in the way"):
-        sockets.bind(path)
+        unix.bind(path)
     assert path.read_text() == "precious"
 
 
@@ -216,28 +216,28 @@ def test_a_folder_for_everybody(tmp_path: Path) -> None:
     """Where everybody may put another socket in its place none is made; /tmp's kind is fine."""
     tmp_path.chmod(0o777)
     with pytest.raises(ConfigError, match=f"everybody may write to {tmp_path}"):
-        sockets.bind(tmp_path / "s")
+        unix.bind(tmp_path / "s")
     assert not (tmp_path / "s").exists()
     tmp_path.chmod(0o1777)
-    sockets.bind(tmp_path / "s").close()
+    unix.bind(tmp_path / "s").close()
 
 
 def test_a_symlink_that_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link that is put there after the look is not followed: the kernel refuses to bind."""
     path = tmp_path / "s"
     path.symlink_to(tmp_path / "away")
-    monkeypatch.setattr(sockets, "_clear", lambda _: None)
+    monkeypatch.setattr(unix, "_clear", lambda _: None)
     with pytest.raises(ConfigError, match="cannot listen on"):
-        sockets.bind(path)
+        unix.bind(path)
     assert not (tmp_path / "away").exists()
 
 
 def test_a_socket_that_cannot_be(tmp_path: Path) -> None:
     """A path that is too long, or a group that is not, is said in a sentence."""
     with pytest.raises(ConfigError, match="cannot listen on"):
-        sockets.bind(tmp_path / ("x" * 120))
+        unix.bind(tmp_path / ("x" * 120))
     with pytest.raises(ConfigError, match="there is no such group"):
-        sockets.bind(tmp_path / "s", "no-such-group-here")
+        unix.bind(tmp_path / "s", "no-such-group-here")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api import sockets
-from maxmemd.api.gate import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Gate
-from maxmemd.api.peers import STRANGERS, device_model_of
+from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission
+from maxmemd.api.auth.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
-from maxmemd.config import Config
+from maxmemd.api.server import unix
+from maxmemd.config.file import parse
+from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
-from maxmemd.loading import parse
 from maxmemd.policy.roles import DEVICE_MODEL, NOBODY, Role, Roles
 from tests.api.outside import Outside, UnixConnection, as_user, connect, until
 from tests.api.test_access import BODIES, path_of
@@ -234,7 +234,7 @@ def test_who_is_what(uid: int, pid: int, role: Role) -> None:
 
 def test_strangers_are_counted_together() -> None:
     """Many uids have no more connections than one; they end as they came."""
-    gate = Gate(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
+    gate = Admission(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
     peers = [gate.enter_apart(Connected(uid)) for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)]
     gate.let_in(peers[-1])
     one_more = gate.enter_apart(Connected(0))
@@ -253,12 +253,12 @@ def test_the_folder_is_closed_first(tmp_path: Path) -> None:
     path = tmp_path / "one" / "two" / "s"
     before = os.umask(0)
     try:
-        sockets.bind_apart(path).close()
+        unix.bind_device_model_socket(path).close()
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
-    sockets.bind_apart(path).close()
+    unix.bind_device_model_socket(path).close()
 
 
 def test_no_instant_is_open(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_no_instant_is_open(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         for _ in range(100):
-            sockets.bind_apart(path).close()
+            unix.bind_device_model_socket(path).close()
             path.unlink()
             path.parent.rmdir()
     finally:
@@ -298,7 +298,7 @@ def test_a_folder_that_others_may_enter(tmp_path: Path, mode: int) -> None:
     folder.mkdir()
     folder.chmod(mode)
     with pytest.raises(ConfigError, match=f"others may enter {folder}.*chmod 700 {folder}"):
-        sockets.bind_apart(folder / "s")
+        unix.bind_device_model_socket(folder / "s")
     assert not list(folder.iterdir())
     assert stat.S_IMODE(folder.stat().st_mode) == mode
 
@@ -308,11 +308,11 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(ConfigError, match="is no directory of our own"):
-        sockets.bind_apart(tmp_path / "link" / "s")
+        unix.bind_device_model_socket(tmp_path / "link" / "s")
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "s", tmp_path / "file" / "below" / "s"):
         with pytest.raises(ConfigError, match=f"cannot listen on {path}: "):
-            sockets.bind_apart(path)
+            unix.bind_device_model_socket(path)
 
 
 @as_root
@@ -321,7 +321,7 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
     os.chown(tmp_path, 1000, -1)
     tmp_path.chmod(0o700)
     with pytest.raises(ConfigError, match="is no directory of our own"):
-        sockets.bind_apart(tmp_path / "s")
+        unix.bind_device_model_socket(tmp_path / "s")
 
 
 def test_where_it_is() -> None:
@@ -340,7 +340,7 @@ def test_where_it_is() -> None:
 
 def test_none_is_bound_without_it(tmp_path: Path) -> None:
     """A daemon with a socket of its own, which may be anybody's, makes nothing else."""
-    sock, apart = sockets.serving(None, Config(socket=tmp_path / "m.sock"))
+    sock, apart = unix.open_sockets(None, Config(socket=tmp_path / "m.sock"))
     sock.close()
     assert apart is None
     assert [path.name for path in tmp_path.iterdir()] == ["m.sock"]
@@ -355,8 +355,8 @@ def test_none_by_the_configuration_beside_systemds(
     with socket.socket(socket.AF_UNIX) as api, socket.socket(socket.AF_UNIX) as apart:
         api.bind(str(none.socket))
         apart.bind(str(tmp_path / "a"))
-        assert sockets.serving((api, apart), none) == (api, apart)
-        assert sockets.serving((api, apart), other) == (api, apart)
+        assert unix.open_sockets((api, apart), none) == (api, apart)
+        assert unix.open_sockets((api, apart), other) == (api, apart)
     assert "systemctl mask --now maxmemd-device-model.socket" in caplog.messages[0]
     said = f"systemd passed the socket {tmp_path / 'a'}, so device_model_socket = {tmp_path}/x/s"
     assert caplog.messages[1].startswith(said)
@@ -364,7 +364,7 @@ def test_none_by_the_configuration_beside_systemds(
     connection, mine = socket.socketpair()
     with connection, mine:
         for has_apart, name in ((True, "device-model"), (False, "nobody")):
-            gate = Gate(Roles(base=os.geteuid() - 7), {}, {}, apart=has_apart)
+            gate = Admission(Roles(base=os.geteuid() - 7), {}, {}, apart=has_apart)
             came = gate.enter_apart(Transport(mine))
             assert came.role.name == name
             assert gate.caller({"maxmemd.peer": came, "headers": []}).role.name == name
@@ -388,7 +388,7 @@ def test_the_group_of_systemds_socket(tmp_path: Path, caplog: pytest.LogCaptureF
     with socket.socket(socket.AF_UNIX) as api:
         api.bind(str(tmp_path / "m.sock"))
         for group in (own, "", other, "no-such-group-here"):
-            sockets.serving((api, None), Config(socket=tmp_path / "m.sock", socket_group=group))
+            unix.open_sockets((api, None), Config(socket=tmp_path / "m.sock", socket_group=group))
     assert [" ".join(line.split()[-4:]) for line in caplog.messages] == [
         "maxmemd.socket: systemctl edit maxmemd.socket)"
     ] * 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maxmemd.api.peers import peer
+from maxmemd.api.auth.peers import peer
 from tests.api.inside import Inside, problem
 
 LIMIT = "/v1/domains/web/limit"

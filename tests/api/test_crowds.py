@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from maxmemd.api.guard import MOST_CONNECTIONS, RESERVED
-from maxmemd.config import CONNECTIONS
+from maxmemd.api.server.protocol import MOST_CONNECTIONS, RESERVED
+from maxmemd.config.settings import CONNECTIONS
 from tests.api.outside import ROOT, SOAK, Outside
 from tests.api.siege import Peak, p99_ms, times_of
 from tests.figures import figure

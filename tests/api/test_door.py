@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api import door as doors
-from maxmemd.api.door import Door
+from maxmemd.api.server import acceptor as doors
+from maxmemd.api.server.acceptor import Acceptor
 
 
 class Listening:
@@ -72,7 +72,7 @@ def test_one_in_a_pass(listening: Listening) -> None:
     """While many wait, whoever is inside has a turn after each one that comes in."""
 
     async def come() -> None:
-        door = Door(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        door = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
         crowd = listening.crowd(20)
         turns = 0
         while listening.accepted < 20:
@@ -100,7 +100,7 @@ def test_no_descriptor_left(
 
     async def come() -> None:
         listening.fails.append(errno.EMFILE)
-        door = Door(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        door = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
         crowd = listening.crowd(3)
         await asyncio.sleep(0.02)
         assert listening.accepted == 0
@@ -135,7 +135,7 @@ def test_a_connection_that_ends_before_it_begins(
                 if Gone.made == 1:
                     raise OSError(errno.ENOTCONN, "not connected")
 
-        door = Door(listening, Gone)  # type: ignore[arg-type]
+        door = Acceptor(listening, Gone)  # type: ignore[arg-type]
         crowd = listening.crowd(2)
         await come_true(lambda: Gone.made == 2)
         assert crowd[0].recv(1) == b""
@@ -153,7 +153,7 @@ def test_a_crowd_comes_in_at_a_pace(listening: Listening, monkeypatch: pytest.Mo
     monkeypatch.setattr(doors, "BURST_S", 0.8)
 
     async def come() -> None:
-        door = Door(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        door = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
         crowd = listening.crowd(8)
         await come_true(lambda: listening.accepted >= 4)
         for _ in range(5):

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 
 from maxmemd import wire
-from maxmemd.api import feed as feeds
-from maxmemd.api import guard
-from maxmemd.api.happened import KINDS
+from maxmemd.api import event_stream as feeds
+from maxmemd.api.event_format import KINDS
+from maxmemd.api.server import protocol
 from maxmemd.errors import LedgerBusy
-from maxmemd.ledger.tail import Happening, Place
+from maxmemd.ledger.follow import Occurrence, Position
 from tests.api.inside import Inside, problem
 from tests.api.outside import Outside, until
 
@@ -210,7 +210,7 @@ def test_a_ledger_that_cannot_be_read_ends_the_stream(api: Inside) -> None:
     class Broken:
         end = api.feed._tail.end
 
-        def after(self, place: Place, most: int) -> list[Happening]:
+        def after(self, place: Position, most: int) -> list[Occurrence]:
             raise LedgerBusy("cannot read the events: busy")
 
     api.feed._tail = Broken()
@@ -304,15 +304,15 @@ def test_a_stream_that_is_silent_is_no_stalled_one() -> None:
         def abort(self) -> None:
             self.aborted = True
 
-    connection = object.__new__(guard.GuardedHttp)
+    connection = object.__new__(protocol.BoundedHttpProtocol)
     transport = connection.transport = cast(Any, Transport())
     connection.cycles, connection.pipeline = [], cast(Any, [])
     for now_s in range(0, 3600, 60):
-        guard.sweep([connection], float(now_s))
+        protocol.sweep([connection], float(now_s))
     assert not transport.aborted
     transport.waiting = 9
-    guard.sweep([connection], 3600.0)
-    guard.sweep([connection], 3660.0)
+    protocol.sweep([connection], 3600.0)
+    protocol.sweep([connection], 3660.0)
     assert transport.aborted
 
 

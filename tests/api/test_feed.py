@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api import feed as feeds
-from maxmemd.api.feed import Feed
-from maxmemd.api.happened import Event, id_of
+from maxmemd.api import event_stream as feeds
+from maxmemd.api.event_format import FormattedEvent, id_of
+from maxmemd.api.event_stream import EventStream
 from maxmemd.api.problems import Rejected
 from maxmemd.errors import LedgerBusy, LedgerError
-from maxmemd.ledger.tail import START, Happening, Place
+from maxmemd.ledger.follow import START, Occurrence, Position
 
 UUID = "51a70000-0000-4000-8000-000000000001"
 
@@ -23,12 +23,12 @@ class FakeTail:
         self.pushes, self.reads = pushes, 0
         self.trouble: LedgerError | None = None
 
-    def end(self) -> Place:
+    def end(self) -> Position:
         """Return the place after the last push."""
         self._read()
-        return Place(0, self.pushes, START.tail)
+        return Position(0, self.pushes, START.tail)
 
-    def after(self, place: Place, most: int) -> list[Happening]:
+    def after(self, place: Position, most: int) -> list[Occurrence]:
         """Return the next pushes."""
         self._read()
         numbers = range(place.push + 1, min(place.push + most, self.pushes) + 1)
@@ -47,9 +47,9 @@ class _Row:
         self.errno = None
 
 
-def _pushed(number: int) -> Happening:
-    before, after = Place(0, number - 1, START.tail), Place(0, number, START.tail)
-    return Happening(before, after, None, _Row(number))  # type: ignore[arg-type]
+def _pushed(number: int) -> Occurrence:
+    before, after = Position(0, number - 1, START.tail), Position(0, number, START.tail)
+    return Occurrence(before, after, None, _Row(number))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -58,12 +58,12 @@ def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "REST_S", 0.0)
 
 
-def run(test: Callable[[FakeTail, Feed], Coroutine[Any, Any, None]]) -> None:
+def run(test: Callable[[FakeTail, EventStream], Coroutine[Any, Any, None]]) -> None:
     """Run a test in a loop of its own."""
 
     async def within() -> None:
         tail = FakeTail()
-        await asyncio.wait_for(test(tail, Feed(tail)), 20)
+        await asyncio.wait_for(test(tail, EventStream(tail)), 20)
 
     asyncio.run(within())
 
@@ -73,14 +73,14 @@ def always() -> bool:
     return True
 
 
-def everything(_: Event) -> bool:
+def everything(_: FormattedEvent) -> bool:
     """Want every event."""
     return True
 
 
-def at(number: int) -> Place:
+def at(number: int) -> Position:
     """Return the place after so many pushes."""
-    return Place(0, number, START.tail)
+    return Position(0, number, START.tail)
 
 
 def ids(blocks: bytes) -> list[str]:
@@ -101,7 +101,7 @@ async def taken(stream: AsyncGenerator[bytes, None], upto: int) -> list[str]:
     return found
 
 
-async def rested(feed: Feed) -> None:
+async def rested(feed: EventStream) -> None:
     """Wait until the feed has read what there is."""
     reader = feed._reader
     if reader is not None:
@@ -111,7 +111,7 @@ async def rested(feed: Feed) -> None:
 def test_where_nobody_listens_nothing_is_read() -> None:
     """A wake-up without a stream reads nothing, however many come."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         for _ in range(100):
             feed.wake()
             assert feed._reader is None
@@ -124,7 +124,7 @@ def test_where_nobody_listens_nothing_is_read() -> None:
 def test_many_streams_are_one_reading() -> None:
     """Streams that keep up share what is read; each gets all of it, in order."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         streams = [feed.stream(START, everything, always) for _ in range(20)]
         for number, stream in enumerate(streams):
             feed.enter(f"uid {number}")
@@ -147,7 +147,7 @@ def test_many_streams_are_one_reading() -> None:
 def test_a_past_longer_than_the_ring_and_what_happens_meanwhile() -> None:
     """A stream from the beginning gets everything once, also what is written while it reads."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         tail.pushes = 3 * feeds.RING
         feed.enter("0")
         stream = feed.stream(START, everything, always)
@@ -168,7 +168,7 @@ def test_a_past_longer_than_the_ring_and_what_happens_meanwhile() -> None:
 def test_the_ring_is_bounded_and_a_stream_behind_it_reads_on() -> None:
     """A stream that took nothing while the ring went round still misses nothing."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         feed.enter("0")
         slow = feed.stream(START, everything, always)
         await anext(slow)
@@ -188,7 +188,7 @@ def test_the_ring_is_bounded_and_a_stream_behind_it_reads_on() -> None:
 def test_a_stream_ahead_of_the_reading_waits() -> None:
     """A place that the feed has not come to yet is waited for, not read again and again."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         tail.pushes = 3
         feed.enter("0")
         await rested(feed)
@@ -210,7 +210,7 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
     """A stream that wants nothing tells with its heartbeat how far it has come."""
     monkeypatch.setattr(feeds, "HEARTBEAT_S", 0.02)
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         tail.pushes = 9
         feed.enter("0")
         stream = feed.stream(START, lambda event: False, always)
@@ -229,7 +229,7 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
 def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
     """What cannot be read ends nobody who waits; it is said, and read after the next wake-up."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         feed.enter("0")
         stream = feed.stream(START, everything, always)
         await anext(stream)
@@ -253,7 +253,7 @@ def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
 def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """What nobody thought of is in the log with its traceback, and in the readiness."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         feed.enter("uid 0")
         await rested(feed)
         tail.pushes = "no number"  # type: ignore[assignment]
@@ -268,7 +268,7 @@ def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_stream_behind_says_that_it_cannot_read() -> None:
     """A stream that has to read the ledger itself ends with its error."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         tail.pushes = 1
         feed.enter("0")
         await rested(feed)
@@ -284,7 +284,7 @@ def test_a_stream_behind_says_that_it_cannot_read() -> None:
 def test_streams_are_counted() -> None:
     """One user has so many, all together so many; who leaves makes room."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         for _ in range(feeds.MOST_STREAMS_EACH):
             feed.enter("7")
         with pytest.raises(Rejected) as refused:
@@ -307,7 +307,7 @@ def test_streams_are_counted() -> None:
 def test_a_closed_feed_ends_its_streams() -> None:
     """At the daemon's end every stream ends, the waiting as well."""
 
-    async def test(tail: FakeTail, feed: Feed) -> None:
+    async def test(tail: FakeTail, feed: EventStream) -> None:
         feed.enter("0")
         stream = feed.stream(START, everything, always)
         await anext(stream)
@@ -326,7 +326,7 @@ def test_an_end_that_comes_together_with_news() -> None:
     """A stream that is cancelled in the very turn in which it is woken ends all the same."""
 
     async def cancelled() -> None:
-        feed = Feed(FakeTail())
+        feed = EventStream(FakeTail())
         stream = feed.stream(START, lambda _: True, always)
         await anext(stream)
         waiting = asyncio.create_task(anext(stream))
@@ -346,7 +346,7 @@ def test_what_a_stream_has_in_hand_is_little(*, rung: bool) -> None:
 
     async def read() -> None:
         tail = FakeTail(0 if rung else 5 * feeds.PIECE)
-        feed = Feed(tail)
+        feed = EventStream(tail)
         feed.enter("one")
         await rested(feed)
         tail.pushes = 5 * feeds.PIECE

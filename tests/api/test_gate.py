@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api.access import Access, anyone, readers
-from maxmemd.api.gate import MOST_REMOTE, Gate
-from maxmemd.api.pace import MANY_CLIENTS, Bucket
-from maxmemd.api.peers import Peer, named, peer, stranger
+from maxmemd.api.auth.access import Access, anyone, readers
+from maxmemd.api.auth.admission import MOST_REMOTE, Admission
+from maxmemd.api.auth.peers import Peer, certificate_peer, peer, unauthenticated
+from maxmemd.api.auth.rate_limit import MANY_CLIENTS, TokenBucket
+from maxmemd.api.auth.refusal_log import RefusalLog
 from maxmemd.api.problems import Rejected
-from maxmemd.api.refusals import Refusals
-from maxmemd.config import Config
+from maxmemd.config.settings import Config
 from maxmemd.policy.roles import Role, Roles
 from tests.api.inside import Inside, problem
 from tests.api.outside import Outside, UnixConnection, as_user, connect
@@ -27,18 +27,18 @@ BASE = 300_000
 WHO = Roles({}, {}, {}, BASE)
 
 
-def gate_of(clock: FakeClock, **rates: float) -> Gate:
+def gate_of(clock: FakeClock, **rates: float) -> Admission:
     """Return a gate with these rates by role, and one connection for an observer."""
-    return Gate(WHO, rates, {"observer": 1}, clock_s=clock.monotonic_s)
+    return Admission(WHO, rates, {"observer": 1}, clock_s=clock.monotonic_s)
 
 
-def asks(gate: Gate, caller: Peer, access: Access = anyone) -> None:
+def asks(gate: Admission, caller: Peer, access: Access = anyone) -> None:
     """Ask once."""
     known = gate.caller({"maxmemd.peer": caller, "headers": []})
     gate.admit(known, access, {})
 
 
-def passed(gate: Gate, caller: Peer, count: int) -> int:
+def passed(gate: Admission, caller: Peer, count: int) -> int:
     """Return how many of so many requests are let through."""
     found = 0
     for _ in range(count):
@@ -110,7 +110,7 @@ def test_nobody_has_a_bound() -> None:
     assert let_in(gate, caller, 1) == 0
 
 
-def let_in(gate: Gate, caller: Peer, count: int) -> int:
+def let_in(gate: Admission, caller: Peer, count: int) -> int:
     """Return how many of so many connections are let in."""
     found = 0
     for _ in range(count):
@@ -126,7 +126,7 @@ def test_connections_have_a_rate_of_their_own() -> None:
     gate, caller = gate_of(clock, observer=8.0), peer(1, 1000, 5)
     assert (let_in(gate, caller, 50), passed(gate, caller, 50)) == (16, 16)
     assert let_in(gate, peer(1, 0, 0), 10_000) == 10_000
-    far = named("CN=a", Role("observer"), "cert CN=a", "192.0.2.1")
+    far = certificate_peer("CN=a", Role("observer"), "cert CN=a", "192.0.2.1")
     assert let_in(gate, far, 50) == 50
     gate.take(WHO, {"observer": 8.0}, {})
     assert let_in(gate, caller, 50) == 16
@@ -147,7 +147,7 @@ def test_clients_are_forgotten() -> None:
 
 def test_a_bucket_of_less_than_one() -> None:
     """Where a burst is less than one thing, one passes at a time all the same."""
-    bucket = Bucket(every_s=10.0, burst_s=1.0)
+    bucket = TokenBucket(every_s=10.0, burst_s=1.0)
     assert [bucket.wait_s(100.0), bucket.wait_s(104.0), bucket.wait_s(110.0)] == [0.0, 6.0, 0.0]
 
 
@@ -155,15 +155,15 @@ def test_a_bucket_does_not_round_down() -> None:
     """Whatever the clock shows, the first passes, and so many as the burst has."""
     for number in range(1000):
         now_s = 4000.0 + number * 0.1237
-        assert Bucket(every_s=10.0, burst_s=2.0).wait_s(now_s) == 0.0
-        bucket = Bucket(every_s=0.1, burst_s=2.0)
+        assert TokenBucket(every_s=10.0, burst_s=2.0).wait_s(now_s) == 0.0
+        bucket = TokenBucket(every_s=0.1, burst_s=2.0)
         assert [bucket.wait_s(now_s) == 0.0 for _ in range(21)] == [True] * 20 + [False]
 
 
 def test_the_log_of_refusals(caplog: pytest.LogCaptureFixture) -> None:
     """Each says uid, pid, role, route and why; a flood is a line a second and a number."""
     clock = FakeClock()
-    refusals, caller = Refusals(clock.monotonic_s), peer(77, 1000, 5)
+    refusals, caller = RefusalLog(clock.monotonic_s), peer(77, 1000, 5)
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
             path = "/v1/x\n" + "y" * 1000
@@ -200,10 +200,13 @@ def test_what_is_wrong_with_a_wish_is_no_warning(
 def test_connections_over_tcp_are_fewer() -> None:
     """All over TCP together have so many; others still come in, and one that ends makes room."""
     gate = gate_of(FakeClock())
-    far = [named(f"CN={n}", Role("admin"), f"cert {n}", "192.0.2.1") for n in range(MOST_REMOTE)]
+    far = [
+        certificate_peer(f"CN={n}", Role("admin"), f"cert {n}", "192.0.2.1")
+        for n in range(MOST_REMOTE)
+    ]
     for one in far:
         gate.let_in(gate._counted(one))
-    late = gate._counted(named("CN=late", Role("admin"), "cert late", "192.0.2.1"))
+    late = gate._counted(certificate_peer("CN=late", Role("admin"), "cert late", "192.0.2.1"))
     with pytest.raises(Rejected, match="open over TCP") as refused:
         gate.let_in(late)
     assert (refused.value.code, refused.value.numbers) == (
@@ -222,7 +225,7 @@ def test_handshakes_have_a_rate_by_address() -> None:
         found = 0
         for _ in range(200):
             with suppress(Rejected):
-                gate.knock(stranger(address))
+                gate.knock(unauthenticated(address))
                 found += 1
         return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from maxmemd.api.lane import AT_ONCE, EACH_S, Lane
+from maxmemd.api.server.slow_readers import AT_ONCE, EACH_S, ReadScheduler
 from tests.api.outside import Outside
 from tests.api.siege import answer, status
 from tests.fuzz.still import Loop, Transport
@@ -20,7 +20,7 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 class Waiting:
     """A connection that counts how often it went on, and joins again as often as it is told."""
 
-    def __init__(self, lane: Lane, again: int = 0) -> None:
+    def __init__(self, lane: ReadScheduler, again: int = 0) -> None:
         self._lane, self._again, self.went_on = lane, again, 0
 
     def go_on(self) -> None:
@@ -42,7 +42,7 @@ def loop() -> Iterator[Loop]:
 
 def test_a_few_in_turn(loop: Loop) -> None:
     """At each step so many go on as are to, in the order in which they came."""
-    lane = Lane()
+    lane = ReadScheduler()
     crowd = [Waiting(lane) for _ in range(5 * AT_ONCE + 1)]
     loop.step(lambda: [lane.join(one) for one in crowd])
     for step in range(6):
@@ -53,7 +53,7 @@ def test_a_few_in_turn(loop: Loop) -> None:
 
 def test_who_comes_again_waits_again(loop: Loop) -> None:
     """One that is never done does not keep the others out, and the lane rests once it is empty."""
-    lane = Lane()
+    lane = ReadScheduler()
     endless, others = Waiting(lane, again=20), [Waiting(lane) for _ in range(4)]
     loop.step(lambda: [lane.join(one) for one in (endless, *others)])
     for _ in range(4):

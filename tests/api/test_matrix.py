@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from maxmemd.api.guard import KEPT_FOR_ADMINS, MOST_CONNECTIONS, GuardedHttp
-from maxmemd.api.peers import NOBODY, Peer, Pin, named, peer
+from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer, Pin, certificate_peer, peer
 from maxmemd.api.routes import ROUTES, Route
-from maxmemd.config import Config
+from maxmemd.api.server.protocol import KEPT_FOR_ADMINS, MOST_CONNECTIONS, BoundedHttpProtocol
+from maxmemd.config.settings import Config
 from maxmemd.errors import ArbiterBusy
 from maxmemd.policy.roles import Role, Roles
 from maxmemd.units import Memory
@@ -36,7 +36,7 @@ def of(uid: int, *groups: int, roles: Roles = WITH, pid: int = 9) -> Peer:
 
 def far(role: str) -> Peer:
     """Return a caller over TCP, whose certificate has this role."""
-    return named(f"CN={role}", Role(role), f"cert CN={role}", "192.0.2.1")
+    return certificate_peer(f"CN={role}", Role(role), f"cert CN={role}", "192.0.2.1")
 
 
 PEERS: dict[str, tuple[Peer, str]] = {
@@ -57,7 +57,7 @@ PEERS: dict[str, tuple[Peer, str]] = {
     "somebody": (of(1500), "nobody"),
     "uid 65534": (of(65534), "nobody"),
     "root without a pid": (of(0, pid=0), "nobody"),
-    "nobody": (NOBODY, "nobody"),
+    "nobody": (UNKNOWN_PEER, "nobody"),
     "an admin's certificate": (far("admin"), "admin"),
     "a toolstack's certificate": (far("toolstack"), "toolstack"),
     "an observer's certificate": (far("observer"), "observer"),
@@ -270,7 +270,7 @@ def accepted(
         state = ServerState()
         state.connections.update(object() for _ in range(others))  # type: ignore[misc]
         loop = asyncio.get_running_loop()
-        protocol = GuardedHttp(config, state, {})
+        protocol = BoundedHttpProtocol(config, state, {})
         return (await loop.connect_accepted_socket(lambda: protocol, here))[0]
 
     async def end(transport: asyncio.BaseTransport) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from maxmemd.api import metrics
-from maxmemd.api.readiness import LOW_BYTES, Disk, Space, space_of
+from maxmemd.api.health import LOW_BYTES, DiskMonitor, Space, space_of
 from maxmemd.units import Memory
 from tests.api.inside import Inside
 from tests.observing.promtool import promtool
@@ -148,7 +148,7 @@ def health(api: Inside) -> httpx.Response:
 def test_a_disk_that_is_nearly_full_is_not_ready(api: Inside) -> None:
     """Before a decision fails for want of space, readiness says so, and metrics too."""
     free = LOW_BYTES - 1
-    disk = Disk(api.config.database, lambda _: Space(1, 2, free))
+    disk = DiskMonitor(api.config.database, lambda _: Space(1, 2, free))
     api.disk._look = disk._look
     api.wait(api.disk.look())
     assert health(api).status_code == 503
@@ -176,14 +176,14 @@ def test_the_disk_is_looked_at_now_and_then(tmp_path: Path) -> None:
             raise OSError(EIO, "Input/output error")
         return Space(0, 0, LOW_BYTES)
 
-    async def seconds(disk: Disk, count: int) -> None:
+    async def seconds(disk: DiskMonitor, count: int) -> None:
         for _ in range(count):
             disk.each_second()
             if disk._looking is not None:
                 await disk._looking
 
     async def story() -> None:
-        disk = Disk(tmp_path / "l", look)
+        disk = DiskMonitor(tmp_path / "l", look)
         await seconds(disk, 10)
         assert (len(looks), disk.state, disk.space) == (1, "ok", Space(0, 0, LOW_BYTES))
         await seconds(disk, 1)

@@ -15,8 +15,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
-from maxmemd.api.call import MOST_BODY_BYTES
 from maxmemd.api.problems import STATUS
+from maxmemd.api.request import MOST_BODY_BYTES
 from maxmemd.api.routes import ROUTES
 from maxmemd.xen.simulated import SimulatedHost
 from tests.api.inside import Inside, problem

@@ -15,8 +15,8 @@ from typing import cast
 
 import pytest
 
-from maxmemd.api.readiness import READY_WITHIN_S, tell_systemd
-from maxmemd.mailbox import Mailbox
+from maxmemd.api.health import READY_WITHIN_S, notify_systemd
+from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.units import Memory
 from tests.simhost import SimHost
 
@@ -47,7 +47,7 @@ def test_once_limits_are_in_force(manager: socket.socket) -> None:
 
     async def play() -> None:
         box = mailbox()
-        telling = asyncio.create_task(tell_systemd(box))
+        telling = asyncio.create_task(notify_systemd(box))
         await asyncio.sleep(0.05)
         manager.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -66,7 +66,7 @@ def test_after_a_time_whatever_is_wrong(
 
     async def play() -> None:
         box = mailbox("xen-failed: cannot\nREADY=0 ask")
-        telling = asyncio.create_task(tell_systemd(box, within_s=0.05))
+        telling = asyncio.create_task(notify_systemd(box, within_s=0.05))
         told = await asyncio.to_thread(manager.recv, 999)
         assert told.startswith(b"READY=1\nSTATUS=limits are NOT in force: xen-failed: cannot READY")
         assert told.count(b"\n") == 1
@@ -87,7 +87,7 @@ def test_a_systemd_that_is_gone(
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nowhere"))
     box = mailbox()
     box.agreement.set()
-    asyncio.run(tell_systemd(box))
+    asyncio.run(notify_systemd(box))
     assert "cannot tell systemd that the service has started" in caplog.text
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api.peers import peer
-from maxmemd.config import Config
+from maxmemd.api.auth.peers import peer
+from maxmemd.config.settings import Config
 from maxmemd.units import Memory
 from tests.api.inside import Inside, problem
 

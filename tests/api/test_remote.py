@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api.gate import Gate
-from maxmemd.api.peers import NOBODY, Peer, holder, named, subject_of
-from maxmemd.api.remote import listening, secured
+from maxmemd.api.auth.admission import Admission
+from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer, certificate_peer, subject_of, token_peer
+from maxmemd.api.auth.token_store import TokenStore
+from maxmemd.api.server.tcp import listen_tcp, tls_context
 from maxmemd.cli import main
-from maxmemd.client import Client, Refused, verbs
-from maxmemd.config import Config
+from maxmemd.client import Client, Refused, calls
+from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.roles import Role, Roles
-from maxmemd.tokens import Tokens
 from maxmemd.wire import LimitRequest
 from tests.api.certificates import make, needs_openssl
 from tests.api.elsewhere import Elsewhere, elsewhere
@@ -158,18 +158,18 @@ def test_a_stream_ends_with_its_token(far: Elsewhere) -> None:
 
 def test_whose_token_is_whose(tmp_path: Path) -> None:
     """A token of the same name, made later, does not keep its predecessor's stream alive."""
-    tokens = Tokens(tmp_path / "tokens.json")
-    gate = Gate(Roles(), {}, {}, tokens=tokens)
+    tokens = TokenStore(tmp_path / "tokens.json")
+    gate = Admission(Roles(), {}, {}, tokens=tokens)
     secret = tokens.create("a", "observer", "{}", 0)
     first = tokens.find(secret or "")
     assert first is not None
-    assert gate.stands(holder(first, "192.0.2.1"))
-    assert not Gate(Roles(), {}, {}).stands(holder(first, "192.0.2.1"))
+    assert gate.stands(token_peer(first, "192.0.2.1"))
+    assert not Admission(Roles(), {}, {}).stands(token_peer(first, "192.0.2.1"))
     tokens.revoke("a")
     tokens.create("a", "observer", "{}", 0)
-    assert not gate.stands(holder(first, "192.0.2.1"))
+    assert not gate.stands(token_peer(first, "192.0.2.1"))
     short = tokens.create("b", "observer", "{}", 0, expires_ns=time.time_ns() + 10**8)
-    lent = holder(tokens.find(short or "") or first, "192.0.2.1")
+    lent = token_peer(tokens.find(short or "") or first, "192.0.2.1")
     assert gate.stands(lent)
     time.sleep(0.11)
     assert not gate.stands(lent)
@@ -224,12 +224,12 @@ def test_the_client_and_maxmemctl(far: Elsewhere, capfd: pytest.CaptureFixture[s
     """Both reach it with a token file or a certificate, and say what is refused."""
     token = far.token_file("ctl", "toolstack")
     with Client(url=far.url, token_file=token, verify=far.context()) as client:
-        granted = client.do(verbs.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
+        granted = client.do(calls.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
         assert granted.revision > 0
     with Client(url=far.url, verify=far.context("watcher")) as client:
-        assert client.do(verbs.host()).simulated
+        assert client.do(calls.host()).simulated
         with pytest.raises(Refused) as refused:
-            client.do(verbs.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
+            client.do(calls.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
         assert refused.value.code == "not-allowed"
     ca = ["--url", far.url, "--cacert", str(far.folder / "ca.crt")]
     assert main([*ca, "--token-file", token, "mem-max", "2", "3001"]) == 0
@@ -315,14 +315,14 @@ def test_tokens_outlive_the_daemon(far: Elsewhere) -> None:
 def test_guessing_is_slow(tmp_path: Path) -> None:
     """An address that shows no valid token may try a few times, whatever it tries."""
     with Inside(tmp_path) as api:
-        caller = named("unknown", Role("nobody"), "tls 192.0.2.1", "192.0.2.1")
+        caller = certificate_peer("unknown", Role("nobody"), "tls 192.0.2.1", "192.0.2.1")
         codes = []
         for guess in range(40):
             shown = {"Authorization": f"Bearer mxm_{guess}"}
             codes.append(api.ask("GET", "/v1/health", headers=shown, peer=caller).status_code)
         assert codes[0] == 401
         assert codes[-1] == 429
-        other = named("unknown", Role("nobody"), "tls 192.0.2.2", "192.0.2.2")
+        other = certificate_peer("unknown", Role("nobody"), "tls 192.0.2.2", "192.0.2.2")
         for path in ("/v1/health", "/v1/docs"):
             problem(api.ask("GET", path, peer=other), "token-invalid", 401)
         twice = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
@@ -343,7 +343,7 @@ def test_subjects() -> None:
     assert subject_of({"subject": ((("commonName", "a,O=b"),),)}) == r"CN=a\,O\=b"
     assert subject_of({"subject": ((("title", "x"),),)}) == "title=x"
     assert subject_of({}) == ""
-    assert NOBODY.role.name == "nobody"
+    assert UNKNOWN_PEER.role.name == "nobody"
 
 
 def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     one, key = tmp_path / "one.crt", tmp_path / "one.key"
     key.chmod(0o644)
     with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: everybody may use it"):
-        secured(one, key, None)
+        tls_context(one, key, None)
     key.chmod(0o600)
     other, locked, none = (tmp_path / name for name in ("two.key", "locked.key", "nowhere"))
     sealing = ("-aes256", "-passout", "pass:secret", "-out", str(locked))
@@ -372,14 +372,14 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
         ((one, key, key), "tls_clients", "write a file of certificates, PEM"),
     ):
         with pytest.raises(ConfigError, match=re.escape(said)) as refused:
-            secured(*files)
+            tls_context(*files)
         assert refused.value.key == name
-    assert secured(one, key, one).verify_mode is ssl.CERT_OPTIONAL
-    assert listening(Config()) is None
+    assert tls_context(one, key, one).verify_mode is ssl.CERT_OPTIONAL
+    assert listen_tcp(Config()) is None
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         config = Config(listen=where, tls_certificate=one, tls_key=key)
         with pytest.raises(ConfigError, match=f"cannot listen on {where}: "):
-            listening(config)
+            listen_tcp(config)

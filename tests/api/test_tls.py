@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.api.tls import MOST_HANDSHAKES, MOST_HANDSHAKES_EACH
+from maxmemd.api.server.tls_acceptor import MOST_HANDSHAKES, MOST_HANDSHAKES_EACH
 from tests.api.certificates import needs_openssl
 from tests.api.elsewhere import Elsewhere, elsewhere
 from tests.api.outside import SOAK, until

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from maxmemd.cli import connection, main, wait
+from maxmemd.cli import main
+from maxmemd.rest import connection, retry
 
 from .bodies import BUSY, HOST, decision
 from .conftest import Ctl
@@ -39,7 +40,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock that waiting goes by."""
     made = Clock()
-    for module in (connection, wait):
+    for module in (connection, retry):
         monkeypatch.setattr(module, "sleep", made.sleep)
         monkeypatch.setattr(module, "monotonic", lambda: made.now)
     return made
@@ -213,7 +214,7 @@ def test_no_permission_is_told_with_a_hint(
         def connect(self, address: Any) -> None:
             raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("maxmemd.cli.connection.socket.socket", Closed)
+    monkeypatch.setattr("maxmemd.rest.connection.socket.socket", Closed)
     assert main(["--socket", "/s", "mem-max", "3", "1"]) == 1
     assert capsys.readouterr().err == (
         "maxmemctl: cannot reach maxmemd at /s: Permission denied"
@@ -223,17 +224,17 @@ def test_no_permission_is_told_with_a_hint(
 
 def test_silence_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No reply in time: the write may have happened, and is not sent again."""
-    for module in (connection, wait):
+    for module in (connection, retry):
         monkeypatch.setattr(module, "REPLY_S", 0.0)
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(path)
         mute.listen(4)
         monkeypatch.setattr(
-            "maxmemd.cli.connection.socket.socket.settimeout", _at_least_a_millisecond
+            "maxmemd.rest.connection.socket.socket.settimeout", _at_least_a_millisecond
         )
         with pytest.raises(connection.Unreachable, match="within 0 s: whether a change was made"):
-            connection.Server(path).ask("PUT", "/v1/x", {})
+            connection.DaemonConnection(path).ask("PUT", "/v1/x", {})
 
 
 _settimeout = socket.socket.settimeout
@@ -271,7 +272,7 @@ def test_what_is_no_reply(raw: bytes, times: int, said: str, tmp_path: Path, clo
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         with pytest.raises(connection.Unreachable, match=said):
-            connection.Server(path).ask("GET", "/v1/host")
+            connection.DaemonConnection(path).ask("GET", "/v1/host")
         thread.join(5)
 
 
@@ -290,7 +291,7 @@ def test_a_reply_in_pieces(tmp_path: Path) -> None:
         listener.bind(path)
         listener.listen(4)
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        answer = connection.Server(path).ask("GET", "/v1/host")
+        answer = connection.DaemonConnection(path).ask("GET", "/v1/host")
     assert (answer.status, answer.body) == (201, {"a": 1})
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.cli.grammar import GLOBALS
-from maxmemd.cli.verbs import VERBS
+from maxmemd.cli.commands import VERBS
+from maxmemd.cli.options import GLOBALS
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "maxmemctl.md").read_text()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from maxmemd import __version__
-from maxmemd.cli.verbs import VERBS, find
+from maxmemd.cli.commands import VERBS, find
 
 from .bodies import decision
 from .conftest import Ctl

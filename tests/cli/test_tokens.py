@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.cli.words import when
+from maxmemd.cli.format import when
 
 from .conftest import Ctl
 from .stub import Stub

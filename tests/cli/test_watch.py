@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from maxmemd import wire
-from maxmemd.cli import connection, follow
 from maxmemd.cli.watch import line_of
+from maxmemd.rest import connection, events
 from tests.api.outside import ROOT as TREE
 from tests.api.outside import SOAK, Outside, until
 
@@ -89,7 +89,7 @@ LINES = [
 @pytest.fixture(autouse=True)
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connect again at once."""
-    monkeypatch.setattr(follow, "AGAIN_S", 0.0)
+    monkeypatch.setattr(events, "AGAIN_S", 0.0)
 
 
 @pytest.mark.parametrize(("words", "line"), LINES)
@@ -181,7 +181,7 @@ def test_names_are_not_worth_an_end(stub: Stub, ctl: Ctl, monkeypatch: pytest.Mo
         raise connection.Unreachable("away")
 
     stub.replies["GET /v1/events"] = [(200, block(DECIDED)), END]
-    monkeypatch.setattr(connection.Server, "ask", away)
+    monkeypatch.setattr(connection.DaemonConnection, "ask", away)
     _, out, _ = ctl("watch")
     assert UUID in out
 

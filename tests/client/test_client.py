@@ -15,56 +15,56 @@ import pytest
 from pydantic import BaseModel
 
 from maxmemd import client, wire
-from maxmemd.client import AsyncClient, Client, Refused, Unreachable, again, verbs
-from maxmemd.client.verbs import Ask
+from maxmemd.client import AsyncClient, Client, Refused, Unreachable, calls, retry
+from maxmemd.client.calls import Call
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 GRANTED = wire.DecisionReply(
     uuid=UUID, domid=3, name="web", revision=8, limit_kib=525312, max_pages=131328, unlimited=False
 )
 HEALTH = wire.Health(live=True, ready=False, parts={"xen": "xen-failed"})
-LIMIT = verbs.set_limit("web", wire.LimitRequest(limit_kib=524288))
+LIMIT = calls.set_limit("web", wire.LimitRequest(limit_kib=524288))
 PARTS = [wire.ComponentBody(owner="operator", name="limit", amount_kib=4)]
 WEB = "/v1/domains/web"
 
-VERBS: list[tuple[Ask[Any], str, str]] = [
-    (verbs.host(), "GET /v1/host", ""),
-    (verbs.domains(), "GET /v1/domains", ""),
-    (verbs.domain("a/../b c"), "GET /v1/domains/a%2F%2E%2E%2Fb%20c", ""),
+VERBS: list[tuple[Call[Any], str, str]] = [
+    (calls.host(), "GET /v1/host", ""),
+    (calls.domains(), "GET /v1/domains", ""),
+    (calls.domain("a/../b c"), "GET /v1/domains/a%2F%2E%2E%2Fb%20c", ""),
     (LIMIT, f"PUT {WEB}/limit", '{"reason":"","limit_kib":524288,"force":false,"static_max":true}'),
     (
-        verbs.set_target("web", wire.TargetRequest(by_kib=-4)),
+        calls.set_target("web", wire.TargetRequest(by_kib=-4)),
         f"PUT {WEB}/target",
         '{"reason":"","by_kib":-4,"enforce":true}',
     ),
     (
-        verbs.set_component("web", "device-model", "roms", wire.AmountRequest(amount_kib=256)),
+        calls.set_component("web", "device-model", "roms", wire.AmountRequest(amount_kib=256)),
         f"PUT {WEB}/components/device-model/roms",
         '{"reason":"","amount_kib":256}',
     ),
     (
-        verbs.increase_component("web", "a", "b", wire.IncreaseRequest(by_kib=4, reason="why")),
+        calls.increase_component("web", "a", "b", wire.IncreaseRequest(by_kib=4, reason="why")),
         f"POST {WEB}/components/a/b/increase",
         '{"reason":"why","by_kib":4}',
     ),
-    (verbs.remove_component("web", "a", "b"), f"DELETE {WEB}/components/a/b", ""),
+    (calls.remove_component("web", "a", "b"), f"DELETE {WEB}/components/a/b", ""),
     (
-        verbs.rollback("web", wire.RollbackRequest(revision=7)),
+        calls.rollback("web", wire.RollbackRequest(revision=7)),
         f"POST {WEB}/rollback",
         '{"reason":"","revision":7,"force":false}',
     ),
-    (verbs.explain("web"), f"GET {WEB}/explain", ""),
-    (verbs.history("web"), f"GET {WEB}/history?limit=50", ""),
-    (verbs.history("web", limit=5, before=9), f"GET {WEB}/history?limit=5&before=9", ""),
-    (verbs.pushes("3", limit=1), "GET /v1/domains/3/pushes?limit=1", ""),
-    (verbs.export_record("web"), f"GET {WEB}/record", ""),
+    (calls.explain("web"), f"GET {WEB}/explain", ""),
+    (calls.history("web"), f"GET {WEB}/history?limit=50", ""),
+    (calls.history("web", limit=5, before=9), f"GET {WEB}/history?limit=5&before=9", ""),
+    (calls.pushes("3", limit=1), "GET /v1/domains/3/pushes?limit=1", ""),
+    (calls.export_record("web"), f"GET {WEB}/record", ""),
     (
-        verbs.import_record(UUID, wire.RecordBody(components=PARTS)),
+        calls.import_record(UUID, wire.RecordBody(components=PARTS)),
         f"PUT /v1/records/{UUID}",
         '{"reason":"","format":"maxmemd-record-1","components":'
         '[{"owner":"operator","name":"limit","amount_kib":4}]}',
     ),
-    (verbs.health(), "GET /v1/health", ""),
+    (calls.health(), "GET /v1/health", ""),
 ]
 
 
@@ -87,13 +87,13 @@ class Wire:
         return httpx.Response(200, text=reply.model_dump_json())
 
 
-def sync(line: Wire, ask: Ask[Any], **options: Any) -> Any:
+def sync(line: Wire, ask: Call[Any], **options: Any) -> Any:
     """Do what is asked with a Client."""
     with Client(transport=line.transport) as client:
         return client.do(ask, **options)
 
 
-def with_asyncio(line: Wire, ask: Ask[Any], **options: Any) -> Any:
+def with_asyncio(line: Wire, ask: Call[Any], **options: Any) -> Any:
     """Do what is asked with an AsyncClient."""
 
     async def doing() -> Any:
@@ -114,7 +114,7 @@ def problem(status: int, body: dict[str, Any]) -> httpx.Response:
 
 
 @pytest.mark.parametrize(("ask", "line", "body"), VERBS, ids=[line for _, line, _ in VERBS])
-def test_what_a_verb_sends(ask: Ask[Any], line: str, body: str) -> None:
+def test_what_a_verb_sends(ask: Call[Any], line: str, body: str) -> None:
     """Method, path, query and body of every verb."""
     kept = Wire(httpx.Response(200, text="{}"))
     with pytest.raises(Unreachable):
@@ -140,7 +140,7 @@ def test_a_grant_that_is_not_in_force_is_a_reply(do: Do) -> None:
 def test_ill_health_is_a_reply(do: Do) -> None:
     """HTTP 503 with a body of health is an answer to the question."""
     reply = httpx.Response(503, text=HEALTH.model_dump_json())
-    assert do(Wire(reply), verbs.health()) == HEALTH
+    assert do(Wire(reply), calls.health()) == HEALTH
 
 
 @BOTH
@@ -187,7 +187,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(client.time, "sleep", sleep)
     monkeypatch.setattr(client, "asyncio", SimpleNamespace(sleep=sleeping))
-    monkeypatch.setattr(again, "monotonic", lambda: now[0])
+    monkeypatch.setattr(retry, "monotonic", lambda: now[0])
     return now
 
 
@@ -227,7 +227,7 @@ def test_what_changes_nothing_survives_too(do: Do, dry_run: bool, clock: list[fl
         assert do(line, LIMIT, dry_run=True) == GRANTED
         assert {sent.url.query for sent in line.sent} == {b"dry_run=true"}
     else:
-        assert do(Wire(busy(), httpx.ReadError(""), HEALTH), verbs.health()) == HEALTH
+        assert do(Wire(busy(), httpx.ReadError(""), HEALTH), calls.health()) == HEALTH
 
 
 @BOTH
@@ -277,7 +277,7 @@ def test_what_is_no_reply_of_ours(text: str, do: Do) -> None:
 def test_reads_carry_no_key() -> None:
     """Only a write is told apart."""
     line = Wire(HEALTH)
-    sync(line, verbs.health())
+    sync(line, calls.health())
     assert "idempotency-key" not in line.sent[0].headers
 
 
@@ -287,11 +287,11 @@ def test_nobody_at_the_socket() -> None:
     with TemporaryDirectory() as place:
         path = str(Path(place) / "s")
         with Client(path) as client, pytest.raises(Unreachable, match=path):
-            client.do(verbs.health())
+            client.do(calls.health())
 
         async def doing() -> None:
             async with AsyncClient(path) as client:
-                await client.do(verbs.health())
+                await client.do(calls.health())
 
         with pytest.raises(Unreachable, match=path):
             asyncio.run(doing())
@@ -301,5 +301,5 @@ def test_a_url_replaces_the_socket() -> None:
     """Requests go to the URL's host and below its path."""
     line = Wire(HEALTH)
     with Client(url="https://xen.example/maxmem", transport=line.transport) as client:
-        client.do(verbs.health())
+        client.do(calls.health())
     assert str(line.sent[0].url) == "https://xen.example/maxmem/v1/health"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from maxmemd import wire
-from maxmemd.client import AsyncClient, Client, Refused, Unreachable, stream
+from maxmemd.client import AsyncClient, Client, Refused, Unreachable, events
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 Take = Callable[..., list[wire.Event]]
@@ -80,7 +80,7 @@ def async_take(served: Served, most: int, **options: Any) -> list[wire.Event]:
 @pytest.fixture(params=[sync_take, async_take], ids=["Client", "AsyncClient"])
 def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Take:
     """Give one way to take events; nobody waits."""
-    monkeypatch.setattr(stream, "AGAIN_S", 0.0)
+    monkeypatch.setattr(events, "AGAIN_S", 0.0)
     found: Take = request.param
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.policy.components import Record, of_state
+from maxmemd.policy.components import Record, record_from_state
 
 
 class Line(NamedTuple):
@@ -63,7 +63,7 @@ def limits_of(path: Path) -> dict[str, int]:
     """Return the pages that each record of the file wants, by UUID."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT uuid, state FROM record JOIN journal USING (seq, uuid)")
-        return {u: of_state(u, 0, json.loads(state)).limit.max_pages for u, state in rows}
+        return {u: record_from_state(u, 0, json.loads(state)).limit.max_pages for u, state in rows}
 
 
 def _fold(kept: Kept, heads: dict[str, int], row: tuple[Any, ...]) -> None:
@@ -72,7 +72,7 @@ def _fold(kept: Kept, heads: dict[str, int], row: tuple[Any, ...]) -> None:
     if state is None:
         return
     assert revision == before.revision + 1, f"line {seq}: {uuid} went {before.revision}-{revision}"
-    record = kept.records[uuid] = of_state(uuid, revision, json.loads(state))
+    record = kept.records[uuid] = record_from_state(uuid, revision, json.loads(state))
     heads[uuid] = seq
     if kind == "increase":
         words: dict[str, Any] = json.loads(wish)

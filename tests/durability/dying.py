@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from maxmemd.arbiter import Arbiter
+from maxmemd.arbiter.actor import Arbiter
 from maxmemd.ledger import writer
-from maxmemd.ledger.witness import Witness
+from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.writer import SqliteLedger
 from tests.durability import serve
 from tests.simhost import RemoteHypervisor, RemoteXenstore
@@ -60,7 +60,7 @@ POINTS: Mapping[str, Callable[[Die], None]] = {
     "before the transaction": _before(SqliteLedger, "commit"),
     "between the lines and the records": _before(type(writer.HEADS), "run"),
     "before COMMIT": _at_commit,
-    "after COMMIT": _before(Witness, "write"),
+    "after COMMIT": _before(HighWaterMark, "write"),
     "before the hypercall": _before(RemoteHypervisor, "set_max_mem"),
     "after the hypercall": _after(RemoteHypervisor, "set_max_mem"),
     "before xenstore is written": _before(RemoteXenstore, "write"),

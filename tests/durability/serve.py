@@ -7,15 +7,15 @@ from pathlib import Path
 
 import uvloop
 
-from maxmemd import mailbox
-from maxmemd.adapters import World
-from maxmemd.config import Config
+from maxmemd.arbiter import mailbox
+from maxmemd.backend import Backend
+from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
 from maxmemd.errors import MaxmemError
 from maxmemd.ports import Pusher
-from maxmemd.pusher.direct import DirectPusher
-from maxmemd.pusher.remote import RemotePusher
-from maxmemd.pusher.ways import Child
+from maxmemd.pusher.client import PusherClient
+from maxmemd.pusher.connect import ChildConnector
+from maxmemd.pusher.local import LocalPusher
 from tests.simhost import RemoteHypervisor, RemoteXenstore
 
 
@@ -33,15 +33,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     mailbox.ANSWER_WITHIN_S = asked.answer_within
 
-    def world() -> World:
+    def world() -> Backend:
         pusher: Pusher
         if asked.separate:
             floor = Config().dom0_floor
             words = ("tests.pusher.serve", "--host", str(asked.host))
-            pusher = RemotePusher(Child(floor, *words))
+            pusher = PusherClient(ChildConnector(floor, *words))
         else:
-            pusher = DirectPusher(RemoteHypervisor(asked.host), RemoteXenstore(asked.host))
-        return World(pusher, "one-boot", "the surviving host", simulated=True)
+            pusher = LocalPusher(RemoteHypervisor(asked.host), RemoteXenstore(asked.host))
+        return Backend(pusher, "one-boot", "the surviving host", simulated=True)
 
     config = Config(
         socket=asked.socket, database=asked.database, poll_s=asked.poll, drift=asked.drift

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from maxmemd.arbiter import Arbiter
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.mailbox import Mailbox
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts

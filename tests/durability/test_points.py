@@ -10,7 +10,7 @@ import pytest
 from alembic import command
 
 from maxmemd.ledger.migrate import HEAD, revision_of
-from maxmemd.ledger.tables import engine
+from maxmemd.ledger.schema import engine
 from tests.durability.dying import POINTS
 from tests.durability.preload import built
 from tests.durability.stand import SOAK, Stand, until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.asks import Granted
+from maxmemd.arbiter.messages import Granted
 from maxmemd.ledger.migrate import migrate
 from maxmemd.policy.wishes import SetComponent, SetLimit
 from maxmemd.units import Memory

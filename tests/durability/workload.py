@@ -14,14 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from maxmemd.arbiter import Arbiter
-from maxmemd.asks import Ask, Granted, Look, Subject
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.messages import DecisionRequest, Granted, Query, Subject
 from maxmemd.errors import LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget, Wish
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 
@@ -70,7 +70,7 @@ class Bench:
         try:
             self.arbiter = Arbiter(
                 self.ledger,
-                DirectPusher(self.xen, self.host.xenstore()),
+                LocalPusher(self.xen, self.host.xenstore()),
                 self.clock,
                 rules=Rules(),
                 drift=drift,
@@ -86,7 +86,7 @@ class Bench:
         asks = []
         for ref, wish in wishes:
             self.keys += 1
-            asks.append(Ask(ref, wish, ACTOR, key=f"0:wish-{self.keys}"))
+            asks.append(DecisionRequest(ref, wish, ACTOR, key=f"0:wish-{self.keys}"))
         return list(self.arbiter.turn(asks))
 
     def agrees(self) -> bool:
@@ -196,7 +196,7 @@ def sick(database: Path, seed: int, turns: int) -> None:
         before = len(confirmed)
         for _ in range(times):
             confirmed += step(bench, dice)
-            (view,) = bench.arbiter.turn([Look(Subject.DOMAIN, bench.uuids[0])])
+            (view,) = bench.arbiter.turn([Query(Subject.DOMAIN, bench.uuids[0])])
             found["looks"] += not isinstance(view, Exception)
             trouble = bench.arbiter.records.trouble
             code = "ok" if trouble is None else trouble.code

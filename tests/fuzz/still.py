@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from maxmemd.asks import Ask, Look
-from maxmemd.worker import Worker
+from maxmemd.arbiter.messages import DecisionRequest, Query
+from maxmemd.arbiter.thread import ArbiterThread
 
 MOST_PASSES = 100_000
 """An input after which the loop runs on for so long never comes to rest."""
@@ -51,7 +51,7 @@ class _Here(ThreadPoolExecutor):
         return done
 
 
-class Prompt(Worker):
+class Prompt(ArbiterThread):
     """The arbiter's thread without the thread."""
 
     def start(self) -> None:
@@ -61,7 +61,7 @@ class Prompt(Worker):
         self._attempt(self.arbiter.start)
         self._owner.started(None)
 
-    def hand(self, batch: Sequence[Ask | Look]) -> None:
+    def hand(self, batch: Sequence[DecisionRequest | Query]) -> None:
         """Decide a batch."""
         assert self.arbiter is not None
         self._turn(self.arbiter, batch)

@@ -17,21 +17,21 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.behind import make_app
-from maxmemd.api.feed import Feed
-from maxmemd.api.guard import GuardedHttp
-from maxmemd.api.handlers import Service
-from maxmemd.api.lane import EACH_S
-from maxmemd.api.readiness import Disk
-from maxmemd.arbiter import Arbiter
-from maxmemd.config import Config
-from maxmemd.keys import Who
+from maxmemd.api.event_stream import EventStream
+from maxmemd.api.handlers.service import Service
+from maxmemd.api.health import DiskMonitor
+from maxmemd.api.server.protocol import BoundedHttpProtocol
+from maxmemd.api.server.slow_readers import EACH_S
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.config.parsers import Who
+from maxmemd.config.settings import Config
+from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.ledger.tail import LedgerTail
-from maxmemd.mailbox import Mailbox
-from maxmemd.pusher.direct import DirectPusher
-from maxmemd.tokens import Tokens
+from maxmemd.pusher.local import LocalPusher
 from tests.api.inside import small_host
 from tests.fakes import FakeClock, MemoryLedger
 from tests.fuzz.answers import Broken, read_answers
@@ -100,17 +100,17 @@ class Target:
         return statuses
 
     def _make_service(self, config: Config) -> Service:
-        tail = LedgerTail(config.database)
-        disk, tokens = Disk(config.database), Tokens(config.tokens)
+        tail = LedgerFollower(config.database)
+        disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens)
         mailbox = Mailbox(partial(self._arbiter, MemoryLedger()), poll_s=config.poll_s)
         reader = LedgerReader(config.database)
-        return Service(mailbox, reader, tail, Feed(tail), config, True, disk, tokens)
+        return Service(mailbox, reader, tail, EventStream(tail), config, True, disk, tokens)
 
     def _arbiter(self, ledger: MemoryLedger) -> Arbiter:
         host = small_host()
         return Arbiter(
             ledger,
-            DirectPusher(host.hypervisor(), host.xenstore()),
+            LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
             rules=CONFIG.rules,
             drift="restore",
@@ -129,7 +129,7 @@ class Target:
         self._loop.run_until_complete(mailbox.start())
         if service.config.tokens.exists():
             service.config.tokens.unlink()
-            service.tokens = Tokens(service.config.tokens)
+            service.tokens = TokenStore(service.config.tokens)
         self._faults.found.clear()
         return ledger
 
@@ -150,7 +150,7 @@ class Target:
                 raise Broken(f"{what} is left behind: {found}")
 
 
-class Watched(GuardedHttp):
+class Watched(BoundedHttpProtocol):
     """The guard, with the methods of what it has taken as requests: HEAD has no body."""
 
     def __init__(self, *made_of: Any) -> None:

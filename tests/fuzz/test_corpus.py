@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.api import handlers
-from maxmemd.api.feed import Feed
-from maxmemd.api.gate import Gate
+from maxmemd.api.auth.admission import Admission
+from maxmemd.api.event_stream import EventStream
+from maxmemd.api.handlers import writes
 from maxmemd.errors import LedgerError
 from tests.api.outside import SOAK
 from tests.figures import figure
@@ -90,17 +90,17 @@ def _unwell(*_: object) -> None:
 @pytest.mark.parametrize(
     ("where", "name", "instead", "said"),
     [
-        (handlers.replies, "domain", _fails, "ZeroDivisionError"),
-        (handlers.replies, "domain", _unwell, "503: .*cannot read the ledger"),
-        (Gate, "leave", lambda *_: None, "a count of connections is left behind"),
-        (Feed, "leave", lambda *_: None, "a stream is left behind"),
+        (writes.serialize, "domain", _fails, "ZeroDivisionError"),
+        (writes.serialize, "domain", _unwell, "503: .*cannot read the ledger"),
+        (Admission, "leave", lambda *_: None, "a count of connections is left behind"),
+        (EventStream, "leave", lambda *_: None, "a stream is left behind"),
     ],
 )
 def test_a_fault_is_seen(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, instead: object, said: str
 ) -> None:
     """The target is no blind one: an exception, a 5xx, and what is left behind all break it."""
-    path = "domains/web" if where is handlers.replies else "events"
+    path = "domains/web" if where is writes.serialize else "events"
     request = f"GET /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     target = Target()
     try:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import uvloop
 
-from maxmemd.adapters import World
-from maxmemd.config import Config
+from maxmemd.backend import Backend
+from maxmemd.config.parsers import AUTO
+from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
-from maxmemd.keys import AUTO
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.systemd import DEVICE_MODELS, FIRST_SOCKET
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
@@ -67,9 +67,9 @@ def main() -> None:
     host = host_of_newborns()
     threading.Thread(target=obey, args=(host,), daemon=True).start()
 
-    def world() -> World:
-        pusher = DirectPusher(host.hypervisor(), host.xenstore())
-        return World(pusher, "one-boot", "newborns", simulated=True)
+    def world() -> Backend:
+        pusher = LocalPusher(host.hypervisor(), host.xenstore())
+        return Backend(pusher, "one-boot", "newborns", simulated=True)
 
     config = Config(
         socket=asked.socket,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maxmemd import wire
-from maxmemd.client import AsyncClient, Client, verbs
+from maxmemd.client import AsyncClient, Client, calls
 from tests.durability.audit import audit
 from tests.durability.preload import built
 from tests.durability.stand import ROOT, until
@@ -48,7 +48,7 @@ def ctl(stand: Watched, *words: str) -> "subprocess.CompletedProcess[str]":
 def sync(stand: Watched, ref: str) -> wire.DecisionReply:
     """Ask with a Client."""
     with Client(str(stand.socket)) as client:
-        return client.do(verbs.increase_component(ref, *ROMS, MORE), if_match=1)
+        return client.do(calls.increase_component(ref, *ROMS, MORE), if_match=1)
 
 
 def with_asyncio(stand: Watched, ref: str) -> wire.DecisionReply:
@@ -56,7 +56,7 @@ def with_asyncio(stand: Watched, ref: str) -> wire.DecisionReply:
 
     async def doing() -> wire.DecisionReply:
         async with AsyncClient(str(stand.socket)) as client:
-            return await client.do(verbs.increase_component(ref, *ROMS, MORE), if_match=1)
+            return await client.do(calls.increase_component(ref, *ROMS, MORE), if_match=1)
 
     return asyncio.run(doing())
 

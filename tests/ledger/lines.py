@@ -5,7 +5,7 @@ from pathlib import Path
 
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.components import LIMIT, Part, Record, as_state
+from maxmemd.policy.components import LIMIT, Part, Record, state_to_json
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.units import Memory
 
@@ -21,7 +21,7 @@ def record(revision: int, uuid: str = UUID) -> Record:
 
 def entry(revision: int, uuid: str = UUID, key: str | None = None) -> Entry:
     """Return the entry that makes that record."""
-    state = json.dumps(as_state(record(revision, uuid)))
+    state = json.dumps(state_to_json(record(revision, uuid)))
     return Entry(uuid, revision, "mem-max", "{}", '{"limit_kib":0}', state, key)
 
 

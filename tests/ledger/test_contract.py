@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.policy.entries import Entry, Kept
+from maxmemd.policy.entries import Entry, Snapshot
 from maxmemd.ports import Ledger
 from tests.fakes import MemoryLedger
 from tests.ledger.lines import (
@@ -33,7 +33,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 def test_an_empty_ledger(ledger: Ledger) -> None:
     """A new ledger keeps nothing."""
-    assert ledger.load() == Kept((), (), {}, {})
+    assert ledger.load() == Snapshot((), (), {}, {})
     assert ledger.by_keys(["0:a"]) == {}
     assert ledger.record_at(UUID, 1) is None
 

@@ -16,7 +16,7 @@ from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from maxmemd.ledger import migrate as migration
 from maxmemd.ledger.migrate import HEAD, migrate, revision_of, scripts
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.ledger.tables import METADATA, engine
+from maxmemd.ledger.schema import METADATA, engine
 from maxmemd.ledger.writer import SqliteLedger
 from tests.ledger.lines import AT_NS, BIRTH, OTHER, UUID, entry, instance, note, opened
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt, LedgerError
-from maxmemd.ledger import reader, walks
+from maxmemd.ledger import history, reader
 from maxmemd.ledger.reader import LedgerReader
 from tests.ledger.lines import AT_NS, OTHER, UUID, entry, note, opened, push
 
@@ -59,13 +59,13 @@ def test_a_revision_that_was_made_twice(path: Path) -> None:
 def test_an_old_revision_is_walked_to_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever adds lines and asks again makes nobody walk past them a second time."""
     walked: list[int] = []
-    walk = walks.made
+    walk = history.made
 
     def counted(uuid: str, least: int) -> sa.Select[Any]:
         walked.append(least)
         return walk(uuid, least)
 
-    monkeypatch.setattr(walks, "made", counted)
+    monkeypatch.setattr(history, "made", counted)
     asked = LedgerReader(path)
     for _ in range(3):
         assert {r: row.seq for r, row in asked.made(UUID, [1, 3], 0).items()} == {1: 1, 3: 5}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.errors import LedgerError
-from maxmemd.ledger.tail import START, Happening, LedgerTail, Place, merged
+from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position, merged
 from tests.ledger.lines import AT_NS, entry, note, opened, push
 
 
@@ -28,14 +28,14 @@ def path(tmp_path: Path) -> Path:
     return found
 
 
-def places(happenings: list[Happening]) -> list[tuple[int, int]]:
+def places(happenings: list[Occurrence]) -> list[tuple[int, int]]:
     """Return where each one ends."""
     return [(one.after.seq, one.after.push) for one in happenings]
 
 
 def test_everything_in_the_order_it_was_done(path: Path) -> None:
     """A push stands after the line that it is of, and before what was decided later."""
-    tail = LedgerTail(path)
+    tail = LedgerFollower(path)
     found = tail.after(START, 100)
     assert places(found) == [(1, 0), (1, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 3)]
     assert tail.end() == found[-1].after
@@ -47,7 +47,7 @@ def test_everything_in_the_order_it_was_done(path: Path) -> None:
 @pytest.mark.parametrize("most", [1, 2, 3, 4])
 def test_pages_make_the_whole(path: Path, most: int) -> None:
     """However little is read at once, it comes to the same."""
-    tail, place, found = LedgerTail(path), START, []
+    tail, place, found = LedgerFollower(path), START, []
     while page := tail.after(place, most):
         assert len(page) <= 2 * most
         found += page
@@ -57,7 +57,7 @@ def test_pages_make_the_whole(path: Path, most: int) -> None:
 
 def test_a_place_is_known_again(path: Path) -> None:
     """A place that was, with the hash of its line; none beyond the last line or push."""
-    tail = LedgerTail(path)
+    tail = LedgerFollower(path)
     assert [tail.place(one.after.seq, one.after.push) for one in tail.after(START, 9)] == [
         one.after for one in tail.after(START, 9)
     ]
@@ -68,16 +68,16 @@ def test_a_place_is_known_again(path: Path) -> None:
 def test_an_empty_ledger_has_a_place(tmp_path: Path) -> None:
     """Before the first line the end is the start."""
     opened(tmp_path / "ledger.sqlite").close()
-    tail = LedgerTail(tmp_path / "ledger.sqlite")
+    tail = LedgerFollower(tmp_path / "ledger.sqlite")
     assert (tail.end(), tail.after(START, 5)) == (START, [])
 
 
 def test_reading_writes_nothing(path: Path) -> None:
     """The tail's connection cannot write, and what cannot be read is a ledger error."""
-    LedgerTail(path).end()
+    LedgerFollower(path).end()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE push")
-    for question in (LedgerTail(path).end, lambda: LedgerTail(path).after(START, 1)):
+    for question in (LedgerFollower(path).end, lambda: LedgerFollower(path).after(START, 1)):
         with pytest.raises(LedgerError, match="cannot read the events"):
             question()
 
@@ -124,5 +124,5 @@ def test_by_time_where_the_clock_runs_forward(
     assert found == whole
 
 
-def _done(place: Place) -> tuple[int, int]:
+def _done(place: Position) -> tuple[int, int]:
     return place.seq, place.push

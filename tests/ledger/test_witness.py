@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from maxmemd.errors import LedgerCorrupt, LedgerError
-from maxmemd.ledger.witness import Witness
+from maxmemd.ledger.high_water import HighWaterMark
 from tests.ledger.lines import AT_NS, entry, opened
 
 TAIL = bytes(range(32))
@@ -20,13 +20,13 @@ def database(tmp_path: Path) -> Path:
 
 def test_it_remembers_the_newest_line(database: Path) -> None:
     """What was written last is read, by the next program too; before that nothing is known."""
-    first = Witness(database)
+    first = HighWaterMark(database)
     assert first.read() is None
     first.write(6, bytes(32))
     first.write(7, TAIL)
     first.close()
     first.close()
-    again = Witness(database)
+    again = HighWaterMark(database)
     assert again.read() == (7, TAIL)
     again.close()
     assert database.with_name("ledger.sqlite-tail").stat().st_mode & 0o777 == 0o600
@@ -35,7 +35,7 @@ def test_it_remembers_the_newest_line(database: Path) -> None:
 @pytest.mark.parametrize("bit", [0, 63, 64, 319, 320, 383])
 def test_a_damaged_one_is_none(database: Path, bit: int) -> None:
     """It never accuses a ledger of what itself has suffered."""
-    witness = Witness(database)
+    witness = HighWaterMark(database)
     witness.write(7, TAIL)
     path = database.with_name("ledger.sqlite-tail")
     content = bytearray(path.read_bytes())
@@ -49,13 +49,13 @@ def test_what_cannot_be_written_leaves_it_behind(
     database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A disk that fails is no reason to fail a commit that is kept; it is said once."""
-    witness = Witness(database)
+    witness = HighWaterMark(database)
     whole = os.dup(witness._file)
     witness.close()
     for number in (7, 8):
         witness.write(number, TAIL)
     assert caplog.messages == [f"cannot write {database}-tail: Bad file descriptor"]
-    again = Witness(database)
+    again = HighWaterMark(database)
     assert again.read() is None
     again.close()
     witness._file = whole
@@ -69,7 +69,7 @@ def test_what_cannot_be_written_leaves_it_behind(
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
     """A file that cannot be opened is a LedgerError that names it."""
     with pytest.raises(LedgerError, match=r"cannot open .*ledger.sqlite-tail: No such file"):
-        Witness(tmp_path / "nowhere" / "ledger.sqlite")
+        HighWaterMark(tmp_path / "nowhere" / "ledger.sqlite")
 
 
 def test_a_ledger_that_went_back_is_corrupt(database: Path) -> None:

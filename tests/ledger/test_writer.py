@@ -9,7 +9,7 @@ import pytest
 
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.ledger.tables import GENESIS, HASHED, as_ledger_errors, chained
+from maxmemd.ledger.schema import GENESIS, HASHED, as_ledger_errors, chain_hash
 from maxmemd.ledger.writer import SqliteLedger
 from tests.ledger.lines import (
     AT_NS,
@@ -66,7 +66,7 @@ def test_the_chain_begins_at_genesis(path: Path, ledger: SqliteLedger) -> None:
         rows = connection.execute("SELECT * FROM journal ORDER BY seq").fetchall()
     before = GENESIS
     for row in rows:
-        before = chained(before, row[:HASHED])
+        before = chain_hash(before, row[:HASHED])
         assert row[HASHED] == before
     assert [row[0] for row in rows] == [1, 2, 3, 4, 5]
     assert rows[-1][1] == AT_NS + 1
@@ -74,8 +74,8 @@ def test_the_chain_begins_at_genesis(path: Path, ledger: SqliteLedger) -> None:
 
 def test_none_and_empty_hash_alike_but_fields_do_not_run_together() -> None:
     """A text cannot move from one field into the next unseen."""
-    assert chained(GENESIS, ("ab", "c")) != chained(GENESIS, ("a", "bc"))
-    assert chained(GENESIS, ("a",)) != chained(bytes([1]) * 32, ("a",))
+    assert chain_hash(GENESIS, ("ab", "c")) != chain_hash(GENESIS, ("a", "bc"))
+    assert chain_hash(GENESIS, ("a",)) != chain_hash(bytes([1]) * 32, ("a",))
 
 
 def test_a_second_run_goes_on_with_the_chain(path: Path, ledger: SqliteLedger) -> None:

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Protocol
 
-from maxmemd.arbiter import Arbiter
-from maxmemd.asks import Answer, Ask, Granted, Refused
-from maxmemd.census import Instance
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, Record, of_state
+from maxmemd.policy.components import LIMIT, Record, record_from_state
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.wishes import Wish
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 from tests.fakes import FakeClock, MemoryLedger
@@ -121,7 +121,7 @@ class Lab:
         """Make a daemon of what the ledger holds, and let it look at Xen."""
         self.arbiter = self.make(
             self.ledger,
-            DirectPusher(self.xen_port(self), WatchedStore(self)),
+            LocalPusher(self.xen_port(self), WatchedStore(self)),
             self.clock,
             rules=RULES,
             drift="restore",
@@ -152,12 +152,12 @@ class Lab:
         self.up = False
         self.mailbox.clear()
 
-    def ask_of(self, number: int) -> Ask:
+    def ask_of(self, number: int) -> DecisionRequest:
         """Return what a client asks at its present step, under the key of that step."""
         step = self.clients[number].steps[self.place[number]]
         assert isinstance(step, Say)
         key = f"{number}:{self.place[number]}"
-        return Ask(step.ref(self), step.wish(self), ACTOR, key=key)
+        return DecisionRequest(step.ref(self), step.wish(self), ACTOR, key=key)
 
     def turn(self) -> None:
         """Let the arbiter answer everything that waits."""
@@ -175,7 +175,7 @@ class Lab:
         if self.pause is not None:
             self.pause(self, verb)
 
-    def _check(self, number: int, ask: Ask, answer: Answer | MaxmemError) -> None:
+    def _check(self, number: int, ask: DecisionRequest, answer: Answer | MaxmemError) -> None:
         """Hold an answer against the ledger and Xen, at the moment it leaves."""
         step = self.clients[number].steps[self.place[number]]
         assert isinstance(step, Say)
@@ -275,14 +275,14 @@ class Lab:
 
     def _memory(self) -> object:
         arbiter = self.arbiter
-        records, registrar = arbiter.records, arbiter.registrar
+        records, lifecycle = arbiter.records, arbiter.lifecycle
         lives = tuple(
             (*(getattr(instance, name) for name in _LIFE),
              getattr(records.get(instance.uuid), "revision", 0) == instance.settled_revision)
-            for instance in arbiter.census
+            for instance in arbiter.instances
         )  # fmt: skip
         waiting = (bool(records._notes), bool(records._pushes), tuple(sorted(records._instances)))
-        owed = (tuple(registrar._owed.items()), tuple(sorted(registrar.rebooting)))
+        owed = (tuple(lifecycle._owed.items()), tuple(sorted(lifecycle.rebooting)))
         return lives, waiting, len(records._pushed), owed
 
 
@@ -373,7 +373,7 @@ def _silent(domid: int, limit: Memory) -> None:
 
 @cache
 def _amounts(state: str | None) -> object:
-    record = of_state("", 0, json.loads(state or "{}"))
+    record = record_from_state("", 0, json.loads(state or "{}"))
     parts = tuple(sorted((key, part.amount.kib) for key, part in record.parts.items()))
     return parts, record.static_max
 

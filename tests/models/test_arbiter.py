@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from maxmemd.arbiter import Arbiter
-from maxmemd.asks import Ask
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.batch import Batch
+from maxmemd.arbiter.messages import DecisionRequest
+from maxmemd.arbiter.observation import Observation
 from maxmemd.policy import lives
 from maxmemd.policy.components import LIMIT, Key, Record
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.orders import Order
 from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.ports import Clock, Ledger
-from maxmemd.pusher.direct import DirectPusher
-from maxmemd.sight import Seen
-from maxmemd.turn import Turn
+from maxmemd.pusher.local import LocalPusher
 from tests.figures import figure
 from tests.models import programs
 from tests.models.lab import Client, Lab, Violation, WatchedXen
@@ -113,12 +113,12 @@ def test_no_violation(program: str, steps: int, polls: int) -> None:
 class PushesFirst(Arbiter):
     """An arbiter that tells Xen before it records."""
 
-    def _record(self, turn: Turn) -> None:
+    def _record(self, turn: Batch) -> None:
         self._push(turn)
         super()._record(turn)
 
 
-class Blind(DirectPusher):
+class Blind(LocalPusher):
     """A pusher that takes the hypercall's word for it."""
 
     def _read_back(self, order: Order) -> XenFacts:
@@ -128,15 +128,17 @@ class Blind(DirectPusher):
 class DoesNotReadBack(Arbiter):
     """An arbiter with such a pusher."""
 
-    def __init__(self, ledger: Ledger, pusher: DirectPusher, clock: Clock, **options: Any) -> None:
+    def __init__(self, ledger: Ledger, pusher: LocalPusher, clock: Clock, **options: Any) -> None:
         blind = Blind(pusher.hypervisor, pusher.xenstore)
         super().__init__(ledger, blind, clock, **options)
 
 
-class FeedsBack(Turn):
+class FeedsBack(Batch):
     """A turn that takes what Xen holds for what the operator said."""
 
-    def _verdict(self, ask: Ask, record: Record, seen: Seen | None) -> Grant | Refusal:
+    def _verdict(
+        self, ask: DecisionRequest, record: Record, seen: Observation | None
+    ) -> Grant | Refusal:
         assert seen is not None
         fed = lives.with_maximum(self.rules, record, seen.xen.max_pages)
         same = Record(record.uuid, record.revision, fed.parts, record.static_max)
@@ -201,7 +203,7 @@ def test_a_missing_read_back_is_caught() -> None:
 
 def test_feeding_the_sum_back_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seeded: the pushed sum as input. Right for one client at a time, wrong for two at once."""
-    monkeypatch.setattr("maxmemd.arbiter.Turn", FeedsBack)
+    monkeypatch.setattr("maxmemd.arbiter.actor.Batch", FeedsBack)
     alone = explored(programs.updates(2)[:1], crashes=0)
     assert alone.violation is None
     found = explored(programs.updates(1)[1:], crashes=0)

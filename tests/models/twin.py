@@ -12,7 +12,7 @@ from maxmemd.policy.components import Part, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import Effects
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 
 FROZEN = frozenset({
@@ -69,7 +69,7 @@ def _container(thing: Any, kind: type, known: dict[int, Any]) -> Any:
 @cache
 def _is_frozen(kind: type) -> bool:
     """Whether it is a value. The pusher is frozen, but the host that it holds changes."""
-    if issubclass(kind, DirectPusher):
+    if issubclass(kind, LocalPusher):
         return False
     return is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
 

@@ -140,7 +140,7 @@ def test_the_dashboard_is_laid_out() -> None:
 
 def test_commands_of_the_alerts_exist() -> None:
     """What an alert tells to type is a verb of maxmemctl's, and the kinds are those of events."""
-    from maxmemd.cli.verbs import find
+    from maxmemd.cli.commands import find
 
     text = RULES.read_text(encoding="utf-8")
     for verb in re.findall(r"maxmemctl ([a-z-]+)", text):

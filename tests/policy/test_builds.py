@@ -200,7 +200,7 @@ def test_after_headroom_there_is_room(
 ) -> None:
     """Whatever Xen says: then the pages fit with the spare, and nobody else's amount has moved."""
     xen = xen_of(tot_pages=tot_pages, max_pages=max_pages)
-    after = lives.roomy(RULES, record, xen, pages, tracking=tracking)
+    after = lives.with_headroom(RULES, record, xen, pages, tracking=tracking)
     room = xen.max_pages if after is record else after.limit.max_pages
     assert room >= tot_pages + pages + lives.SPARE_PAGES
     followed = {POPULATED, LIMIT, SLACK} if tracking else {POPULATED}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.policy.components import LIMIT, Part, Record, as_state, of_state
+from maxmemd.policy.components import LIMIT, Part, Record, record_from_state, state_to_json
 from maxmemd.units import END_KIB
 from tests.policy.values import KEYS, ROM, UUID, VGA, amounts, kib, record_of, records
 
@@ -19,7 +19,7 @@ def test_the_limit_is_the_sum(record: Record) -> None:
 @given(records())
 def test_state_round_trip(record: Record) -> None:
     """What the ledger keeps of a record is all of it."""
-    assert of_state(record.uuid, record.revision, as_state(record)) == record
+    assert record_from_state(record.uuid, record.revision, state_to_json(record)) == record
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_state_round_trip(record: Record) -> None:
 def test_a_state_that_is_none(state: dict[str, object]) -> None:
     """What is not a record's state raises one of the errors that the ledger expects."""
     with pytest.raises((KeyError, TypeError, ValueError)):
-        of_state(UUID, 1, state)
+        record_from_state(UUID, 1, state)
 
 
 def test_an_unchanged_component_keeps_its_revision() -> None:

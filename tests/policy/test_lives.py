@@ -139,14 +139,14 @@ def test_a_rebuilt_record_is_an_adopted_one(
 def test_a_record_follows_its_build() -> None:
     """While a build is followed the record takes each maximum, and static-max when it comes."""
     record = lives.adopted(RULES, xen_of(max_pages=0), store_of())
-    assert lives.followed(RULES, record, xen_of(max_pages=0), store_of()) is None
+    assert lives.following_build(RULES, record, xen_of(max_pages=0), store_of()) is None
 
-    limited = lives.followed(RULES, record, xen_of(max_pages=16640), store_of())
+    limited = lives.following_build(RULES, record, xen_of(max_pages=16640), store_of())
     assert limited is not None
     assert amounts(limited) == {LIMIT: 65536, SLACK: SLACK_KIB}
     assert limited.static_max is None
 
-    known = lives.followed(RULES, limited, xen_of(max_pages=16640), store_of(65536, 131072))
+    known = lives.following_build(RULES, limited, xen_of(max_pages=16640), store_of(65536, 131072))
     assert known is not None
     assert (amounts(known), known.static_max) == (amounts(limited), kib(131072))
-    assert lives.followed(RULES, known, xen_of(max_pages=16640), store_of()) is None
+    assert lives.following_build(RULES, known, xen_of(max_pages=16640), store_of()) is None

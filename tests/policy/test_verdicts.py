@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_as_words, effects_of_words
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_from_json, effects_to_json
 from tests.policy.values import kib
 
 AMOUNT = st.one_of(st.none(), st.integers(0, 9).map(kib))
@@ -24,13 +24,13 @@ def test_the_later_value_stands(first: Effects, second: Effects) -> None:
 @given(EFFECTS)
 def test_words_round_trip(effects: Effects) -> None:
     """What the ledger keeps of open effects is all of them."""
-    assert effects_of_words(effects_as_words(effects)) == effects
+    assert effects_from_json(effects_to_json(effects)) == effects
 
 
 @given(EFFECTS)
 def test_nothing_to_write_is_one_value(effects: Effects) -> None:
     """No effects are always NO_EFFECTS itself: the reconciler asks by identity."""
-    again = effects_of_words(effects_as_words(effects))
+    again = effects_from_json(effects_to_json(effects))
     assert (again is NO_EFFECTS) == (effects == NO_EFFECTS)
     assert effects.then(NO_EFFECTS) is effects
     assert NO_EFFECTS.then(effects) is effects
@@ -38,4 +38,4 @@ def test_nothing_to_write_is_one_value(effects: Effects) -> None:
 
 def test_words_name_their_unit() -> None:
     """The ledger's words are KiB, and only of what is to be written."""
-    assert effects_as_words(Effects(kib(4), None, kib(0))) == {"pod_target_kib": 4, "target_kib": 0}
+    assert effects_to_json(Effects(kib(4), None, kib(0))) == {"pod_target_kib": 4, "target_kib": 0}

@@ -19,8 +19,8 @@ from maxmemd.policy.wishes import (
     SetLimit,
     SetTarget,
     Wish,
-    as_words,
     needs_store,
+    to_json,
 )
 from maxmemd.wire import BuildRequest
 from tests.policy.values import ROM, kib
@@ -93,7 +93,7 @@ ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
 @pytest.mark.parametrize(("wish", "kind", "words", "store"), ROWS, ids=range(len(ROWS)))
 def test_words(wish: Wish, kind: str, words: dict[str, object], store: bool) -> None:
     """Each wish has its kind, its words, and looks at xenstore only where the decision does."""
-    assert (KINDS[type(wish)], as_words(wish), needs_store(wish)) == (kind, words, store)
+    assert (KINDS[type(wish)], to_json(wish), needs_store(wish)) == (kind, words, store)
 
 
 def test_every_wish_has_a_kind_and_a_row() -> None:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from maxmemd.pusher import __main__ as program
-from maxmemd.pusher.direct import DirectPusher
+from maxmemd.pusher.local import LocalPusher
 from tests.simhost import RemoteHypervisor, RemoteXenstore
 
 
@@ -14,5 +14,5 @@ def main() -> int:
     assert name == "--host"
     path = Path(host)
     return program.main(
-        arguments, lambda: DirectPusher(RemoteHypervisor(path), RemoteXenstore(path))
+        arguments, lambda: LocalPusher(RemoteHypervisor(path), RemoteXenstore(path))
     )

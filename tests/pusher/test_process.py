@@ -19,10 +19,10 @@ from maxmemd.errors import DomainGone, HypervisorError, NotPermitted, XenstoreEr
 from maxmemd.policy.facts import DOM0_UUID, XenFacts
 from maxmemd.policy.orders import Order
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.pusher import remote
-from maxmemd.pusher.direct import DirectPusher
-from maxmemd.pusher.remote import RemotePusher
-from maxmemd.pusher.ways import Child, Socket, way_to
+from maxmemd.pusher import client
+from maxmemd.pusher.client import PusherClient
+from maxmemd.pusher.connect import ChildConnector, SocketConnector, connector_for
+from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import UNLIMITED, Memory
 from tests.simhost import SimHost
 
@@ -42,17 +42,17 @@ def sim() -> Iterator[SimHost]:
 
 
 @pytest.fixture
-def child(sim: SimHost) -> Iterator[Child]:
+def child(sim: SimHost) -> Iterator[ChildConnector]:
     """Give the process, on that host, as a child that is started when it is needed."""
-    child = Child(FLOOR, SERVE, "--host", str(sim.path))
+    child = ChildConnector(FLOOR, SERVE, "--host", str(sim.path))
     yield child
     child.close()
 
 
 @pytest.fixture
-def pusher(child: Child) -> Iterator[RemotePusher]:
+def pusher(child: ChildConnector) -> Iterator[PusherClient]:
     """Give the way to it."""
-    pusher = RemotePusher(child, patience_s=WITHIN_S)
+    pusher = PusherClient(child, patience_s=WITHIN_S)
     yield pusher
     pusher.close()
 
@@ -70,9 +70,9 @@ def max_pages(sim: SimHost, domid: int = 1) -> int:
     return seen.max_pages
 
 
-def test_it_tells_what_is_there(sim: SimHost, pusher: RemotePusher) -> None:
+def test_it_tells_what_is_there(sim: SimHost, pusher: PusherClient) -> None:
     """What is seen through the process is what is seen directly."""
-    direct = DirectPusher(sim.hypervisor(), sim.xenstore())
+    direct = LocalPusher(sim.hypervisor(), sim.xenstore())
     assert pusher.domains() == direct.domains()
     assert pusher.domain(1) == direct.domain(1)
     assert pusher.host() == direct.host()
@@ -86,7 +86,7 @@ def test_it_tells_what_is_there(sim: SimHost, pusher: RemotePusher) -> None:
 
 
 @pytest.mark.parametrize("limit", [MIB(300), MIB(96), Memory(kib=3), UNLIMITED, MIB(2**30)])
-def test_an_order(sim: SimHost, pusher: RemotePusher, limit: Memory) -> None:
+def test_an_order(sim: SimHost, pusher: PusherClient, limit: Memory) -> None:
     """A limit is set and read back, with the nodes and the PoD target."""
     amounts = {"target": MIB(64), "static_max": MIB(80), "pod_target": MIB(90)}
     (outcome,) = pusher.push([order(sim, limit, **amounts)])
@@ -97,7 +97,7 @@ def test_an_order(sim: SimHost, pusher: RemotePusher, limit: Memory) -> None:
     assert (store.target, store.static_max) == (MIB(64), MIB(80))
 
 
-def test_one_that_fails_keeps_none_from_its_turn(sim: SimHost, pusher: RemotePusher) -> None:
+def test_one_that_fails_keeps_none_from_its_turn(sim: SimHost, pusher: PusherClient) -> None:
     """Orders of one message are done each for itself."""
     gone = Order(77, order(sim, MIB(1)).uuid, MIB(1), raising=True, effects=NO_EFFECTS)
     done = pusher.push([gone, order(sim, MIB(300)), gone])
@@ -110,7 +110,7 @@ def test_one_that_fails_keeps_none_from_its_turn(sim: SimHost, pusher: RemotePus
     assert pusher.push([]) == []
 
 
-def test_what_xen_and_xenstore_refuse(sim: SimHost, pusher: RemotePusher) -> None:
+def test_what_xen_and_xenstore_refuse(sim: SimHost, pusher: PusherClient) -> None:
     """Errors come back as they were, with class and numbers."""
     sim.call("fail", "set_max_mem", EPERM)
     (outcome,) = pusher.push([order(sim, MIB(300))])
@@ -132,14 +132,14 @@ def test_what_xen_and_xenstore_refuse(sim: SimHost, pusher: RemotePusher) -> Non
     assert outcome.error is None
 
 
-def test_another_domain_is_not_touched(sim: SimHost, pusher: RemotePusher) -> None:
+def test_another_domain_is_not_touched(sim: SimHost, pusher: PusherClient) -> None:
     """A domid that is another UUID by now, or dying, is gone: nothing is set."""
     before = max_pages(sim)
     (outcome,) = pusher.push([order(sim, MIB(300), uuid="00000000-dead-4000-8000-000000000000")])
     assert (outcome.gone, outcome.errno, max_pages(sim)) == (True, ESRCH, before)
 
 
-def test_dom0_keeps_its_floor(sim: SimHost, pusher: RemotePusher) -> None:
+def test_dom0_keeps_its_floor(sim: SimHost, pusher: PusherClient) -> None:
     """dom0 is not given less than dom0_floor, whoever decided it."""
     before = max_pages(sim, 0)
     low, enough = FLOOR - Memory(kib=4), FLOOR
@@ -154,7 +154,7 @@ def test_dom0_keeps_its_floor(sim: SimHost, pusher: RemotePusher) -> None:
 
 @pytest.mark.parametrize("name", ["target", "static_max", "pod_target"])
 def test_dom0_keeps_its_floor_in_every_amount(
-    name: str, sim: SimHost, pusher: RemotePusher
+    name: str, sim: SimHost, pusher: PusherClient
 ) -> None:
     """A target or static-max would starve dom0 as well: its balloon follows them."""
     before, store = max_pages(sim, 0), pusher.facts(0)
@@ -202,7 +202,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("data", HOSTILE, ids=lambda data: repr(data[:24]))
-def test_nonsense_is_cut_off(data: bytes, sim: SimHost, child: Child, pusher: RemotePusher) -> None:
+def test_nonsense_is_cut_off(
+    data: bytes, sim: SimHost, child: ChildConnector, pusher: PusherClient
+) -> None:
     """A message that is none of ours ends its connection; nothing is done, others are served."""
     before = max_pages(sim)
     with child.connect() as connection:
@@ -232,7 +234,7 @@ def test_nonsense_is_cut_off(data: bytes, sim: SimHost, child: Child, pusher: Re
     ids=str,
 )
 def test_an_order_out_of_bounds(
-    changed: dict[str, object], sim: SimHost, child: Child, pusher: RemotePusher
+    changed: dict[str, object], sim: SimHost, child: ChildConnector, pusher: PusherClient
 ) -> None:
     """Bounds are checked here, whatever was checked before; the connection is cut."""
     uuid, before = order(sim, MIB(4)).uuid, max_pages(sim)
@@ -245,7 +247,7 @@ def test_an_order_out_of_bounds(
     assert pusher.domain(1).domid == 1
 
 
-def test_a_message_that_never_ends(child: Child, pusher: RemotePusher) -> None:
+def test_a_message_that_never_ends(child: ChildConnector, pusher: PusherClient) -> None:
     """A length that nobody sends is refused at once; half a message is cut off in time."""
     with child.connect() as long, child.connect() as half:
         for connection, data in ((long, b"\xff\xff\xff\xff"), (half, b"\0\0\0\x10[")):
@@ -255,7 +257,7 @@ def test_a_message_that_never_ends(child: Child, pusher: RemotePusher) -> None:
     assert pusher.domain(1).domid == 1
 
 
-def test_old_connections_make_room(child: Child, pusher: RemotePusher) -> None:
+def test_old_connections_make_room(child: ChildConnector, pusher: PusherClient) -> None:
     """Dead connections of an arbiter that was killed do not keep a new one out."""
     held = [child.connect() for _ in range(20)]
     assert pusher.domain(1).domid == 1
@@ -263,7 +265,9 @@ def test_old_connections_make_room(child: Child, pusher: RemotePusher) -> None:
         connection.close()
 
 
-def test_a_killed_pusher_is_started_anew(sim: SimHost, child: Child, pusher: RemotePusher) -> None:
+def test_a_killed_pusher_is_started_anew(
+    sim: SimHost, child: ChildConnector, pusher: PusherClient
+) -> None:
     """Kill -9, and the next call, and the watch, find a new one."""
     told = threading.Semaphore(0)
     pusher.watch(told.release)
@@ -283,13 +287,13 @@ def test_a_killed_pusher_is_started_anew(sim: SimHost, child: Child, pusher: Rem
     assert told.acquire(timeout=WITHIN_S)
 
 
-def test_a_pusher_that_hangs_is_given_up(sim: SimHost, child: Child) -> None:
+def test_a_pusher_that_hangs_is_given_up(sim: SimHost, child: ChildConnector) -> None:
     """A stopped one is not waited for any longer than the patience; then it goes on.
 
     Each wait that ends is told, so that several do not look like one who is stuck.
     """
     waits: list[float] = []
-    pusher = RemotePusher(child, patience_s=0.3, alive=lambda: waits.append(time.monotonic()))
+    pusher = PusherClient(child, patience_s=0.3, alive=lambda: waits.append(time.monotonic()))
     while True:  # it may take longer than that to start
         with suppress(HypervisorError):
             assert pusher.domain(1).domid == 1
@@ -314,11 +318,11 @@ def test_a_pusher_that_hangs_is_given_up(sim: SimHost, child: Child) -> None:
 
 def test_one_that_takes_long_to_start(sim: SimHost, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first question waits for it; those that follow have the usual patience again."""
-    child = Child(FLOOR, SERVE, "--host", str(sim.path))
-    pusher = RemotePusher(child, patience_s=0.01)
+    child = ChildConnector(FLOOR, SERVE, "--host", str(sim.path))
+    pusher = PusherClient(child, patience_s=0.01)
     with pytest.raises(HypervisorError):
         pusher.host()
-    monkeypatch.setattr(remote, "START_WITHIN_S", WITHIN_S)
+    monkeypatch.setattr(client, "START_WITHIN_S", WITHIN_S)
     assert pusher.meet() == sim.call("xen.host")
     assert child.process is not None
     child.process.send_signal(signal.SIGSTOP)
@@ -334,11 +338,11 @@ def test_it_ends_with_the_arbiter(sim: SimHost, tmp_path: Path) -> None:
     told = tmp_path / "pid"
     source = (
         "import os, sys, pathlib\n"
-        "from maxmemd.pusher.remote import RemotePusher\n"
-        "from maxmemd.pusher.ways import Child\n"
+        "from maxmemd.pusher.client import PusherClient\n"
+        "from maxmemd.pusher.connect import ChildConnector\n"
         "from maxmemd.units import Memory\n"
-        f"child = Child(Memory(kib=4), {SERVE!r}, '--host', sys.argv[1])\n"
-        "RemotePusher(child).domains()\n"
+        f"child = ChildConnector(Memory(kib=4), {SERVE!r}, '--host', sys.argv[1])\n"
+        "PusherClient(child).domains()\n"
         "pathlib.Path(sys.argv[2]).write_text(str(child.process.pid))\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -356,7 +360,7 @@ def test_no_http_and_no_sql() -> None:
     """The process that holds Xen's handle has loaded nothing that parses HTTP or knows SQL."""
     source = (
         "import sys\n"
-        "from maxmemd.pusher import __main__, process\n"
+        "from maxmemd.pusher import __main__, server\n"
         "from maxmemd.xen import xencall, xenstore\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )
@@ -374,8 +378,8 @@ def test_no_http_and_no_sql() -> None:
 def test_a_handle_that_cannot_be_opened(tmp_path: Path) -> None:
     """Every answer says why, and it is tried again; the listening socket stays."""
     nowhere = tmp_path / "nobody"
-    child = Child(FLOOR, SERVE, "--host", str(nowhere))
-    pusher = RemotePusher(child, patience_s=WITHIN_S)
+    child = ChildConnector(FLOOR, SERVE, "--host", str(nowhere))
+    pusher = PusherClient(child, patience_s=WITHIN_S)
     with pytest.raises(HypervisorError):
         pusher.domains()
     pusher.close()
@@ -398,9 +402,9 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
         fd = listener.fileno()
         command = [sys.executable, "-c", source, str(fd), "--host", str(sim.path)]
         process = subprocess.Popen(command, cwd=ROOT, pass_fds=[fd])
-        way = way_to(path, FLOOR)
-        assert isinstance(way, Socket)
-        pusher = RemotePusher(way, patience_s=WITHIN_S)
+        way = connector_for(path, FLOOR)
+        assert isinstance(way, SocketConnector)
+        pusher = PusherClient(way, patience_s=WITHIN_S)
         assert [seen.domid for seen in pusher.domains()] == [0, 1]
         pusher.close()
         process.terminate()
@@ -410,6 +414,6 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
     )
     assert ended.returncode == 2
     assert b"systemctl start maxmemd-pusher" in ended.stderr
-    child = way_to(tmp_path / "none", FLOOR)
-    assert isinstance(child, Child)
+    child = connector_for(tmp_path / "none", FLOOR)
+    assert isinstance(child, ChildConnector)
     child.close()

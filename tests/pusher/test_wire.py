@@ -18,8 +18,8 @@ from maxmemd.errors import (
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.ports import Looked
-from maxmemd.pusher import wire
+from maxmemd.ports import LookResult
+from maxmemd.pusher import protocol
 from maxmemd.units import END_KIB, Memory
 
 UUID = "51a70000-0000-4000-8000-00000000000a"
@@ -38,7 +38,7 @@ def sent(value: object) -> object:
 def test_orders(domid: int, limit: Memory, raising: bool, effects: Effects) -> None:
     """Every order that can be is the same after its journey; no effects are the one value."""
     order = Order(domid, UUID, limit, raising, effects)
-    found = wire.order_of(sent(wire.words_of_order(order)))
+    found = protocol.order_from_json(sent(protocol.order_to_json(order)))
     assert found == order
     assert (found.effects is NO_EFFECTS) == (effects == NO_EFFECTS)
 
@@ -57,7 +57,7 @@ def test_orders(domid: int, limit: Memory, raising: bool, effects: Effects) -> N
 )
 def test_errors(error: HypervisorError | XenstoreError) -> None:
     """An error keeps its class, its numbers and its sentence."""
-    found = wire.error_of(sent(wire.words_of_error(error)))
+    found = protocol.error_from_json(sent(protocol.error_to_json(error)))
     assert (type(found), str(found), found.errno) == (type(error), str(error), error.errno)
 
 
@@ -74,28 +74,28 @@ def test_errors(error: HypervisorError | XenstoreError) -> None:
 @pytest.mark.parametrize("xen", [FACTS, DomainGone("ask for a domain", 7, ESRCH)], ids=repr)
 def test_looks(xen: XenFacts | HypervisorError, store: StoreFacts | XenstoreError | None) -> None:
     """What a look showed, or why it showed nothing."""
-    found = wire.looked_of(sent(wire.words_of_looked(Looked(xen, store))))
-    assert repr(found) == repr(Looked(xen, store))
+    found = protocol.looked_from_json(sent(protocol.looked_to_json(LookResult(xen, store))))
+    assert repr(found) == repr(LookResult(xen, store))
 
 
 def test_outcomes_and_totals() -> None:
     """How an order ended, and the host."""
     for outcome in (Outcome(FACTS), Outcome(None, gone=True, errno=ESRCH, error="cannot")):
-        assert wire.outcome_of(sent(wire.words_of_outcome(outcome))) == outcome
+        assert protocol.outcome_from_json(sent(protocol.outcome_to_json(outcome))) == outcome
     host = HostFacts(1, 2, 3, 4, "Xen 4.17.7", 5, 6)
     names = {name: getattr(host, name) for name in HostFacts.__slots__}
-    assert wire.host_of(sent(names)) == host
+    assert protocol.host_from_json(sent(names)) == host
 
 
 def test_messages_follow_one_another() -> None:
     """Two messages in one packet are two; half of one is not one."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        wire.send(ours, ["domain", 1])
-        wire.send(ours, {"ok": None})
-        assert wire.receive(theirs) == ["domain", 1]
-        assert wire.receive(theirs) == {"ok": None}
+        protocol.send(ours, ["domain", 1])
+        protocol.send(ours, {"ok": None})
+        assert protocol.receive(theirs) == ["domain", 1]
+        assert protocol.receive(theirs) == {"ok": None}
         ours.sendall(b"\0\0\0\4[")
         ours.close()
         with pytest.raises(ConnectionError):
-            wire.receive(theirs)
+            protocol.receive(theirs)

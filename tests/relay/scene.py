@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from maxmemd.cli.connection import Server
 from maxmemd.relay.relay import Relay
+from maxmemd.rest.connection import DaemonConnection
 from maxmemd.xen.xs_wire import Connection
 from tests.xen_wire.tree import Rights
 from tests.xen_wire.xenstored import FakeXenstored
@@ -50,7 +50,7 @@ class Scene:
         """Start a relay and wait until it is ready."""
         ready = threading.Event()
         self.relay = Relay(
-            Server(str(self.daemon)),
+            DaemonConnection(str(self.daemon)),
             self.boot,
             xenstored=self.fake.path,
             patience_s=self.patience_s,
@@ -145,7 +145,7 @@ def until(what: str, true: Callable[[], object], within_s: float = WITHIN_S) -> 
 def command_of(scene: Scene) -> list[str]:
     """Return the command that runs a relay in a process of its own."""
     words = ["relay", "--socket", str(scene.daemon), "--xenstore", str(scene.fake.path)]
-    return [sys.executable, "-m", "maxmemd.program", *words]
+    return [sys.executable, "-m", "maxmemd.__main__", *words]
 
 
 def notices(directory: Path) -> socket.socket:

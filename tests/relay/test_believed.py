@@ -2,8 +2,8 @@
 
 import pytest
 
-from maxmemd.relay import homes
-from maxmemd.relay.homes import Bound
+from maxmemd.relay import nodes
+from maxmemd.relay.nodes import Bound
 from maxmemd.xen.xs_wire import Connection
 from tests.cli.stub import Stub
 from tests.relay.scene import Scene, until, uuid_of
@@ -17,7 +17,7 @@ def seen(scene: Scene) -> Bound | None:
     """Return whom the relay would believe the domain to serve."""
     connection = Connection(scene.fake.path)
     try:
-        return homes.look(connection, S).bound
+        return nodes.read_stub(connection, S).bound
     finally:
         connection.close()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from maxmemd.relay import stub as pace
-from maxmemd.relay.homes import remove_nodes
+from maxmemd.relay import stubdom as pace
+from maxmemd.relay.nodes import remove_nodes
 from maxmemd.xen.xs_wire import Connection
 from tests.cli.stub import DROP, Stub
 from tests.relay.daemon import GRANTED, Held, problem
@@ -60,7 +60,7 @@ def test_what_cannot_be_said_yet_is_asked_again(
 
 def test_the_retries_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that is away for long is not asked for ever at the first pace."""
-    home = pace.Home(S)
+    home = pace.StubDomain(S)
     waits = []
     for _ in range(12):
         home.undecided(100.0)
@@ -223,7 +223,7 @@ def test_a_flood_of_requests(served: Scene, daemon: Stub, monkeypatch: pytest.Mo
 
 def test_the_pace() -> None:
     """After the burst it is one in ASK_EVERY_S; what was not used is saved up to a burst."""
-    home = pace.Home(S)
+    home = pace.StubDomain(S)
     assert [home.wait_s(100.0) for _ in range(pace.ASK_BURST + 1)] == [0.0] * pace.ASK_BURST + [1.0]
     assert home.wait_s(101.0) == 0.0
     assert home.wait_s(101.0) == 1.0

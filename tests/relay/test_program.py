@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from maxmemd import __main__
 from maxmemd import daemon as whole
-from maxmemd import program
 from tests.api.outside import ROOT
 from tests.cli.stub import Stub
 from tests.relay.daemon import GRANTED, Held
@@ -20,7 +20,7 @@ S, N = 21, 20
 HEAVY = ("fastapi", "starlette", "uvicorn", "pydantic", "sqlalchemy", "alembic", "httpx", "uvloop",
          "asyncio", "ssl", "email", "http", "sqlite3", "ctypes", "prometheus_client")  # fmt: skip
 TELLS = (
-    "import json, sys; before = set(sys.modules); from maxmemd.program import main;"
+    "import json, sys; before = set(sys.modules); from maxmemd.__main__ import main;"
     "status = main(); print(json.dumps([status, sorted(set(sys.modules) - before)]))"
 )
 
@@ -87,7 +87,7 @@ def test_it_ends_while_the_daemon_keeps_it_waiting(told: Scene, daemon: Stub) ->
     assert told.read(S, "reply") == ""
 
 
-@pytest.mark.parametrize("main", [program.main, whole.main], ids=["small", "whole"])
+@pytest.mark.parametrize("main", [__main__.main, whole.main], ids=["small", "whole"])
 def test_help(
     main: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +107,7 @@ def test_other_words_are_the_daemons(
     """Whatever is not `relay` goes where it went before, and names the relay in its help."""
     monkeypatch.setattr(sys, "argv", ["maxmemd", "--help"])
     with pytest.raises(SystemExit):
-        program.main()
+        __main__.main()
     said = capsys.readouterr().out
     assert "maxmemd serve" in said
     assert "maxmemd relay" in said
@@ -115,6 +115,6 @@ def test_other_words_are_the_daemons(
 
 
 def module_runs(*words: str) -> bool:
-    """Say whether `python -m maxmemd.program` does what it is told."""
-    command = [sys.executable, "-m", "maxmemd.program", *words]
+    """Say whether `python -m maxmemd.__main__` does what it is told."""
+    command = [sys.executable, "-m", "maxmemd.__main__", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.api.problems import STATUS
-from maxmemd.relay import asking, stub
-from maxmemd.relay.words import Request, Unusable, asked, granted, is_answered, refused
+from maxmemd.relay import requests, stubdom
+from maxmemd.relay.protocol import Request, Unusable, asked, granted, is_answered, refused
 
 
 @pytest.mark.parametrize("value", [None, b""])
@@ -85,8 +85,8 @@ def test_the_contract_says_what_the_code_does() -> None:
     assert codes - set(STATUS) == {"request-invalid"}
     assert {"above-owner-cap", "not-your-domain", "unknown-domain"} <= codes
     flat = " ".join(text.split())
-    assert f"looked at {1 / stub.LOOK_EVERY_S:.0f} times a second" in flat
-    assert f"has {stub.ASK_BURST} answers at once and then one a second" in flat
-    assert f"At most {asking.MOST_AT_ONCE} requests of all stub domains" in flat
+    assert f"looked at {1 / stubdom.LOOK_EVERY_S:.0f} times a second" in flat
+    assert f"has {stubdom.ASK_BURST} answers at once and then one a second" in flat
+    assert f"At most {requests.MOST_AT_ONCE} requests of all stub domains" in flat
     examples = re.findall(r'xenstore-write maxmem/request "([^"]*)"', text)
     assert [asked(example.encode()) for example in examples] == [Request("a1", 64)]

@@ -70,7 +70,7 @@ class Relay:
 
     def start(self) -> None:
         """Start it."""
-        self.pid = self.rig.spawn(["maxmemd", "relay"], LOG, module="maxmemd.program")
+        self.pid = self.rig.spawn(["maxmemd", "relay"], LOG, module="maxmemd.__main__")
 
     def stop(self, number: int = 15) -> int:
         """End it by a signal."""

@@ -1,0 +1,193 @@
+"""Who somebody is, what a client may hold and how often it may ask.
+
+Per request this is one or two look-ups; a role without a rate is not counted at all.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from maxmemd.api.auth.access import RULES, Access
+from maxmemd.api.auth.peers import Peer, device_model_of, peer_of, token_peer
+from maxmemd.api.auth.rate_limit import TokenBuckets
+from maxmemd.api.auth.refusal_log import label
+from maxmemd.api.auth.token_store import TokenStore
+from maxmemd.api.problems import Rejected
+from maxmemd.policy.roles import NOBODY, Roles
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+BURST_S = 2.0
+"""A client may save up this many seconds' worth of requests."""
+HANDSHAKE_RATE = 50.0
+"""TLS handshakes that one address may begin a second."""
+MOST_REMOTE = 512
+"""Connections over TCP: with its TLS each takes ten times the memory of another one."""
+UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
+"""What a uid has that is nobody, an address over TCP that has not shown who it is, and all together
+who come by the device models' own socket and are none; connections count until the end."""
+
+
+class Admission:
+    """Roles, rates and caps of connections, by role.
+
+    `rates` are requests a second of one client, `connections` what one uid may have open.
+    `hosts` are the names by which clients over TCP may call this host.
+    """
+
+    def __init__(
+        self,
+        roles: Roles,
+        rates: Mapping[str, float],
+        connections: Mapping[str, int],
+        *,
+        tokens: TokenStore | None = None,
+        hosts: Collection[str] = (),
+        apart: bool = True,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.roles, self.rates, self.connections = roles, rates, connections
+        self._tokens, self._apart = tokens, apart
+        self._hosts = frozenset(host.lower().encode() for host in (*hosts, "localhost"))
+        self._clock_s = clock_s
+        self._open: dict[str, int] = {}
+        self._remote = 0
+        self._spent, self._knocked = TokenBuckets(), TokenBuckets()
+
+    def take(
+        self, roles: Roles, rates: Mapping[str, float], connections: Mapping[str, int]
+    ) -> None:
+        """Go by these from now on, on open connections too."""
+        self.roles, self.rates, self.connections = roles, rates, connections
+        self._spent.clear()
+        self._knocked.clear()
+
+    def enter(self, transport: Any) -> Peer:
+        """Return who has connected, and count the connection until `leave`."""
+        return self._counted(peer_of(transport, self.roles))
+
+    def enter_apart(self, transport: Any) -> Peer:
+        """Do so for a connection over the device models' own socket, where there is to be one."""
+        return self._counted(device_model_of(transport, self.roles if self._apart else None))
+
+    def _counted(self, peer: Peer) -> Peer:
+        self._open[peer.client] = self._open.get(peer.client, 0) + 1
+        self._remote += peer.remote
+        return peer
+
+    def leave(self, peer: Peer) -> None:
+        """Count a connection no more."""
+        self._remote -= peer.remote
+        left = self._open.pop(peer.client) - 1
+        if left:
+            self._open[peer.client] = left
+
+    def let_in(self, peer: Peer) -> None:
+        """Let a connection in. Raises Rejected: it is one too many, or comes too soon.
+
+        Connections and requests have a rate each of the same size, so that a client which connects
+        for every request has no less than one that does not.
+        """
+        most = self.connections.get(peer.role.name)
+        unknown = peer.remote or peer.role.name == NOBODY
+        most = UNKNOWN_CONNECTIONS if unknown and most is None else most
+        if most is not None and self._open.get(peer.client, 0) > most:
+            detail = f"cannot serve this connection: {label(peer)} has {most} open, its most"
+            raise Rejected("too-many-connections", detail, uid=peer.uid, at_most=most)
+        if self._remote > MOST_REMOTE and peer.remote:
+            detail = f"cannot serve this connection: {MOST_REMOTE} are open over TCP, the most"
+            raise Rejected("too-many-connections", detail, at_most=MOST_REMOTE)
+        rate = self._rate(peer)
+        if rate is not None and not peer.remote:
+            self._spend(self._knocked, peer, rate, "connections")
+
+    def knock(self, stranger: Peer) -> None:
+        """Let an address begin a TLS handshake. Raises Rejected: it begins too many."""
+        self._spend(self._knocked, stranger, HANDSHAKE_RATE, "connections")
+
+    def _rate(self, peer: Peer) -> float | None:
+        """Return what a client may ask a second; None for as often as it likes."""
+        name = peer.role.name
+        return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
+
+    def caller(self, scope: Any) -> Peer:
+        """Return whose request this is, by what is known of its peer and what it shows.
+
+        Over TCP that is its certificate or its bearer token, and a Host by which this host may be
+        called is taken away, as a Unix socket's client has none either; any other is refused as any
+        site's is. It counts against its client's rate. Raises Rejected.
+        """
+        peer: Peer = scope["maxmemd.peer"].under(self.roles)
+        if peer.remote:
+            peer = self._remote_caller(peer, scope["headers"])
+        rate = self._rate(peer)
+        if rate is not None:
+            self._spend(self._spent, peer, rate)
+        if peer.remote:
+            scope["headers"] = self._without_ours(scope["headers"])
+        return peer
+
+    def stands(self, peer: Peer) -> bool:
+        """Whether a caller still is what it was: its role not changed, its token not revoked."""
+        if peer.token is None:
+            return peer.under(self.roles).role == peer.role
+        valid = self._tokens is not None and self._tokens.holds(peer.token)
+        return valid and not peer.token.has_expired(time.time_ns())
+
+    def _remote_caller(self, peer: Peer, headers: Headers) -> Peer:
+        shown = [value for name, value in headers if name == b"authorization"]
+        if peer.role.name == NOBODY:
+            try:
+                return self._by_token(peer, shown)
+            except Rejected as rejected:
+                self._spend(self._spent, peer, UNKNOWN_RATE)
+                raise rejected from None
+        if shown:
+            detail = "cannot take a token beside a certificate: who would it be? (send one of both)"
+            raise Rejected("token-invalid", detail)
+        return peer
+
+    def _by_token(self, peer: Peer, shown: Sequence[bytes]) -> Peer:
+        kind, _, secret = shown[0].partition(b" ") if len(shown) == 1 else (b"", b"", b"")
+        if kind.lower() != b"bearer" or self._tokens is None:
+            detail = "cannot tell who this is: send Authorization: Bearer TOKEN, or a certificate"
+            raise Rejected("token-invalid", f"{detail} that has a role")
+        token = self._tokens.find(secret.strip().decode("latin-1"))
+        if token is None:
+            raise Rejected("token-invalid", "cannot take this token: it was revoked, or never was")
+        if token.has_expired(time.time_ns()):
+            raise Rejected("token-invalid", "cannot take this token: it has expired (get another)")
+        return token_peer(token, peer.address)
+
+    def _without_ours(self, headers: Headers) -> Headers:
+        """Return the headers without a Host that is ours. Raises Rejected for any other."""
+        hosts = [value.lower() for name, value in headers if name == b"host"]
+        if not all(self._is_ours(host) for host in hosts):
+            detail = "cannot serve a browser: over TCP, Host is to be one of hosts in the"
+            raise Rejected(
+                "browser-refused", f"{detail} configuration, or localhost", header="Host"
+            )
+        return [(name, value) for name, value in headers if name != b"host"]
+
+    def _is_ours(self, host: bytes) -> bool:
+        name, colon, port = host.rpartition(b":")
+        return (name if colon and port.isdigit() else host) in self._hosts
+
+    def admit(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
+        """Let a request pass. Raises Rejected: it is not for this caller."""
+        if not access.allows(peer.role, path) or (access.local and peer.remote):
+            who = f"the device model of domain {peer.role.domid}"
+            who = f"{label(peer)} ({peer.role.name})" if peer.role.domid is None else who
+            detail = f"cannot let {who} do that: it is for {RULES[access.name]}"
+            raise Rejected("not-allowed", detail, uid=peer.uid, role=peer.role.name)
+
+    def _spend(
+        self, buckets: TokenBuckets, peer: Peer, rate: float, what: str = "requests"
+    ) -> None:
+        now_s = self._clock_s()
+        wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s)
+        if wait_s:
+            detail = f"cannot serve {label(peer)} so often: {rate:g} {what} a second are its most"
+            after_s = math.ceil(wait_s)
+            raise Rejected("too-many-requests", detail, rate_per_s=rate, retry_after_s=after_s)

@@ -1,0 +1,204 @@
+"""Who is calling: the kernel's word (SO_PEERCRED) at connect time, never a header's.
+
+Over TCP it is the subject of a certificate that was checked, or else a bearer token's name.
+"""
+
+import asyncio
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any
+
+from maxmemd.api.auth.token_store import Token
+from maxmemd.errors import MaxmemError
+from maxmemd.policy.roles import NOBODY as NO_ROLE
+from maxmemd.policy.roles import OVERFLOW_UID, Role, Roles
+
+_UCRED = struct.Struct("iII")
+SO_PEERGROUPS = 59
+"""asm-generic/socket.h; Python has no name for it."""
+MOST_GROUPS = 1024
+NO_ROLES = Roles()
+BY_PROCESS, BY_LINK, BY_CERTIFICATE = "process", "link", "certificate"
+"""How it is known who somebody is: by the kernel, on the device models' own socket too, or by a
+certificate."""
+CERTIFICATE = "cert "
+STRANGERS = "strangers"
+"""The client that all are together who have no business on the device models' own socket."""
+
+
+@dataclass(slots=True)
+class Pin:
+    """The UUID that a device model's domain had when it connected; None where there was none.
+
+    It is being asked for while `task` runs.
+    """
+
+    task: asyncio.Task[str | MaxmemError | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A process at the other end of a Unix socket, as it was when it connected, or who is remote.
+
+    `actor` is the JSON text that the history keeps of it. `client` names it in rate limits and
+    idempotency keys: all connections of one uid are one client. `remote` is whoever comes over
+    TCP; `address` is where from, and its pid and uids are the kernel's for "cannot tell".
+    `role` is what `roles` say of it, known by what `known_by` says, or else a `token`'s, or given.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    actor: str
+    role: Role
+    client: str
+    remote: bool = False
+    address: str = ""
+    pin: Pin = field(default_factory=Pin, compare=False)
+    groups: tuple[int, ...] = field(default=(), repr=False)
+    known_by: str = field(default="", repr=False)
+    roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
+    token: Token | None = field(default=None, repr=False)
+
+    def under(self, roles: Roles) -> "Peer":
+        """Return who this is by these roles, which may be other ones than when it connected."""
+        if self.roles is roles or not self.known_by:
+            return self
+        return replace(self, role=self.role_under(roles), roles=roles)
+
+    def role_under(self, roles: Roles) -> Role:
+        """Return the role that these roles give to whoever is known so."""
+        if self.known_by == BY_PROCESS:
+            return roles.of_process(self.pid, self.uid, (self.gid, *self.groups), os.geteuid())
+        if self.known_by == BY_LINK:
+            return roles.of_device_model(self.pid, self.uid)
+        return roles.of_subject(self.client.removeprefix(CERTIFICATE))
+
+
+UNKNOWN_PEER = Peer(0, OVERFLOW_UID, OVERFLOW_UID, '{"name":"unknown"}', Role(NO_ROLE), "unknown")
+
+
+def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
+    """Return who is at the other end of a transport; NOBODY where the kernel cannot say."""
+    if transport.get_extra_info("ssl_object") is not None:
+        return _remote(transport, roles)
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_UNIX:
+        return UNKNOWN_PEER
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(raw)
+    return peer(pid, uid, gid, _groups(sock), roles)
+
+
+def device_model_of(transport: Any, roles: Roles | None) -> Peer:
+    """Return who came by the device models' own socket; all who are none are one client.
+
+    None for `roles`: nobody is anything there.
+    """
+    if roles is None:
+        role = Role(NO_ROLE)
+        return replace(peer_of(transport), known_by="", role=role, client=STRANGERS)
+    came = replace(peer_of(transport, roles), known_by=BY_LINK)
+    role = came.role_under(roles)
+    client = STRANGERS if role.name == NO_ROLE else came.client
+    return replace(came, role=role, client=client)
+
+
+def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:
+    """Return a peer by its numbers."""
+    actor = {"name": _name(uid), "uid": uid, "gid": gid, "pid": pid}
+    role = roles.of_process(pid, uid, (gid, *groups), os.geteuid())
+    text = json.dumps(actor, separators=(",", ":"))
+    return Peer(
+        pid, uid, gid, text, role, str(uid),
+        groups=tuple(groups), known_by=BY_PROCESS, roles=roles,
+    )  # fmt: skip
+
+
+def certificate_peer(name: str, role: Role, client: str, address: str) -> Peer:
+    """Return a remote peer; the kernel knows no uid of it."""
+    actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
+    return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
+
+
+def token_peer(token: Token, address: str) -> Peer:
+    """Return whoever showed a token, whose role it has."""
+    name = f"token {token.name}"
+    return replace(certificate_peer(name, Role(token.role), name, address), token=token)
+
+
+def unauthenticated(address: str) -> Peer:
+    """Return who has come over TCP and not shown who it is: one client is an address.
+
+    Of IPv6 it is a network of 64 bits, for whoever has one address there has them all.
+    """
+    network = address
+    if ":" in address:
+        number = IPv6Address(address.partition("%")[0])
+        network = str(number.ipv4_mapped or IPv6Network((int(number), 64), strict=False))
+    return certificate_peer("unknown", Role(NO_ROLE), f"tls {network}", address)
+
+
+def on_behalf_of(peer: Peer, stub_domid: int) -> Peer:
+    """Return root's process as the stub domain that it speaks for: the history is to name that."""
+    actor = {"name": f"stub domain {stub_domid}", "uid": None, "gid": None, "pid": peer.pid}
+    return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
+
+
+def _remote(transport: Any, roles: Roles) -> Peer:
+    """Return who has connected with TLS: by its certificate, or nobody until a token is shown."""
+    name = transport.get_extra_info("peername")
+    address = str(name[0]) if name else "nowhere"
+    certificate = transport.get_extra_info("peercert")
+    if not certificate:
+        return unauthenticated(address)
+    subject = subject_of(certificate)
+
+    known = certificate_peer(subject, roles.of_subject(subject), CERTIFICATE + subject, address)
+    return replace(known, known_by=BY_CERTIFICATE, roles=roles)
+
+
+def subject_of(certificate: Mapping[str, Any]) -> str:
+    """Return a subject as one text, like "CN=xapi,O=Example", in the certificate's order."""
+    pairs = [pair for relative in certificate.get("subject", ()) for pair in relative]
+    return ",".join(f"{_SHORT.get(key, key)}={_escaped(value)}" for key, value in pairs)
+
+
+_SHORT = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "domainComponent": "DC",
+}
+
+
+def _escaped(value: str) -> str:
+    """Return a value in which nothing looks like the end of it: another's subject is not made."""
+    return "".join(f"\\{c}" if c in ",=+\\" else c for c in value)
+
+
+def _groups(sock: Any) -> tuple[int, ...]:
+    """Return the supplementary groups; none where they cannot be told, which gives no role."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
+@lru_cache(maxsize=256)
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid {uid}"

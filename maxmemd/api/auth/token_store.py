@@ -1,0 +1,154 @@
+"""Bearer tokens for clients over TCP: 256 random bits, of which only the SHA-256 is kept.
+
+They stand in a file beside the ledger, mode 0600, which is replaced whole: a token that was
+created or revoked is so after a crash as well.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+
+from maxmemd.errors import ConfigError, TokensError
+from maxmemd.policy.roles import GIVEN
+
+PREFIX = "mxm_"
+"""Lets people, and programs that look for leaked secrets, see what it is."""
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is kept of a token. `actor` is JSON text: who created it.
+
+    From `expires_ns` of the host's clock on it is refused; None: it is valid until it is revoked.
+    """
+
+    name: str
+    sha256: str
+    role: str
+    created_ns: int
+    actor: str
+    expires_ns: int | None = None
+
+    def has_expired(self, now_ns: int) -> bool:
+        """Whether it is refused by now."""
+        return self.expires_ns is not None and now_ns >= self.expires_ns
+
+
+class TokenStore:
+    """The tokens that were not revoked. Any thread may call anything.
+
+    Raises ConfigError where the file cannot be believed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._by_hash: Mapping[str, Token] = {one.sha256: one for one in _read(path)}
+
+    def find(self, secret: str) -> Token | None:
+        """Return the token that a client showed, expired or not; one look-up, by its hash."""
+        return self._by_hash.get(_hash(secret))
+
+    def holds(self, token: Token) -> bool:
+        """Whether this very token was not revoked."""
+        return self._by_hash.get(token.sha256) == token
+
+    def all(self) -> list[Token]:
+        """Return the tokens, by name."""
+        return sorted(self._by_hash.values(), key=lambda token: token.name)
+
+    def create(
+        self, name: str, role: str, actor: str, now_ns: int, *, expires_ns: int | None = None
+    ) -> str | None:
+        """Return a new token, which is never told again; None where the name is taken.
+
+        Those that have expired make room for it, and their names are free. Raises TokensError, and
+        there is no such token.
+        """
+        secret = PREFIX + secrets.token_urlsafe(32)
+        with self._lock:
+            kept = {key: one for key, one in self._by_hash.items() if not one.has_expired(now_ns)}
+            if any(token.name == name for token in kept.values()):
+                return None
+            if len(kept) >= MOST:
+                raise TokensError(f"cannot keep more than {MOST} tokens: revoke some")
+            token = Token(name, _hash(secret), role, now_ns, actor, expires_ns)
+            self._keep({**kept, token.sha256: token})
+        return secret
+
+    def revoke(self, name: str) -> bool:
+        """Refuse a token from now on; return whether there was one. Raises TokensError."""
+        with self._lock:
+            left = {key: token for key, token in self._by_hash.items() if token.name != name}
+            if len(left) == len(self._by_hash):
+                return False
+            self._keep(left)
+        return True
+
+    def _keep(self, tokens: Mapping[str, Token]) -> None:
+        """Write the file, durably, and only then believe it."""
+        text = json.dumps({"tokens": [_written(token) for token in tokens.values()]}, indent=1)
+        new = self._path.with_name(self._path.name + ".new")
+        try:
+            new.unlink(missing_ok=True)
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            new.replace(self._path)
+            _sync(self._path.parent)
+        except OSError as error:
+            raise TokensError(f"cannot write {self._path}: {error.strerror}") from error
+        self._by_hash = tokens
+
+
+def _read(path: Path) -> list[Token]:
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            _trusted(path, found)
+            tokens = [Token(**one) for one in json.load(file)["tokens"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        detail = f"cannot read {path}: {error!r}"
+        raise ConfigError(f"{detail} (remove it, and create the tokens anew)") from error
+    for token in tokens:
+        if token.role not in GIVEN:
+            raise ConfigError(f"cannot use {path}: {token.name} has the role {token.role!r}")
+        if not isinstance(token.expires_ns, int | None):
+            raise ConfigError(f"cannot use {path}: {token.name} expires at {token.expires_ns!r}")
+    return tokens
+
+
+def _written(token: Token) -> dict[str, object]:
+    """Return a token as the file has it; what says nothing is left out, as it always was."""
+    return {name: value for name, value in asdict(token).items() if value is not None}
+
+
+def _trusted(path: Path, found: os.stat_result) -> None:
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = stat.S_IMODE(found.st_mode)
+        raise ConfigError(f"cannot trust {path}: its mode is {mode:04o} (chmod 0600 {path})")
+    if found.st_uid not in (0, os.geteuid()):
+        raise ConfigError(f"cannot trust {path}: it belongs to uid {found.st_uid}")
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

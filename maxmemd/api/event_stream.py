@@ -1,0 +1,188 @@
+"""Events as they are committed, for any number of streams: read once, kept for a short while.
+
+The ledger is the only buffer that counts. What was read last is kept in a ring that all streams
+share; a stream that falls behind it reads the ledger itself, at its own pace. So a slow client
+costs no memory, and one that reads nothing at all is cut by the guard and resumes by its id.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from maxmemd.api.event_format import FormattedEvent, event_of, hello
+from maxmemd.api.problems import Rejected
+from maxmemd.errors import LedgerError
+from maxmemd.ledger.follow import Occurrence, Position
+
+LOG = logging.getLogger("maxmemd.api")
+
+RING = 1024
+"""Events kept for the streams that are not behind."""
+PAGE = 256
+"""Lines, and pushes, read at once for all."""
+PIECE = 64
+"""Events that one stream has in hand: what a client that reads nothing holds until it is cut."""
+REST_S = 0.02
+"""Between two reads, so that many small commits cost few reads, and a long past no delay."""
+HEARTBEAT_S = 15.0
+"""A stream says something at least this often, so that both sides see that the other is there."""
+MOST_STREAMS, MOST_STREAMS_EACH = 256, 32
+"""In all, and for one client."""
+READERS = 2
+"""Streams that read the ledger themselves at a time."""
+
+_PING = b": still here\n"
+
+
+class EventSource(Protocol):
+    """What is asked of the ledger, in a thread. Every method raises LedgerError."""
+
+    def end(self) -> Position:
+        """Return the place after everything."""
+        ...
+
+    def after(self, place: Position, most: int) -> list[Occurrence]:
+        """Return what happened after a place."""
+        ...
+
+
+class EventStream:
+    """The events and their streams. Belongs to the event loop's thread."""
+
+    def __init__(self, tail: EventSource) -> None:
+        self._tail = tail
+        self._ring: dict[Position, FormattedEvent] = {}
+        self._end: Position | None = None
+        self._changed = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+        self._readers = asyncio.Semaphore(READERS)
+        self._stale = False
+        self._closed = False
+        self._streams: dict[str, int] = {}
+        self.trouble: str = "ok"
+
+    @property
+    def streams(self) -> int:
+        """How many streams there are."""
+        return sum(self._streams.values())
+
+    def wake(self) -> None:
+        """Read what was committed, if anybody listens. Costs nothing where nobody does."""
+        self._stale = True
+        if self._streams and self._reader is None and not self._closed:
+            self._reader = asyncio.get_running_loop().create_task(self._read_all())
+
+    def close(self) -> None:
+        """End all streams, politely: their clients resume by id."""
+        self._closed = True
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake all streams: there is news, or some of their clients may not stay."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def enter(self, client: str) -> None:
+        """Count a stream in. Raises Rejected where there are too many."""
+        mine = self._streams.get(client, 0)
+        if mine >= MOST_STREAMS_EACH or self.streams >= MOST_STREAMS:
+            detail = f"cannot open another stream of events: {client} has {mine} of"
+            detail = f"{detail} {MOST_STREAMS_EACH}, all together have {self.streams}"
+            raise Rejected("too-many-streams", f"{detail} of {MOST_STREAMS}", client=client)
+        if not self._streams:
+            self._ring.clear()
+            self._end = None
+        self._streams[client] = mine + 1
+        self.wake()
+
+    def leave(self, client: str) -> None:
+        """Count a stream out."""
+        self._streams[client] -= 1
+        if not self._streams[client]:
+            del self._streams[client]
+
+    async def stream(
+        self, place: Position, wanted: Callable[[FormattedEvent], bool], stands: Callable[[], bool]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what happened after a place, and what happens, until the feed is closed.
+
+        Whether its client still `stands` as who it was is looked at whenever there is news, and
+        each HEARTBEAT_S.
+        """
+        yield hello(place)
+        while not self._closed and stands():
+            changed = self._changed  # taken before looking, so that no news is missed between
+            events = self._from_ring(place) or await self._from_ledger(place)
+            if events:
+                place = events[-1].after
+                blocks = b"".join(event.block for event in events if wanted(event))
+                if blocks:
+                    yield blocks
+            elif not await _within(changed, HEARTBEAT_S):
+                yield _PING + hello(place)
+                self.wake()
+
+    def _from_ring(self, place: Position) -> list[FormattedEvent]:
+        found: list[FormattedEvent] = []
+        event = self._ring.get(place)
+        while event is not None and len(found) < PIECE:
+            found.append(event)
+            event = self._ring.get(event.after)
+        return found
+
+    async def _from_ledger(self, place: Position) -> list[FormattedEvent]:
+        """Read on for a stream that is behind the ring."""
+        if self._end in (None, place):
+            return []
+        async with self._readers:
+            events = await asyncio.to_thread(self._page, place, PIECE)
+        await asyncio.sleep(REST_S)
+        return events
+
+    def _page(self, place: Position, most: int) -> list[FormattedEvent]:
+        return [event_of(one) for one in self._tail.after(place, most)]
+
+    async def _read_all(self) -> None:
+        """Read until nothing is new. What cannot be read now is read after the next wake-up."""
+        try:
+            while self._stale and self._streams and not self._closed:
+                self._stale = False
+                await self._read()
+                self.tell()
+                await asyncio.sleep(REST_S)
+        except LedgerError as error:
+            self._stale = True
+            self.trouble = f"{error.code}: {error}"
+            LOG.warning("the events: %s", error)
+        except Exception as error:
+            self.trouble = f"internal: {error!r}"
+            LOG.exception("the events cannot be told")
+        finally:
+            self._reader = None
+
+    async def _read(self) -> None:
+        if self._end is None:
+            self._end = await asyncio.to_thread(self._tail.end)
+        else:
+            events = await asyncio.to_thread(self._page, self._end, PAGE)
+            for event in events:
+                self._ring[event.before] = event
+                self._end = event.after
+            self._stale = self._stale or len(events) >= PAGE  # there may be more
+            while len(self._ring) > RING:
+                del self._ring[next(iter(self._ring))]
+        self.trouble = "ok"
+
+
+async def _within(changed: asyncio.Event, seconds: float) -> bool:
+    """Wait for news; return whether they came in time.
+
+    Not by wait_for: that of Python 3.11 forgets a cancellation that comes together with the news.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await changed.wait()
+    except TimeoutError:
+        return False
+    return True

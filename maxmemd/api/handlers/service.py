@@ -1,0 +1,86 @@
+"""What every handler may use, and how a handler answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from pydantic import BaseModel
+
+from maxmemd.api import problems
+from maxmemd.api.auth.admission import Admission
+from maxmemd.api.auth.refusal_log import RefusalLog
+from maxmemd.api.auth.token_store import TokenStore
+from maxmemd.api.event_stream import EventStream
+from maxmemd.api.health import DiskMonitor, health_parts
+from maxmemd.api.request import Request
+from maxmemd.api.response import Response, StreamingResponse
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.messages import Query, Refused
+from maxmemd.config.parsers import NONE
+from maxmemd.config.settings import Config
+from maxmemd.ledger.follow import LedgerFollower
+from maxmemd.ledger.reader import LedgerReader
+
+
+@dataclass(slots=True)
+class Service:
+    """What handlers may use. `integrity` is what is known of the ledger's whole chain."""
+
+    mailbox: Mailbox
+    reader: LedgerReader
+    tail: LedgerFollower
+    feed: EventStream
+    config: Config
+    simulated: bool
+    disk: DiskMonitor
+    tokens: TokenStore
+    integrity: str = "being checked"
+    refusals: RefusalLog = field(default_factory=lambda: RefusalLog(time.monotonic))
+    gate: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        self.gate = Admission(
+            config.roles,
+            config.rates,
+            config.connections,
+            tokens=self.tokens,
+            hosts=config.hosts,
+            apart=config.device_model_socket != NONE,
+        )
+
+    def parts(self) -> Mapping[str, str]:
+        """Return every part of the daemon and its state."""
+        feed, disk = self.feed.trouble, self.disk.state
+        return health_parts(self.mailbox, self.integrity, feed, disk)
+
+    def each_second(self) -> None:
+        """Do what is to be done about once a second."""
+        self.mailbox.give_up()
+        self.disk.each_second()
+
+
+T = TypeVar("T")
+Handler = Callable[[Service, Request], Awaitable[Response | StreamingResponse]]
+
+
+async def look(service: Service, wanted: Query, kind: type[T]) -> T | Response:
+    """Return what is looked at, or the problem that it is a refusal."""
+    answer = await service.mailbox.ask(wanted)
+    if isinstance(answer, Refused):
+        return refusal(answer)
+    return cast(T, answer)
+
+
+def refusal(refused: Refused) -> Response:
+    """Return the problem that a refusal is."""
+    status, body = problems.of_refusal(refused)
+    return Response(status, body, problems.MEDIA_TYPE, refusal=refused.refusal)
+
+
+def as_json(body: BaseModel, *, revision: int | None = None) -> Response:
+    """Return a reply with this body, and the revision that it is about."""
+    return Response(200, body.__pydantic_serializer__.to_json(body), revision=revision)

@@ -1,0 +1,66 @@
+"""The routes of bearer tokens: created, listed and revoked over the Unix socket only."""
+
+import asyncio
+import json
+import logging
+import time
+from functools import partial
+
+from maxmemd import wire
+from maxmemd.api.auth.token_store import Token
+from maxmemd.api.handlers.service import Service
+from maxmemd.api.problems import Rejected
+from maxmemd.api.request import Request
+from maxmemd.api.response import Response
+from maxmemd.api.serialize import when
+
+LOG = logging.getLogger("maxmemd.api")
+DAY_NS = 86_400 * 10**9
+
+
+async def list_tokens(service: Service, call: Request) -> Response:
+    """Tell the tokens that were not revoked; not what they are, which is not kept."""
+    tokens = [_told(token) for token in service.tokens.all()]
+    return Response(200, wire.TokensReply(tokens=tokens).model_dump_json().encode())
+
+
+async def create_token(service: Service, call: Request) -> Response:
+    """Make a token; it is told this once."""
+    body: wire.TokenRequest = call.body
+    now_ns = time.time_ns()
+    expires_ns = None if body.days is None else now_ns + body.days * DAY_NS
+    create = partial(service.tokens.create, expires_ns=expires_ns)
+    made = await asyncio.to_thread(create, body.name, body.role, call.peer.actor, now_ns)
+    if made is None:
+        detail = f"cannot create the token {body.name}: there is one of that name (revoke it first)"
+        raise Rejected("token-exists", detail, name=body.name)
+    fields = {"token": body.name, "role": body.role, "by": call.peer.actor}
+    told = (body.name, body.role, call.peer.actor)
+    LOG.warning("token %s, role %s, created by %s", *told, extra={"fields": fields})
+    expires = None if expires_ns is None else when(expires_ns)
+    reply = wire.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
+    return Response(200, reply.model_dump_json().encode())
+
+
+async def revoke_token(service: Service, call: Request) -> Response:
+    """Refuse a token from now on, on open connections too; its streams of events end."""
+    name = call.path["name"]
+    if not await asyncio.to_thread(service.tokens.revoke, name):
+        detail = f"cannot revoke the token {name}: there is none of that name"
+        raise Rejected("unknown-token", detail, name=name)
+    service.feed.tell()
+    fields = {"token": name, "by": call.peer.actor}
+    LOG.warning("token %s revoked by %s", name, call.peer.actor, extra={"fields": fields})
+    return Response(200, wire.TokenRevoked(name=name).model_dump_json().encode())
+
+
+def _told(token: Token) -> wire.TokenRow:
+    return wire.TokenRow.model_validate(
+        {
+            "name": token.name,
+            "role": token.role,
+            "created": when(token.created_ns),
+            "expires": None if token.expires_ns is None else when(token.expires_ns),
+            "by": json.loads(token.actor),
+        }
+    )

@@ -1,0 +1,129 @@
+"""What each route does, in a few lines: a Call in, a Reply out.
+
+Nothing is decided here. A refusal or an error becomes a problem in front.py.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from maxmemd import wire
+from maxmemd.api import serialize
+from maxmemd.api.auth.peers import on_behalf_of
+from maxmemd.api.handlers.service import Service, refusal
+from maxmemd.api.problems import Rejected
+from maxmemd.api.request import Request
+from maxmemd.api.response import Response
+from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
+from maxmemd.policy.components import Key
+from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.roles import Bond
+from maxmemd.policy.wishes import (
+    Build,
+    Headroom,
+    Import,
+    Increase,
+    RemoveComponent,
+    Rollback,
+    SetComponent,
+    SetLimit,
+    SetTarget,
+    Wish,
+)
+from maxmemd.units import Memory
+
+
+async def set_limit(service: Service, call: Request) -> Response:
+    """Xl mem-max."""
+    body: wire.LimitRequest = call.body
+    wish = SetLimit(Memory(kib=body.limit_kib), body.force, body.static_max)
+    return await _wished(service, call, wish)
+
+
+async def set_target(service: Service, call: Request) -> Response:
+    """Xl mem-set."""
+    body: wire.TargetRequest = call.body
+    target = None if body.target_kib is None else Memory(kib=body.target_kib)
+    return await _wished(service, call, SetTarget(target, body.by_kib, body.enforce))
+
+
+async def set_component(service: Service, call: Request) -> Response:
+    """Set one component."""
+    wish = SetComponent(_key(call), Memory(kib=call.body.amount_kib))
+    return await _wished(service, call, wish)
+
+
+async def remove_component(service: Service, call: Request) -> Response:
+    """Remove one component."""
+    return await _wished(service, call, RemoveComponent(_key(call)))
+
+
+async def increase(service: Service, call: Request) -> Response:
+    """Add to one component."""
+    return await _wished(service, call, Increase(_key(call), call.body.by_kib))
+
+
+async def build(service: Service, call: Request) -> Response:
+    """Take note that libxl is about to build."""
+    body: wire.BuildRequest = call.body
+    static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
+    wish = Build(Memory(kib=body.target_kib), body.life, static_max)
+    return await _wished(service, call, wish)
+
+
+async def headroom(service: Service, call: Request) -> Response:
+    """Make room for what a device model is about to populate."""
+    return await _wished(service, call, Headroom(call.body.pages))
+
+
+async def relayed_headroom(service: Service, call: Request) -> Response:
+    """Make room for what a device model in a stub domain is about to populate.
+
+    A domid alone is not enough: it may be another domain by now (A6). Nor is a UUID: it means the
+    elder of two instances, and of a local migration each has a stub domain of its own.
+    """
+    body: wire.RelayedHeadroomRequest = call.body
+    if not (call.ref.isascii() and call.ref.isdigit() and len(call.ref) < 10):
+        detail = "cannot use the path: a stub domain serves a domain by its domid"
+        raise Rejected("path-invalid", detail, parameter="ref")
+    peer, bond = on_behalf_of(call.peer, body.stub_domid), Bond(int(call.ref), body.uuid)
+    return await _wished(service, call._replace(peer=peer, bond=bond), Headroom(body.pages))
+
+
+async def rollback(service: Service, call: Request) -> Response:
+    """Go back to an earlier revision."""
+    return await _wished(service, call, Rollback(call.body.revision, call.body.force))
+
+
+async def put_record(service: Service, call: Request) -> Response:
+    """Take a record that comes with its domain."""
+    body: wire.RecordBody = call.body
+    amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
+    static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
+    return await _wished(service, call, Import(amounts, static_max))
+
+
+async def _wished(service: Service, call: Request, wish: Wish) -> Response:
+    """Put a wish to the arbiter; 200 when it is in force, 202 when it is durable but not yet."""
+    ask = DecisionRequest(
+        call.ref,
+        wish,
+        call.peer.actor,
+        "" if call.body is None else call.body.reason,
+        call.dry_run,
+        call.if_match,
+        call.key,
+        call.bond,
+    )
+    answer = await service.mailbox.ask(ask)
+    if isinstance(answer, Refused):
+        return refusal(answer)
+    granted = cast(Granted, answer)
+    push = granted.push
+    in_force = push is None or push.state in IN_FORCE
+    body = serialize.decision(granted)
+    return Response(200 if in_force else 202, body, revision=granted.record.revision)
+
+
+def _key(call: Request) -> Key:
+    return call.path["owner"], call.path["name"]

@@ -1,0 +1,113 @@
+"""Which part of the daemon is ready, and what is wrong with one that is not."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.systemd import notify
+
+LOG = logging.getLogger("maxmemd")
+READY_WITHIN_S = 30.0
+"""Whoever waits for the service, such as xendomains, waits no longer than this for Xen."""
+LOW_BYTES = 16 * 1024 * 1024
+"""With less free space than this where the ledger is, the disk is nearly full."""
+LOOK_EVERY_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What the ledger takes, and what is free beside it, in bytes."""
+
+    database_bytes: int
+    wal_bytes: int
+    free_bytes: int
+
+
+def space_of(database: Path) -> Space:
+    """Return the space as it is now. Raises OSError."""
+    found = os.statvfs(database.parent)
+    wal = database.with_name(f"{database.name}-wal")
+    return Space(
+        database.stat().st_size,
+        wal.stat().st_size if wal.exists() else 0,
+        found.f_bavail * found.f_frsize,
+    )
+
+
+class DiskMonitor:
+    """The disk of the ledger, looked at in a thread: a disk that hangs holds up nobody."""
+
+    def __init__(self, database: Path, look: Callable[[Path], Space] = space_of) -> None:
+        self._database, self._look = database, look
+        self._looking: asyncio.Task[None] | None = None
+        self._seconds = 0
+        self.space: Space | None = None
+        self.state = "ok"
+
+    def each_second(self) -> None:
+        """Look every LOOK_EVERY_S, unless an earlier look has not come back yet."""
+        if self._seconds % LOOK_EVERY_S == 0 and self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self.look())
+        self._seconds += 1
+
+    async def look(self) -> None:
+        """Look once."""
+        try:
+            self.space = await asyncio.to_thread(self._look, self._database)
+        except OSError as error:
+            self.state = f"cannot look at the disk of the ledger: {error.strerror}"
+        else:
+            free_mib = self.space.free_bytes // (1024 * 1024)
+            low = self.space.free_bytes < LOW_BYTES
+            self.state = f"nearly full: {free_mib} MiB are free for the ledger" if low else "ok"
+        finally:
+            self._looking = None
+
+
+def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Mapping[str, str]:
+    """Return every part and its state: "ok", or what is wrong. It asks nobody, so never waits."""
+    trouble = None if mailbox.arbiter is None else mailbox.arbiter.records.trouble
+    age_s = mailbox.worker.age_s
+    return {
+        "xen": mailbox.worker.trouble,
+        "ledger": "ok" if trouble is None else f"{trouble.code}: {trouble}",
+        "integrity": integrity,
+        "arbiter": "ok" if mailbox.is_prompt() else f"waits for Xen or the disk ({age_s:.0f} s)",
+        "events": events,
+        "disk": disk,
+    }
+
+
+async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> None:
+    """Say that the service has started: once limits are in force, or else, loudly, after a time.
+
+    A dom0 whose guests never start is worse than one whose limits come late: they are tried
+    again with every poll.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            await mailbox.agreement.wait()
+    except TimeoutError:
+        why = mailbox.worker.trouble
+        LOG.critical("started, but limits are NOT in force after %.0f s: %s", within_s, why)
+        _tell("READY=1", f"limits are NOT in force: {why}")
+        await mailbox.agreement.wait()
+    _tell("READY=1", "Xen and the ledger were compared")
+    LOG.info("ready: Xen and the ledger were compared")
+
+
+def _tell(state: str, status: str) -> None:
+    """Tell systemd. Where it does not listen, it ends the service that it waits for: say why."""
+    try:
+        notify(f"{state}\nSTATUS={' '.join(status.split())}")
+    except OSError as error:
+        LOG.critical("cannot tell systemd that the service has started: %s", error)
+
+
+def is_ready(state: str) -> bool:
+    """Whether a part in this state is one to rely on."""
+    return state in ("ok", "being checked")

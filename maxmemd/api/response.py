@@ -1,0 +1,82 @@
+"""A reply on its way to the client."""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, NamedTuple
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from maxmemd.policy.verdicts import Refusal
+
+JSON = b"application/json"
+_TOO_LARGE = 413
+_Headers = list[tuple[bytes, bytes]]
+
+
+class Response(NamedTuple):
+    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After.
+
+    `refusal` is what the arbiter refused with.
+    """
+
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    revision: int | None = None
+    retry_s: int | None = None
+    refusal: Refusal | None = None
+
+
+class StreamingResponse(NamedTuple):
+    """A reply that goes on: its pieces as they come. `close` is called once, however it ends."""
+
+    pieces: AsyncGenerator[bytes, None]
+    media_type: bytes
+    close: Callable[[], None]
+
+
+async def send_response(send: Any, reply: Response) -> None:
+    """Send a reply; a body too large ends the connection, what is left of others is skipped."""
+    headers = _headers(reply)
+    if not _at_once(send, reply, headers):
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+def _headers(reply: Response) -> _Headers:
+    headers = [
+        (b"content-type", reply.media_type),
+        (b"content-length", b"%d" % len(reply.body)),
+    ]
+    if reply.revision is not None:
+        headers.append((b"etag", b'"%d"' % reply.revision))
+    if reply.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if reply.retry_s is not None:
+        headers.append((b"retry-after", b"%d" % reply.retry_s))
+    if reply.status == _TOO_LARGE:
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+def _at_once(send: Any, reply: Response, headers: _Headers) -> bool:
+    """Write a whole reply in one piece where the connection stays and nothing is in the way.
+
+    This is what uvicorn's RequestResponseCycle.send comes to then, without its two messages and
+    without looking for line ends in our own constants: a tenth of what a decision costs.
+    """
+    cycle = getattr(send, "__self__", None)
+    if not isinstance(cycle, RequestResponseCycle) or not _is_plain(cycle, reply):
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    lines = [STATUS_LINE[reply.status], *(b"%b: %b\r\n" % header for header in headers)]
+    cycle.transport.write(b"".join([*lines, b"\r\n", reply.body]))
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
+
+
+def _is_plain(cycle: RequestResponseCycle, reply: Response) -> bool:
+    stays = cycle.keep_alive and reply.status != _TOO_LARGE
+    held_up = cycle.flow.write_paused or cycle.disconnected or cycle.response_started
+    return stays and not held_up and cycle.scope["method"] != "HEAD"

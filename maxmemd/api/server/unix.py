@@ -1,0 +1,150 @@
+"""The Unix sockets: systemd's, or bound by us and never world-writable for an instant."""
+
+import grp
+import logging
+import os
+import socket
+import stat
+from pathlib import Path
+
+from maxmemd.config.parsers import NONE
+from maxmemd.config.settings import Config
+from maxmemd.errors import ConfigError
+
+LOG = logging.getLogger("maxmemd.api")
+UNITS = {"socket": "maxmemd.socket", "device_model_socket": "maxmemd-device-model.socket"}
+
+
+def open_sockets(
+    passed: tuple[socket.socket, socket.socket | None] | None, config: Config
+) -> tuple[socket.socket, socket.socket | None]:
+    """Return the API's socket, and the device models' own if there is one.
+
+    systemd's where it passed any, else those that the configuration names. Raises ConfigError.
+    """
+    if passed is None:
+        sock = bind(config.socket, config.socket_group)
+        return sock, None if config.apart is None else bind_device_model_socket(config.apart)
+    api, apart = passed
+    _compare("socket", api, config.socket)
+    if apart is not None and config.device_model_socket == NONE:
+        LOG.warning(
+            "device_model_socket is none, so whoever comes by the socket that systemd passed, %s,"
+            " is refused (systemctl mask --now maxmemd-device-model.socket, and there is none)",
+            apart.getsockname(),
+        )
+    elif apart is not None and config.apart is not None:
+        _compare("device_model_socket", apart, config.apart)
+    if config.socket_group and not _has_group(api, config.socket_group):
+        LOG.warning(
+            "systemd gave %s to another group than socket_group = %s"
+            " (set SocketGroup= of maxmemd.socket: systemctl edit maxmemd.socket)",
+            api.getsockname(), config.socket_group,
+        )  # fmt: skip
+    return passed
+
+
+def _compare(key: str, passed: socket.socket, wanted: Path) -> None:
+    """Say so where systemd passed another socket than the configuration names."""
+    found, unit = passed.getsockname(), UNITS[key]
+    if found != str(wanted):
+        LOG.warning(
+            "systemd passed the socket %s, so %s = %s of the configuration is not served"
+            " (change ListenStream= in %s, or the configuration)", found, key, wanted, unit
+        )  # fmt: skip
+
+
+def _has_group(passed: socket.socket, group: str) -> bool:
+    try:
+        return Path(passed.getsockname()).stat().st_gid == grp.getgrnam(group).gr_gid
+    except (KeyError, OSError):  # there is none of either
+        return False
+
+
+def bind(path: Path, group: str = "") -> socket.socket:
+    """Return a listening socket at `path`, mode 0660, owned by `group` if one is named.
+
+    A socket that a dead daemon left is replaced; one that somebody answers on, and anything
+    that is no socket, is not. Raises ConfigError.
+    """
+    _clear(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _safe_folder(path)
+    return _bound(path, 0o117, _group_id(path, group) if group else -1)
+
+
+def bind_device_model_socket(path: Path) -> socket.socket:
+    """Return a listening socket for device models at `path`, mode 0666, in a folder of mode 0700.
+
+    So nobody comes to it but by a hard link that root, or the daemon's user, has made elsewhere.
+    Raises ConfigError.
+    """
+    _closed_folder(path)
+    _clear(path)
+    return _bound(path, 0o111, -1)
+
+
+def _bound(path: Path, umask: int, owner: int) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(umask)
+    try:
+        sock.bind(str(path))
+        os.chown(path, -1, owner, follow_symlinks=False)
+    except OSError as error:
+        sock.close()
+        detail = error.strerror or error
+        raise ConfigError(f"cannot listen on {path}: {detail}") from error
+    finally:
+        os.umask(before)
+    sock.listen(1024)
+    sock.setblocking(False)
+    return sock
+
+
+def _group_id(path: Path, group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        detail = f"cannot give {path} to group {group!r}: there is no such group"
+        raise ConfigError(f"{detail} (create it, or change socket_group)") from None
+
+
+def _safe_folder(path: Path) -> None:
+    """Refuse a folder in which anybody could put another socket, or a link, in this one's place."""
+    mode = path.parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        detail = f"cannot listen on {path}: everybody may write to {path.parent}"
+        raise ConfigError(f"{detail} (chmod o-w {path.parent})")
+
+
+def _closed_folder(path: Path) -> None:
+    """Make the folder that only we may enter, or refuse one that others may enter."""
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {path}: {folder}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ConfigError(f"cannot listen on {path}: {folder} is no directory of our own")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        detail = f"cannot listen on {path}: others may enter {folder}, where everybody may connect"
+        raise ConfigError(f"{detail} (chmod 700 {folder})")
+
+
+def _clear(path: Path) -> None:
+    if path.is_symlink():
+        raise ConfigError(f"cannot listen on {path}: a symbolic link is in the way (remove it)")
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise ConfigError(f"cannot listen on {path}: a file that is no socket is in the way")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.connect(str(path))
+    except OSError:
+        path.unlink()
+    else:
+        raise ConfigError(f"cannot listen on {path}: another process answers there")
+    finally:
+        probe.close()

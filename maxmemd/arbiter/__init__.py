@@ -1,0 +1,1 @@
+"""The one thread that observes, decides, records and pushes."""

@@ -1,0 +1,203 @@
+"""One batch of wishes: observed and decided in order; nothing of it counts before the commit."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from maxmemd.arbiter.codec import entry_of, to_json_text
+from maxmemd.arbiter.instances import Instance, is_name, is_uuid
+from maxmemd.arbiter.lifecycle import Lifecycle
+from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
+from maxmemd.arbiter.observation import Observation, Observer, absent
+from maxmemd.arbiter.records import Records
+from maxmemd.policy.clauses import Rules, key_reused, own_domain, revision_stale
+from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.decide import Picture, decide
+from maxmemd.policy.entries import Entry
+from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.roles import Bond
+from maxmemd.policy.verdicts import Grant, Refusal
+from maxmemd.policy.wishes import (
+    KINDS,
+    Build,
+    Import,
+    Rollback,
+    needs_store,
+    says_the_limit,
+    to_json,
+)
+from maxmemd.units import Memory
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one batch has come to so far.
+
+    `entries` are the lines for the commit and `decided` the records they make; `granted` says
+    for each granted wish, by its place in the batch, which instance it is about. `keys` are the
+    idempotency keys known, `refusals` counts by code. `claimed` are the instances whose limit was
+    said, so that no build is followed any more.
+    """
+
+    rules: Rules
+    committed: Records
+    lifecycle: Lifecycle
+    sight: Observer
+    refusals: dict[str, int]
+    entries: list[Entry] = field(default_factory=list)
+    decided: dict[str, Record] = field(default_factory=dict)
+    granted: dict[int, Instance | None] = field(default_factory=dict)
+    builds: list[tuple[Instance, Build]] = field(default_factory=list)
+    claimed: list[Instance] = field(default_factory=list)
+    keys: dict[str, Entry] = field(default_factory=dict)
+
+    def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
+        """Look at all domains that the wishes of the batch are about, in one message."""
+        self.sight.observe_ahead([(ask.ref, _with_store(ask)) for ask in asks])
+
+    def answer(self, index: int, ask: DecisionRequest) -> Answer:
+        """Decide one wish; `index` is its place in the batch.
+
+        Raises HypervisorError, XenstoreError or LedgerError, and the wish is not granted.
+        """
+        foreign = None if ask.bond is None else self._foreign(ask, ask.bond)
+        if foreign is not None:
+            return foreign
+        if ask.key is not None and ask.key in self.keys:
+            return self._replayed(index, ask, self.keys[ask.key])
+
+        seen = self._observe(ask)
+        if isinstance(seen, Refused):
+            return self._refused(ask, seen)
+        uuid = ask.ref.lower() if seen is None else seen.instance.uuid
+        record = self._record_of(uuid) or Record(uuid, 0, {})
+        verdict = self._verdict(ask, record, seen)
+        if isinstance(verdict, Refusal):
+            return self._refused(ask, _about(verdict, uuid, seen))
+        if ask.dry_run:
+            instance = None if seen is None else seen.instance
+            return _granted(verdict.record, instance, verdict.effects.target, dry=True)
+        return self._grant(index, ask, verdict, seen)
+
+    def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
+        """Refuse a device model what is not its domain; no history is written for it."""
+        seen = self.sight.of(ask.ref, with_store=False)
+        if isinstance(seen, Refused):
+            return self._refused(ask, Refused(seen.refusal))
+        refusal = own_domain(bond, seen.instance.domid, seen.instance.uuid)
+        return None if refusal is None else self._refused(ask, Refused(refusal))
+
+    def _observe(self, ask: DecisionRequest) -> Observation | Refused | None:
+        """Observe the domain that is meant; None for a record that comes ahead of its domain."""
+        seen = self.sight.of(ask.ref, with_store=_with_store(ask))
+        if isinstance(seen, Refused) and is_uuid(ask.ref):
+            if isinstance(ask.wish, Import):
+                return None
+            if self.committed.get(ask.ref.lower()) is not None:
+                return absent(ask.ref.lower())
+        return seen
+
+    def _verdict(
+        self, ask: DecisionRequest, record: Record, seen: Observation | None
+    ) -> Grant | Refusal:
+        if ask.if_match is not None and ask.if_match != record.revision:
+            return revision_stale(record.revision, ask.if_match)
+        past = None
+        if isinstance(ask.wish, Rollback):
+            past = self._past(record.uuid, ask.wish.revision)
+        if seen is None:
+            return decide(Picture(self.rules, record, None, StoreFacts(), past), ask.wish)
+        picture = Picture(
+            self.rules,
+            record,
+            seen.xen,
+            seen.store or StoreFacts(),
+            past,
+            tracking=seen.instance.tracking and record.uuid not in self.decided,
+            rebooted=record.uuid in self.lifecycle.rebooting,
+        )
+        return decide(picture, ask.wish)
+
+    def _past(self, uuid: str, revision: int) -> Record | None:
+        for entry in self.entries:
+            if (entry.uuid, entry.revision) == (uuid, revision) and entry.state is not None:
+                return record_from_state(uuid, revision, json.loads(entry.state))
+        return self.committed.at(uuid, revision)
+
+    def _grant(
+        self, index: int, ask: DecisionRequest, grant: Grant, seen: Observation | None
+    ) -> Granted:
+        """Note a grant for the commit; one that changes nothing leaves no line."""
+        kind, record = KINDS[type(ask.wish)], grant.record
+        self.granted[index] = None if seen is None else seen.instance
+        if record is self._record_of(record.uuid):
+            return _granted(record, self.granted[index])
+        entry = entry_of(record, kind, ask.actor, _words_of(ask), ask.key)
+        self.entries.append(entry)
+        self.decided[record.uuid] = record
+        if ask.key is not None:
+            self.keys[ask.key] = entry
+        if seen is None:
+            return _granted(record, None)
+        if isinstance(ask.wish, Build):
+            self.builds.append((seen.instance, ask.wish))
+        elif says_the_limit(ask.wish):
+            self.claimed.append(seen.instance)
+        self.sight.decided(seen, grant.effects)
+        return _granted(record, seen.instance, grant.effects.target)
+
+    def _record_of(self, uuid: str) -> Record | None:
+        return self.decided.get(uuid) or self.committed.get(uuid)
+
+    def _replayed(self, index: int, ask: DecisionRequest, entry: Entry) -> Answer:
+        """Answer a wish that was granted before under the same idempotency key."""
+        asked = (self._meant(ask.ref) or entry.uuid, KINDS[type(ask.wish)], _words_of(ask))
+        if asked != (entry.uuid, entry.kind, entry.wish):
+            return self._refused(ask, Refused(key_reused()))
+        record = record_from_state(entry.uuid, entry.revision, json.loads(entry.state or "{}"))
+        instance = next(iter(self.lifecycle.instances.of_uuid(entry.uuid)), None)
+        answer = _granted(record, instance)._replace(replayed=True)
+        self.granted[index] = instance
+        return answer
+
+    def _refused(self, ask: DecisionRequest, refused: Refused) -> Refused:
+        """Count a refusal, and note it in the history of the domain that it is about."""
+        code = refused.refusal.code
+        self.refusals[code] = self.refusals.get(code, 0) + 1
+        if refused.uuid is not None and not ask.dry_run:
+            words = {"wish": KINDS[type(ask.wish)], **to_json(ask.wish), "code": code}
+            words["numbers"] = dict(refused.refusal.numbers)
+            self.committed.note_refusal(refused.uuid, words, ask.actor)
+        return refused
+
+    def _meant(self, ref: str) -> str | None:
+        """Return the UUID of the domain that a reference means now; None when it means none."""
+        if is_uuid(ref):
+            return ref.lower()
+        seen = self.sight.of(ref, with_store=False)
+        return seen.uuid if isinstance(seen, Refused) else seen.instance.uuid
+
+
+def _granted(
+    record: Record, instance: Instance | None, target: Memory | None = None, *, dry: bool = False
+) -> Granted:
+    domid, name = (None, None) if instance is None else (instance.domid, instance.name)
+    return Granted(record, domid, name, None if target is None else target.kib, dry_run=dry)
+
+
+def _about(refusal: Refusal, uuid: str, seen: Observation | None) -> Refused:
+    if seen is None:
+        return Refused(refusal, uuid)
+    return Refused(refusal, uuid, seen.instance.domid, seen.instance.name)
+
+
+def _with_store(ask: DecisionRequest) -> bool:
+    """Whether xenstore is looked at: for what the wish needs, or to believe a name."""
+    return is_name(ask.ref) or needs_store(ask.wish)
+
+
+def _words_of(ask: DecisionRequest) -> str:
+    words = to_json(ask.wish)
+    if ask.reason:
+        words["reason"] = ask.reason
+    return to_json_text(words)

@@ -1,0 +1,22 @@
+"""What the service's journal says of domains that nobody asked about: a line with fields."""
+
+import logging
+from collections.abc import Mapping
+
+LOG = logging.getLogger("maxmemd.domains")
+_LEVELS = {
+    "push-failed": logging.ERROR,
+    "drift": logging.WARNING,
+    "over-limit": logging.WARNING,
+    "forgotten": logging.WARNING,
+}
+"""What needs somebody's eyes; everything else is for the record."""
+
+
+def log_event(uuid: str, kind: str, words: Mapping[str, object]) -> None:
+    """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and words."""
+    level = _LEVELS.get(kind, logging.INFO)
+    if LOG.isEnabledFor(level):
+        told = ", ".join(f"{name} {value}" for name, value in words.items() if value is not None)
+        fields = {"uuid": uuid, "kind": kind, **words}
+        LOG.log(level, "%s: %s: %s", uuid, kind, told or "-", extra={"fields": fields})

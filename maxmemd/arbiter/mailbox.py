@@ -1,0 +1,215 @@
+"""The queue before the arbiter: handlers put a wish in and await the verdict.
+
+The event loop gathers what arrives while a batch runs, and until it brings nothing new, and hands
+over one batch at a time, with one wake-up each way; no timer delays an idle arbiter.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Protocol
+
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.messages import Answer, DecisionRequest, Query
+from maxmemd.arbiter.thread import ArbiterThread
+from maxmemd.errors import ArbiterBusy, MaxmemError
+from maxmemd.histogram import SECONDS, Histogram
+
+MOST_WAITING = 4096
+"""Wishes that may wait for the arbiter; one more is refused as arbiter-busy."""
+
+MOST_IN_BATCH = 256
+"""Wishes decided in one transaction, so that none waits for a very long one."""
+
+QUIET_PASSES = 3
+"""A batch is handed over once the event loop has run so often without a new wish."""
+
+ANSWER_WITHIN_S = 7.0
+"""A wish that waits longer is answered arbiter-busy; it may still be granted.
+
+Longer than a pusher that hangs takes to be there again (its WatchdogSec=6), so that this is a pause
+for everybody; and with the second that give_up() may come late, shorter than our own WatchdogSec=10
+takes at least, so that who asks is told before the connection is lost.
+"""
+
+_Waiting = tuple[DecisionRequest | Query, asyncio.Future[Answer], float]
+
+
+class CommitListener(Protocol):
+    """Who is to know that something was committed."""
+
+    def wake(self) -> None:
+        """Read the ledger soon. Called in the event loop's thread."""
+        ...
+
+
+class Mailbox:
+    """Runs an Arbiter in a thread of its own. `ask` belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        make: Callable[[], Arbiter],
+        *,
+        poll_s: float,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what makes the arbiter, and what its thread calls after every step."""
+        self.worker = ArbiterThread(make, self, poll_s=poll_s, alive=alive)
+        self._waiting: deque[_Waiting] = deque()
+        self._current: list[_Waiting] = []
+        self._began_s = self._last_s = self._gather_until_s = 0.0
+        self._stopping = False
+        self._ready: asyncio.Future[None] | None = None
+        self.took_s = Histogram(SECONDS)
+        self.listener: CommitListener | None = None
+        self.agreement = asyncio.Event()
+        """Set once Xen and the ledger were compared, so that limits are in force."""
+
+    async def start(self) -> None:
+        """Start the thread and wait until it has tried to compare Xen with the ledger.
+
+        Raises LedgerError when the ledger cannot be trusted or opened. Where Xen cannot be
+        asked the mailbox starts all the same, says so in `trouble`, and tries again.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._ready = self._loop.create_future()
+        self.worker.start()
+        await self._ready
+
+    async def stop(self) -> None:
+        """Let the batch that runs end, write the notes, and end the thread.
+
+        What still waits is answered arbiter-busy, and so is whatever is asked from now on.
+        """
+        self._stopping = True
+        await asyncio.to_thread(self.worker.stop)
+        for _, future, _ in self._waiting:
+            if not future.done():
+                future.set_exception(_stops())
+        self._waiting.clear()
+
+    @property
+    def arbiter(self) -> Arbiter | None:
+        """The arbiter, once it is made."""
+        return self.worker.arbiter
+
+    def ask(self, item: DecisionRequest | Query) -> asyncio.Future[Answer]:
+        """Queue a wish or a question; the future gets its answer or a MaxmemError."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        if self._stopping:
+            future.set_exception(_stops())
+            return future
+        if len(self._waiting) >= MOST_WAITING:
+            busy = f"cannot take another wish: {MOST_WAITING} wait for the arbiter already"
+            future.set_exception(ArbiterBusy(busy))
+            return future
+        self._waiting.append((item, future, monotonic()))
+        if len(self._waiting) == 1 and not self._current:
+            self._begin_to_gather()
+        return future
+
+    def give_up(self) -> None:
+        """Answer arbiter-busy to whatever waited too long. To be called about once a second."""
+        if not self._current or monotonic() - self._began_s < ANSWER_WITHIN_S:
+            return
+        busy = ArbiterBusy(
+            f"cannot answer within {ANSWER_WITHIN_S:.0f} s: the arbiter waits for Xen or the disk"
+            " (whether the wish was granted is in the history; retry with an Idempotency-Key)"
+        )
+        for _, future, _ in (*self._current, *self._waiting):
+            if not future.done():
+                future.set_exception(busy)
+        self._waiting.clear()
+
+    def is_prompt(self) -> bool:
+        """Whether the arbiter's thread got on lately, with a batch or with its watch over Xen."""
+        busy = self._current and monotonic() - self._began_s > ANSWER_WITHIN_S
+        stuck = self.worker.age_s > ANSWER_WITHIN_S + self.worker.poll_s
+        return self.arbiter is not None and not busy and not stuck
+
+    @property
+    def depth(self) -> int:
+        """How many wishes and questions wait, or are in the batch that runs."""
+        return len(self._waiting) + len(self._current)
+
+    @property
+    def forgets(self) -> int:
+        """How often records may have been dropped; see Records.forgets."""
+        return 0 if self.arbiter is None else self.arbiter.records.forgets
+
+    def _begin_to_gather(self) -> None:
+        self._gather_until_s = monotonic() + self._last_s
+        self._loop.call_soon(self._gather, 0)
+
+    def _gather(self, seen: int, quiet: int = 0) -> None:
+        """Hand over once a few passes of the event loop have brought no further wish.
+
+        Not longer than the batch before took, so that a flood of wishes makes nobody wait more
+        than twice as long.
+        """
+        waiting = len(self._waiting)
+        quiet = 0 if waiting > seen else quiet + 1
+        if quiet < QUIET_PASSES and monotonic() < self._gather_until_s:
+            self._loop.call_soon(self._gather, waiting, quiet)
+        else:
+            self._hand_over()
+
+    def _wake(self) -> None:
+        """Tell the listener that something was committed."""
+        if self.listener is not None:
+            self.listener.wake()
+
+    def _hand_over(self) -> None:
+        """Give the arbiter what waits, unless it is busy."""
+        if self._current or not self._waiting or self._stopping:
+            return
+        size = min(len(self._waiting), MOST_IN_BATCH)
+        self._current = [self._waiting.popleft() for _ in range(size)]
+        self._began_s = monotonic()
+        self.worker.hand([item for item, _, _ in self._current])
+
+    def started(self, error: Exception | None) -> None:
+        """Know that the arbiter is there, or why not. From its thread."""
+        self._loop.call_soon_threadsafe(self._started, error)
+
+    def agreed(self) -> None:
+        """Know that Xen and the ledger were compared. From the arbiter's thread."""
+        self._loop.call_soon_threadsafe(self.agreement.set)
+
+    def answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Take the answers to the batch that was handed over. From the arbiter's thread."""
+        self._loop.call_soon_threadsafe(self._answered, answers)
+
+    def committed(self) -> None:
+        """Know of a commit. From the arbiter's thread."""
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _started(self, error: Exception | None) -> None:
+        if self._ready is None or self._ready.done():
+            return
+        if error is None:
+            self._ready.set_result(None)
+        else:
+            self._ready.set_exception(error)
+
+    def _answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Resolve a whole batch, in the event loop; then hand the next one over."""
+        batch, self._current = self._current, []
+        now_s = monotonic()  # the loop's own clock has milliseconds
+        for (item, future, asked_s), answer in zip(batch, answers, strict=True):
+            if type(item) is DecisionRequest:
+                self.took_s.note(now_s - asked_s)
+            if future.done():
+                continue
+            if isinstance(answer, MaxmemError):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        self._last_s = monotonic() - self._began_s
+        if self._waiting:
+            self._begin_to_gather()
+
+
+def _stops() -> ArbiterBusy:
+    return ArbiterBusy("cannot decide: maxmemd stops (nothing of the wish was done; ask again)")

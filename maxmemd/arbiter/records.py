@@ -1,0 +1,224 @@
+"""The canonical records in memory, always exactly as the ledger has them committed.
+
+After a failed commit nobody can say what the file holds: until `make_certain` has read it again,
+nothing may be decided and nothing is written.
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Iterator, KeysView, Mapping, Sequence
+from contextlib import contextmanager
+
+from maxmemd.arbiter.codec import DAEMON, row_of, to_json_text
+from maxmemd.arbiter.event_log import log_event
+from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
+from maxmemd.errors import LedgerBusy, LedgerError
+from maxmemd.histogram import SECONDS, Histogram
+from maxmemd.policy.components import Record
+from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.ports import Clock, Ledger
+
+LOG = logging.getLogger("maxmemd.records")
+NOTES_KEPT = 10_000
+"""Lines that wait for the next commit; when the disk is full for long the oldest are dropped."""
+
+
+class Records:
+    """The records, and the notes that wait for the next transaction. One thread's."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._records: dict[str, Record] = {}
+        self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
+        self._repeats = RefusalCoalescer()
+        self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
+        self._instances: dict[tuple[str, int], InstanceRow] = {}
+        self._pushed: set[Instance] = set()
+        self._stale = False
+        self.trouble: LedgerError | None = None
+        self.commits = 0
+        self.dropped = 0
+        self._is_dropping = False
+        self.forgets = 0
+        """Grows when a record may have been dropped: until then a revision is one line."""
+        self.took_s = Histogram(SECONDS)
+
+    def load(self) -> Snapshot:
+        """Read the ledger and return what it holds. Raises LedgerError."""
+        kept = self._ledger.load()
+        self._records = {record.uuid: record for record in kept.records}
+        self.forgets += 1
+        return kept
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def get(self, uuid: str) -> Record | None:
+        """Return a domain's record as committed."""
+        return self._records.get(uuid)
+
+    def uuids(self) -> KeysView[str]:
+        """Return every UUID that has a record."""
+        return self._records.keys()
+
+    def at(self, uuid: str, revision: int) -> Record | None:
+        """Return a record as it was at a revision. Raises LedgerError."""
+        with self._troubled():
+            return self._ledger.record_at(uuid, revision)
+
+    def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """Return what was granted under these idempotency keys. Raises LedgerError."""
+        if not keys:
+            return {}
+        with self._troubled():
+            return self._ledger.by_keys(keys)
+
+    def note(self, uuid: str, kind: str, words: Mapping[str, object]) -> None:
+        """Keep a line that changes no record; it is written with the next transaction.
+
+        It is what the daemon saw or did by itself, and in the service's journal at once.
+        """
+        log_event(uuid, kind, words)
+        self._keep([*self._repeats.end(uuid), self._line(uuid, kind, words, DAEMON)])
+
+    def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
+        """Keep a refusal likewise, or count it where it says what was just said of this domain."""
+        refusal = self._line(uuid, "refused", wish, actor)
+        self._keep(self._repeats.take(refusal, self._clock.monotonic_s()))
+
+    def tell_old_repeats(self) -> None:
+        """Note how often refusals were repeated that began a while ago."""
+        self._keep(self._repeats.end_old(self._clock.monotonic_s()))
+
+    def tell_repeats(self) -> None:
+        """Note how often refusals were repeated: nothing is counted any more."""
+        self._keep(self._repeats.end_all())
+
+    def _keep(self, lines: Sequence[Entry]) -> None:
+        for line in lines:
+            self._make_room(self._notes)
+            self._notes.append(line)
+
+    def _line(self, uuid: str, kind: str, wish: object, actor: str) -> Entry:
+        record = self._records.get(uuid)
+        revision = 0 if record is None else record.revision
+        return Entry(uuid, revision, kind, actor, to_json_text(wish), None)
+
+    def note_push(self, row: PushRow) -> None:
+        """Keep a push; it is written with the next transaction."""
+        self._make_room(self._pushes)
+        self._pushes.append(row)
+
+    def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
+        """Keep an instance's state; the last one of it is written with the next transaction."""
+        self.note_rows([row_of(instance, ended_ns=ended_ns)])
+
+    def note_rows(self, rows: Sequence[InstanceRow]) -> None:
+        """Keep what instances are now; it is written with the next transaction."""
+        self._instances.update({(row.uuid, row.incarnation): row for row in rows})
+
+    def note_pushed(self, instance: Instance) -> None:
+        """Keep an instance's state as it will be at the next `flush`: how its pushes went."""
+        self._pushed.add(instance)
+
+    def flush(self) -> None:
+        """Write all notes, if there are any. Raises LedgerError, and they go on waiting."""
+        for instance in self._pushed:
+            if instance.state != "gone":
+                self.note_instance(instance)
+        self._pushed.clear()
+        if self.waiting:
+            self.commit([], {})
+
+    @property
+    def waiting(self) -> bool:
+        """Whether notes wait to be written."""
+        return bool(self._notes or self._pushes or self._instances or self._pushed)
+
+    def commit(
+        self,
+        entries: Sequence[Entry],
+        records: Mapping[str, Record],
+        *,
+        instances: Sequence[InstanceRow] = (),
+        forgotten: Sequence[str] = (),
+    ) -> None:
+        """Write entries and all notes in one transaction; durable when this returns.
+
+        Raises LedgerError, and then none of `records` holds; the notes go on waiting.
+        """
+        start_s = self._clock.monotonic_s()
+        for entry in entries:
+            self._notes += self._repeats.end(entry.uuid)
+        with self._troubled():
+            self._ledger.commit(
+                self._clock.wall_ns(),
+                [*self._notes, *entries],
+                instances=[*self._instances.values(), *instances],
+                pushes=list(self._pushes),
+                forgotten=forgotten,
+            )
+        self.trouble = None
+        self._written()
+        self._records.update(records)
+        for uuid in forgotten:
+            self._records.pop(uuid, None)
+        self.forgets += len(forgotten)
+        self.commits += 1
+        self.took_s.note(self._clock.monotonic_s() - start_s)
+        for entry in entries:
+            if entry.actor == DAEMON:
+                log_event(entry.uuid, entry.kind, json.loads(entry.wish))
+
+    def make_certain(self) -> list[InstanceRow]:
+        """After a failed commit, learn from the file whether it was kept after all.
+
+        To be called before anything is decided. Returns the instances of the domains whose
+        decision was kept, as they were kept with it. Raises LedgerError.
+        """
+        if not self._stale:
+            return []
+        before = self._records
+        with self._troubled(anew=True):
+            self._ledger.reopen()
+            kept = self.load()
+        self._stale = False
+        moved = {
+            record.uuid
+            for record in kept.records
+            if record.uuid not in before or before[record.uuid].revision != record.revision
+        }
+        if moved:
+            self._written()
+        return [row for row in kept.instances if row.uuid in moved]
+
+    def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
+        """Count what a full queue is about to lose, and say it once until it is written again."""
+        if len(waiting) < NOTES_KEPT:
+            return
+        self.dropped += 1
+        if not self._is_dropping:
+            LOG.error("cannot keep more than %d lines of history unwritten: the oldest are lost"
+                      " (limits are not)", NOTES_KEPT)  # fmt: skip
+        self._is_dropping = True
+
+    def _written(self) -> None:
+        self._is_dropping = False
+        self._notes.clear()
+        self._pushes.clear()
+        self._instances.clear()
+
+    @contextmanager
+    def _troubled(self, *, anew: bool = False) -> Iterator[None]:
+        """Remember trouble with the ledger; until it is read anew nobody touches it again."""
+        if self._stale and not anew and self.trouble is not None:
+            raise self.trouble
+        try:
+            yield
+        except LedgerError as error:
+            self._stale = self._stale or not isinstance(error, LedgerBusy)
+            self.trouble = error
+            raise

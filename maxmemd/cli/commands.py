@@ -1,0 +1,216 @@
+"""The table of verbs: what there is, what it takes, what it prints as help."""
+
+from maxmemd.cli.options import GLOBALS, Command, Option, options_text
+
+SIZE = "<MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>"
+JSON = Option("json", "Print the API's JSON.")
+FORCE = Option("force", "Allow a limit below the balloon target.")
+COMMIT = (
+    Option("dry-run", "Decide, print what would be, change nothing."),
+    Option("if-match", "Only if the domain's revision is still N.", value="N"),
+    JSON,
+)
+WRITE = (Option("reason", "Why; kept in the history.", value="TEXT"), *COMMIT)
+
+VERBS = (
+    Command(
+        "mem-max",
+        f"<Domain> {SIZE}",
+        "Set the maximum amount reservation for a domain",
+        least=2,
+        like_xl=True,
+        writes=True,
+        options=(FORCE, *WRITE),
+    ),
+    Command(
+        "mem-set",
+        f"<Domain> {SIZE}",
+        "Set the current memory usage for a domain",
+        least=2,
+        like_xl=True,
+        writes=True,
+        options=WRITE,
+    ),
+    Command(
+        "list",
+        "[options] [Domain]",
+        "List information about all/some domains",
+        like_xl=True,
+        options=(Option("verbose", "Prints out UUIDs and security context", short="v"), JSON),
+        declined={
+            "l": "cannot print build configurations: xl list -l has them; show and --json"
+            " print what maxmemd knows",
+            "Z": "cannot print security labels: maxmemd knows their numbers only (--json)",
+            "c": "cannot print names of CPU pools: maxmemd knows their numbers only (--json)",
+            "n": "cannot print NUMA affinity: maxmemd does not know it",
+        },
+    ),
+    Command(
+        "info",
+        "[Key]",
+        "Get information about Xen host",
+        like_xl=True,
+        options=(JSON,),
+        declined={"n": "cannot print the NUMA topology: maxmemd does not know it"},
+    ),
+    Command(
+        "claims",
+        "",
+        "List outstanding claim information about all domains",
+        like_xl=True,
+        options=(JSON,),
+    ),
+    Command(
+        "domid",
+        "<DomainName>",
+        "Convert a domain name to domain id",
+        least=1,
+        like_xl=True,
+        options=(JSON,),
+    ),
+    Command(
+        "domname",
+        "<DomainId>",
+        "Convert a domain id to domain name",
+        least=1,
+        like_xl=True,
+        options=(JSON,),
+    ),
+    Command(
+        "show", "<Domain>", "Show everything that is known about a domain", least=1, options=(JSON,)
+    ),
+    Command(
+        "explain",
+        "<Domain>",
+        "Say why the limit of a domain is what it is",
+        least=1,
+        options=(JSON,),
+    ),
+    Command(
+        "history",
+        "<Domain>",
+        "List what was decided about a domain, newest first",
+        least=1,
+        options=(Option("number", "At most N lines; 20 without it.", short="n", value="N"), JSON),
+    ),
+    Command(
+        "watch",
+        "[Domain]",
+        "Print what happens as it happens, of all domains or of one",
+        options=(
+            Option("since", "Begin after this event; 0 is the first there is.", value="ID"),
+            Option("kind", "Only decided, refused, pushed, failed, ...", value="KINDS"),
+            Option("json", "Print one JSON object a line, as the API has it."),
+        ),
+    ),
+    Command(
+        "rollback",
+        "<Domain> <Revision>",
+        "Put an earlier revision in force again",
+        least=2,
+        writes=True,
+        options=(FORCE, *WRITE),
+    ),
+    Command(
+        "components",
+        "<Domain>",
+        "List the amounts that make up the limit of a domain",
+        least=1,
+        options=(JSON,),
+    ),
+    Command(
+        "component-set",
+        f"<Domain> <Owner>/<Name> {SIZE}",
+        "Set one component of a limit",
+        least=3,
+        writes=True,
+        options=WRITE,
+    ),
+    Command(
+        "component-increase",
+        f"<Domain> <Owner>/<Name> [+|-]{SIZE}",
+        "Add to one component of a limit, or take from it",
+        least=3,
+        writes=True,
+        signed=True,
+        options=WRITE,
+    ),
+    Command(
+        "component-remove",
+        "<Domain> <Owner>/<Name>",
+        "Remove one component of a limit",
+        least=2,
+        writes=True,
+        options=COMMIT,
+    ),
+    Command(
+        "token",
+        "create <Name> <Role> | list | revoke <Name>",
+        "Create, list and revoke the tokens of clients over TCP; create prints it, this once",
+        least=1,
+        options=(JSON, Option("days", "With create: refuse it after so many days.", value="DAYS")),
+    ),
+    Command(
+        "health",
+        "",
+        "Say whether maxmemd is ready, part by part; exit status 1 if it is not",
+        options=(JSON,),
+    ),
+    Command(
+        "doctor",
+        "",
+        "Find programs that do not ask maxmemd, and what they wrote; exit status 1 if any",
+        options=(JSON,),
+    ),
+)
+
+NOTES = """
+<Domain> is a domid, a UUID or a name. A bare number is MiB; b, k, m, g and t are units.
+MAXMEM_SOCKET names the daemon's socket; the default is /run/maxmemd/maxmemd.sock.
+
+Exit status: 0 done; 1 refused, recorded but not in force, or maxmemd is away; 2 wrong usage.
+
+Examples:
+
+ maxmemctl mem-max web 2g                            web may use 2 GiB at most
+ maxmemctl mem-set web 1536                          balloon it to 1536 MiB
+ maxmemctl mem-max --dry-run web 512                 what would be
+ maxmemctl explain web                               why its limit is what it is
+ maxmemctl history -n 5 web                          the last five decisions
+ maxmemctl watch --since 0 web                       all that happened to web, and goes on
+ maxmemctl rollback web 7 --reason 'load test over'  as it was at revision 7
+ maxmemctl component-increase web device-model/roms 256k
+ maxmemctl --json list                               for programs
+
+maxmemctl help VERB prints the options of a verb.
+"""
+
+
+def find(word: str) -> Command | None:
+    """Return the verb that the word is or, unambiguously, begins; xl's come before ours."""
+    for like_xl in (True, False):
+        fits = [verb for verb in VERBS if verb.like_xl is like_xl and verb.name.startswith(word)]
+        exact = [verb for verb in fits if verb.name == word]
+        if len(exact or fits) == 1:
+            return (exact or fits)[0]
+    return None
+
+
+def help_on(word: str) -> str:
+    """Return the help on one verb."""
+    verb = find(word)
+    return f'command "{word}" not implemented\n' if verb is None else verb.help()
+
+
+def overview() -> str:
+    """Return the help on everything."""
+    rows = {True: "", False: ""}
+    for verb in VERBS:
+        rows[verb.like_xl] += f" {verb.name:<19} {verb.does}\n"
+    return (
+        "Usage: maxmemctl [-vtTfN] [--json] [--socket PATH | --url URL] VERB [ARGUMENTS]\n\n"
+        "Ask maxmemd, the arbiter of guest memory limits, or tell it.\n\n"
+        f"As in xl:\n\n{rows[True]}\nOur own:\n\n{rows[False]}\n"
+        f"Options before the verb:\n\n{options_text(GLOBALS)}"
+        f"{'-v, -t, -T, -f':<24}Accepted for xl's sake, without effect.\n{NOTES}"
+    )

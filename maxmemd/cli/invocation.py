@@ -1,0 +1,153 @@
+"""One call of maxmemctl: its words, the requests it makes, and the sentences about the replies."""
+
+import json
+
+from maxmemd.cli.format import amount
+from maxmemd.cli.options import Command, Stop
+from maxmemd.rest.connection import DaemonConnection
+from maxmemd.rest.reply import Answer
+from maxmemd.rest.text import plain, print_error
+from maxmemd.units import Memory
+
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
+
+HINTS = {
+    "limit-below-target": "lower the target first with maxmemctl mem-set {ref}, or use --force",
+    "target-above-static-max": "raise the limit first with maxmemctl mem-max {ref}",
+    "static-max-unknown": "set a limit first with maxmemctl mem-max {ref}",
+    "stale-revision": "see what changed with maxmemctl history {ref}",
+    "unknown-revision": "see which there are with maxmemctl history {ref}",
+    "unknown-component": "see which there are with maxmemctl components {ref}",
+    "component-below-zero": "see what there is with maxmemctl components {ref}",
+    "unknown-domain": "see which there are with maxmemctl list -v",
+    "ambiguous-domain": "give its domid or UUID: maxmemctl list -v",
+    "arbiter-busy": "see whether it was done with maxmemctl history {ref}",
+    "event-id-foreign": "leave --since out for what happens from now on; --since 0 is everything",
+    "event-id-beyond": "leave --since out for what happens from now on; --since 0 is everything",
+    "event-id-invalid": "ids are in the output of maxmemctl watch --json; 0 is the beginning",
+    "not-allowed": "run it as root, or have an administrator grant you the role",
+}
+"""What to do next, by the code of the problem."""
+
+
+class Invocation:
+    """A verb with its options and arguments, and the server it is about."""
+
+    def __init__(
+        self, verb: Command, options: dict[str, str], args: list[str], server: DaemonConnection
+    ) -> None:
+        self.verb, self.options, self.args, self.server = verb, options, args, server
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the API's JSON shall be printed."""
+        return "json" in self.options
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing shall be changed."""
+        return "dry-run" in self.options
+
+    def read(self, path: str) -> Answer:
+        """Return the reply to GET /v1/path."""
+        return self.server.ask("GET", f"/v1/{path}")
+
+    def write(self, method: str, path: str, body: "Body | None" = None) -> Answer:
+        """Return the reply to a wish; --reason, --dry-run and --if-match go with it."""
+        headers = {}
+        if "if-match" in self.options:
+            revision = number(self.options["if-match"], "a revision")
+            headers["If-Match"] = f'"{revision}"'
+        if body is not None and self.options.get("reason"):
+            body = {**body, "reason": self.options["reason"]}
+        query = "?dry_run=true" if self.is_dry else ""
+        return self.server.ask(method, f"/v1/{path}{query}", body, headers)
+
+    def print_json(self, body: object) -> None:
+        """Print a body as the API has it."""
+        print(json.dumps(body, indent=2))
+
+
+def refused(call: Invocation, answer: Answer, what: str, ref: str) -> None:
+    """Say what could not be done, why, and what to do next.
+
+    The detail of a refusal begins with the wish in the server's words; `what` says it in the
+    user's, so that beginning is left out. The detail of a failure begins with what failed.
+    `ref` is the domain it was about, "" for none.
+    """
+    body = answer.body
+    why = str(body.get("detail") or body.get("title") or f"HTTP {answer.status}")
+    if answer.status < 500 and why.startswith("cannot ") and ": " in why:
+        why = why.partition(": ")[2]
+    for error in body.get("errors") or ():
+        told = f"{error.get('field')}: {error.get('message')}"
+        why += "" if told in why else f"; {told}"
+    if call.wants_json:
+        call.print_json(body)
+    print_error(f"cannot {what}: {why}")
+    if ref and answer.code in HINTS:
+        print_error(HINTS[answer.code].format(ref=ref))
+
+
+def not_in_force(answer: Answer, ref: str) -> None:
+    """Say that a wish was granted and recorded, and that Xen does not have it yet."""
+    body = answer.body
+    push = body.get("push") or {}
+    why = push.get("error") or f"it is {push.get('state', 'pending')}"
+    print_error(
+        f"the limit of {body.get('name') or ref} is recorded as revision {body.get('revision')},"
+        f" {amount(body.get('limit_kib'))}, but not in force: {why}"
+    )
+    print_error(f"maxmemd goes on trying: maxmemctl show {ref}")
+
+
+def decided(call: Invocation, answer: Answer) -> None:
+    """Print what a granted wish made of the domain, or with --dry-run would make."""
+    body = answer.body
+    if call.wants_json:
+        call.print_json(body)
+        return
+    limit = amount(body["limit_kib"], body["unlimited"])
+    verb = "would be" if call.is_dry else "is"
+    end = "; nothing was changed" if call.is_dry else ""
+    print(
+        f"{title(body)}: the limit {verb} {limit} ({body['max_pages']} pages),"
+        f" revision {body['revision']}{end}"
+    )
+
+
+def title(body: "Body") -> str:
+    """Return how a domain is called: its name and domid, or its UUID."""
+    where = "not here" if body["domid"] is None else f"domain {body['domid']}"
+    return plain(f"{body['name'] or body['uuid']} ({where})")
+
+
+def quoted(text: str) -> str:
+    """Return text as one segment of a path. Dots are quoted too, so that none is "..".
+
+    urllib.parse would take 2 ms to import.
+    """
+    octets = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(c) if c in _SAFE else f"%{c:02X}" for c in octets)
+
+
+def size_of(text: str) -> Memory:
+    """Parse a size as xl does; the ValueError says what a size looks like."""
+    try:
+        return Memory.of_xl(text)
+    except ValueError:
+        raise ValueError(
+            f"cannot read {text!r} as a size: 512 and 512m are MiB, 524288k is KiB, 2g is GiB"
+        ) from None
+
+
+def number(text: str, what: str) -> int:
+    """Parse a number that is not negative, or stop."""
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        return int(text)
+    raise Stop(2, err=f"maxmemctl: cannot read {text!r} as {what}: a number is needed\n")
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from maxmemd.rest.reply import Body

@@ -1,0 +1,198 @@
+"""The verbs of our own that look: show, components, explain, history, health."""
+
+import sys
+
+from maxmemd.cli.format import aligned, amount, format_words, when, who
+from maxmemd.cli.invocation import Invocation, number, quoted, refused, title
+from maxmemd.cli.options import Stop
+from maxmemd.cli.xl_domain import named
+from maxmemd.rest.text import plain
+
+PAGE = 100
+"""Lines of history asked for at once."""
+
+
+def show(call: Invocation) -> int:
+    """Print all that is known about a domain."""
+    body = _looked_at(call, "", "show")
+    sys.stdout.write(f"{title(body)}\n" + aligned(_facts(body), indent="  "))
+    if body["components"]:
+        sys.stdout.write("  components\n" + _components(body, "    "))
+    return 0
+
+
+def _facts(body: "Body") -> list[list[str]]:
+    xen = body["xen"]
+    rows = [["uuid", body["uuid"]]]
+    if body["revision"] is not None:
+        rows.append(["revision", str(body["revision"])])
+        rows.append(
+            ["limit", f"{amount(body['limit_kib'], body['unlimited'])} ({body['max_pages']} pages)"]
+        )
+    else:
+        rows.append(["limit", "none recorded"])
+    rows += [
+        ["in force", _in_force(body["push"]) if body["managed"] else "not managed: it has no UUID"],
+        ["recorded static-max", amount(body["recorded_static_max_kib"])],
+        ["static-max", amount(body["static_max_kib"])],
+        ["target", amount(body["target_kib"])],
+        ["video RAM", amount(body["videoram_kib"])],
+    ]
+    if xen is not None:
+        rows.append(["in use", f"{amount(xen['tot_pages'] * 4)} ({xen['tot_pages']} pages)"])
+        states = ("running", "blocked", "paused", "shutdown", "dying")
+        now = [state for state in states if xen[state]] + (["building"] if body["building"] else [])
+        rows.append(["state", ", ".join(now) or "idle"])
+    return rows
+
+
+def _in_force(push: "Body | None") -> str:
+    if push is None:
+        return "no: no instance here"
+    seen = "" if push["seen_pages"] is None else f" (Xen holds {push['seen_pages']} pages)"
+    words: dict[str, str] = {
+        "applied": "yes",
+        "over_limit": "yes, and the guest uses more than the limit until it shrinks",
+        "pending": "not yet",
+        "drifted": "no: something else changed it",
+        "failed": f"no: {push.get('error') or 'Xen refused it'}",
+        "gone": "no: the instance is gone",
+    }
+    return words.get(push["state"], str(push["state"])) + seen
+
+
+def components(call: Invocation) -> int:
+    """Print the amounts that a limit is the sum of."""
+    body = _looked_at(call, "", "list the components of", part="components")
+    sys.stdout.write(_components(body, ""))
+    return 0
+
+
+def _components(body: "Body", indent: str) -> str:
+    rows = [
+        [
+            f"{each['owner']}/{each['name']}",
+            amount(each["amount_kib"]),
+            f"revision {each['revision']}",
+        ]
+        for each in body["components"]
+    ]
+    return aligned(rows, frozenset({1}), indent)
+
+
+def explain(call: Invocation) -> int:
+    """Print why a limit is what it is: every term, who asked for it, when and how."""
+    body = _looked_at(call, "/explain", "explain")
+    rows = []
+    for line in body["lines"]:
+        how = f"{line['kind'] or 'recorded'} by {who(line['by'])}"
+        why = f'"{line["reason"]}"' if line["reason"] else ""
+        rows.append(
+            [
+                f"{line['owner']}/{line['name']}",
+                amount(line["amount_kib"]),
+                how,
+                f"revision {line['revision']}",
+                when(line["at"]),
+                why,
+            ]
+        )
+    rows.append(
+        [
+            "= limit",
+            amount(body["limit_kib"], body["unlimited"]),
+            f"{body['max_pages']} pages",
+            f"revision {body['revision']}",
+            "",
+            "",
+        ]
+    )
+    sys.stdout.write(f"{title(body)}\n" + aligned(rows, frozenset({1}), "  "))
+    sys.stdout.write(f"\n  in force            {_in_force(body['push'])}\n")
+    for what in ("target", "static_max", "recorded_static_max"):
+        words = what.replace("_max", "-max").replace("_", " ")
+        print(f"  {words:<20}{amount(body[what + '_kib'])}")
+    print(f"\n{plain(body['text'])}")
+    return 0
+
+
+def history(call: Invocation) -> int:
+    """Print the newest lines of a domain's history."""
+    want = number(call.options.get("number", "20"), "a number of lines")
+    entries: list[Body] = []
+    more: int | None = None
+    while len(entries) < want:
+        before = "" if more is None else f"&before={more}"
+        query = f"/history?limit={min(want - len(entries), PAGE)}{before}"
+        page = _page(call, query)
+        entries += page["entries"]
+        more = page["next_before"]
+        if more is None or not page["entries"]:
+            break
+    if call.wants_json:
+        call.print_json({"entries": entries, "next_before": more})
+        return 0
+    rows = [["REVISION", "LIMIT", "WHEN", "WHO", "WHAT"]] if entries else []
+    rows += [
+        [
+            str(each["revision"]),
+            amount(each["limit_kib"]),
+            when(each["at"]),
+            who(each["by"]),
+            f"{each['kind']} {format_words(each['wish'])}",
+        ]
+        for each in entries
+    ]
+    sys.stdout.write(aligned(rows, frozenset({0, 1})))
+    return 0
+
+
+def _page(call: Invocation, query: str) -> "Body":
+    ref = named(call)
+    answer = call.read(f"domains/{quoted(ref)}{query}")
+    if answer.status != 200:
+        refused(call, answer, f"list the history of {ref}", ref)
+        raise Stop(1)
+    return answer.body
+
+
+def _looked_at(call: Invocation, path: str, what: str, part: str | None = None) -> "Body":
+    """Return what GET domains/{ref}path says; --json prints it, or a part of it, and ends."""
+    ref = named(call)
+    answer = call.read(f"domains/{quoted(ref)}{path}")
+    if answer.status != 200:
+        refused(call, answer, f"{what} {ref}", ref)
+        raise Stop(1)
+    if call.wants_json:
+        call.print_json(answer.body[part] if part else answer.body)
+        raise Stop(0)
+    return answer.body
+
+
+def health(call: Invocation) -> int:
+    """Print whether every part of the daemon is ready."""
+    answer = call.read("health")
+    body = answer.body
+    if "parts" not in body:
+        refused(call, answer, "read the health of maxmemd", "")
+        return 1
+    if call.wants_json:
+        call.print_json(body)
+    else:
+        print("ready" if body["ready"] else "not ready")
+        rows = [[part, state] for part, state in body["parts"].items()]
+        sys.stdout.write(aligned(rows, indent="  "))
+    return 0 if body["ready"] else 1
+
+
+HANDLERS = {
+    "show": show,
+    "explain": explain,
+    "history": history,
+    "components": components,
+    "health": health,
+}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from maxmemd.rest.reply import Body

@@ -1,0 +1,62 @@
+"""xl's settings: mem-max and mem-set.
+
+Messages and exit statuses are those of tools/xl/xl_mem.c, to the byte. Before a line of xl's on
+stderr stands one of ours that says why.
+"""
+
+import sys
+
+from maxmemd.cli.format import amount
+from maxmemd.cli.invocation import Invocation, decided, not_in_force, quoted, refused, size_of
+from maxmemd.cli.xl_domain import domid_of, reference
+from maxmemd.rest.reply import Answer
+from maxmemd.rest.text import print_error
+
+
+def mem_max(call: Invocation) -> int:
+    """Set the operator's limit."""
+    extra = {"force": True} if "force" in call.options else {}
+    return _set(call, "limit", "static max memory", extra)
+
+
+def mem_set(call: Invocation) -> int:
+    """Set the balloon target, and the operator's limit with it."""
+    return _set(call, "target", "dynamic max memory", {"enforce": True})
+
+
+def _set(call: Invocation, noun: str, xls_noun: str, extra: "Body") -> int:
+    ref, text = reference(call.args[0]), call.args[1]
+    try:
+        kib = size_of(text).kib
+    except ValueError as why:
+        domid_of(call, ref)  # xl looks for the domain first
+        print_error(str(why))
+        sys.stderr.write(f"invalid memory size: {text}\n")
+        return 1
+
+    answer = call.write("PUT", f"domains/{quoted(ref)}/{noun}", {f"{noun}_kib": kib, **extra})
+    if answer.status == 200:
+        _granted(call, answer)
+        return 0
+    if answer.status == 202:
+        _granted(call, answer)
+        not_in_force(answer, ref)
+    else:
+        refused(call, answer, f"set the {noun} of {ref} to {amount(kib)}", ref)
+    domid = domid_of(call, ref, answer)
+    sys.stderr.write(f"cannot set domid {domid} {xls_noun} to : {text}\n")
+    return 1
+
+
+def _granted(call: Invocation, answer: Answer) -> None:
+    if call.is_dry or call.wants_json:
+        decided(call, answer)
+    elif answer.body.get("domid") is None:
+        print_error("the domain is not here: what it may use is recorded for its next life")
+
+
+HANDLERS = {"mem-max": mem_max, "mem-set": mem_set}
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from maxmemd.rest.reply import Body

@@ -1,0 +1,1 @@
+"""The configuration: keys, file, and what cannot be combined."""

@@ -1,0 +1,103 @@
+"""What each for itself could be used, and together cannot."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from maxmemd.config.parsers import Who
+from maxmemd.config.settings import Config
+from maxmemd.policy.roles import TOOLSTACK
+
+
+class Conflict(NamedTuple):
+    """Which key is wrong, why and what to write instead, and which entry it is.
+
+    A list's entry is its place, a table's its name.
+    """
+
+    key: str
+    why: str
+    entry: str | int | None = None
+
+
+def conflicts(config: Config) -> Iterator[Conflict]:
+    """Yield what is wrong."""
+    yield from _of_people(config)
+    yield from _of_caps(config)
+    yield from _of_tcp(config)
+    yield from _of_paths(config)
+
+
+def _of_people(config: Config) -> Iterator[Conflict]:
+    seen: dict[Who, str] = {}
+    for key in ("admins", "toolstacks", "observers"):
+        for entry, who in enumerate(getattr(config, key)):
+            if who in seen:
+                why = f"{who} is in {seen[who]} already: leave it in one of them"
+                yield Conflict(key, why, entry)
+            seen[who] = key
+            if who == Who("uid", 0) and key != "admins":
+                yield Conflict(key, "root is admin whatever is written: remove it here", entry)
+            if who.kind == "uid" and config.roles.is_device_model(who.number):
+                why = f"{who} is a device model's (device_model_base): remove it here"
+                yield Conflict(key, why, entry)
+            if who.kind == "cert" and config.tls_clients is None:
+                why = "no client's certificate is looked at: write tls_clients as well"
+                yield Conflict(key, f"{who}: {why}, or remove it here", entry)
+    own = os.geteuid()
+    if config.roles.is_device_model(own):
+        why = f"the daemon's own uid, {own}, is one of these {config.device_model_base} + N"
+        yield Conflict("device_model_base", f"{why}: write a range that is free")
+
+
+def _of_caps(config: Config) -> Iterator[Conflict]:
+    owners = config.rules.owners
+    for owner in config.caps:
+        if owner not in owners:
+            names = ", ".join(sorted(owners))
+            yield Conflict(
+                "caps", f"{owner!r} is no owner: name it in owners (known: {names})", owner
+            )
+    cap = config.caps.get(TOOLSTACK)
+    if cap is not None and cap < config.slack:
+        why = f"toolstack's is {cap.kib} KiB, below slack, which every domain has"
+        yield Conflict(
+            "caps", f"{why}: write {config.slack.kib} KiB or more, or a lower slack", TOOLSTACK
+        )
+
+
+def _of_tcp(config: Config) -> Iterator[Conflict]:
+    nothing = "nothing is served over TCP: write listen as well, or remove this"
+    for name in ("tls_certificate", "tls_key", "tls_clients"):
+        path = getattr(config, name)
+        if config.listen and path is None and name != "tls_clients":
+            yield Conflict("listen", f"TCP needs TLS: write {name} as well, or remove listen")
+        if not config.listen and path is not None:
+            yield Conflict(name, nothing)
+    if config.hosts and not config.listen:
+        yield Conflict("hosts", nothing)
+
+
+def _of_paths(config: Config) -> Iterator[Conflict]:
+    """Yield paths that are something else already, or where nobody would come to."""
+    beside = "a file that belongs to the database"
+    taken = {config.database: "the database", **dict.fromkeys(_beside(config), beside)}
+    sockets = {"socket": config.socket, "pusher": config.pusher}
+    if config.apart is not None:
+        sockets["device_model_socket"] = config.apart
+    for key, path in sockets.items():
+        if path in taken:
+            yield Conflict(key, f"{path} is {taken[path]}: write another path")
+        taken[path] = f"what {key} says"
+    if config.apart is not None:
+        for name, other in (("the API's", config.socket), ("the pusher's", config.pusher)):
+            if other.parent == config.apart.parent:
+                why = f"only root may enter its folder, and {name} socket is in it"
+                yield Conflict("device_model_socket", f"{why}: use another folder")
+
+
+def _beside(config: Config) -> tuple[Path, ...]:
+    """Return the files that the ledger has beside itself."""
+    names = (f"{config.database.name}{suffix}" for suffix in (".lock", "-wal", "-shm"))
+    return (config.tokens, *(config.database.with_name(name) for name in names))

@@ -1,0 +1,116 @@
+"""What happened, in order: the ledger's lines and pushes after a place in it, read-only.
+
+Lines and pushes are two tables that only grow. A place is how many of each there are, so it
+means the same for every reader, before and after a restart, and every event moves it by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from maxmemd.ledger.schema import GENESIS, HISTORY, PUSH, as_ledger_errors, engine
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """After line `seq` and push `push`; `tail` is the hash of that line.
+
+    So a place in another ledger, or in one that was put back from a backup, is seen.
+    """
+
+    seq: int
+    push: int
+    tail: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One line or one push, from one place to the next."""
+
+    before: Position
+    after: Position
+    line: sa.Row[Any] | None
+    push: sa.Row[Any] | None
+
+
+START = Position(0, 0, GENESIS)
+_LINES = (
+    sa.select(*(column for column in HISTORY.c if column.name not in ("key", "prior")))
+    .where(HISTORY.c.seq > sa.bindparam("seq"))
+    .order_by(HISTORY.c.seq)
+    .limit(sa.bindparam("most"))
+)
+_PUSHES = (
+    sa.select(PUSH)
+    .where(PUSH.c.id > sa.bindparam("push"))
+    .order_by(PUSH.c.id)
+    .limit(sa.bindparam("most"))
+)
+_NEWEST_LINE = sa.select(HISTORY.c.seq, HISTORY.c.hash).order_by(HISTORY.c.seq.desc()).limit(1)
+_NEWEST_PUSH = sa.select(sa.func.max(PUSH.c.id))
+_HASH = sa.select(HISTORY.c.hash).where(HISTORY.c.seq == sa.bindparam("seq"))
+
+
+class LedgerFollower:
+    """Opens the database read-only for each question, from any thread.
+
+    Every method raises LedgerError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._engine = engine(path, read_only=True)
+
+    def end(self) -> Position:
+        """Return the place after everything that is committed."""
+        with as_ledger_errors("read the events"), self._engine.begin() as connection:
+            line = connection.execute(_NEWEST_LINE).first()
+            push = connection.scalar(_NEWEST_PUSH) or 0
+        return Position(0, push, GENESIS) if line is None else Position(line.seq, push, line.hash)
+
+    def place(self, seq: int, push: int) -> Position | None:
+        """Return the place after this line and this push; None where there is none yet."""
+        with as_ledger_errors("read the events"), self._engine.begin() as connection:
+            tail = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
+            pushes = connection.scalar(_NEWEST_PUSH) or 0
+        return None if tail is None or push > pushes else Position(seq, push, tail)
+
+    def after(self, place: Position, most: int) -> list[Occurrence]:
+        """Return what happened after a place, oldest first, at most twice `most`.
+
+        Fewer than `most` means that there is no more.
+        """
+        with as_ledger_errors("read the events"), self._engine.begin() as connection:
+            lines = connection.execute(_LINES, {"seq": place.seq, "most": most}).all()
+            pushes = connection.execute(_PUSHES, {"push": place.push, "most": most}).all()
+        return merged(place, lines, pushes, most)
+
+
+def merged(
+    place: Position, lines: Sequence[sa.Row[Any]], pushes: Sequence[sa.Row[Any]], most: int
+) -> list[Occurrence]:
+    """Return lines and pushes by time, each kind in its own order whatever the clock did.
+
+    What was cut off at `most` may go on with what is older than the rest of the other kind, so
+    nothing is told beyond its end.
+    """
+    found: list[Occurrence] = []
+    at, to = 0, 0
+    while True:
+        if at == len(lines) == most or to == len(pushes) == most:
+            break
+        line = lines[at] if at < len(lines) else None
+        push = pushes[to] if to < len(pushes) else None
+        if line is not None and (push is None or line.at_ns <= push.at_ns):
+            push, at = None, at + 1
+            after = Position(line.seq, place.push, line.hash)
+        elif push is not None:
+            line, to = None, to + 1
+            after = Position(place.seq, push.id, place.tail)
+        else:
+            break
+        found.append(Occurrence(place, after, line, push))
+        place = after
+    return found

@@ -1,0 +1,144 @@
+"""The tables, the hash chain over the journal, and how SQLite is opened."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
+
+METADATA = sa.MetaData()
+
+HISTORY = sa.Table(
+    "journal",
+    METADATA,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("uuid", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("wish", sa.Text, nullable=False),
+    sa.Column("state", sa.Text),
+    sa.Column("key", sa.Text),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("journal_by_key", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
+)
+"""Append-only. `hash` covers what stands before it and the hash of the line before; `prior` is
+the seq of the domain's line before this one, 0 for its first, which follows from the rest."""
+
+MOST_ROWS = 64
+"""How many rows a statement writes at most; for each number of rows one is kept, prepared."""
+
+HASHED = 9
+"""How many columns of a line its hash covers."""
+
+RECORD = sa.Table(
+    "record",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("seq", sa.BigInteger, sa.ForeignKey("journal.seq")),
+    sa.Column("tail", sa.BigInteger, nullable=False),
+)
+"""Which journal line each record now stands on, NULL when it is forgotten, and the domain's
+newest line of any kind."""
+
+INSTANCE = sa.Table(
+    "instance",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("incarnation", sa.Integer, primary_key=True),
+    sa.Column("domid", sa.Integer, nullable=False),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("began_ns", sa.BigInteger, nullable=False),
+    sa.Column("ended_ns", sa.BigInteger),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("settled_revision", sa.BigInteger, nullable=False),
+    sa.Column("effects", sa.Text),
+    sa.Column("birth", sa.Text),
+)
+
+PUSH = sa.Table(
+    "push",
+    METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("at_ns", sa.BigInteger, nullable=False),
+    sa.Column("uuid", sa.Text, nullable=False),
+    sa.Column("domid", sa.Integer, nullable=False),
+    sa.Column("incarnation", sa.Integer, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("max_pages", sa.BigInteger, nullable=False),
+    sa.Column("seen_pages", sa.BigInteger),
+    sa.Column("errno", sa.Integer),
+)
+
+GENESIS = bytes(32)
+"""The hash before the first line."""
+
+
+def chain_hash(before: bytes, line: tuple[Any, ...]) -> bytes:
+    """Return the hash of a line: SHA-256 over the hash before and its fields, in table order."""
+    text = "\x1f".join(["" if field is None else str(field) for field in line])
+    return hashlib.sha256(before + text.encode()).digest()
+
+
+def engine(path: Path, *, read_only: bool = False, busy_ms: int = 1000) -> sa.Engine:
+    """Return an engine on the database at `path` whose DDL is transactional.
+
+    WAL, synchronous=FULL, foreign keys on; a locked database is waited for `busy_ms`.
+    """
+    mode = "ro" if read_only else "rwc"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=busy_ms / 1000,
+            cached_statements=4 * MOST_ROWS,
+        )
+
+    built = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    @sa.event.listens_for(built, "connect")
+    def _pragmas(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        wanted = ["foreign_keys=ON", "synchronous=FULL"]
+        wanted += ["query_only=ON"] if read_only else ["journal_mode=WAL"]
+        for pragma in wanted:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(built, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return built
+
+
+_BY_RESULT: dict[str, type[LedgerError]] = {
+    "SQLITE_BUSY": LedgerBusy,
+    "SQLITE_LOCKED": LedgerBusy,
+    "SQLITE_FULL": LedgerFull,
+    "SQLITE_CORRUPT": LedgerCorrupt,
+    "SQLITE_NOTADB": LedgerCorrupt,
+}
+
+
+@contextmanager
+def as_ledger_errors(what: str) -> Iterator[None]:
+    """Raise SQLite's errors as the LedgerError that its result code means."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        result = str(getattr(cause, "sqlite_errorname", "SQLITE_ERROR"))
+        primary = "_".join(result.split("_")[:2])
+        kind = _BY_RESULT.get(primary, LedgerError)
+        raise kind(f"cannot {what}: {cause} ({result})") from error

@@ -1,0 +1,1 @@
+"""The small REST client, standard library only, that maxmemctl and the relay share."""

@@ -1,0 +1,49 @@
+"""A connection to a daemon elsewhere: plain HTTP, or TLS with a token or a certificate."""
+
+import ssl
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from maxmemd.rest.reply import Unreachable
+
+
+def link_to(
+    url: str | None, files: Mapping[str, str], within_s: float
+) -> tuple[HTTPConnection, str, dict[str, str]]:
+    """Return a connection, what paths begin with there, and the header that carries the token.
+
+    Raises Unreachable for a URL, a token or a certificate that cannot be used.
+    """
+    try:
+        parts = urlsplit(str(url))
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise Unreachable(f"cannot use {url}: give http://HOST[:PORT] or https://...")
+    prefix = parts.path.rstrip("/")
+    if parts.scheme == "http":
+        if files.keys() & {"token-file", "cert", "cacert"}:
+            raise Unreachable(f"cannot use {url} with secrets: give https://...")
+        return HTTPConnection(host, port, timeout=within_s), prefix, {}
+    try:
+        token, context = _token(files), _tls_context(files)
+    except (OSError, ValueError) as why:
+        raise Unreachable(f"cannot use the token or the certificates: {why}") from None
+    return HTTPSConnection(host, port, timeout=within_s, context=context), prefix, token
+
+
+def _token(files: Mapping[str, str]) -> dict[str, str]:
+    if "token-file" not in files:
+        return {}
+    token = Path(files["token-file"]).read_text(encoding="ascii").strip()
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.get("cacert"))
+    if "cert" in files:
+        context.load_cert_chain(files["cert"])
+    return context
