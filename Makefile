@@ -1,6 +1,6 @@
 # `make run` and `make test` do everything on a fresh Debian 12 with python3, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run packages test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report models argument soak bench lock wheel deb deb-check audit fuzz clean
+.PHONY: help run packages test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report races models argument soak bench lock wheel deb deb-check audit fuzz clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -47,6 +47,9 @@ coverage: $(READY) ## Tests with branch coverage: 100% of the core, 95% elsewher
 
 docs-test: $(READY) ## Does every code, route, key and verb appear in the docs
 	$(PY) -m pytest -q tests/test_docs.py
+
+races: $(READY) ## Explore the models of why there has to be one arbiter (ARGS="--model add --actors 2")
+	@$(PY) -m models.races $(ARGS)
 
 models: $(READY) ## Verify the models of the argument with spin as well (installs it when root)
 	$(PY) -m tests.models.promela

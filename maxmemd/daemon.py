@@ -73,8 +73,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         "  maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite\n"
         "  maxmemd check-config --config ./maxmemd.toml\n"
         "  maxmemd migrate                            bring the database to this version's tables\n"
-        "  maxmemd relay                              let device models in stub domains ask\n"
-        "  maxmemd races                              why there has to be one arbiter, explored",
+        "  maxmemd relay                              let device models in stub domains ask",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"maxmemd {__version__}")
@@ -97,15 +96,8 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
 
 def _add_others(verbs: Verbs) -> None:
     """Add the verbs that do not concern the daemon, which starts faster without them."""
-    from maxmemd.races import command as races
     from maxmemd.relay import main as relay
 
-    def show_races(arguments: argparse.Namespace) -> None:
-        """Print what exploring the models finds."""
-        for line in races.lines(arguments):
-            print(line)
-
-    races.add_to(verbs).set_defaults(run=show_races)
     relay.add_to(verbs).set_defaults(run=relay.relay)
 
 

@@ -1,5 +1,7 @@
 """Amounts of memory: one type, counted in KiB; pages, MiB and xl's size grammar only at the edge.
 
+Besides, the range of domids, which every layer above needs.
+
 This module imports nothing, so that `maxmemctl` starts fast.
 """
 
@@ -11,6 +13,9 @@ UNLIMITED_PAGES = 0xFFFFFFFF
 
 END_KIB = 2**52
 """Every amount is below this many KiB, so that it survives JSON readers that use doubles."""
+
+DOMID_FIRST_RESERVED = 0x7FF0
+"""Domains have domids below this; from here on one means "self", "io", ... (Xen's public/xen.h)."""
 
 _SUFFIX_KIB = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
 

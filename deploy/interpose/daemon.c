@@ -2,7 +2,7 @@
  * The daemon, as a caller of libxenctrl wants to see it. Every request carries an idempotency
  * key: one that was cut off, or met an arbiter that hangs, is sent again, and yet happens once. A
  * daemon that is not there is waited for a little, one that is in trouble until its watchdog has
- * had the time to start it anew.
+ * had the time to restart it.
  */
 #include "daemon.h"
 
@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "config.h"
 #include "exchange.h"
 #include "json.h"
@@ -22,16 +23,8 @@
 #include "say.h"
 
 #define PAUSE_NS 50000000L
-#define SILENT_MS 3000 /* then it is said what is waited for */
+#define SILENT_MS 3000 /* then a line on stderr says what is waited for */
 #define REPLY_LEAST_MS 9000 /* the daemon itself answers arbiter-busy after 7 s */
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
 
 static void make_key(char key[33])
 {
@@ -42,7 +35,7 @@ static void make_key(char key[33])
     snprintf(key, 33, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
 }
 
-/* Return whether it answered that the arbiter waits for Xen or the disk, or that it stops. */
+/* Return whether the answer is that the arbiter waits for Xen or the disk, or that it stops. */
 static bool is_busy(const struct exchange *with)
 {
     char code[48];
@@ -52,10 +45,10 @@ static bool is_busy(const struct exchange *with)
 }
 
 /*
- * Exchange until there is an answer or the patience is over. Once the daemon was busy, or the
- * connection ended, it may be killed and started anew: from then on nothing but an answer counts.
+ * Exchange until there is an answer or no time is left. Once the daemon was busy, or the
+ * connection ended, its watchdog may restart it: from then on nothing but an answer counts.
  */
-static enum outcome patiently(struct exchange *with)
+static enum outcome exchange_until_answered(struct exchange *with)
 {
     const struct timespec pause = { 0, PAUSE_NS };
     int64_t began = now_ms();
@@ -72,10 +65,10 @@ static enum outcome patiently(struct exchange *with)
             return outcome;
         int64_t waited = now_ms() - began;
         long patience = troubled ? config()->busy_ms : config()->wait_ms;
-        if (outcome == NOBODY_THERE && patience < config()->wait_ms)
+        if (outcome == NOT_CONNECTED && patience < config()->wait_ms)
             patience = config()->wait_ms;
         if (waited >= patience) /* what was cut off once may have been done */
-            return troubled && outcome == NOBODY_THERE ? CUT_OFF : outcome;
+            return troubled && outcome == NOT_CONNECTED ? CUT_OFF : outcome;
         if (!said && waited >= SILENT_MS)
             say("waiting for maxmemd at %s: %s", with->socket, busy ? "it is busy" : with->trouble);
         said = said || waited >= SILENT_MS;
@@ -96,13 +89,13 @@ static void read_reply(const struct exchange *with, struct answer *answer)
         snprintf(answer->detail, sizeof answer->detail, "HTTP status %ld", with->status);
 }
 
-static void say_away(const struct exchange *with, enum outcome outcome)
+static void say_unreachable(const struct exchange *with, enum outcome outcome)
 {
     const char *so = "nothing was changed (when_away=refuse in interpose.conf)";
 
     if (config()->direct)
         so = "going on without it (when_away=direct in interpose.conf)";
-    else if (outcome != NOBODY_THERE)
+    else if (outcome != NOT_CONNECTED)
         so = "whether it was done is in the domain's history (maxmemctl history)";
     say("cannot reach maxmemd at %s: %s (is it running? systemctl status maxmemd); %s",
         with->socket, with->trouble, so);
@@ -123,10 +116,10 @@ struct answer ask(uint32_t domid, const char *method, const char *what, const ch
     snprintf(path, sizeof path, "/v1/domains/%" PRIu32 "/%s", domid, what);
     make_key(key);
 
-    enum outcome outcome = patiently(&with);
+    enum outcome outcome = exchange_until_answered(&with);
     answer.away = outcome != ANSWERED;
     if (answer.away)
-        say_away(&with, outcome);
+        say_unreachable(&with, outcome);
     else
         read_reply(&with, &answer);
     errno = before;

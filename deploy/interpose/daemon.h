@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 struct answer {
-    bool away;    /* nobody answered; it has been said on stderr */
+    bool away;    /* no answer came; a line on stderr says so */
     bool granted; /* and in force */
     char code[48];
     char detail[320];

@@ -15,7 +15,7 @@ struct exchange {
 
 enum outcome {
     ANSWERED,
-    NOBODY_THERE, /* nothing accepts: the request was not sent */
+    NOT_CONNECTED, /* nothing accepts: the request was not sent */
     CUT_OFF,      /* the connection ended before the reply did */
     NO_ANSWER,    /* in time, or none that can be understood */
 };

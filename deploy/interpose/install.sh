@@ -27,7 +27,7 @@ reload() {
 
 install_all() {
     if is_foreign "$root$wrapper"; then
-        echo "cannot install: $root$wrapper is somebody else's; move it away first" >&2
+        echo "cannot install: $root$wrapper was not installed by maxmemd; move it away first" >&2
         exit 1
     fi
     if [ -e "$here/Makefile" ] && command -v make >/dev/null; then

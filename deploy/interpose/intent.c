@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SLOTS 64
-#define FITS_KIB 65536 /* a maximum is the target and some slack, whatever version of libxl */
+#define MOST_SLACK_KIB 65536 /* a guess: what any version of libxl adds to a target */
 #define NO_DOMAIN UINT32_MAX
 
 static struct slot {
@@ -32,7 +32,7 @@ static void in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Only the forking thread lives on in a child: what others were building is not its business. */
+/* Only the forking thread lives on in a child: it builds nothing that other threads began. */
 static void in_child(void)
 {
     for (int i = 0; i < SLOTS; i++)
@@ -70,11 +70,11 @@ void intent_end(int number)
     pthread_mutex_unlock(&lock);
 }
 
-static bool fits(const struct slot *slot, uint64_t max_kib)
+static bool is_target_and_slack(const struct slot *slot, uint64_t max_kib)
 {
     int64_t over = (int64_t)max_kib - slot->intent.target_kib;
 
-    return slot->intent.target_kib != KIB_UNKNOWN && over >= 0 && over <= FITS_KIB;
+    return slot->intent.target_kib != KIB_UNKNOWN && over >= 0 && over <= MOST_SLACK_KIB;
 }
 
 /* Return the slot of this thread, or of any thread whose target fits; NULL where there is none. */
@@ -87,7 +87,7 @@ static struct slot *slot_for(uint32_t domid, uint64_t max_kib)
             continue;
         if (pthread_equal(slot->thread, pthread_self()) && !slot->async)
             return slot;
-        if (fits(slot, max_kib) && !other)
+        if (is_target_and_slack(slot, max_kib) && !other)
             other = slot;
     }
     return other;
@@ -102,7 +102,7 @@ bool intent_find(uint32_t domid, uint64_t max_kib, struct intent *found)
     if (slot) {
         slot->domid = domid;
         *found = slot->intent;
-        slot->used = !slot->async; /* its call has ended: nobody else would free it */
+        slot->used = !slot->async; /* its call has ended, so that intent_end cannot free it */
     }
     pthread_mutex_unlock(&lock);
     return slot != NULL;

@@ -21,7 +21,8 @@ void intent_end(int number);
 
 /*
  * Find what the build of a domain, whose maximum is to be `max_kib`, is about: this thread's
- * intent, or the one of another thread that fits (libxl goes on in whichever thread polls).
+ * intent, else any whose target is at most 64 MiB below it (libxl goes on with an asynchronous call
+ * in any thread that polls). That is a guess: docs/interpose.md, "What it guesses".
  * The first domain that asks is the guest; another one is not found (a stub domain).
  */
 bool intent_find(uint32_t domid, uint64_t max_kib, struct intent *found);

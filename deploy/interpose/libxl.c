@@ -1,8 +1,10 @@
 /*
  * Calls of libxl's that say what is wanted. mem-max and mem-set are asked of the daemon, which
- * does all that libxl would have done; the answer comes back in libxl's words and numbers, so
- * that xl and libvirt say what they always say. Creation and restore go on in libxl, and leave a
- * note of what they are about for the write that comes underneath (xc.c).
+ * does all that libxl would have done; a refusal has libxl's return code and the sentence of
+ * libxl 4.17, so that xl and libvirt report what they always report. In front of the sentence,
+ * where libxl names its own file and line, the log names this library: the line is ours. Creation
+ * and restore go on in libxl, and leave a note of what they are about for the write that comes
+ * underneath (xc.c).
  *
  * The parameters are those of Xen 4.8 and later (LIBXL_HAVE_MEMKB_64BITS); contexts,
  * configurations and the like are only handed on.
@@ -27,6 +29,7 @@
 #define ERROR_FAIL (-3)
 #define ERROR_INVAL (-6)
 #define ERROR_LOCK_FAIL (-15)
+#define SOURCE(function) "libmaxmem-interpose:" function
 #define STALE 0      /* libxl appends whatever errno was, "Success" as a rule */
 #define MAX_FAILED 1 /* libxl_domain_setmaxmem's own, for what it refuses itself */
 
@@ -60,37 +63,38 @@ int libxl_ctx_free(void *context)
     return next ? next(context) : ERROR_FAIL;
 }
 
-static bool is(const struct answer *answer, const char *code)
+static bool has_code(const struct answer *answer, const char *code)
 {
     return !strcmp(answer->code, code);
 }
 
-/* Log that there is no such domain, as libxl's lock does when it looks for its file. */
-static int no_domain(const void *context, uint32_t domid)
+/* Log that there is no such domain, with the sentence of libxl__userdata_path. */
+static int report_no_domain(const void *context, uint32_t domid, const char *where)
 {
-    logger_error(context, LOGGER_NO_DOMAIN, STALE, "libxl_dom.c:1216:libxl__userdata_path",
+    logger_error(context, LOGGER_NO_DOMAIN, STALE, where,
                  "unable to find domain info for domain %" PRIu32, domid);
     return ERROR_LOCK_FAIL;
 }
 
-static int refused_max(const void *context, uint32_t domid, uint64_t kib, const struct answer *answer)
+static int report_refused_max(const void *context, uint32_t domid, uint64_t kib,
+                              const struct answer *answer)
 {
-    static const char *const where = "libxl_mem.c:59:libxl_domain_setmaxmem";
+    static const char *const where = SOURCE("libxl_domain_setmaxmem");
 
-    if (is(answer, "limit-below-target")) {
+    if (has_code(answer, "limit-below-target")) {
         logger_error(context, domid, STALE, where,
                      "memory_static_max must be greater than or or equal to memory_dynamic_max");
         return MAX_FAILED;
     }
     if (errno_of(answer) == ESRCH)
-        return no_domain(context, domid);
+        return report_no_domain(context, domid, where);
     logger_error(context, domid, errno_of(answer), where,
                  "maxmemd %s; xc_domain_setmaxmem domid=%" PRIu32 " memkb=%" PRIu64 " failed rc=-1",
                  answer->detail, domid, kib);
     return -1;
 }
 
-static int max_directly(void *context, uint32_t domid, uint64_t max_memkb)
+static int set_max_without_daemon(void *context, uint32_t domid, uint64_t max_memkb)
 {
     int (*next)(void *, uint32_t, uint64_t) = real("libxl_domain_setmaxmem");
 
@@ -107,36 +111,37 @@ int libxl_domain_setmaxmem(void *context, uint32_t domid, uint64_t max_memkb)
     if (answer.granted)
         return 0;
     if (!answer.away)
-        return refused_max(context, domid, max_memkb, &answer);
+        return report_refused_max(context, domid, max_memkb, &answer);
     if (config()->direct)
-        return max_directly(context, domid, max_memkb);
+        return set_max_without_daemon(context, domid, max_memkb);
     errno = ECONNREFUSED;
     return -1;
 }
 
-static int refused_target(const void *context, uint32_t domid, int64_t kib, const struct answer *answer)
+static int report_refused_target(const void *context, uint32_t domid, int64_t kib,
+                                 const struct answer *answer)
 {
-    static const char *const where = "libxl_mem.c:278:libxl_set_memory_target";
+    static const char *const where = SOURCE("libxl_set_memory_target");
 
-    if (is(answer, "target-above-static-max") || is(answer, "target-below-videoram")) {
+    if (has_code(answer, "target-above-static-max") || has_code(answer, "target-below-videoram")) {
         logger_error(context, domid, -1, where,
                      "memory_dynamic_max must be less than or equal to memory_static_max\n");
         return ERROR_INVAL;
     }
-    if (is(answer, "target-below-dom0-floor")) {
+    if (has_code(answer, "target-below-dom0-floor")) {
         logger_error(context, domid, -1, where,
                      "New target %" PRId64 " for dom0 is below the minimum threshold", kib);
         return ERROR_INVAL;
     }
     if (errno_of(answer) == ESRCH)
-        return no_domain(context, domid);
+        return report_no_domain(context, domid, where);
     logger_error(context, domid, errno_of(answer), where, "maxmemd %s; memkb=%" PRId64 " failed",
                  answer->detail, kib);
     return ERROR_FAIL;
 }
 
-static int target_directly(void *context, uint32_t domid, int64_t target_memkb, int relative,
-                           int enforce)
+static int set_target_without_daemon(void *context, uint32_t domid, int64_t target_memkb,
+                                     int relative, int enforce)
 {
     int (*next)(void *, uint32_t, int64_t, int, int) = real("libxl_set_memory_target");
 
@@ -156,9 +161,9 @@ int libxl_set_memory_target(void *context, uint32_t domid, int64_t target_memkb,
     if (answer.granted)
         return 0;
     if (!answer.away)
-        return refused_target(context, domid, target_memkb, &answer);
+        return report_refused_target(context, domid, target_memkb, &answer);
     if (config()->direct)
-        return target_directly(context, domid, target_memkb, relative, enforce);
+        return set_target_without_daemon(context, domid, target_memkb, relative, enforce);
     errno = ECONNREFUSED;
     return ERROR_FAIL;
 }

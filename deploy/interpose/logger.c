@@ -19,37 +19,37 @@ static struct { const void *context; void *logger; } slots[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void take(void)
+static void lock_slots(void)
 {
     pthread_mutex_lock(&lock);
 }
 
-static void give(void)
+static void unlock_slots(void)
 {
     pthread_mutex_unlock(&lock);
 }
 
 static void watch_forks(void)
 {
-    pthread_atfork(take, give, give);
+    pthread_atfork(lock_slots, unlock_slots, unlock_slots);
 }
 
 static void *find(const void *context)
 {
     void *logger = NULL;
 
-    take();
+    lock_slots();
     for (int i = 0; i < SLOTS; i++)
         if (context && slots[i].context == context)
             logger = slots[i].logger;
-    give();
+    unlock_slots();
     return logger;
 }
 
 void logger_note(const void *context, void *logger)
 {
     pthread_once(&once, watch_forks);
-    take();
+    lock_slots();
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].context == context)
             slots[i].context = NULL;
@@ -60,7 +60,7 @@ void logger_note(const void *context, void *logger)
         slots[i].logger = logger;
         break;
     }
-    give();
+    unlock_slots();
 }
 
 void logger_error(const void *context, uint32_t domid, int number, const char *where,

@@ -12,7 +12,7 @@
 static bool device_model;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void find_out(void)
+static void read_executable_name(void)
 {
     char path[4096];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -27,6 +27,6 @@ static void find_out(void)
 
 bool is_device_model(void)
 {
-    pthread_once(&once, find_out);
+    pthread_once(&once, read_executable_name);
     return device_model;
 }

@@ -17,7 +17,7 @@ struct search {
 };
 
 /* Look into one loaded library of Xen's; a positive answer ends the walk. */
-static int look(struct dl_phdr_info *info, size_t size, void *data)
+static int search_library(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct search *search = data;
     void *library;
@@ -38,7 +38,7 @@ void *real(const char *name)
     struct search search = { name, dlsym(RTLD_NEXT, name) };
 
     if (!search.found)
-        dl_iterate_phdr(look, &search);
+        dl_iterate_phdr(search_library, &search);
     if (!search.found)
         say("cannot call %s: no library of this program has it", name);
     return search.found;

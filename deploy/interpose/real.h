@@ -2,7 +2,7 @@
 #ifndef MAXMEM_REAL_H
 #define MAXMEM_REAL_H
 
-/* Return the next definition of a symbol after ours; NULL, and it is said, where there is none. */
+/* Return the next definition of a symbol after ours; NULL, with a line on stderr, without one. */
 void *real(const char *name);
 
 #endif

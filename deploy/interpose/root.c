@@ -40,7 +40,7 @@ const char *socket_path(void)
 }
 
 /* Remove our link, if there is one; 0, or -1 and an errno. */
-static int clear(int directory)
+static int remove_link(int directory)
 {
     struct stat found;
 
@@ -49,23 +49,25 @@ static int clear(int directory)
     return S_ISSOCK(found.st_mode) ? unlinkat(directory, NAME, 0) : 0;
 }
 
-/* Link the socket into a directory and let whoever will be in there find it. */
-static int furnish(int directory)
+/* Link the socket into a directory, which any uid may then search. */
+static int link_socket(int directory)
 {
     struct stat found;
 
-    if (clear(directory) || linkat(AT_FDCWD, config()->device_model_socket, directory, NAME, 0))
+    if (remove_link(directory))
+        return -1;
+    if (linkat(AT_FDCWD, config()->device_model_socket, directory, NAME, 0))
         return -1;
     if (fstat(directory, &found))
         return -1;
     return fchmodat(directory, ".", (found.st_mode & ALLPERMS) | SEARCH, 0);
 }
 
-static void furnish_or_say(const char *path)
+static void link_socket_or_say(const char *path)
 {
     int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-    if (directory < 0 || furnish(directory))
+    if (directory < 0 || link_socket(directory))
         say("cannot link %s into %s: %s; once it is in there this device model cannot ask for"
             " headroom, and what it populates has to fit below the maximum as it is",
             config()->device_model_socket, path, strerror(errno));
@@ -74,13 +76,13 @@ static void furnish_or_say(const char *path)
 }
 
 /* Remove our link from a directory that is to be removed, or was not gone into. */
-static void unfurnish(const char *path)
+static void unlink_socket(const char *path)
 {
     int directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
     if (directory < 0)
-        return; /* the caller is told by the call that it makes */
-    if (clear(directory))
+        return; /* the caller's own rmdir or chroot reports it */
+    if (remove_link(directory))
         say("cannot remove %s/%s: %s", path, NAME, strerror(errno));
     close(directory);
 }
@@ -96,14 +98,14 @@ int chroot(const char *path)
     }
     if (!is_device_model())
         return next(path);
-    furnish_or_say(path); /* reads the configuration as well, which is out of reach in there */
+    link_socket_or_say(path); /* reads the configuration as well, which is out of reach in there */
     errno = before;
     rc = next(path);
     before = errno;
     if (rc == 0)
         inside = true;
     else
-        unfurnish(path);
+        unlink_socket(path);
     errno = before;
     return rc;
 }
@@ -128,7 +130,7 @@ int rmdir(const char *path)
         return -1;
     }
     if (is_libxls(path))
-        unfurnish(path);
+        unlink_socket(path);
     errno = before;
     return next(path);
 }

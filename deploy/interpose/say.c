@@ -21,6 +21,6 @@ void say(const char *format, ...)
     size_t length = strlen(line);
     line[length] = '\n';
     ssize_t written = write(STDERR_FILENO, line, length + 1);
-    (void)written; /* nobody could be told */
+    (void)written; /* there is no other place to report it to */
     errno = before;
 }

@@ -39,9 +39,9 @@ static __thread struct {
     bool known;
     uint32_t domid;
     uint64_t max_kib;
-} seen; /* what a device model read last, for its read-modify-write */
+} last_read; /* what a device model read last, for its read-modify-write */
 
-static int directly(void *xch, uint32_t domid, uint64_t max_memkb)
+static int set_without_daemon(void *xch, uint32_t domid, uint64_t max_memkb)
 {
     int (*next)(void *, uint32_t, uint64_t) = real("xc_domain_setmaxmem");
 
@@ -51,13 +51,13 @@ static int directly(void *xch, uint32_t domid, uint64_t max_memkb)
     return -1;
 }
 
-/* Turn an answer into what the caller expects; a daemon that is away into what the file says. */
-static int settled(const struct answer *answer, void *xch, uint32_t domid, uint64_t max_memkb)
+/* Return what the caller expects for an answer; without one do what interpose.conf says. */
+static int finish(const struct answer *answer, void *xch, uint32_t domid, uint64_t max_memkb)
 {
     if (answer->granted)
         return 0;
     if (answer->away && config()->direct)
-        return directly(xch, domid, max_memkb);
+        return set_without_daemon(xch, domid, max_memkb);
     if (!answer->away)
         say("refused a maximum of %" PRIu64 " KiB for domain %" PRIu32 ": %s", max_memkb, domid,
             answer->detail);
@@ -92,18 +92,19 @@ static struct answer announce(uint32_t domid, uint64_t max_memkb, const struct i
  */
 static int increase(void *xch, uint32_t domid, uint64_t max_memkb)
 {
-    if (!seen.known || seen.domid != domid) {
+    if (!last_read.known || last_read.domid != domid) {
         say("refused a maximum for domain %" PRIu32 ": a device model may only add to what it"
             " has just read", domid);
         errno = EPERM;
         return -1;
     }
-    seen.known = false;
-    if (seen.max_kib >= UNLIMITED_KIB || seen.max_kib == max_memkb)
+    last_read.known = false;
+    if (last_read.max_kib >= UNLIMITED_KIB || last_read.max_kib == max_memkb)
         return 0;
     struct answer answer = ask(domid, "POST", "components/device-model/populated/increase",
-                               "{\"by_kib\": %" PRId64 "}", (int64_t)(max_memkb - seen.max_kib));
-    return settled(&answer, xch, domid, max_memkb);
+                               "{\"by_kib\": %" PRId64 "}",
+                               (int64_t)(max_memkb - last_read.max_kib));
+    return finish(&answer, xch, domid, max_memkb);
 }
 
 int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
@@ -113,7 +114,7 @@ int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
     struct answer answer;
 
     if (is_direct())
-        return directly(xch, domid, max_memkb);
+        return set_without_daemon(xch, domid, max_memkb);
     if (is_device_model())
         return increase(xch, domid, max_memkb);
     if (intent_find(domid, max_memkb, &build))
@@ -124,7 +125,7 @@ int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
         answer = ask(domid, "PUT", "limit",
                      "{\"limit_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
                      without_slack(max_memkb));
-    return settled(&answer, xch, domid, max_memkb);
+    return finish(&answer, xch, domid, max_memkb);
 }
 
 int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct dominfo *info)
@@ -137,9 +138,9 @@ int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct domi
     else
         errno = ENOSYS;
     if (found > 0 && is_device_model()) {
-        seen.known = true;
-        seen.domid = info->domid;
-        seen.max_kib = info->max_memkb;
+        last_read.known = true;
+        last_read.domid = info->domid;
+        last_read.max_kib = info->max_memkb;
     }
     return found;
 }

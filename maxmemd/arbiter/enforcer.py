@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instances import Instance
 from maxmemd.histogram import SECONDS, Histogram
+from maxmemd.pacing import Backoff
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.orders import Order, Outcome
@@ -13,8 +14,7 @@ from maxmemd.policy.verdicts import NO_EFFECTS
 from maxmemd.ports import Clock, Pusher
 from maxmemd.units import Memory
 
-FIRST_RETRY_S = 1.0
-LAST_RETRY_S = 60.0
+RETRY = Backoff(1.0, 60.0)
 
 Due = tuple[Instance, Memory, int]
 """An instance, the limit that it is to have, and the revision that says so."""
@@ -91,7 +91,7 @@ class Enforcer:
             words = {"domid": instance.domid, "errno": errno, "error": error}
             log_event(instance.uuid, "push-failed", words)
         instance.state, instance.errno, instance.error = state, errno, error
-        wait = min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(instance.failures, 10))
+        wait = RETRY.wait_s(instance.failures)
         instance.failures += 1
         instance.retry_s = self.clock.monotonic_s() + wait
 

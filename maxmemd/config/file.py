@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import fields
@@ -14,6 +13,7 @@ from maxmemd.config.conflicts import conflicts
 from maxmemd.config.parsers import PARSERS, EntryError
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
+from maxmemd.files import check_trusted
 
 DEFAULT_FILE = Path("/etc/maxmemd/maxmemd.toml")
 
@@ -29,7 +29,7 @@ def load(path: Path | None) -> Config:
         path = DEFAULT_FILE
     try:
         with path.open("rb") as file:
-            _check_trusted(path, os.fstat(file.fileno()))
+            check_trusted(path, os.fstat(file.fileno()))
             text = file.read().decode()
         found = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -41,18 +41,6 @@ def location_of(path: Path | None, key: str) -> str:
     """Return "FILE:LINE" of a key."""
     path = path or DEFAULT_FILE
     return f"{path}{_line_of(path.read_text(encoding='utf-8'), key)}"
-
-
-def _check_trusted(path: Path, found: os.stat_result) -> None:
-    """Refuse a file that other users can write: it grants roles."""
-    if found.st_mode & stat.S_IWOTH:
-        raise ConfigError(f"cannot trust {path}: every user can write to it (chmod o-w {path})")
-    if found.st_uid not in (0, os.geteuid()):
-        detail = f"cannot trust {path}: it belongs to uid {found.st_uid}"
-        raise ConfigError(f"{detail}, neither root nor the daemon's user (chown root {path})")
-    if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
-        detail = f"cannot trust {path}: group {found.st_gid} can write to it"
-        raise ConfigError(f"{detail} (chmod g-w {path})")
 
 
 def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:

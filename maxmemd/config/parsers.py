@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from maxmemd.policy.roles import END_DOMID, NOBODY, OBSERVER, OVERFLOW_UID, ROLES
-from maxmemd.units import Memory
+from maxmemd.policy.roles import NOBODY, OBSERVER, OVERFLOW_UID, ROLES
+from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 
 RANGE_USER = "xen-qemuuser-range-base"
 """The user that Xen's documentation has administrators make (docs/features/qemu-deprivilege)."""
@@ -186,10 +186,11 @@ def device_model_base(value: object) -> int | None:
     who = _identity(value)
     if who.kind != "uid" or who.number == 0:
         raise ValueError('write "auto", "none", "user NAME" or "uid N"; it is never root')
-    taken = who.number < FIRST_ID or 0 <= OVERFLOW_UID - who.number < END_DOMID
-    if taken or who.number + END_DOMID > END_ID:
+    taken = who.number < FIRST_ID or 0 <= OVERFLOW_UID - who.number < DOMID_FIRST_RESERVED
+    if taken or who.number + DOMID_FIRST_RESERVED > END_ID:
         raise ValueError(
-            f"device models have the {END_DOMID} uids from here on, and some are in use or invalid"
+            f"device models have the {DOMID_FIRST_RESERVED} uids from here on,"
+            " and some are in use or invalid"
             f' (below {FIRST_ID}, {OVERFLOW_UID}, too large): write a free range, like "uid 131072"'
         )
     return who.number

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
+from maxmemd.files import sync
 from maxmemd.ledger.schema import as_ledger_errors, engine
 
 HEAD = "0003"
@@ -81,24 +82,13 @@ def _backup(path: Path, found: str) -> Path:
         target.close()
         source.close()
     try:
+        # SQLite syncs the copy's pages, but not that its journal is gone: one that came back after
+        # a power cut would undo the copy
         for kept in (copy, copy.parent):
-            _sync(kept)
+            sync(kept)
     except OSError as error:
         raise LedgerError(f"cannot back {path} up to {copy}: {error.strerror}") from error
     return copy
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or what a directory says, to the disk.
-
-    SQLite syncs the pages of the copy, but not that its journal is gone: one that came back after
-    a power cut would undo the copy.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _upgrade(path: Path) -> None:

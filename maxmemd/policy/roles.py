@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from maxmemd.units import DOMID_FIRST_RESERVED
+
 ADMIN, TOOLSTACK, DEVICE_MODEL, OBSERVER = "admin", "toolstack", "device-model", "observer"
 NOBODY = "nobody"
 """Whoever has no role: everything is refused."""
@@ -12,9 +14,6 @@ GIVEN = (ADMIN, TOOLSTACK, OBSERVER)
 
 OVERFLOW_UID = 65534
 """What the kernel says for a uid that has no name in our user namespace: nobody we know."""
-
-END_DOMID = 0x7FF0
-"""Domains have domids below this (xen/include/public/xen.h:DOMID_FIRST_RESERVED)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Roles:
 
     def is_device_model(self, uid: int) -> bool:
         """Whether a uid is in the range that libxl runs device models as."""
-        return self.base is not None and 0 <= uid - self.base < END_DOMID
+        return self.base is not None and 0 <= uid - self.base < DOMID_FIRST_RESERVED
 
     def _device_model(self, uid: int) -> Role:
         """Return whose device model it is; dom0 has none, so the base itself is nobody."""

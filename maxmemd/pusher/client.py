@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.pacing import Backoff
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.ports import LookResult
@@ -19,7 +20,7 @@ PATIENCE_S = 8.0
 START_WITHIN_S = 60.0
 """How long it may take to start: it is Python, and a dom0 that boots is busy."""
 LEAST_S = 0.05
-FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.2, 5.0
+RECONNECT = Backoff(0.2, 5.0)
 _REACH = "reach the process that pushes (systemctl status maxmemd-pusher)"
 
 
@@ -162,14 +163,14 @@ class PusherClient:
 
     def _watch(self, changed: Callable[[], None]) -> None:
         """Watch until closed; connect again, ever more slowly, while nobody is there."""
-        delay_s = FIRST_RECONNECT_S
+        failures = 0
         while not self._closed.is_set():
             with suppress(OSError):
                 self._watched = self._way.connect()
                 with self._watched as connection:
                     protocol.send(connection, ["watch"])
                     while not self._closed.is_set() and connection.recv(4096):
-                        delay_s = FIRST_RECONNECT_S
+                        failures = 0
                         changed()
-            self._closed.wait(delay_s)
-            delay_s = min(LAST_RECONNECT_S, delay_s * 2)
+            self._closed.wait(RECONNECT.wait_s(failures))
+            failures += 1

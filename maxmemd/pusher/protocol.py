@@ -19,10 +19,9 @@ from maxmemd.errors import (
 )
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
-from maxmemd.policy.roles import END_DOMID
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
-from maxmemd.units import Memory
+from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 
 LENGTH = struct.Struct("!I")
 MOST_BYTES = 16 * 1024 * 1024
@@ -90,7 +89,7 @@ def order_from_json(words: Any) -> Order:
 
 def domid_from_json(word: Any) -> int:
     """Return a domid. Raises Malformed for anything that no domain can have."""
-    if type(word) is not int or not 0 <= word < END_DOMID:
+    if type(word) is not int or not 0 <= word < DOMID_FIRST_RESERVED:
         raise Malformed("no domid")
     return word
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from maxmemd.policy.roles import END_DOMID
+from maxmemd.units import DOMID_FIRST_RESERVED
 from maxmemd.xen.xenstore import is_home_of
 from maxmemd.xen.xs_wire import Connection
 
@@ -137,10 +137,10 @@ def _within(connection: Connection, bound: Bound, body: Callable[[int], None]) -
 
 def _domid(value: bytes | None) -> int | None:
     """Parse a domid as libxl writes it; None for anything else."""
-    if value is None or not value.isdigit() or len(value) > len(str(END_DOMID)):
+    if value is None or not value.isdigit() or len(value) > len(str(DOMID_FIRST_RESERVED)):
         return None
     number = int(value)
-    return number if number < END_DOMID else None
+    return number if number < DOMID_FIRST_RESERVED else None
 
 
 def _uuid(value: bytes | None) -> str | None:

@@ -16,7 +16,7 @@ from maxmemd.relay import nodes, protocol
 from maxmemd.relay.requests import AnsweredRequest, RequestSender
 from maxmemd.relay.stubdom import LOOK_EVERY_S, StubDomain
 from maxmemd.rest.connection import DaemonConnection
-from maxmemd.xen.xenstore import FIRST_RECONNECT_S, LAST_RECONNECT_S
+from maxmemd.xen.xenstore import RECONNECT
 from maxmemd.xen.xs_wire import Connection, is_answer
 
 LOG = logging.getLogger("maxmemd.relay")
@@ -53,20 +53,20 @@ class Relay:
 
     def run(self) -> None:
         """Serve until `stop`; a xenstored that is away is waited for, ever more patiently."""
-        delay_s = FIRST_RECONNECT_S
+        failures = 0
         while not self._stopping:
             try:
                 connection = Connection(self._path, patience_s=self._patience_s)
                 try:
-                    delay_s = FIRST_RECONNECT_S
+                    failures = 0
                     self._serve(connection)
                 finally:
                     connection.close()
             except OSError as error:
                 LOG.warning("cannot use xenstored, it is tried again: %s", error)
                 self._say_ready()
-                self._sleep(delay_s)
-                delay_s = min(LAST_RECONNECT_S, delay_s * 2)
+                self._sleep(RECONNECT.wait_s(failures))
+                failures += 1
 
     def _serve(self, connection: Connection) -> None:
         """Serve by way of one connection. Raises OSError once it is lost."""
@@ -147,7 +147,7 @@ class Relay:
         request = protocol.asked(seen.request)
         if request is None or protocol.is_answered(request, seen.reply):
             return
-        wait_s = home.wait_s(now_s)
+        wait_s = home.asks.wait_s(now_s)
         if wait_s:
             home.due_s = now_s + wait_s
         elif isinstance(request, protocol.Request):

@@ -6,6 +6,7 @@ Times are monotonic seconds.
 from dataclasses import dataclass, field
 from math import inf
 
+from maxmemd.pacing import Backoff, TokenBucket
 from maxmemd.relay.nodes import Bound
 from maxmemd.relay.protocol import Request
 
@@ -14,7 +15,7 @@ LOOK_EVERY_S = 0.05
 ASK_EVERY_S, ASK_BURST = 1.0, 32
 """It is answered so many times at once, and then once in so many seconds: that is a line each in
 the history."""
-FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+RETRY = Backoff(0.5, 30.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +37,9 @@ class StubDomain:
     answer: str | None = None
     failures: int = 0
     retry_s: float = 0.0
-    spent_s: float = 0.0
+    asks: TokenBucket = field(
+        default_factory=lambda: TokenBucket(ASK_EVERY_S, ASK_EVERY_S * ASK_BURST)
+    )
 
     def touch(self, now_s: float) -> None:
         """Have it looked at as soon as it may be."""
@@ -52,14 +55,6 @@ class StubDomain:
             self.bound, self.request, self.answer = bound, None, None
             self.is_out, self.failures, self.retry_s = False, 0, 0.0
 
-    def wait_s(self, now_s: float) -> float:
-        """Return in how many seconds it may be answered again; 0 is now, and counts."""
-        spent_s = max(self.spent_s, now_s) + ASK_EVERY_S
-        if spent_s - now_s > ASK_EVERY_S * ASK_BURST:
-            return spent_s - now_s - ASK_EVERY_S * ASK_BURST
-        self.spent_s = spent_s
-        return 0.0
-
     def decided(self, answer: str, now_s: float) -> None:
         """Take note of an answer."""
         self.is_out, self.answer, self.failures = False, answer, 0
@@ -68,6 +63,6 @@ class StubDomain:
     def undecided(self, now_s: float) -> None:
         """Take note that the daemon cannot say yet; it is asked again, ever more slowly."""
         self.is_out = False
-        self.retry_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
+        self.retry_s = now_s + RETRY.wait_s(self.failures)
         self.failures += 1
         self.due_s = min(self.due_s, self.retry_s)

@@ -8,14 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from maxmemd.units import END_KIB
+from maxmemd.units import DOMID_FIRST_RESERVED, END_KIB
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 """Grammar of owners and component names."""
 
 UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-END_DOMID = 0x7FF0
-"""Domains have domids below this (xen/include/public/xen.h:DOMID_FIRST_RESERVED)."""
 
 
 def _integral(value: object) -> object:
@@ -100,7 +98,9 @@ class RelayedHeadroomRequest(HeadroomRequest):
     """
 
     uuid: Annotated[str, Field(strict=True, pattern=UUID)]
-    stub_domid: Annotated[int, Field(strict=True, ge=1, lt=END_DOMID), BeforeValidator(_integral)]
+    stub_domid: Annotated[
+        int, Field(strict=True, ge=1, lt=DOMID_FIRST_RESERVED), BeforeValidator(_integral)
+    ]
 
 
 class RollbackRequest(Request):

@@ -14,8 +14,6 @@ DOMCTL_VERSIONS = range(0x12, 0x19)
 SYSCTL_VERSIONS = range(0x12, 0x17)
 """XEN_SYSCTL_INTERFACE_VERSION of Xen 4.14 to 4.22, and 0x12 (xen/include/public/sysctl.h)."""
 
-FIRST_RESERVED_DOMID = 0x7FF0
-"""DOMID_FIRST_RESERVED (xen/include/public/xen.h): from here on a domid means "self", "io", ..."""
 
 MEMORY_OP, XEN_VERSION, SYSCTL, DOMCTL = 12, 17, 35, 36
 """__HYPERVISOR_memory_op, _xen_version, _sysctl, _domctl (xen/include/public/xen.h)."""

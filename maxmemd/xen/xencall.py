@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from maxmemd.errors import DomainGone, HypervisorError, NotPermitted, WrongInterface
 from maxmemd.policy.facts import HostFacts, XenFacts
-from maxmemd.units import Memory
+from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 from maxmemd.xen import abi
 
 LIST_ENTRIES = 1024
@@ -55,7 +55,7 @@ class Xencall:
         """Return every domain by rising domid: one hypercall for each 1024 of them."""
         found: list[XenFacts] = []
         first = 0
-        while first < abi.FIRST_RESERVED_DOMID:
+        while first < DOMID_FIRST_RESERVED:
             count = self._list(first, LIST_ENTRIES, self._list_buffer)
             entries = self._list_buffer.view[: count * self._entry.size]
             found += map(self._facts, self._entry.iter_unpack(entries))
@@ -179,7 +179,7 @@ class Xencall:
         handle = info[11]
         uuid = self._uuids.get(handle)
         if uuid is None:
-            if len(self._uuids) >= abi.FIRST_RESERVED_DOMID:
+            if len(self._uuids) >= DOMID_FIRST_RESERVED:
                 self._uuids.clear()
             uuid = self._uuids[handle] = abi.uuid_of(handle)
         return abi.facts_of(info, uuid)
@@ -203,7 +203,7 @@ class Xencall:
 
 def _check(what: str, domid: int) -> None:
     """Refuse what is no domid: Xen would read 0x7FF0 as "myself"."""
-    if not 0 <= domid < abi.FIRST_RESERVED_DOMID:
+    if not 0 <= domid < DOMID_FIRST_RESERVED:
         raise DomainGone(what, domid, errno.ESRCH)
 
 

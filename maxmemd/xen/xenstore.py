@@ -12,11 +12,12 @@ from time import monotonic
 from typing import TypeVar
 
 from maxmemd.errors import DomainGone, XenstoreError
+from maxmemd.pacing import Backoff
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import END_KIB, Memory
 from maxmemd.xen.xs_wire import Connection
 
-FIRST_RECONNECT_S, LAST_RECONNECT_S = 0.5, 30.0
+RECONNECT = Backoff(0.5, 30.0)
 MUTE_FOR = 2.0
 """After a time-out everybody else is refused at once, for so many times the patience."""
 _NAME_MAX = 255
@@ -129,20 +130,20 @@ class Xenstored:
 
     def _watch(self, changed: Callable[[], None]) -> None:
         """Watch until closed; connect again, ever more slowly, while xenstored is away."""
-        delay = FIRST_RECONNECT_S
+        failures = 0
         while not self._closed.wait(0):
             try:
                 connection = Connection(self._path, patience_s=self._patience_s)
             except OSError:
-                self._closed.wait(delay)
-                delay = min(LAST_RECONNECT_S, delay * 2)
+                self._closed.wait(RECONNECT.wait_s(failures))
+                failures += 1
                 continue
-            delay = FIRST_RECONNECT_S
+            failures = 0
             try:
                 self._announce(connection, changed)
             except OSError:
                 changed()
-                self._closed.wait(delay)
+                self._closed.wait(RECONNECT.wait_s(failures))
             finally:
                 connection.close()
 

@@ -14,10 +14,11 @@ import pytest
 from maxmemd.api.auth.access import Access, anyone, readers
 from maxmemd.api.auth.admission import MOST_REMOTE, Admission
 from maxmemd.api.auth.peers import Peer, certificate_peer, peer, unauthenticated
-from maxmemd.api.auth.rate_limit import MANY_CLIENTS, TokenBucket
+from maxmemd.api.auth.rate_limit import MANY_CLIENTS
 from maxmemd.api.auth.refusal_log import RefusalLog
 from maxmemd.api.problems import Rejected
 from maxmemd.config.settings import Config
+from maxmemd.pacing import TokenBucket
 from maxmemd.policy.roles import Role, Roles
 from tests.api.inside import Inside, problem
 from tests.api.outside import Outside, UnixConnection, as_user, connect

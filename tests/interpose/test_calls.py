@@ -44,11 +44,14 @@ def test_refusals_are_libxls(here: Built, web: int) -> None:
     """A refusal has libxl's number and libxl's words, by the program's own logger."""
     low = here.run("max", web, 10 * MIB)
     assert (low.rc, low.xen) == (1, [])
-    assert low.stderr.startswith("libxl by the logger: level 8: libxl_mem.c:")
+    assert low.stderr.startswith(
+        "libxl by the logger: level 8: libmaxmem-interpose:libxl_domain_setmaxmem: Domain "
+    )
     assert f"Domain {web}:memory_static_max must be greater than or or equal to" in low.stderr
     high = here.run("target", web, 9999 * MIB, 0, 1)
     assert high.rc == -6
     assert "memory_dynamic_max must be less than or equal to memory_static_max" in high.stderr
+    assert "libmaxmem-interpose:libxl_set_memory_target: " in high.stderr
     starved = here.run("target", 0, MIB, 0, 1)
     assert starved.rc == -6
     assert "New target 1024 for dom0 is below the minimum threshold" in starved.stderr

@@ -37,22 +37,22 @@ NOT_REPLIES = [
     (reply(status=b"HTTP/1.1 20"), "what it sends is not HTTP"),
     (reply(status=b"HTTP/1.1 -20 OK"), "what it sends is not HTTP"),
     (reply(b"{}", b"X: \0"), "what it sends is not HTTP"),
-    (b"HTTP/1.1 100 Continue\r\n\r\n" + reply(), "it sends status 100, which nobody asked for"),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" + reply(), "it sends status 100, which is no final answer"),
     (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         "its reply has a transfer encoding (chunks?)",
     ),
     (reply(b"{}", b"transfer-encoding: x"), "its reply has a transfer encoding (chunks?)"),
-    (b"HTTP/1.1 200 OK\r\n\r\n{}", "its reply does not state one length"),
-    (reply(b"{}", b"content-length: 2"), "its reply does not state one length"),
+    (b"HTTP/1.1 200 OK\r\n\r\n{}", "its reply has no unique Content-Length"),
+    (reply(b"{}", b"content-length: 2"), "its reply has no unique Content-Length"),
     (
         b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n",
-        "its reply does not state one length",
+        "its reply has no unique Content-Length",
     ),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 2x\r\n\r\n", "its reply does not state one length"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2x\r\n\r\n", "its reply has no unique Content-Length"),
     (
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        "its reply does not state one length",
+        "its reply has no unique Content-Length",
     ),
     (
         b"HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775807\r\n\r\n",
@@ -205,7 +205,7 @@ def test_a_server_that_takes_nothing(away: Built, tmp_path: Path) -> None:
         listener.listen(0)
         first.connect(str(away.socket))
         ran = away.run(*LIMIT)
-    refused(ran, "nobody accepts the connection")
+    refused(ran, "nothing accepts the connection")
     assert "nothing was changed" in ran.stderr
 
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from maxmemd.races.models import MODELS
-from maxmemd.races.verdicts import PROPERTIES, Verdict
-from maxmemd.races.words import history
+from models.races.check import PROPERTIES, Verdict
+from models.races.models import MODELS
+from models.races.report import history
 from tests.models.judged import judged
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from maxmemd.races.models import MODELS
-from maxmemd.races.verdicts import Verdict, judge
+from models.races.check import Verdict, judge
+from models.races.models import MODELS
 
 
 @cache

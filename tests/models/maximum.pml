@@ -1,5 +1,5 @@
 /*
- * The models of who sets a domain's maximum, again, for spin: written apart from maxmemd/races/,
+ * The models of who sets a domain's maximum, again, for spin: written apart from models/races/,
  * so that a mistake in one of them shows. Two actors, of every kind, in every interleaving, and
  * either may be killed after any of its steps; so may the arbiter, once. Amounts are KiB.
  *

@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from maxmemd.races.models import MODELS
-from maxmemd.races.verdicts import CRASH, NO, YES
+from models.races.check import CRASH, NO, YES
+from models.races.models import MODELS
 from tests import packages
 from tests.models.expected import EXPECTED
 

@@ -1,21 +1,25 @@
-"""`maxmemd races`, as it is typed."""
+"""`python -m models.races`, as it is typed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from maxmemd.daemon import main
-from maxmemd.races.models import MODELS
-from maxmemd.races.verdicts import PROPERTIES
+from models.races.check import PROPERTIES
+from models.races.main import main
+from models.races.models import MODELS
 from tests.models.expected import EXPECTED
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = [sys.executable, "-m", "models.races", "--model", "parts", "--actors", "2"]
 
 
 def test_one_table_and_a_history_for_each_broken_model(capsys: pytest.CaptureFixture[str]) -> None:
     """The table comes first, then one history in words for every model but the arbiter."""
-    assert main(["races", "--actors", "2"]) == 0
+    assert main(["--actors", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[0] == "model"
     for model, line in zip(MODELS, lines[1:], strict=False):
@@ -27,7 +31,7 @@ def test_one_table_and_a_history_for_each_broken_model(capsys: pytest.CaptureFix
 
 def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     """The same as values: verdicts by property, histories with actors, steps and finding."""
-    assert main(["races", "--model", "add", "--actors", "2", "--json"]) == 0
+    assert main(["--model", "add", "--actors", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["properties"] == list(PROPERTIES)
     (add,) = found["models"]
@@ -43,7 +47,7 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_model_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     """Of one model every broken property is told; what one history breaks at once, at once."""
-    assert main(["races", "--model", "recompute-lock", "--actors", "2"]) == 0
+    assert main(["--model", "recompute-lock", "--actors", "2"]) == 0
     text = capsys.readouterr().out
     assert "2 recompute, lock: not 'migration'" in text
     assert "2 recompute, lock: not 'explained' after 1 crash" in text
@@ -53,23 +57,35 @@ def test_one_model_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong word is answered with the right ones."""
     with pytest.raises(SystemExit) as ended:
-        main(["races", "--model", "five"])
+        main(["--model", "five"])
     assert ended.value.code == 2
     assert "recompute-two-lock" in capsys.readouterr().err
 
 
-def test_no_configuration_is_needed(tmp_path: Path) -> None:
-    """It touches nothing, so it wants nothing: not even a configuration that can be read."""
-    program = [sys.executable, "-m", "maxmemd.daemon", "races", "--model", "parts", "--actors", "2"]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_it_runs_as_a_module_and_writes_no_file(tmp_path: Path) -> None:
+    """`python -m models.races` needs nothing but the checkout, and leaves nothing behind."""
+    plain = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        PROGRAM, cwd=tmp_path, env=plain, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("model ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_pipe_ends_it_quietly() -> None:
+    """`python -m models.races | head -1` prints no traceback, as programs in a pipe do not."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(PROGRAM, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_help_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     """--help names every model and option, and shows how to use them."""
     with pytest.raises(SystemExit):
-        main(["races", "--help"])
+        main(["--help"])
     text = capsys.readouterr().out
     assert all(model.name in text for model in MODELS)
     assert all(word in text for word in ("--model", "--actors", "--json", "examples:"))

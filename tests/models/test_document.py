@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from maxmemd.races.models import MODELS
-from maxmemd.races.verdicts import CRASH, NO
+from models.races.check import CRASH, NO
+from models.races.models import MODELS
 from tests.models import document
 from tests.models.document import DOCUMENT, REPORT, TOLD, renewed
 from tests.models.judged import judged

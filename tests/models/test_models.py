@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from maxmemd.races import arbiter, properties
-from maxmemd.races.explorer import Scenario, Taken, explore
-from maxmemd.races.models import MODELS, Model
-from maxmemd.races.verdicts import PROPERTIES, Verdict, judge
-from maxmemd.races.world import World
+from models.races import arbiter, properties
+from models.races.actors import StepResult
+from models.races.check import PROPERTIES, Verdict, judge
+from models.races.explorer import explore
+from models.races.host import ModelHost
+from models.races.models import MODELS, Model
+from models.races.scenario import Scenario
 from tests.models.expected import EXPECTED
 from tests.models.judged import judged
 
@@ -49,7 +51,7 @@ def test_mem_max_drops_the_share_with_no_race() -> None:
     """Whole commands one after the other: mem-max sets outright, and the device model's is gone."""
     modify = next(model for model in MODELS if model.name == "modify")
     scenario = replace(modify.scenario(("bump", "mem-max")), serial=True, may_crash=False)
-    found = {properties.lost(scenario, end, modify.constant) for end in explore(scenario).ends}
+    found = {properties.find_loss(scenario, end, modify.constant) for end in explore(scenario).ends}
     assert found == {None, "Xen holds 308224: 256 KiB are lost"}
 
 
@@ -82,59 +84,59 @@ def test_the_limit_that_does_not_travel() -> None:
     assert [who for who, _ in breach.steps] == ["xl mem-max 300"] * 3 + ["xl migrate"] * 4
 
 
-class PushesFirst(arbiter.Arbiter):
+class PushesFirst(arbiter.ModelArbiter):
     """An arbiter that sets Xen's maximum before it records."""
 
-    def __call__(self, world: World) -> Taken | None:
+    def __call__(self, host: ModelHost) -> StepResult | None:
         """Push what is decided, then record it."""
-        if world.doing == "decided" and world.maximum != sum(world.plan) + 1024:
-            whole = sum(world.plan) + 1024
-            return Taken("sets the maximum unrecorded", world._replace(xen=(whole,)))
-        return super().__call__(world)
+        if host.doing == "decided" and host.maximum != sum(host.plan) + 1024:
+            whole = sum(host.plan) + 1024
+            return StepResult("sets the maximum unrecorded", host._replace(xen=(whole,)))
+        return super().__call__(host)
 
 
-class FeedsBack(arbiter.Arbiter):
+class FeedsBack(arbiter.ModelArbiter):
     """An arbiter that takes Xen's sum for the operator's word when it starts again."""
 
-    def __call__(self, world: World) -> Taken | None:
+    def __call__(self, host: ModelHost) -> StepResult | None:
         """Start with what Xen holds."""
-        if world.doing == "down" and world.maximum:
-            shares = (0,) * (len(world.ledger) - 1)
-            fed = world._replace(doing="idle", ledger=(world.maximum - 1024, *shares))
-            return Taken("starts with what Xen holds", fed)
-        return super().__call__(world)
+        if host.doing == "down" and host.maximum:
+            shares = (0,) * (len(host.ledger) - 1)
+            fed = host._replace(doing="idle", ledger=(host.maximum - 1024, *shares))
+            return StepResult("starts with what Xen holds", fed)
+        return super().__call__(host)
 
 
-class Answers(arbiter.Arbiter):
+class Answers(arbiter.ModelArbiter):
     """An arbiter that answers before it has recorded."""
 
-    def __call__(self, world: World) -> Taken | None:
+    def __call__(self, host: ModelHost) -> StepResult | None:
         """Answer what is decided, then record it."""
-        if world.doing == "decided" and world.asked[0] not in world.answered:
-            early = world.answered | {world.asked[0]}
-            return Taken("answers early", world._replace(answered=early))
-        return super().__call__(world)
+        if host.doing == "decided" and host.asked[0] not in host.answered:
+            early = host.answered | {host.asked[0]}
+            return StepResult("answers early", host._replace(answered=early))
+        return super().__call__(host)
 
 
-def served_by(server: type[arbiter.Arbiter], verbs: tuple[str, ...]) -> Scenario:
+def served_by(server: type[arbiter.ModelArbiter], verbs: tuple[str, ...]) -> Scenario:
     """Return a scenario of the arbiter's model, with another arbiter in it."""
     scenario = MODELS[0].scenario(verbs)
     return replace(scenario, server=server(scenario.actors, None))
 
 
-@pytest.mark.parametrize("server", [arbiter.Arbiter, FeedsBack, Answers])
-def test_a_worse_arbiter_is_caught(server: type[arbiter.Arbiter]) -> None:
+@pytest.mark.parametrize("server", [arbiter.ModelArbiter, FeedsBack, Answers])
+def test_a_worse_arbiter_is_caught(server: type[arbiter.ModelArbiter]) -> None:
     """An arbiter without one of its rules loses what was confirmed: the model can fail."""
     scenario = served_by(server, ("mem-set", "mem-set", "bump"))
-    found = [properties.lost(scenario, end, 1024) for end in explore(scenario).ends]
-    assert any(found) == (server is not arbiter.Arbiter)
+    found = [properties.find_loss(scenario, end, 1024) for end in explore(scenario).ends]
+    assert any(found) == (server is not arbiter.ModelArbiter)
 
 
-@pytest.mark.parametrize("server", [arbiter.Arbiter, PushesFirst])
-def test_a_push_before_its_record_is_seen_at_a_death(server: type[arbiter.Arbiter]) -> None:
+@pytest.mark.parametrize("server", [arbiter.ModelArbiter, PushesFirst])
+def test_a_push_before_its_record_is_seen_at_a_death(server: type[arbiter.ModelArbiter]) -> None:
     """Of increases Xen never holds more, whenever the arbiter dies, than the ledger has."""
-    explored = explore(served_by(server, ("bump", "bump")))
-    dead = [state.world for state in explored.came_from if state.world.doing == "down"]
-    unrecorded = [world for world in dead if world.maximum > sum(world.ledger) + 1024]
+    exploration = explore(served_by(server, ("bump", "bump")))
+    dead = [state.host for state in exploration.came_from if state.host.doing == "down"]
+    unrecorded = [host for host in dead if host.maximum > sum(host.ledger) + 1024]
     assert dead
     assert bool(unrecorded) == (server is PushesFirst)

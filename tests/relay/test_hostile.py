@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from maxmemd.pacing import Backoff
 from maxmemd.relay import stubdom as pace
 from maxmemd.relay.nodes import remove_nodes
 from maxmemd.xen.xs_wire import Connection
@@ -48,7 +49,7 @@ def test_what_cannot_be_said_yet_is_asked_again(
     served: Scene, daemon: Stub, replies: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same key and the same words; until then the stub domain sees no reply."""
-    monkeypatch.setattr(pace, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(pace, "RETRY", Backoff(0.05, 30.0))
     many = len(replies)
     daemon.replies[ROUTE] = replies
     assert served.answer(S, "a1 headroom 7") == "granted 4096"
@@ -66,7 +67,7 @@ def test_the_retries_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
         home.undecided(100.0)
         waits.append(home.retry_s - 100.0)
     assert waits[:3] == [0.5, 1.0, 2.0]
-    assert waits[-1] == pace.LAST_RETRY_S
+    assert waits[-1] == pace.RETRY.most_s
     home.decided("granted 4", 100.0)
     home.undecided(100.0)
     assert home.retry_s == 100.5
@@ -224,10 +225,12 @@ def test_a_flood_of_requests(served: Scene, daemon: Stub, monkeypatch: pytest.Mo
 def test_the_pace() -> None:
     """After the burst it is one in ASK_EVERY_S; what was not used is saved up to a burst."""
     home = pace.StubDomain(S)
-    assert [home.wait_s(100.0) for _ in range(pace.ASK_BURST + 1)] == [0.0] * pace.ASK_BURST + [1.0]
-    assert home.wait_s(101.0) == 0.0
-    assert home.wait_s(101.0) == 1.0
-    assert [home.wait_s(9999.0) for _ in range(pace.ASK_BURST + 1)][-2:] == [0.0, 1.0]
+    assert [home.asks.wait_s(100.0) for _ in range(pace.ASK_BURST + 1)] == [
+        0.0
+    ] * pace.ASK_BURST + [1.0]
+    assert home.asks.wait_s(101.0) == 0.0
+    assert home.asks.wait_s(101.0) == 1.0
+    assert [home.asks.wait_s(9999.0) for _ in range(pace.ASK_BURST + 1)][-2:] == [0.0, 1.0]
 
 
 def test_what_was_answered_is_not_asked_again(served: Scene, daemon: Stub) -> None:

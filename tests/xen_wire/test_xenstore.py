@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from maxmemd.errors import DomainGone, XenstoreError
+from maxmemd.pacing import Backoff
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import Memory
 from maxmemd.xen import xenstore
@@ -242,7 +243,7 @@ def test_a_watch_survives_xenstored(
     store: Xenstored, fake: FakeXenstored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It connects again by itself, and calls then: something may have been missed."""
-    monkeypatch.setattr(xenstore, "FIRST_RECONNECT_S", 0.01)
+    monkeypatch.setattr(xenstore, "RECONNECT", Backoff(0.01, 30.0))
     called = threading.Event()
     store.watch(called.set)
     assert called.wait(5)

@@ -1,30 +1,8 @@
-"""How often something may happen: in all, or for each client."""
+"""How often each client may do something."""
 
-import math
+from maxmemd.pacing import TokenBucket
 
-ROUNDING_S = 1e-6
-"""Times are sums of floats: what is due by less than this is due now."""
 MANY_CLIENTS = 1024
-
-
-class TokenBucket:
-    """Lets one thing pass every `every_s` seconds, and `burst_s` worth of them at once."""
-
-    __slots__ = ("burst_s", "due_s", "every_s", "missed")
-
-    def __init__(self, every_s: float, burst_s: float) -> None:
-        self.every_s, self.burst_s = every_s, burst_s
-        self.due_s = -math.inf
-        self.missed = 0
-
-    def wait_s(self, now_s: float) -> float:
-        """Take one, and return 0; where none is left, return after how many seconds there is."""
-        ahead_s = max(0.0, self.due_s - now_s)
-        wait_s = ahead_s + self.every_s - max(self.burst_s, self.every_s)
-        if wait_s > ROUNDING_S:
-            return wait_s
-        self.due_s = now_s + ahead_s + self.every_s
-        return 0.0
 
 
 class TokenBuckets:

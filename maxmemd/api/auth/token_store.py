@@ -8,13 +8,13 @@ import hashlib
 import json
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
 from maxmemd.errors import ConfigError, TokensError
+from maxmemd.files import check_trusted, sync
 from maxmemd.policy.roles import GIVEN
 
 PREFIX = "mxm_"
@@ -104,7 +104,7 @@ class TokenStore:
                 file.flush()
                 os.fsync(descriptor)
             new.replace(self._path)
-            _sync(self._path.parent)
+            sync(self._path.parent)
         except OSError as error:
             raise TokensError(f"cannot write {self._path}: {error.strerror}") from error
         self._by_hash = tokens
@@ -114,7 +114,7 @@ def _read(path: Path) -> list[Token]:
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            _trusted(path, found)
+            check_trusted(path, found, is_secret=True)
             tokens = [Token(**one) for one in json.load(file)["tokens"]]
     except FileNotFoundError:
         return []
@@ -132,22 +132,6 @@ def _read(path: Path) -> list[Token]:
 def _written(token: Token) -> dict[str, object]:
     """Return a token as the file has it; what says nothing is left out, as it always was."""
     return {name: value for name, value in asdict(token).items() if value is not None}
-
-
-def _trusted(path: Path, found: os.stat_result) -> None:
-    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        mode = stat.S_IMODE(found.st_mode)
-        raise ConfigError(f"cannot trust {path}: its mode is {mode:04o} (chmod 0600 {path})")
-    if found.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"cannot trust {path}: it belongs to uid {found.st_uid}")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hash(secret: str) -> str:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from maxmemd.api.auth.rate_limit import TokenBucket
+from maxmemd.pacing import TokenBucket
 
 LOG = logging.getLogger("maxmemd.api")
 EACH_S, BURST_S = 0.001, 0.016

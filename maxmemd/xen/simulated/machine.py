@@ -10,11 +10,8 @@ from threading import RLock
 
 from maxmemd.errors import HypervisorError
 from maxmemd.policy.facts import DOM0_UUID, HostFacts, XenFacts
-from maxmemd.units import UNLIMITED_PAGES, Memory
+from maxmemd.units import DOMID_FIRST_RESERVED, UNLIMITED_PAGES, Memory
 from maxmemd.xen.simulated.domain import Domain, Kind
-
-FIRST_RESERVED_DOMID = 0x7FF0
-"""domids end here (xen/include/public/xen.h:DOMID_FIRST_RESERVED)."""
 
 NAME = "simulated Xen"
 
@@ -141,7 +138,7 @@ class Machine:
     def create(self, uuid: str, kind: Kind, domid: int | None = None) -> int:
         """Make a paused domain that may hold no page at all (A4); return its domid.
 
-        domids rise, wrap at FIRST_RESERVED_DOMID and are used again only then (A6). One UUID
+        domids rise, wrap at DOMID_FIRST_RESERVED and are used again only then (A6). One UUID
         may be on several domains. Source: xen/common/domctl.c:XEN_DOMCTL_createdomain.
         """
         with self._lock:
@@ -215,7 +212,7 @@ class Machine:
         self._domains[domid] = Domain(domid, uuid, kind)
 
     def _unused_domids(self) -> Iterator[int]:
-        after, before = range(self._rover + 1, FIRST_RESERVED_DOMID), range(1, self._rover + 1)
+        after, before = range(self._rover + 1, DOMID_FIRST_RESERVED), range(1, self._rover + 1)
         return (domid for domid in chain(after, before) if domid not in self._domains)
 
     def _available(self, domain: Domain) -> int:

@@ -1,17 +1,18 @@
-"""Explores a model whole, and says of each property whether it holds, and the shortest breach."""
+"""Check every property of a model: whether it holds, and the shortest history that breaks it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from maxmemd.races import properties
-from maxmemd.races.explorer import Explored, Scenario, State, explore
-from maxmemd.races.models import LIMITS, MOVES, Model
-from maxmemd.races.world import is_announced
+from models.races import properties
+from models.races.explorer import Exploration, explore
+from models.races.host import is_announced
+from models.races.models import LIMITS, MOVES, Model
+from models.races.scenario import Scenario, State
 
 PROPERTIES = ("nothing lost", "nothing twice", "any order", "migration", "explained", "admission")
-"""What is asked of every model, in the order of the table."""
+"""Checked of every model, in the order of the table's columns."""
 
 YES, NO, CRASH = "yes", "no", "crash"
 """It holds; it is broken; it is broken only when an actor is killed at the wrong moment."""
@@ -59,13 +60,13 @@ def judge(model: Model, *, smallest: bool = False) -> Verdict:
     breaches: dict[str, Breach] = {}
     scenarios = states = 0
     for about, scenario in model.scenarios(smallest=smallest):
-        explored = explore(scenario)
+        exploration = explore(scenario)
         scenarios += 1
-        states += explored.states
-        for what, end, finding in _findings(model, about, scenario, explored):
+        states += exploration.states
+        for what, end, finding in _findings(model, about, scenario, exploration):
             if what in breaches and breaches[what].crashes < end.crashes:
                 continue
-            steps = explored.history(end)
+            steps = exploration.history(end)
             rank = _rank(what, scenario, steps, end.crashes)
             if what not in breaches or rank < breaches[what].rank:
                 names = tuple(actor.name for actor in scenario.actors)
@@ -74,13 +75,13 @@ def judge(model: Model, *, smallest: bool = False) -> Verdict:
 
 
 def _findings(
-    model: Model, about: str, scenario: Scenario, explored: Explored
+    model: Model, about: str, scenario: Scenario, exploration: Exploration
 ) -> Iterator[tuple[str, State, str]]:
     """Give what is wrong at any end: the property, the end, and the finding in words.
 
-    A build that was killed leaves no domain that anybody could name: nothing is asked of it.
+    Ends without a domain are left out: a killed build leaves none that xenstore names.
     """
-    ends = [end for end in explored.ends if is_announced(end.world)]
+    ends = [end for end in exploration.ends if is_announced(end.host)]
     for what, check in _checks(model, about, scenario):
         for end in ends:
             finding = check(end)
@@ -93,22 +94,22 @@ def _checks(
 ) -> list[tuple[str, Callable[[State], str | None]]]:
     constant = model.constant
     if about == MOVES:
-        return [("migration", lambda end: properties.moved(scenario, end, constant))]
+        return [("migration", lambda end: properties.find_broken_move(scenario, end, constant))]
     if about == LIMITS:
-        return [("admission", lambda end: properties.admitted(scenario, end, constant))]
+        return [("admission", lambda end: properties.find_overgrant(scenario, end, constant))]
     return [
-        ("nothing lost", lambda end: properties.lost(scenario, end, constant)),
-        ("nothing twice", lambda end: properties.twice(scenario, end, constant)),
+        ("nothing lost", lambda end: properties.find_loss(scenario, end, constant)),
+        ("nothing twice", lambda end: properties.find_excess(scenario, end, constant)),
         ("any order", _in_some_order(scenario)),
-        ("explained", lambda end: properties.explained(end, model.explains)),
+        ("explained", lambda end: properties.find_unexplained(end, model.explains)),
     ]
 
 
 def _in_some_order(scenario: Scenario) -> Callable[[State], str | None]:
-    """Return the check that an end is that of some order of whole commands.
+    """Return the check that some order of whole commands leaves the same end.
 
-    And that what is not the operator's is the same in all of these orders. Ends with a crash are
-    none of this check's.
+    All these orders must also leave the same amount beside the operator's. Ends with a crash are
+    not checked.
     """
     serial = replace(scenario, serial=True, may_crash=False)
     ends = explore(serial).ends

@@ -6,15 +6,16 @@ A finding is a sentence that says what is wrong; None says that nothing is.
 from collections.abc import Callable, Iterator
 from itertools import product
 
-from maxmemd.races.explorer import Scenario, State, Status
-from maxmemd.races.world import BUILT_WITH, World
+from models.races.actors import Status
+from models.races.host import BUILT_WITH, ModelHost
+from models.races.scenario import Scenario, State
 
-Explains = Callable[[World], frozenset[int]]
+Explains = Callable[[ModelHost], frozenset[int]]
 """What a reader of everything that is stored would say the maximum must be."""
 
 
 def contributions(scenario: Scenario, end: State, constant: int) -> list[int]:
-    """Return what the maximum may be (KiB): every sum that does every owner justice.
+    """Return what the maximum may be (KiB): every sum that counts each owner's part rightly.
 
     What was confirmed counts once. What an actor was at when it was killed counts once or not
     at all. Of the operator's words the last stands; of two at once either may be the last.
@@ -43,47 +44,47 @@ def last_words(scenario: Scenario, end: State) -> list[int]:
 
 def off_by(scenario: Scenario, end: State, constant: int) -> int:
     """Return how much more Xen allows than it should (KiB), by the nearest sum it may be."""
-    held = end.world.maximum
+    held = end.host.maximum
     gaps = [held - total for total in contributions(scenario, end, constant)]
     return min(gaps, key=abs)
 
 
-def lost(scenario: Scenario, end: State, constant: int) -> str | None:
+def find_loss(scenario: Scenario, end: State, constant: int) -> str | None:
     """Find a contribution that is missing from Xen's maximum."""
     gap = off_by(scenario, end, constant)
-    return f"Xen holds {end.world.maximum}: {-gap} KiB are lost" if gap < 0 else None
+    return f"Xen holds {end.host.maximum}: {-gap} KiB are lost" if gap < 0 else None
 
 
-def twice(scenario: Scenario, end: State, constant: int) -> str | None:
+def find_excess(scenario: Scenario, end: State, constant: int) -> str | None:
     """Find a contribution that counts beside what replaced it, or twice."""
     gap = off_by(scenario, end, constant)
-    words = f"Xen holds {end.world.maximum}: {gap} KiB too many are counted"
+    words = f"Xen holds {end.host.maximum}: {gap} KiB too many are counted"
     return words if gap > 0 else None
 
 
-def explained(end: State, explains: Explains) -> str | None:
+def find_unexplained(end: State, explains: Explains) -> str | None:
     """Find a maximum that nothing that is stored accounts for."""
-    sums = explains(end.world)
-    if end.world.maximum in sums:
+    sums = explains(end.host)
+    if end.host.maximum in sums:
         return None
     told = " or ".join(str(total) for total in sorted(sums)) or "nothing that all agree on"
-    return f"Xen holds {end.world.maximum}, and what is stored says {told}"
+    return f"Xen holds {end.host.maximum}, and what is stored says {told}"
 
 
-def moved(scenario: Scenario, end: State, constant: int) -> str | None:
+def find_broken_move(scenario: Scenario, end: State, constant: int) -> str | None:
     """Find a migration that died, or after which a contribution is missing or too many."""
     for actor, now in zip(scenario.actors, end.actors, strict=True):
         if actor.kind == "move" and now.status is Status.REFUSED:
             return "the migration has failed"
-    return lost(scenario, end, constant) or twice(scenario, end, constant)
+    return find_loss(scenario, end, constant) or find_excess(scenario, end, constant)
 
 
-def admitted(scenario: Scenario, end: State, constant: int) -> str | None:
-    """Find that more was granted than may be, though everybody looked before it wrote."""
+def find_overgrant(scenario: Scenario, end: State, constant: int) -> str | None:
+    """Find that more was granted than may be, though every actor checked before it wrote."""
     granted = min(contributions(scenario, end, constant))
     if scenario.ceiling is not None and granted > scenario.ceiling:
         return f"{granted} were granted in all, and {scenario.ceiling} is the ceiling"
-    target, static_max = end.world.target, end.world.static_max
+    target, static_max = end.host.target, end.host.static_max
     if target is not None and static_max is not None and target > static_max:
         return f"the target is {target}, above the static-max of {static_max}"
     return None
@@ -91,11 +92,11 @@ def admitted(scenario: Scenario, end: State, constant: int) -> str | None:
 
 def outcome(end: State) -> tuple[int, int | None, int | None]:
     """Return what is left behind for all to see: Xen's maximum, target, static-max."""
-    return end.world.maximum, end.world.target, end.world.static_max
+    return end.host.maximum, end.host.target, end.host.static_max
 
 
 def rests(scenario: Scenario, ends: tuple[State, ...]) -> Iterator[int]:
     """Give what Xen holds beside the operator's last word after each order of whole commands."""
     for end in ends:
         (word,) = last_words(scenario, end)
-        yield end.world.maximum - word
+        yield end.host.maximum - word

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 
-from maxmemd.races import arbiter, libxl
-from maxmemd.races.explorer import Actor, Scenario
-from maxmemd.races.libxl import Setting
-from maxmemd.races.world import BUILT_WITH, CONSTANT, World
+from models.races import arbiter, clients, libxl
+from models.races.actors import ModelActor
+from models.races.host import BUILT_WITH, CONSTANT, ModelHost
+from models.races.libxl import Setting
+from models.races.scenario import Scenario
 
 UPDATES, MOVES, LIMITS = "updates", "moves", "limits"
 """What a scenario is about: plain changes, a migration beside changes, or what may be granted."""
@@ -38,14 +39,14 @@ class Model:
         """Return what the libxl that built the domain says it needs beside its RAM (KiB)."""
         return CONSTANT if self.setting is None else self.setting.constants[-1]
 
-    def explains(self, world: World) -> frozenset[int]:
+    def explains(self, host: ModelHost) -> frozenset[int]:
         """Return what everything that is stored accounts for."""
         if self.setting is None:
-            return frozenset({sum(world.ledger) + CONSTANT})
+            return frozenset({sum(host.ledger) + CONSTANT})
         if self.setting.way == "parts":
-            return frozenset({world.maximum})
-        nodes = (world.target or 0, world.static_max or 0)
-        words = (world.base,) if self.setting.way == "add" else nodes
+            return frozenset({host.maximum})
+        nodes = (host.target or 0, host.static_max or 0)
+        words = (host.base,) if self.setting.way == "add" else nodes
         readers = [{word + c for word in words} for c in self.setting.constants]
         return frozenset(set.intersection(*readers))
 
@@ -63,7 +64,7 @@ class Model:
     def scenario(
         self, verbs: tuple[str, ...], *, ceiling: int | None = None, lower: int = BUILT_WITH
     ) -> Scenario:
-        """Return these actors in one world; `lower` is the target that it starts with."""
+        """Return these actors in one host; `lower` is the target that it starts with."""
         amounts = [_AMOUNTS[verb][verbs[:n].count(verb)] for n, verb in _changing(verbs)]
         return self.with_amounts(verbs, iter(amounts), ceiling=ceiling, target=lower)
 
@@ -72,7 +73,7 @@ class Model:
     ) -> Scenario:
         """Return the scenario of these verbs, with an amount for each that has one."""
         parts = (0,) * len(verbs) if self._has_parts else ()
-        start = World((target + self.constant, *parts), target=target, base=target)
+        start = ModelHost((target + self.constant, *parts), target=target, base=target)
         if "build" in verbs:
             start = start._replace(xen=(0, *parts), target=None, static_max=None)
         actors = tuple(
@@ -82,14 +83,14 @@ class Model:
         if self.setting is not None:
             return Scenario(start, actors, ceiling=ceiling)
         start = start._replace(ledger=(start.target or 0, *(0 for _ in verbs)))
-        server = arbiter.Arbiter(actors, ceiling)
+        server = arbiter.ModelArbiter(actors, ceiling)
         return Scenario(start, actors, server, arbiter.NAME, ceiling)
 
     @property
     def _has_parts(self) -> bool:
         return self.setting is not None and self.setting.way == "parts"
 
-    def _actor(self, verb: str, number: int, amount: int, ceiling: int | None) -> Actor:
+    def _actor(self, verb: str, number: int, amount: int, ceiling: int | None) -> ModelActor:
         if self.setting is None:
             return _asking(verb, amount)
         setting = replace(self.setting, ceiling=ceiling)
@@ -117,14 +118,14 @@ def _changing(verbs: tuple[str, ...]) -> list[tuple[int, str]]:
     return [(number, verb) for number, verb in enumerate(verbs) if verb in _AMOUNTS]
 
 
-def _asking(verb: str, amount: int) -> Actor:
+def _asking(verb: str, amount: int) -> ModelActor:
     if verb == "build":
-        return arbiter.build()
+        return clients.build()
     if verb == "migrate":
-        return arbiter.migrate()
+        return clients.migrate()
     if verb == "bump":
-        return arbiter.bump(amount)
-    return arbiter.word(verb, amount)
+        return clients.bump(amount)
+    return clients.word(verb, amount)
 
 
 _WORDS = ("mem-set", "mem-max")

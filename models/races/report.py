@@ -1,9 +1,9 @@
-"""What was found, in words for people and in values for programs."""
+"""Verdicts and histories as text, and as JSON values."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from maxmemd.races.verdicts import PROPERTIES, Breach, Verdict
+from models.races.check import PROPERTIES, Breach, Verdict
 
 LEGEND = (
     "nothing lost     every confirmed contribution is in Xen's maximum",
@@ -28,7 +28,7 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def first_broken(verdict: Verdict) -> str | None:
-    """Return the property whose breach tells most: without a crash, leftmost in the table."""
+    """Return the first broken property of the table, one broken without a crash if there is one."""
     broken = [what for what in PROPERTIES if what in verdict.breaches]
     return min(broken, key=lambda what: verdict.breaches[what].crashes, default=None)
 
@@ -39,8 +39,8 @@ def history(breach: Breach) -> list[str]:
     return [*lines, f"    {breach.finding}"]
 
 
-def told(verdict: Verdict, properties: Sequence[str]) -> list[str]:
-    """Return the histories that break these properties; those of one history under one title."""
+def breach_lines(verdict: Verdict, properties: Sequence[str]) -> list[str]:
+    """Return the histories that break these properties; one title for all that share a history."""
     titles: dict[Breach, list[str]] = {}
     for what in properties:
         if what in verdict.breaches:
@@ -52,7 +52,7 @@ def told(verdict: Verdict, properties: Sequence[str]) -> list[str]:
     return lines
 
 
-def as_values(verdict: Verdict) -> dict[str, Any]:
+def to_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as JSON values."""
     return {
         "name": verdict.model.name,
@@ -60,11 +60,11 @@ def as_values(verdict: Verdict) -> dict[str, Any]:
         "verdicts": {what: verdict.holds(what) for what in PROPERTIES},
         "scenarios": verdict.scenarios,
         "states": verdict.states,
-        "histories": {what: _values(breach) for what, breach in verdict.breaches.items()},
+        "histories": {what: _breach_to_json(breach) for what, breach in verdict.breaches.items()},
     }
 
 
-def _values(breach: Breach) -> dict[str, Any]:
+def _breach_to_json(breach: Breach) -> dict[str, Any]:
     steps = [{"who": who, "does": words} for who, words in breach.steps]
     return {
         "actors": list(breach.actors),

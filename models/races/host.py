@@ -1,4 +1,4 @@
-"""What all actors see: Xen's maximum, xenstore's nodes, libxl's lock, the arbiter's ledger."""
+"""The modelled host: Xen's maximum, xenstore's nodes, libxl's lock, the arbiter's ledger."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ CONSTANT = 1024
 """libxl's LIBXL_MAXMEM_CONSTANT (KiB; tools/libs/light/libxl_internal.h)."""
 
 
-class World(NamedTuple):
-    """One moment, in KiB. Equal worlds have equal futures.
+class ModelHost(NamedTuple):
+    """A host with one domain at one moment, in KiB. Equal hosts have equal futures.
 
     `xen` is what the domain's maximum is made of in Xen: one number, or one for every owner in
     model 4. `incoming` is the same of the destination while a migration runs, None before and
@@ -51,15 +51,20 @@ class World(NamedTuple):
         return min(BUILT_WITH + CONSTANT + self.populated, self.maximum)
 
     @property
+    def is_arbiter_up(self) -> bool:
+        """Whether the arbiter takes requests: neither dead nor still healing Xen."""
+        return self.doing not in ("down", "healing")
+
+    @property
     def may_fall(self) -> bool:
         """Whether killing the arbiter now can change anything, and it did not die before."""
         return self.falls == 0 and (self.doing != "idle" or bool(self.asked))
 
-    def fallen(self) -> "World":
-        """Return the world after the arbiter's death: its ledger and Xen stay."""
+    def fallen(self) -> "ModelHost":
+        """Return the host after the arbiter's death: its ledger and Xen stay."""
         return self._replace(doing="down", plan=(), asked=(), falls=1)
 
 
-def is_announced(world: World) -> bool:
+def is_announced(host: ModelHost) -> bool:
     """Whether xenstore knows the domain, so that xl and QEMU can act on it."""
-    return world.target is not None
+    return host.target is not None

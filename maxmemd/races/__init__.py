@@ -1,4 +1,0 @@
-"""The models of who sets a domain's maximum, and an explorer of all their interleavings.
-
-Pure: states are frozen values, a step is a function from one to the next. Amounts are KiB.
-"""

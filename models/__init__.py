@@ -1,0 +1,1 @@
+"""Models of what maxmemd is built on; not shipped."""
