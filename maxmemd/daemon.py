@@ -188,7 +188,7 @@ def _service(config: Config, adapters: Backend) -> Service:
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
     reader, tail = LedgerReader(config.database), LedgerFollower(config.database)
     feed = mailbox.listener = EventStream(tail)
-    disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens)
+    disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
     return Service(mailbox, reader, tail, feed, config, adapters.simulated, disk, tokens)
 
 

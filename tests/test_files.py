@@ -23,8 +23,8 @@ def test_a_file_that_only_root_and_its_group_can_write_is_trusted(mode: int) -> 
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        (stat_of(0o646), r"everybody may write to it \(chmod o-w m.toml\)"),
-        (stat_of(0o664, gid=7), r"group 7 may write to it \(chmod g-w m.toml\)"),
+        (stat_of(0o646), r"every user can write to it \(chmod o-w m.toml\)"),
+        (stat_of(0o664, gid=7), r"group 7 can write to it \(chmod g-w m.toml\)"),
         (stat_of(0o644, uid=12), r"belongs to uid 12, .* \(chown root m.toml\)"),
     ],
 )

@@ -1,19 +1,19 @@
-"""What each for itself could be used, and together cannot."""
+"""Settings that are valid alone but not in combination."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from maxmemd.config.parsers import Who
+from maxmemd.config.parsers import Identity
 from maxmemd.config.settings import Config
 from maxmemd.policy.roles import TOOLSTACK
 
 
 class Conflict(NamedTuple):
-    """Which key is wrong, why and what to write instead, and which entry it is.
+    """A key that conflicts with others, why, and what to write instead.
 
-    A list's entry is its place, a table's its name.
+    `entry` is an index of a list or a name of a table.
     """
 
     key: str
@@ -22,28 +22,28 @@ class Conflict(NamedTuple):
 
 
 def conflicts(config: Config) -> Iterator[Conflict]:
-    """Yield what is wrong."""
-    yield from _of_people(config)
+    """Yield every conflict, the most basic first."""
+    yield from _of_roles(config)
     yield from _of_caps(config)
     yield from _of_tcp(config)
     yield from _of_paths(config)
 
 
-def _of_people(config: Config) -> Iterator[Conflict]:
-    seen: dict[Who, str] = {}
+def _of_roles(config: Config) -> Iterator[Conflict]:
+    seen: dict[Identity, str] = {}
     for key in ("admins", "toolstacks", "observers"):
         for entry, who in enumerate(getattr(config, key)):
             if who in seen:
                 why = f"{who} is in {seen[who]} already: leave it in one of them"
                 yield Conflict(key, why, entry)
             seen[who] = key
-            if who == Who("uid", 0) and key != "admins":
-                yield Conflict(key, "root is admin whatever is written: remove it here", entry)
+            if who == Identity("uid", 0) and key != "admins":
+                yield Conflict(key, "root is always admin: remove it here", entry)
             if who.kind == "uid" and config.roles.is_device_model(who.number):
                 why = f"{who} is a device model's (device_model_base): remove it here"
                 yield Conflict(key, why, entry)
             if who.kind == "cert" and config.tls_clients is None:
-                why = "no client's certificate is looked at: write tls_clients as well"
+                why = "clients' certificates are not checked: write tls_clients as well"
                 yield Conflict(key, f"{who}: {why}, or remove it here", entry)
     own = os.geteuid()
     if config.roles.is_device_model(own):
@@ -61,7 +61,7 @@ def _of_caps(config: Config) -> Iterator[Conflict]:
             )
     cap = config.caps.get(TOOLSTACK)
     if cap is not None and cap < config.slack:
-        why = f"toolstack's is {cap.kib} KiB, below slack, which every domain has"
+        why = f"toolstack's is {cap.kib} KiB, below slack, a component of every domain"
         yield Conflict(
             "caps", f"{why}: write {config.slack.kib} KiB or more, or a lower slack", TOOLSTACK
         )
@@ -80,24 +80,24 @@ def _of_tcp(config: Config) -> Iterator[Conflict]:
 
 
 def _of_paths(config: Config) -> Iterator[Conflict]:
-    """Yield paths that are something else already, or where nobody would come to."""
+    """Yield paths that collide, or that their users could not reach."""
     beside = "a file that belongs to the database"
     taken = {config.database: "the database", **dict.fromkeys(_beside(config), beside)}
     sockets = {"socket": config.socket, "pusher": config.pusher}
-    if config.apart is not None:
-        sockets["device_model_socket"] = config.apart
+    if config.device_model_socket_path is not None:
+        sockets["device_model_socket"] = config.device_model_socket_path
     for key, path in sockets.items():
         if path in taken:
             yield Conflict(key, f"{path} is {taken[path]}: write another path")
         taken[path] = f"what {key} says"
-    if config.apart is not None:
+    if config.device_model_socket_path is not None:
         for name, other in (("the API's", config.socket), ("the pusher's", config.pusher)):
-            if other.parent == config.apart.parent:
+            if other.parent == config.device_model_socket_path.parent:
                 why = f"only root may enter its folder, and {name} socket is in it"
                 yield Conflict("device_model_socket", f"{why}: use another folder")
 
 
 def _beside(config: Config) -> tuple[Path, ...]:
-    """Return the files that the ledger has beside itself."""
+    """Return the files that exist beside the ledger."""
     names = (f"{config.database.name}{suffix}" for suffix in (".lock", "-wal", "-shm"))
-    return (config.tokens, *(config.database.with_name(name) for name in names))
+    return (config.tokens_path, *(config.database.with_name(name) for name in names))

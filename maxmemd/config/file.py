@@ -1,10 +1,9 @@
-"""/etc/maxmemd/maxmemd.toml read and checked: what cannot be used is named with its line."""
+"""Read and check /etc/maxmemd/maxmemd.toml; errors name the key and its line."""
 
 import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,7 +19,7 @@ DEFAULT_FILE = Path("/etc/maxmemd/maxmemd.toml")
 
 
 def load(path: Path | None) -> Config:
-    """Return the configuration in `path`; the defaults where no file was named and none exists.
+    """Return the configuration in `path`; the defaults if no file was named and none exists.
 
     Raises ConfigError that names the file, the line and what to write instead.
     """
@@ -39,59 +38,56 @@ def load(path: Path | None) -> Config:
 
 
 def location_of(path: Path | None, key: str) -> str:
-    """Return the file and the line that a key of a configuration which was read is in."""
+    """Return "FILE:LINE" of a key."""
     path = path or DEFAULT_FILE
-    return f"{path}{_line(path.read_text(encoding='utf-8'), key)}"
+    return f"{path}{_line_of(path.read_text(encoding='utf-8'), key)}"
 
 
 def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:
-    """Return the configuration that a parsed file says; `text` gives lines. Raises ConfigError."""
+    """Return the configuration in a parsed file; `text` is for line numbers. Raises ConfigError."""
     known = {known.name for known in fields(Config)}
     values: dict[str, Any] = {}
     for key, value in found.items():
-        at = f"{where}{_line(text, key)}"
+        at = f"{where}{_line_of(text, key)}"
         if key not in known:
             raise ConfigError(f"cannot use {at}: unknown key {key!r}{_instead(key, known)}")
         try:
             values[key] = PARSERS[key](value)
+        except EntryError as error:
+            at = f"{where}{_line_of(text, key, error.entry)}"
+            raise ConfigError(f"cannot use {at}: {_entry(key, error.entry)}: {error}") from error
         except ValueError as error:
-            if isinstance(error, EntryError):
-                at = f"{where}{_line(text, key, error.entry)}"
             raise ConfigError(f"cannot use {at}: {key} = {value!r}: {error}") from error
     config = Config(**values)
-    for key, wrong, entry in conflicts(config):
-        raise ConfigError(f"cannot use {where}{_line(text, key, entry)}: {key}: {wrong}")
+    for key, why, entry in conflicts(config):
+        at = f"{where}{_line_of(text, key, entry)}"
+        raise ConfigError(f"cannot use {at}: {_entry(key, entry)}: {why}")
     return config
 
 
+def _entry(key: str, entry: str | int | None) -> str:
+    """Return how to call an entry of a list: people count from 1."""
+    return f"{key}, entry {entry + 1}" if isinstance(entry, int) else key
+
+
 def _instead(key: str, known: Collection[str]) -> str:
-    """Return what may have been meant by an unknown key, and what there is."""
+    """Return the key that was probably meant, and all keys."""
     meant = get_close_matches(key.lower(), known, 1)
     instead = f": write {meant[0]} instead" if meant else ""
     return f"{instead} (the keys are {', '.join(sorted(known))})"
 
 
-def _line(text: str, key: str, entry: str | int | None = None) -> str:
-    """Return where a key, or an entry of its table or list, is, like ":7"; nothing without text."""
+def _line_of(text: str, key: str, entry: str | int | None = None) -> str:
+    """Return ":LINE" of a key, or of an entry of its table; "" if the text does not show it.
+
+    TOML's parser keeps no lines. An entry of a list gets its key's line, and is quoted.
+    """
     name = rf'[ \t"\']*{re.escape(key)}["\']?[ \t]*'
     match = re.search(rf"^[ \t]*(?:\[+{name}[].]|{name}[=.])", text, re.MULTILINE)
     if match is None:
         return ""
     end = match.end()
-    if isinstance(entry, int):
-        end = _end_of(entry, text, match)
-    elif entry is not None:
+    if isinstance(entry, str):
         within = re.compile(rf'\b{re.escape(entry)}["\']?[ \t]*=').search(text, end)
         end = within.end() if within else end
     return f":{text.count(chr(10), 0, end) + 1}"
-
-
-def _end_of(place: int, text: str, key: re.Match[str]) -> int:
-    """Return where the line of a list's entry ends: the first by which TOML has that many."""
-    for line_end in re.compile(r"$", re.MULTILINE).finditer(text, key.end()):
-        lines = text[key.start() : line_end.start()]
-        for closed in (lines, f"{lines}\n]"):
-            with suppress(tomllib.TOMLDecodeError):
-                if len(next(iter(tomllib.loads(closed).values()))) > place:
-                    return line_end.start()
-    return key.end()

@@ -1,4 +1,4 @@
-"""How each key of the configuration is read; the ValueError says what to write instead."""
+"""Parse each key of the configuration; a ValueError says what to write instead."""
 
 import grp
 import pwd
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """Whom a role is given to: `kind` is "uid", "gid", or "cert" with the certificate's subject."""
+class Identity:
+    """Who can be given a role. `kind` is "uid", "gid", or "cert" with a certificate's subject."""
 
     kind: str
     number: int
@@ -38,7 +38,7 @@ class Who:
 
 
 class EntryError(ValueError):
-    """One entry cannot be used: a table's by name, a list's by place, and what to write instead."""
+    """One entry of a table (by name) or of a list (by index) cannot be used."""
 
     def __init__(self, entry: str | int, instead: object) -> None:
         self.entry = entry
@@ -93,18 +93,18 @@ def _size(value: object) -> Memory:
 
 
 def _list(one: Callable[[object], T], like: str) -> Callable[[object], tuple[T, ...]]:
-    """Return the parser of a list whose entries `one` reads."""
+    """Return a parser of lists whose entries `one` parses."""
 
     def parse_list(value: object) -> tuple[T, ...]:
         if not isinstance(value, list):
             raise ValueError(f"write a list, like {like}")
-        return tuple(parse_entry(place, entry) for place, entry in enumerate(value))
+        return tuple(parse_entry(index, entry) for index, entry in enumerate(value))
 
-    def parse_entry(place: int, entry: object) -> T:
+    def parse_entry(index: int, entry: object) -> T:
         try:
             return one(entry)
         except ValueError as error:
-            raise EntryError(place, f"{entry!r}: {error}") from None
+            raise EntryError(index, f"{entry!r}: {error}") from None
 
     return parse_list
 
@@ -124,7 +124,7 @@ def _host(value: object) -> str:
 def _table(
     one: Callable[[object], T], like: str, names: tuple[str, ...] = ()
 ) -> Callable[[object], Mapping[str, T]]:
-    """Return the parser of a table whose values `one` reads; `names` are its keys, if fixed."""
+    """Return a parser of tables whose values `one` parses; `names` are the allowed keys, if any."""
 
     def parse_table(value: object) -> Mapping[str, T]:
         if not isinstance(value, dict):
@@ -144,23 +144,23 @@ def _table(
     return parse_table
 
 
-def _who(value: object) -> Who:
+def _identity(value: object) -> Identity:
     match = _WHO.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write "user NAME", "group NAME", "uid N", "gid N" or "cert CN=..."')
     if match[3]:
-        return Who("cert", 0, match[4])
+        return Identity("cert", 0, match[4])
     kind, name = match[1], match[2]
     try:
         if kind == "user":
-            return Who("uid", pwd.getpwnam(name).pw_uid)
+            return Identity("uid", pwd.getpwnam(name).pw_uid)
         if kind == "group":
-            return Who("gid", grp.getgrnam(name).gr_gid)
+            return Identity("gid", grp.getgrnam(name).gr_gid)
     except KeyError:
         raise ValueError(f"there is no {kind} {name!r}: create it, or remove it here") from None
     if not (name.isascii() and name.isdigit()) or len(name) > 10 or int(name) >= END_ID:
         raise ValueError(f"{name!r} is no {kind}: write a number below {END_ID}")
-    return Who(kind, int(name))
+    return Identity(kind, int(name))
 
 
 def _listen(value: object) -> str:
@@ -174,8 +174,8 @@ def _file(value: object) -> Path | None:
     return None if value == "" else _path(value)
 
 
-def device_models(value: object) -> int | None:
-    """Return the uid that device models' uids begin at; "auto" is Xen's user where there is one."""
+def device_model_base(value: object) -> int | None:
+    """Parse the first uid of the device models' range; "auto" is the uid of RANGE_USER, if any."""
     if value == NONE:
         return None
     if value == AUTO:
@@ -183,14 +183,14 @@ def device_models(value: object) -> int | None:
             return pwd.getpwnam(RANGE_USER).pw_uid
         except KeyError:
             return None
-    who = _who(value)
+    who = _identity(value)
     if who.kind != "uid" or who.number == 0:
         raise ValueError('write "auto", "none", "user NAME" or "uid N"; it is never root')
     taken = who.number < FIRST_ID or 0 <= OVERFLOW_UID - who.number < DOMID_FIRST_RESERVED
     if taken or who.number + DOMID_FIRST_RESERVED > END_ID:
         raise ValueError(
-            f"device models have {DOMID_FIRST_RESERVED} uids from here on,"
-            " and some are others' or none at all"
+            f"device models have the {DOMID_FIRST_RESERVED} uids from here on,"
+            " and some are in use or invalid"
             f' (below {FIRST_ID}, {OVERFLOW_UID}, too large): write a free range, like "uid 131072"'
         )
     return who.number
@@ -229,11 +229,11 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "dom0_floor": _size,
     "owners": _list(_owner, '["introspection"]'),
     "caps": _table(_size, '{ device-model = "1 GiB" }'),
-    "admins": _list(_who, _PEOPLE),
-    "toolstacks": _list(_who, _PEOPLE),
-    "observers": _list(_who, _PEOPLE),
-    "others": _one_of(OBSERVER, NOBODY),
-    "device_model_base": device_models,
+    "admins": _list(_identity, _PEOPLE),
+    "toolstacks": _list(_identity, _PEOPLE),
+    "observers": _list(_identity, _PEOPLE),
+    "default_role": _one_of(OBSERVER, NOBODY),
+    "device_model_base": device_model_base,
     "device_model_socket": _device_model_socket,
     "rates": _table(_number("a number of requests a second", 0.1, 1e6), "{ observer = 50 }", ROLES),
     "connections": _table(_count, "{ observer = 64 }", ROLES),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maxmemd.config.parsers import AUTO, Who, device_models
+from maxmemd.config.parsers import AUTO, Identity, device_model_base
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
 from maxmemd.units import Memory
@@ -22,9 +22,9 @@ CONNECTIONS = {TOOLSTACK: 512, DEVICE_MODEL: 16, OBSERVER: 64}
 class Config:
     """How this daemon runs. Durations are seconds, as their names say.
 
-    `rates` are requests a second, `connections` how many may be open, both of one client and by
-    role; a role that is not named has no bound of its own. `caps` are by owner.
-    `listen` is an address and a port, "" where nothing is served over TCP.
+    `rates` (requests per second) and `connections` (open at once) limit one client, by role; a role
+    without an entry has no limit of its own. `caps` are by owner of components. `listen` is
+    "ADDRESS:PORT", or "" to serve nothing over TCP.
     """
 
     socket: Path = DEFAULT_SOCKET
@@ -40,11 +40,11 @@ class Config:
     dom0_floor: Memory = field(default_factory=lambda: Memory.of_mib(128))
     owners: tuple[str, ...] = ()
     caps: Mapping[str, Memory] = field(default_factory=lambda: dict(CAPS))
-    admins: tuple[Who, ...] = ()
-    toolstacks: tuple[Who, ...] = ()
-    observers: tuple[Who, ...] = ()
-    others: str = OBSERVER
-    device_model_base: int | None = field(default_factory=lambda: device_models("auto"))
+    admins: tuple[Identity, ...] = ()
+    toolstacks: tuple[Identity, ...] = ()
+    observers: tuple[Identity, ...] = ()
+    default_role: str = OBSERVER
+    device_model_base: int | None = field(default_factory=lambda: device_model_base("auto"))
     device_model_socket: Path | str = AUTO
     rates: Mapping[str, float] = field(default_factory=lambda: dict(RATES))
     connections: Mapping[str, int] = field(default_factory=lambda: dict(CONNECTIONS))
@@ -56,39 +56,40 @@ class Config:
 
     @property
     def rules(self) -> Rules:
-        """What of it decisions look at."""
+        """The part that decisions depend on."""
         known = Rules().owners | set(self.owners)
         return Rules(self.floor, self.slack, self.dom0_floor, known, caps=self.caps)
 
     @property
     def roles(self) -> Roles:
-        """Who may be what."""
-        named = self.named
+        """Which identity has which role."""
+        roles = self.roles_by_identity
         return Roles(
-            {who.number: role for who, role in named.items() if who.kind == "uid"},
-            {who.number: role for who, role in named.items() if who.kind == "gid"},
-            {who.subject: role for who, role in named.items() if who.kind == "cert"},
+            {who.number: role for who, role in roles.items() if who.kind == "uid"},
+            {who.number: role for who, role in roles.items() if who.kind == "gid"},
+            {who.subject: role for who, role in roles.items() if who.kind == "cert"},
             base=self.device_model_base,
-            others=self.others,
+            default=self.default_role,
         )
 
     @property
-    def apart(self) -> Path | None:
-        """Where device models alone are served; None where they are not.
+    def device_model_socket_path(self) -> Path | None:
+        """The socket for device models only; None without one.
 
-        By default only beside the default socket: a daemon with one of its own may be anybody's.
+        "auto" has one only beside the default socket: a daemon on another socket may be a second
+        one on this host, started by any user.
         """
         if self.device_model_socket == AUTO:
             return DEFAULT_DEVICE_MODEL_SOCKET if self.socket == DEFAULT_SOCKET else None
         return self.device_model_socket if isinstance(self.device_model_socket, Path) else None
 
     @property
-    def tokens(self) -> Path:
-        """Where the tokens of clients over TCP are kept: beside the ledger."""
+    def tokens_path(self) -> Path:
+        """The file with the tokens of TCP clients, beside the ledger."""
         return self.database.with_name(f"{self.database.name}-tokens.json")
 
     @property
-    def named(self) -> Mapping[Who, str]:
-        """Whom the lists name, and as what; a name in two lists is in the last one."""
+    def roles_by_identity(self) -> Mapping[Identity, str]:
+        """The role of each identity in the lists; the strongest wins if it is in several."""
         lists = {OBSERVER: self.observers, TOOLSTACK: self.toolstacks, ADMIN: self.admins}
         return {who: role for role, listed in lists.items() for who in listed}

@@ -38,14 +38,14 @@ class Roles:
 
     `base` is the uid of xen-qemuuser-range-base: libxl runs the device model of domain N as
     base + N (tools/libs/light/libxl_dm.c:libxl__domain_get_device_model_uid); None is none.
-    `others` is the role of everybody else whom the kernel can name.
+    `default` is the role of every other process whose uid the kernel can name.
     """
 
     users: Mapping[int, str] = field(default_factory=dict)
     groups: Mapping[int, str] = field(default_factory=dict)
     subjects: Mapping[str, str] = field(default_factory=dict)
     base: int | None = None
-    others: str = OBSERVER
+    default: str = OBSERVER
 
     def of_process(self, pid: int, uid: int, groups: Iterable[int], own_uid: int) -> Role:
         """Return the role of a process; `own_uid` is the daemon's.
@@ -61,7 +61,7 @@ class Roles:
         if self.is_device_model(uid):
             return self._device_model(uid)
         found = {self.groups[gid] for gid in groups if gid in self.groups}
-        return Role(next((name for name in GIVEN if name in found), self.others))
+        return Role(next((name for name in GIVEN if name in found), self.default))
 
     def of_device_model(self, pid: int, uid: int) -> Role:
         """Return the role of a process that came by the device models' own socket.

@@ -132,7 +132,7 @@ class Inside:
         self.mailbox = Mailbox(self._arbiter, poll_s=self.config.poll_s)
         reader = LedgerReader(self.config.database)
         tail = LedgerFollower(self.config.database)
-        self.tokens = TokenStore(self.config.tokens)
+        self.tokens = TokenStore(self.config.tokens_path)
         self.feed = self.mailbox.listener = EventStream(tail)
         self.disk = DiskMonitor(self.config.database)
         state = self.disk, self.tokens

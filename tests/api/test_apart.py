@@ -327,11 +327,11 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
 def test_where_it_is() -> None:
     """Beside the default socket by default; a daemon with another socket has none unless told."""
     default = Path("/run/maxmemd-device-model/maxmemd.sock")
-    assert Config().apart == default
-    assert Config(socket=Path("/tmp/m.sock")).apart is None
-    assert parse({"device_model_socket": "none"}, "").apart is None
+    assert Config().device_model_socket_path == default
+    assert Config(socket=Path("/tmp/m.sock")).device_model_socket_path is None
+    assert parse({"device_model_socket": "none"}, "").device_model_socket_path is None
     found = parse({"socket": "/tmp/m.sock", "device_model_socket": "/run/x/s"}, "")
-    assert found.apart == Path("/run/x/s")
+    assert found.device_model_socket_path == Path("/run/x/s")
     with pytest.raises(ConfigError, match="only root may enter its folder"):
         parse({"device_model_socket": "/run/maxmemd/s"}, "m.toml")
     with pytest.raises(ConfigError, match=r'write an absolute path.*, or "auto" or "none"'):

@@ -90,7 +90,7 @@ def test_who_is_what_counts_on_open_connections_too() -> None:
             reloading.reload("drift is alert")
             assert b"event:" not in stream.read()
             assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 200
-            reloading.write('others = "nobody"', 'drift = "adopt"')
+            reloading.write('default_role = "nobody"', 'drift = "adopt"')
             reloading.reload("drift is adopt")
             assert other.ask("GET", HOST)[0] == 403
             for link in (other, listener):

@@ -26,7 +26,7 @@ from maxmemd.api.server.protocol import BoundedHttpProtocol
 from maxmemd.api.server.slow_readers import EACH_S
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
-from maxmemd.config.parsers import Who
+from maxmemd.config.parsers import Identity
 from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
@@ -43,7 +43,11 @@ UIDS = (0, 1001, BASE + 1, 1003, 65534)
 READERS = UIDS[3:]
 """Who can change nothing."""
 CONFIG = Config(
-    toolstacks=(Who("uid", 1001),), device_model_base=BASE, rates={}, connections={}, poll_s=1e6
+    toolstacks=(Identity("uid", 1001),),
+    device_model_base=BASE,
+    rates={},
+    connections={},
+    poll_s=1e6,
 )
 
 
@@ -101,7 +105,7 @@ class Target:
 
     def _make_service(self, config: Config) -> Service:
         tail = LedgerFollower(config.database)
-        disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens)
+        disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
         mailbox = Mailbox(partial(self._arbiter, MemoryLedger()), poll_s=config.poll_s)
         reader = LedgerReader(config.database)
         return Service(mailbox, reader, tail, EventStream(tail), config, True, disk, tokens)
@@ -127,9 +131,9 @@ class Target:
         mailbox.worker = Prompt(make, mailbox, poll_s=poll_s, alive=lambda: None)
         mailbox.listener = service.feed
         self._loop.run_until_complete(mailbox.start())
-        if service.config.tokens.exists():
-            service.config.tokens.unlink()
-            service.tokens = TokenStore(service.config.tokens)
+        if service.config.tokens_path.exists():
+            service.config.tokens_path.unlink()
+            service.tokens = TokenStore(service.config.tokens_path)
         self._faults.found.clear()
         return ledger
 

@@ -24,7 +24,9 @@ def open_sockets(
     """
     if passed is None:
         sock = bind(config.socket, config.socket_group)
-        return sock, None if config.apart is None else bind_device_model_socket(config.apart)
+        return sock, None if config.device_model_socket_path is None else bind_device_model_socket(
+            config.device_model_socket_path
+        )
     api, apart = passed
     _compare("socket", api, config.socket)
     if apart is not None and config.device_model_socket == NONE:
@@ -33,8 +35,8 @@ def open_sockets(
             " is refused (systemctl mask --now maxmemd-device-model.socket, and there is none)",
             apart.getsockname(),
         )
-    elif apart is not None and config.apart is not None:
-        _compare("device_model_socket", apart, config.apart)
+    elif apart is not None and config.device_model_socket_path is not None:
+        _compare("device_model_socket", apart, config.device_model_socket_path)
     if config.socket_group and not _has_group(api, config.socket_group):
         LOG.warning(
             "systemd gave %s to another group than socket_group = %s"
