@@ -61,18 +61,19 @@ class LedgerFollower:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._engine = engine(path, read_only=True)
 
     def end(self) -> Position:
         """Return the place after everything that is committed."""
-        with as_ledger_errors("read the events"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
             line = connection.execute(_NEWEST_LINE).first()
             push = connection.scalar(_NEWEST_PUSH) or 0
         return Position(0, push, GENESIS) if line is None else Position(line.seq, push, line.hash)
 
     def place(self, seq: int, push: int) -> Position | None:
         """Return the place after this line and this push; None where there is none yet."""
-        with as_ledger_errors("read the events"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
             tail = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
             pushes = connection.scalar(_NEWEST_PUSH) or 0
         return None if tail is None or push > pushes else Position(seq, push, tail)
@@ -82,7 +83,7 @@ class LedgerFollower:
 
         Fewer than `most` means that there is no more.
         """
-        with as_ledger_errors("read the events"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
             lines = connection.execute(_LINES, {"seq": place.seq, "most": most}).all()
             pushes = connection.execute(_PUSHES, {"push": place.push, "most": most}).all()
         return merged(place, lines, pushes, most)

@@ -11,7 +11,7 @@ import os
 import struct
 from pathlib import Path
 
-from maxmemd.errors import LedgerError
+from maxmemd.ledger.space import as_ledger_error
 
 LOG = logging.getLogger("maxmemd.ledger")
 _FORM = struct.Struct(">Q32s8s")
@@ -26,7 +26,7 @@ class HighWaterMark:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise LedgerError(f"cannot open {path}: {error.strerror}") from error
+            raise as_ledger_error(error, f"open {path}") from error
 
     def read(self) -> tuple[int, bytes] | None:
         """Return number and hash of a line that the journal must have; None if none is known."""

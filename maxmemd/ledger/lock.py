@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from maxmemd.errors import ConfigError, LedgerBusy, LedgerError
+from maxmemd.errors import ConfigError, LedgerBusy
+from maxmemd.ledger.space import as_ledger_error
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def exclusive_lock(database: Path) -> Iterator[None]:
         database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise LedgerError(f"cannot use {database}: {lock}: {error.strerror}") from error
+        raise as_ledger_error(error, f"use {database}: {lock}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

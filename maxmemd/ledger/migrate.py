@@ -4,9 +4,10 @@ import os
 import sqlite3
 from pathlib import Path
 
-from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
+from maxmemd.errors import LedgerCorrupt, LedgerTooNew
 from maxmemd.files import sync
 from maxmemd.ledger.schema import as_ledger_errors, engine
+from maxmemd.ledger.space import as_ledger_error
 
 HEAD = "0003"
 """The newest revision in migrations/versions; a test compares."""
@@ -26,7 +27,7 @@ def revision_of(path: Path) -> str | None:
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
-    with as_ledger_errors(f"open the ledger {path}"):
+    with as_ledger_errors(path, f"open the ledger {path}"):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
@@ -69,13 +70,13 @@ def _make_private(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise LedgerError(f"cannot create {path}: {error.strerror}") from error
+        raise as_ledger_error(error, f"create {path}") from error
 
 
 def _backup(path: Path, found: str) -> Path:
     copy = path.with_name(f"{path.name}.before-{HEAD}-at-{found}")
     _make_private(copy)
-    with as_ledger_errors(f"back {path} up to {copy}"):
+    with as_ledger_errors(copy, f"back {path} up to {copy}"):
         source, target = sqlite3.connect(path), sqlite3.connect(copy)
         with target:
             source.backup(target)
@@ -87,7 +88,7 @@ def _backup(path: Path, found: str) -> Path:
         for kept in (copy, copy.parent):
             sync(kept)
     except OSError as error:
-        raise LedgerError(f"cannot back {path} up to {copy}: {error.strerror}") from error
+        raise as_ledger_error(error, f"back {path} up to {copy}") from error
     return copy
 
 
@@ -100,7 +101,7 @@ def _upgrade(path: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(scripts()))
     try:
-        with as_ledger_errors(f"migrate {path}"), engine(path).begin() as connection:
+        with as_ledger_errors(path, f"migrate {path}"), engine(path).begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

@@ -25,13 +25,14 @@ class LedgerReader:
     """Opens the database read-only for each question, so that it never holds a lock."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._engine = engine(path, read_only=True)
         self._lock = threading.Lock()
         self._made: OrderedDict[tuple[int, str, int], sa.Row[Any]] = OrderedDict()
 
     def history(self, uuid: str, *, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
         """Return a domain's journal lines, newest first, below line `before`."""
-        with as_ledger_errors("read the history"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "read the history"), self._engine.begin() as connection:
             start: Any = history.newest(uuid)
             if before is not None:
                 start = connection.scalar(history.before(uuid, before)) or 0
@@ -48,7 +49,7 @@ class LedgerReader:
         if not missing:
             return known
         wanted = history.made(uuid, min(missing)).where(HISTORY.c.revision.in_(missing))
-        with as_ledger_errors("read the history"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "read the history"), self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
         found = {row.revision: row for row in reversed(rows)}
         self._remember(uuid, found, forgets)
@@ -73,7 +74,7 @@ class LedgerReader:
     def pushes(self, uuid: str, *, limit: int) -> Sequence[sa.Row[Any]]:
         """Return a domain's pushes, newest first."""
         wanted = sa.select(PUSH).where(PUSH.c.uuid == uuid).order_by(PUSH.c.id.desc())
-        with as_ledger_errors("read the pushes"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "read the pushes"), self._engine.begin() as connection:
             return connection.execute(wanted.limit(limit)).all()
 
     def check(self, *, pause_s: float = 0.0) -> int:
@@ -85,7 +86,10 @@ class LedgerReader:
         seen, before = 0, None
         newest: dict[str, int] = {}
         while True:
-            with as_ledger_errors("check the ledger"), self._engine.begin() as connection:
+            with (
+                as_ledger_errors(self._path, "check the ledger"),
+                self._engine.begin() as connection,
+            ):
                 rows = connection.execute(
                     sa.select(HISTORY)
                     .where(HISTORY.c.seq > seen)
@@ -101,7 +105,7 @@ class LedgerReader:
             time.sleep(pause_s)
 
     def _check_structure(self) -> None:
-        with as_ledger_errors("check the ledger"), self._engine.begin() as connection:
+        with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as connection:
             found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
         if found != "ok":
             raise LedgerCorrupt(f"cannot trust the ledger: {found} (see docs/recovery.md)")

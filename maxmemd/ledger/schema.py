@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
+from maxmemd.ledger.space import has_no_room
 
 METADATA = sa.MetaData()
 
@@ -131,9 +132,15 @@ _BY_RESULT: dict[str, type[LedgerError]] = {
 }
 
 
+_MAY_BE_FULL = frozenset({"SQLITE_IOERR", "SQLITE_CANTOPEN"})
+"""SQLite says SQLITE_FULL only where a write of its own met the end. Where its WAL's index cannot
+grow, a journal cannot be made or a sync fails for want of space, it says one of these, and keeps
+the kernel's errno to itself."""
+
+
 @contextmanager
-def as_ledger_errors(what: str) -> Iterator[None]:
-    """Raise SQLite's errors as the LedgerError that its result code means."""
+def as_ledger_errors(database: Path, what: str) -> Iterator[None]:
+    """Raise SQLite's errors as the LedgerError that its result code and the disk mean."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -141,4 +148,6 @@ def as_ledger_errors(what: str) -> Iterator[None]:
         result = str(getattr(cause, "sqlite_errorname", "SQLITE_ERROR"))
         primary = "_".join(result.split("_")[:2])
         kind = _BY_RESULT.get(primary, LedgerError)
+        if primary in _MAY_BE_FULL and has_no_room(database.parent):
+            kind = LedgerFull
         raise kind(f"cannot {what}: {cause} ({result})") from error

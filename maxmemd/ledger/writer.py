@@ -52,7 +52,7 @@ class SqliteLedger:
         self._seq = 0
         self._tail = GENESIS
         self._heads: dict[str, tuple[int | None, int]] = {}
-        with as_ledger_errors(f"open the ledger {path}"):
+        with as_ledger_errors(path, f"open the ledger {path}"):
             self._connection = self._engine.connect()
         self._witness = HighWaterMark(path)
 
@@ -67,7 +67,7 @@ class SqliteLedger:
         After a failed fsync the kernel may call pages clean that never reached the disk; the
         checkpoint writes and syncs them again, so that nothing later depends on them.
         """
-        with as_ledger_errors(f"open the ledger {self._path} again"):
+        with as_ledger_errors(self._path, f"open the ledger {self._path} again"):
             self._connection.close()
             self._connection = self._engine.connect()
             driver: Any = self._connection.connection.driver_connection
@@ -81,7 +81,7 @@ class SqliteLedger:
         Raises LedgerCorrupt when such a line, or one of the newest, is not as it was written,
         when a line is gone that was there, or when a table does not follow from the journal.
         """
-        with as_ledger_errors("read the ledger"), self._connection.begin():
+        with as_ledger_errors(self._path, "read the ledger"), self._connection.begin():
             tail = self._connection.execute(
                 sa.select(HISTORY).order_by(HISTORY.c.seq.desc()).limit(1000)
             ).all()
@@ -167,7 +167,7 @@ class SqliteLedger:
         forgotten: Sequence[str] = (),
     ) -> None:
         """Write all of it in one transaction; it is on the disk when this returns."""
-        with as_ledger_errors("write the ledger"), self._connection.begin():
+        with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
             heads = self._known_heads([*(entry.uuid for entry in entries), *forgotten])
             lines = self._chain(at_ns, entries, heads)
             heads.update((uuid, (None, heads[uuid][1])) for uuid in forgotten)
@@ -215,7 +215,7 @@ class SqliteLedger:
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return the lines that were written for these idempotency keys."""
-        with as_ledger_errors("look idempotency keys up"), self._connection.begin():
+        with as_ledger_errors(self._path, "look idempotency keys up"), self._connection.begin():
             rows = self._connection.execute(BY_KEYS, {"keys": list(keys)}).all()
             self._check_rows(rows)
         return {row.key: as_entry(row) for row in rows}
@@ -226,7 +226,7 @@ class SqliteLedger:
         A record that was forgotten began again at revision 1: the newer line is meant.
         """
         wanted = history.made(uuid, revision).where(HISTORY.c.revision == revision)
-        with as_ledger_errors("read the history"), self._connection.begin():
+        with as_ledger_errors(self._path, "read the history"), self._connection.begin():
             row = self._connection.execute(wanted).first()
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)

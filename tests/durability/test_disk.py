@@ -20,22 +20,15 @@ from maxmemd.ledger.migrate import migrate
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
 from tests.durability.audit import audit
-from tests.durability.stand import ROOT, SOAK, Stand, until
+from tests.durability.stand import ROOT, SOAK, Client, Stand, until
 from tests.durability.workload import Bench
 from tests.figures import figure
+from tests.ledger.cramped import can_mount
 
 FIU = ("/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.so")
 DM = ("device-model", "rom")
 SEEDS = 10 if SOAK else 1
 SMALL_MIB = 24  # with less free than 16 MiB health calls a disk nearly full, sooner or later
-
-
-def can_mount() -> bool:
-    """Whether this user can mount a tmpfs in a private mount namespace."""
-    if shutil.which("unshare") is None:
-        return False
-    words = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
@@ -113,11 +106,8 @@ def _full_and_back(stand: Stand, inside: Path) -> None:
     with stand.client() as client:
         assert client.ask("PUT", part, {"amount_kib": 4096}, key="before").status == 200
         ballast = inside / "ballast"
-        until("the disk is full", lambda: _full(stand, ballast, part), every_s=0)
-        refused = client.ask("PUT", part, {"amount_kib": 8192}, key="refused")
-        assert (refused.status, refused["code"]) == (507, "ledger-full")
-        assert client.ask("GET", "/v1/health")["parts"]["ledger"].startswith("ledger-full")
-
+        filling = Filling(client, ballast, part)
+        until("the disk is full", filling.is_full, within_s=120, every_s=0)
         shown = client.ask("GET", path)
         assert shown.status == 200
         limit_pages = shown["max_pages"]
@@ -130,13 +120,13 @@ def _full_and_back(stand: Stand, inside: Path) -> None:
         healed = until("it is written", lambda: client.ask("PUT", part, body).status == 200)
         until("health is back", stand.ready)
     with stand.client() as client:  # the other's connection may have been idle for too long
-        again = client.ask("PUT", part, {"amount_kib": 8192}, key="refused")
+        again = client.ask("PUT", part, {"amount_kib": 8192}, key=filling.key)
         assert (again.status, again["replayed"]) == (200, False)
         history = client.ask("GET", f"{path}/history")
         assert "drift" in [line["kind"] for line in history["entries"]], "what waited is kept"
     kept = audit(_copied(inside, stand.directory))
     assert kept.keys["before"].uuid == stand.uuids[0]
-    assert kept.keys["refused"].revision == again["revision"]
+    assert kept.keys[filling.key].revision == again["revision"]
     figure("disk full", "drift undone meanwhile, after", f"{restored:.2f} s")
     figure("disk full", "written again without a restart, after", f"{healed:.2f} s")
 
@@ -153,14 +143,32 @@ def _copied(inside: Path, outside: Path) -> Path:
     return outside / "ledger.sqlite"
 
 
-def _full(stand: Stand, ballast: Path, part: str) -> bool:
-    """Fill what is left; the daemon empties its WAL when it meets the end, so again."""
-    with stand.client() as client:
-        for _ in range(5):
-            _fill(ballast)
-            if client.ask("PUT", part, {"amount_kib": 4096}).status != 507:
-                return False
-    return True
+class Filling:
+    """Fills what is left of the disk, until a change is refused and health says why.
+
+    The daemon empties its WAL when it meets the end, and at every poll it begins again: what that
+    makes free is filled in turn, and which error SQLite has for it depends on who came first.
+    """
+
+    def __init__(self, client: Client, ballast: Path, part: str) -> None:
+        self._client, self._ballast, self._part = client, ballast, part
+        self._tries = 0
+
+    @property
+    def key(self) -> str:
+        """Return the key of the newest change; no key is used for two."""
+        return f"refused-{self._tries}"
+
+    def is_full(self) -> bool:
+        """Fill, ask for a change, and return whether it was refused and health agrees."""
+        self._tries += 1
+        _fill(self._ballast)
+        refused = self._client.ask("PUT", self._part, {"amount_kib": 8192}, key=self.key)
+        if refused.status == 200:
+            return False
+        assert (refused.status, refused["code"]) == (507, "ledger-full")
+        health = self._client.ask("GET", "/v1/health")
+        return str(health["parts"]["ledger"]).startswith("ledger-full")
 
 
 def _fill(ballast: Path) -> None:

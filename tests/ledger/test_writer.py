@@ -202,10 +202,10 @@ def test_what_no_chain_covers_is_sealed(
         ledger.load()
 
 
-def test_an_error_without_a_name_is_sqlites() -> None:
+def test_an_error_without_a_name_is_sqlites(tmp_path: Path) -> None:
     """An error that carries no result code is a LedgerError all the same."""
     with (
         pytest.raises(LedgerError, match=r"cannot try: odd \(SQLITE_ERROR\)"),
-        as_ledger_errors("try"),
+        as_ledger_errors(tmp_path, "try"),
     ):
         raise sqlite3.OperationalError("odd")
