@@ -10,7 +10,7 @@ import sys
 
 FAILED = 1
 """pytest's exit status where tests ran and some failed."""
-ONCE_MORE = ("--last-failed", "--last-failed-no-failures=none")
+ONCE_MORE = ("--last-failed", "--last-failed-no-failures=none", "-n0")
 
 
 def main(arguments: list[str]) -> int:

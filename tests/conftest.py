@@ -2,12 +2,16 @@
 
 import os
 import signal
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.figures import table
+from tests import figures
 from tests.packages import need
+
+LONG = ("long", "soak")
+"""The marks of tests that take many seconds."""
 
 settings.register_profile(
     "short", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -28,9 +32,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         need(*mark.args)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no worker is left with one at the end.
+
+    A file goes to one worker as a whole (`--dist loadfile`): its tests may share a daemon. This
+    comes after pytest-randomly's shuffling, which keeps the tests of a file together.
+    """
+    long = {item.path for item in items if any(map(item.get_closest_marker, LONG))}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Send what was measured along with the report."""
+    report = yield
+    figures.attach(report)
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take what was measured, from this process or from a worker."""
+    figures.collect(report)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the long tests measured, as one table."""
-    lines = table()
+    lines = figures.table()
     if lines:
         terminalreporter.section("figures")
         for line in lines:

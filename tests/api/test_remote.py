@@ -300,6 +300,7 @@ def test_a_token_that_expires(far: Elsewhere, capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().out.startswith("mxm_")
 
 
+@pytest.mark.long
 def test_tokens_outlive_the_daemon(far: Elsewhere) -> None:
     """What was created is valid after a restart, what was revoked is not."""
     kept, gone = far.token("kept", "observer"), far.token("gone", "observer")

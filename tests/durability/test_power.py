@@ -15,7 +15,7 @@ from tests.durability.preload import built
 from tests.durability.stand import ROOT, SOAK
 from tests.figures import figure
 
-RECORDINGS, STATES = (20, 1000) if SOAK else (2, 300)
+RECORDINGS, STATES = (20, 1000) if SOAK else (2, 150)
 TURNS = 60
 
 pytestmark = pytest.mark.needs("gcc", "libc6-dev")

@@ -1,6 +1,6 @@
 /*
  * A program that uses libxl and libxenctrl, unaware of maxmemd: `client VERB NUMBERS...` prints
- * what the call returned, and errno.
+ * what the call returned, and errno. `client times COUNT VERB NUMBERS...` does it so many times.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -162,10 +162,17 @@ int main(int count, char **given)
     words = given;
     if (count < 2)
         return 2;
+    int times = 1;
+    if (!strcmp(given[1], "times") && count > 3) {
+        times = atoi(given[2]);
+        words += 2;
+    }
     libxl_ctx_alloc(&context, 0, 0, "the logger");
-    errno = 0;
-    int rc = run(given[1]);
-    printf("rc=%d errno=%d\n", rc, rc ? errno : 0);
+    while (times--) {
+        errno = 0;
+        int rc = run(words[1]);
+        printf("rc=%d errno=%d\n", rc, rc ? errno : 0);
+    }
     libxl_ctx_free(context);
     return 0;
 }

@@ -207,6 +207,7 @@ def test_a_daemon_that_restarts_is_waited_for(away: Built, own: Outside) -> None
     assert 0.3 <= time.monotonic() - began < 3
 
 
+@pytest.mark.long
 def test_a_daemon_that_hangs_is_given_up(away: Built, own: Outside) -> None:
     """A stopped daemon costs some seconds, never more."""
     away.socket = own.socket

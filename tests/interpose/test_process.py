@@ -80,6 +80,7 @@ def test_the_layout_that_it_reads(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-fsyntax-only", str(source)], check=True)
 
 
+@pytest.mark.long
 def test_valgrind(here: Built, web: int) -> None:
     """No error and no leak of ours, whatever is asked."""
     here.wrapper = valgrind()

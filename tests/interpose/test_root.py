@@ -222,6 +222,7 @@ def _open_to_all(folder: Path) -> None:
             above.chmod(0o755)
 
 
+@pytest.mark.long
 def test_a_restart_of_the_daemon(plain: Built, root: Path, tmp_path: Path) -> None:
     """The socket is the same after it, so the link leads on; so does one made before the start."""
     domid = 9

@@ -73,6 +73,7 @@ def revisions(stand: Watched) -> list[int]:
     return [kept.records[uuid].revision for uuid in stand.uuids]
 
 
+@pytest.mark.long
 def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
     """Whoever asks, to write or to read, is answered in the end, and each wish is counted once."""
     own = Built(plain.directory, conf="")

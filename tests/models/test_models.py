@@ -20,6 +20,7 @@ def holds(found: Verdict) -> str:
     return " ".join(found.holds(what) for what in PROPERTIES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_verdicts(name: str) -> None:
     """Every model has the verdicts that the document argues from."""

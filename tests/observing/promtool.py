@@ -36,5 +36,7 @@ def _fetched(kept: Path) -> str | None:
             return None
         subprocess.run(["dpkg", "-x", str(packages[0]), "."], cwd=directory, check=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(Path(directory) / "usr" / "bin" / "promtool", kept)
+        ours = kept.with_name(f"{kept.name}.{os.getpid()}")  # tests may fetch it side by side
+        shutil.copy2(Path(directory) / "usr" / "bin" / "promtool", ours)
+        ours.replace(kept)
     return str(kept)

@@ -65,6 +65,7 @@ def folders(system: Debian) -> dict[str, tuple[str, int]]:
     }
 
 
+@pytest.mark.long
 def test_a_first_installation(dom0: Debian) -> None:
     """Everything is enabled and runs, the user and the folders are there."""
     assert enabled(dom0) == ALL

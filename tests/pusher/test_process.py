@@ -333,6 +333,7 @@ def test_one_that_takes_long_to_start(sim: SimHost, monkeypatch: pytest.MonkeyPa
     pusher.close()
 
 
+@pytest.mark.long
 def test_it_ends_with_the_arbiter(sim: SimHost, tmp_path: Path) -> None:
     """However the arbiter dies, its child goes."""
     told = tmp_path / "pid"

@@ -283,6 +283,7 @@ def test_a_xenstored_that_hangs(told: Scene, daemon: Stub) -> None:
     assert len(daemon.seen) == 1
 
 
+@pytest.mark.long
 def test_the_log_is_no_place_to_flood(
     served: Scene, daemon: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
