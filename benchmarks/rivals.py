@@ -18,18 +18,18 @@ from fastapi import FastAPI
 from fastapi import Path as InPath
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from maxmemd import wire
+from maxmemd.wire import replies, requests
 
 DOMAINS = 64
 COMPONENT = "/v1/domains/{ref}/components/{owner}/{name}"
 LIMIT = "/v1/domains/{ref}/limit"
-Name = Annotated[str, InPath(pattern=wire.NAME)]
+Name = Annotated[str, InPath(pattern=requests.NAME)]
 
 
-def reply_to(ref: str, kib: int, revision: int) -> wire.DecisionReply:
+def reply_to(ref: str, kib: int, revision: int) -> replies.DecisionReply:
     """Return a reply of the form and size that the daemon's have."""
     pages = kib // 4
-    return wire.DecisionReply(
+    return replies.DecisionReply(
         uuid=f"51a70000-0000-4000-8000-{int(ref):012x}",
         domid=int(ref),
         name=f"guest-{int(ref):04}",
@@ -37,7 +37,7 @@ def reply_to(ref: str, kib: int, revision: int) -> wire.DecisionReply:
         limit_kib=kib,
         max_pages=pages,
         unlimited=False,
-        push=wire.Push(state="applied", max_pages=pages, seen_pages=pages),
+        push=replies.Push(state="applied", max_pages=pages, seen_pages=pages),
     )
 
 
@@ -45,14 +45,14 @@ def fastapi(_: Path) -> Any:
     """Rival (a): FastAPI routes with the daemon's models, and nothing behind them."""
     app = FastAPI()
 
-    @app.put(COMPONENT, response_model=wire.DecisionReply)
+    @app.put(COMPONENT, response_model=replies.DecisionReply)
     async def component(
-        ref: str, owner: Name, name: Name, body: wire.AmountRequest
-    ) -> wire.DecisionReply:
+        ref: str, owner: Name, name: Name, body: requests.AmountRequest
+    ) -> replies.DecisionReply:
         return reply_to(ref, body.amount_kib, 1 + len(owner) + len(name))
 
-    @app.put(LIMIT, response_model=wire.DecisionReply)
-    async def limit(ref: str, body: wire.LimitRequest) -> wire.DecisionReply:
+    @app.put(LIMIT, response_model=replies.DecisionReply)
+    async def limit(ref: str, body: requests.LimitRequest) -> replies.DecisionReply:
         return reply_to(ref, body.limit_kib, 1)
 
     return app
@@ -103,22 +103,22 @@ def orm(database: Path) -> Any:
     sessions = _sessions(database)
     app = FastAPI()
 
-    @app.put(COMPONENT, response_model=wire.DecisionReply)
+    @app.put(COMPONENT, response_model=replies.DecisionReply)
     def component(
-        ref: str, owner: Name, name: Name, body: wire.AmountRequest
-    ) -> wire.DecisionReply:
+        ref: str, owner: Name, name: Name, body: requests.AmountRequest
+    ) -> replies.DecisionReply:
         with sessions() as session, session.begin():
             return _decided(session, ref, body.amount_kib, f"{owner}/{name}")
 
-    @app.put(LIMIT, response_model=wire.DecisionReply)
-    def limit(ref: str, body: wire.LimitRequest) -> wire.DecisionReply:
+    @app.put(LIMIT, response_model=replies.DecisionReply)
+    def limit(ref: str, body: requests.LimitRequest) -> replies.DecisionReply:
         with sessions() as session, session.begin():
             return _decided(session, ref, body.limit_kib, "operator/limit")
 
     return app
 
 
-def _decided(session: Session, ref: str, kib: int, actor: str) -> wire.DecisionReply:
+def _decided(session: Session, ref: str, kib: int, actor: str) -> replies.DecisionReply:
     domain = session.get_one(Domain, int(ref))
     domain.kib, domain.revision = kib, domain.revision + 1
     session.add(

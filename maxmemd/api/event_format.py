@@ -8,16 +8,16 @@ from typing import Any, get_args
 
 from pydantic_core import to_json
 
-from maxmemd import wire
 from maxmemd.api.problems import Rejected
 from maxmemd.api.serialize import when
 from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position
 from maxmemd.policy.components import record_from_state
+from maxmemd.wire import replies
 
 RETRY_MS = 1000
 """How long a client waits before it connects again."""
 
-KINDS: tuple[str, ...] = get_args(wire.EventKind)
+KINDS: tuple[str, ...] = get_args(replies.EventKind)
 _KIND = {
     "refused": "refused",
     "drift": "drifted",
@@ -115,7 +115,7 @@ def _of_line(row: Any) -> dict[str, Any]:
 @lru_cache(maxsize=1024)
 def _actor(text: str) -> dict[str, Any]:
     """Return who asked, with every field; there are few, and each asks often."""
-    return wire.Actor(**json.loads(text)).model_dump()
+    return replies.Actor(**json.loads(text)).model_dump()
 
 
 def _of_push(row: Any) -> dict[str, Any]:

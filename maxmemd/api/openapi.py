@@ -12,13 +12,14 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from maxmemd import __version__, wire
+from maxmemd import __version__
 from maxmemd.api import problems
 from maxmemd.api.dispatch import Dispatcher, malformed, send_stream
 from maxmemd.api.docs_page import page
 from maxmemd.api.event_format import ID_FORM, KINDS
 from maxmemd.api.response import StreamingResponse
 from maxmemd.api.routes import PATTERNS, ROUTES, Route
+from maxmemd.wire import replies
 
 _KIND = f"({'|'.join(KINDS)})"
 _KINDS = f"^{_KIND}(,{_KIND})*$"
@@ -89,9 +90,9 @@ def _described(app: FastAPI) -> dict[str, Any]:
         del operation["responses"]["422"]  # FastAPI's own, which the front never sends
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
-    schema = wire.Problem.model_json_schema()
+    schema = replies.Problem.model_json_schema()
     document["components"]["schemas"]["Problem"] = schema
-    document["components"]["schemas"]["Event"] = _flat(document, wire.Event)
+    document["components"]["schemas"]["Event"] = _flat(document, replies.Event)
     return document
 
 
@@ -140,14 +141,14 @@ class _Streamed(Response):
 def _documented(route: Route, front: Dispatcher) -> _Documented:
     codes = {200: "granted and in force" if route.writes else "as it is now"}
     responses: dict[int | str, dict[str, Any]] = {200: {"description": codes[200]}}
-    if route.gives is wire.DecisionReply:
+    if route.gives is replies.DecisionReply:
         pending = "granted and durable, not yet in force: see push"
-        responses[202] = {"model": wire.DecisionReply, "description": pending}
+        responses[202] = {"model": replies.DecisionReply, "description": pending}
     for status in sorted(_statuses(route)):
         media = {"application/problem+json": {"schema": _PROBLEM_REF}}
         responses[status] = {"description": _TITLES[status], "content": media}
     if route.path == "/v1/health":
-        responses[503] = {"model": wire.Health, "description": "not ready"}
+        responses[503] = {"model": replies.Health, "description": "not ready"}
     if route.gives is None:
         responses[200]["content"] = {route.media_type: {"schema": {"type": "string"}}}
     return _Documented(

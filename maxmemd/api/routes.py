@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from maxmemd import wire
 from maxmemd.api.auth.access import (
     Access,
     admin,
@@ -19,6 +18,7 @@ from maxmemd.api.auth.access import (
 from maxmemd.api.handlers import reads, tokens, writes
 from maxmemd.api.handlers.events import events
 from maxmemd.api.handlers.service import Handler
+from maxmemd.wire import replies, requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Route:
     @property
     def writes(self) -> bool:
         """Whether it is a wish about a domain."""
-        return self.gives is wire.DecisionReply
+        return self.gives is replies.DecisionReply
 
 
 _D = "/v1/domains/{ref}"
@@ -46,36 +46,36 @@ _C = _D + "/components/{owner}/{name}"
 _DRY = frozenset({"dry_run"})
 _PAGE = frozenset({"limit", "before"})
 _EVENTS = frozenset({"since", "domain", "kind"})
-_AMOUNT, _GRANT = wire.AmountRequest, wire.DecisionReply
+_AMOUNT, _GRANT = requests.AmountRequest, replies.DecisionReply
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/host", readers, None, wire.HostReply, reads.get_host, "The host's memory"),
-    Route("GET", "/v1/domains", readers, None, wire.DomainsReply, reads.get_domains, "All domains"),
-    Route("GET", _D, reads_own, None, wire.DomainReply, reads.get_domain, "One domain"),
-    Route("PUT", _D + "/limit", toolstack, wire.LimitRequest, _GRANT, writes.set_limit, "xl mem-max", _DRY),
-    Route("PUT", _D + "/target", toolstack, wire.TargetRequest, _GRANT, writes.set_target, "xl mem-set", _DRY),
+    Route("GET", "/v1/host", readers, None, replies.HostReply, reads.get_host, "The host's memory"),
+    Route("GET", "/v1/domains", readers, None, replies.DomainsReply, reads.get_domains, "All domains"),
+    Route("GET", _D, reads_own, None, replies.DomainReply, reads.get_domain, "One domain"),
+    Route("PUT", _D + "/limit", toolstack, requests.LimitRequest, _GRANT, writes.set_limit, "xl mem-max", _DRY),
+    Route("PUT", _D + "/target", toolstack, requests.TargetRequest, _GRANT, writes.set_target, "xl mem-set", _DRY),
     Route("PUT", _C, writes_own, _AMOUNT, _GRANT, writes.set_component, "Set one owner's amount", _DRY),
     Route("DELETE", _C, writes_own, None, _GRANT, writes.remove_component, "Drop one owner's amount", _DRY),
-    Route("POST", _C + "/increase", writes_own, wire.IncreaseRequest, _GRANT, writes.increase, "Add to an amount", _DRY),
-    Route("POST", _D + "/builds", toolstack, wire.BuildRequest, _GRANT, writes.build, "A build begins", _DRY),
-    Route("POST", _D + "/headroom", writes_own, wire.HeadroomRequest, _GRANT, writes.headroom, "Room for pages", _DRY),
-    Route("POST", _D + "/relayed-headroom", local_admin, wire.RelayedHeadroomRequest, _GRANT, writes.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
-    Route("GET", _D + "/explain", reads_own, None, wire.ExplainReply, reads.explain, "Why is the limit N"),
-    Route("GET", _D + "/history", reads_own, None, wire.HistoryReply, reads.history, "Every revision", _PAGE),
-    Route("GET", _D + "/pushes", reads_own, None, wire.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
-    Route("POST", _D + "/rollback", admin, wire.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
-    Route("GET", _D + "/record", reads_own, None, wire.RecordReply, reads.get_record, "Export a record"),
-    Route("PUT", "/v1/records/{ref}", toolstack, wire.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),
+    Route("POST", _C + "/increase", writes_own, requests.IncreaseRequest, _GRANT, writes.increase, "Add to an amount", _DRY),
+    Route("POST", _D + "/builds", toolstack, requests.BuildRequest, _GRANT, writes.build, "A build begins", _DRY),
+    Route("POST", _D + "/headroom", writes_own, requests.HeadroomRequest, _GRANT, writes.headroom, "Room for pages", _DRY),
+    Route("POST", _D + "/relayed-headroom", local_admin, requests.RelayedHeadroomRequest, _GRANT, writes.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
+    Route("GET", _D + "/explain", reads_own, None, replies.ExplainReply, reads.explain, "Why is the limit N"),
+    Route("GET", _D + "/history", reads_own, None, replies.HistoryReply, reads.history, "Every revision", _PAGE),
+    Route("GET", _D + "/pushes", reads_own, None, replies.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
+    Route("POST", _D + "/rollback", admin, requests.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
+    Route("GET", _D + "/record", reads_own, None, replies.RecordReply, reads.get_record, "Export a record"),
+    Route("PUT", "/v1/records/{ref}", toolstack, requests.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),
     Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, "text/event-stream"),
-    Route("GET", "/v1/tokens", local_admin, None, wire.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
-    Route("POST", "/v1/tokens", local_admin, wire.TokenRequest, wire.TokenCreated, tokens.create_token, "Create a token"),
-    Route("DELETE", "/v1/tokens/{name}", local_admin, None, wire.TokenRevoked, tokens.revoke_token, "Revoke a token"),
-    Route("GET", "/v1/health", anyone, None, wire.Health, reads.health, "Liveness and readiness"),
+    Route("GET", "/v1/tokens", local_admin, None, replies.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
+    Route("POST", "/v1/tokens", local_admin, requests.TokenRequest, replies.TokenCreated, tokens.create_token, "Create a token"),
+    Route("DELETE", "/v1/tokens/{name}", local_admin, None, replies.TokenRevoked, tokens.revoke_token, "Revoke a token"),
+    Route("GET", "/v1/health", anyone, None, replies.Health, reads.health, "Liveness and readiness"),
     Route("GET", "/metrics", readers, None, None, reads.get_metrics, "OpenMetrics", media_type="application/openmetrics-text"),
 )
 # fmt: on
 
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]{1,256}$"
-PATTERNS: Mapping[str, str] = {"ref": _NO_CONTROL, "owner": wire.NAME, "name": wire.NAME}
+PATTERNS: Mapping[str, str] = {"ref": _NO_CONTROL, "owner": requests.NAME, "name": requests.NAME}
 """Grammar of path parameters, decoded."""

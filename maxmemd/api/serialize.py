@@ -7,15 +7,15 @@ from typing import Any, cast
 
 from pydantic_core import to_json
 
-from maxmemd import wire
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
 from maxmemd.policy.components import Record, record_from_state
 from maxmemd.policy.orders import IN_FORCE
 from maxmemd.units import UNLIMITED_PAGES, Memory
+from maxmemd.wire import replies, requests
 
 
 def decision(granted: Granted) -> bytes:
-    """Return the reply to a granted wish: a wire.DecisionReply, but not built as one (hot path)."""
+    """Return the reply to a granted wish: a DecisionReply, but not built as one (hot path)."""
     record, push = granted.record, granted.push
     limit = record.limit
     max_pages = limit.max_pages
@@ -36,11 +36,11 @@ def decision(granted: Granted) -> bytes:
     )
 
 
-def push(status: PushStatus | None) -> wire.Push | None:
+def push(status: PushStatus | None) -> replies.Push | None:
     """Return how far a limit is in force."""
     if status is None:
         return None
-    return wire.Push(
+    return replies.Push(
         state=cast(Any, status.state),
         max_pages=status.max_pages,
         seen_pages=status.seen_pages,
@@ -49,21 +49,21 @@ def push(status: PushStatus | None) -> wire.Push | None:
     )
 
 
-def components(record: Record) -> list[wire.ComponentReply]:
+def components(record: Record) -> list[replies.ComponentReply]:
     """Return a record's components by owner and name."""
     return [
-        wire.ComponentReply(
+        replies.ComponentReply(
             owner=owner, name=name, amount_kib=part.amount.kib, revision=part.revision
         )
         for (owner, name), part in sorted(record.parts.items())
     ]
 
 
-def domain(view: DomainView) -> wire.DomainReply:
+def domain(view: DomainView) -> replies.DomainReply:
     """Return a domain as it is."""
     record = view.record
     limit = None if record is None else record.limit
-    return wire.DomainReply.model_construct(
+    return replies.DomainReply.model_construct(
         uuid=view.uuid,
         domid=view.domid,
         name=view.name,
@@ -83,13 +83,13 @@ def domain(view: DomainView) -> wire.DomainReply:
     )
 
 
-def exported(record: Record) -> wire.RecordReply:
+def exported(record: Record) -> replies.RecordReply:
     """Return a record as it travels with its domain."""
     parts = [
-        wire.ComponentBody(owner=owner, name=name, amount_kib=part.amount.kib)
+        requests.ComponentBody(owner=owner, name=name, amount_kib=part.amount.kib)
         for (owner, name), part in sorted(record.parts.items())
     ]
-    return wire.RecordReply(
+    return replies.RecordReply(
         components=parts,
         static_max_kib=_kib(record.static_max),
         uuid=record.uuid,
@@ -97,11 +97,11 @@ def exported(record: Record) -> wire.RecordReply:
     )
 
 
-def explained(view: DomainView, record: Record, made: Mapping[int, Any]) -> wire.ExplainReply:
+def explained(view: DomainView, record: Record, made: Mapping[int, Any]) -> replies.ExplainReply:
     """Return why the limit is what it is; `made` maps revisions to their journal rows."""
     lines = [_line(part, made.get(part.revision)) for part in components(record)]
     limit = record.limit
-    return wire.ExplainReply(
+    return replies.ExplainReply(
         uuid=view.uuid,
         domid=view.domid,
         name=view.name,
@@ -119,17 +119,17 @@ def explained(view: DomainView, record: Record, made: Mapping[int, Any]) -> wire
     )
 
 
-def history(rows: Sequence[Any], limit: int) -> wire.HistoryReply:
+def history(rows: Sequence[Any], limit: int) -> replies.HistoryReply:
     """Return journal rows; `limit` is how many were asked for."""
     more = rows[-1].seq if len(rows) == limit and rows[-1].seq > 1 else None
-    return wire.HistoryReply(entries=[_entry(row) for row in rows], next_before=more)
+    return replies.HistoryReply(entries=[_entry(row) for row in rows], next_before=more)
 
 
-def pushes(rows: Sequence[Any]) -> wire.PushesReply:
+def pushes(rows: Sequence[Any]) -> replies.PushesReply:
     """Return rows of the push table."""
-    return wire.PushesReply(
+    return replies.PushesReply(
         pushes=[
-            wire.PushLine(
+            replies.PushLine(
                 at=when(row.at_ns),
                 domid=row.domid,
                 incarnation=row.incarnation,
@@ -143,21 +143,21 @@ def pushes(rows: Sequence[Any]) -> wire.PushesReply:
     )
 
 
-def _line(part: wire.ComponentReply, row: Any) -> wire.ExplainLine:
+def _line(part: replies.ComponentReply, row: Any) -> replies.ExplainLine:
     wish = {} if row is None else json.loads(row.wish)
-    return wire.ExplainLine(
+    return replies.ExplainLine(
         owner=part.owner,
         name=part.name,
         amount_kib=part.amount_kib,
         revision=part.revision,
         at=None if row is None else when(row.at_ns),
-        by=None if row is None else wire.Actor(**json.loads(row.actor)),
+        by=None if row is None else replies.Actor(**json.loads(row.actor)),
         kind=None if row is None else row.kind,
         reason=str(wish.get("reason", "")),
     )
 
 
-def _sentence(view: DomainView, lines: Sequence[wire.ExplainLine], limit: Memory) -> str:
+def _sentence(view: DomainView, lines: Sequence[replies.ExplainLine], limit: Memory) -> str:
     terms = " + ".join(f"{line.owner}/{line.name} {line.amount_kib}" for line in lines)
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"
     said = f"The limit of {view.name or view.uuid} is {terms} = {limit.kib} KiB, {pages}."
@@ -169,16 +169,16 @@ def _sentence(view: DomainView, lines: Sequence[wire.ExplainLine], limit: Memory
     return f"{said} It is {view.push.state}: {view.push.error or 'not yet pushed'}."
 
 
-def _entry(row: Any) -> wire.HistoryEntry:
+def _entry(row: Any) -> replies.HistoryEntry:
     record = None
     if row.state is not None:
         record = record_from_state(row.uuid, row.revision, json.loads(row.state))
-    return wire.HistoryEntry(
+    return replies.HistoryEntry(
         seq=row.seq,
         at=when(row.at_ns),
         revision=row.revision,
         kind=row.kind,
-        by=wire.Actor(**json.loads(row.actor)),
+        by=replies.Actor(**json.loads(row.actor)),
         wish=json.loads(row.wish),
         limit_kib=None if record is None else record.limit.kib,
         components=None if record is None else components(record),
@@ -187,12 +187,12 @@ def _entry(row: Any) -> wire.HistoryEntry:
     )
 
 
-def _xen(view: DomainView) -> wire.XenReply | None:
+def _xen(view: DomainView) -> replies.XenReply | None:
     xen = view.xen
     if xen is None:
         return None
-    names = wire.XenReply.model_fields
-    return wire.XenReply.model_construct(**{name: getattr(xen, name) for name in names})
+    names = replies.XenReply.model_fields
+    return replies.XenReply.model_construct(**{name: getattr(xen, name) for name in names})
 
 
 def _kib(amount: Memory | None) -> int | None:

@@ -18,12 +18,12 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from maxmemd import wire
 from maxmemd.client import calls, events
 from maxmemd.client.calls import Call
 from maxmemd.client.events import Position
 from maxmemd.client.retry import BUSY, PAUSE_S, Retry
 from maxmemd.client.transport import request_of, settings
+from maxmemd.wire import replies
 
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
 
@@ -85,7 +85,7 @@ class Client:
 
     def events(
         self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
-    ) -> Iterator[wire.Event]:
+    ) -> Iterator[replies.Event]:
         """Yield what happens, for ever; a lost stream goes on after the last event.
 
         `since` is the id of the last event seen, "0" for the first there is, "" for what happens
@@ -159,7 +159,7 @@ class AsyncClient:
 
     async def events(
         self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
-    ) -> AsyncIterator[wire.Event]:
+    ) -> AsyncIterator[replies.Event]:
         """As Client.events."""
         place = Position(since, domain, kinds)
         while True:
@@ -196,7 +196,7 @@ class AsyncClient:
 def _read(ask: Call[T], reply: httpx.Response) -> T:
     try:
         if reply.headers.get("content-type", "").startswith("application/problem+json"):
-            problem = wire.Problem.model_validate_json(reply.content)
+            problem = replies.Problem.model_validate_json(reply.content)
             numbers = dict(problem.model_extra or {})
             raise Refused(problem.code, problem.detail, numbers, problem.status)
         return ask.gives.model_validate_json(reply.content)
@@ -222,7 +222,7 @@ def _refuse(reply: httpx.Response, place: Position) -> None:
         _read(_EVENTS, reply)
 
 
-_EVENTS = Call("GET", "/v1/events", wire.Event)
+_EVENTS = Call("GET", "/v1/events", replies.Event)
 
 
 def _away(where: str, why: Exception) -> Unreachable:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from maxmemd import wire
+from maxmemd.wire import replies, requests
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -25,94 +25,96 @@ class Call(Generic[T]):
     query: dict[str, int] = field(default_factory=dict)
 
 
-def host() -> Call[wire.HostReply]:
+def host() -> Call[replies.HostReply]:
     """Ask for the host's memory."""
-    return Call("GET", "/v1/host", wire.HostReply)
+    return Call("GET", "/v1/host", replies.HostReply)
 
 
-def domains() -> Call[wire.DomainsReply]:
+def domains() -> Call[replies.DomainsReply]:
     """Ask for all domains."""
-    return Call("GET", "/v1/domains", wire.DomainsReply)
+    return Call("GET", "/v1/domains", replies.DomainsReply)
 
 
-def domain(ref: str) -> Call[wire.DomainReply]:
+def domain(ref: str) -> Call[replies.DomainReply]:
     """Ask for one domain."""
-    return Call("GET", _of(ref), wire.DomainReply)
+    return Call("GET", _of(ref), replies.DomainReply)
 
 
-def set_limit(ref: str, body: wire.LimitRequest) -> Call[wire.DecisionReply]:
+def set_limit(ref: str, body: requests.LimitRequest) -> Call[replies.DecisionReply]:
     """Set what the guest may use at most: xl mem-max."""
-    return Call("PUT", _of(ref, "limit"), wire.DecisionReply, body)
+    return Call("PUT", _of(ref, "limit"), replies.DecisionReply, body)
 
 
-def set_target(ref: str, body: wire.TargetRequest) -> Call[wire.DecisionReply]:
+def set_target(ref: str, body: requests.TargetRequest) -> Call[replies.DecisionReply]:
     """Set what the balloon aims at: xl mem-set."""
-    return Call("PUT", _of(ref, "target"), wire.DecisionReply, body)
+    return Call("PUT", _of(ref, "target"), replies.DecisionReply, body)
 
 
 def set_component(
-    ref: str, owner: str, name: str, body: wire.AmountRequest
-) -> Call[wire.DecisionReply]:
+    ref: str, owner: str, name: str, body: requests.AmountRequest
+) -> Call[replies.DecisionReply]:
     """Set one owner's amount."""
-    return Call("PUT", _of(ref, "components", owner, name), wire.DecisionReply, body)
+    return Call("PUT", _of(ref, "components", owner, name), replies.DecisionReply, body)
 
 
 def increase_component(
-    ref: str, owner: str, name: str, body: wire.IncreaseRequest
-) -> Call[wire.DecisionReply]:
+    ref: str, owner: str, name: str, body: requests.IncreaseRequest
+) -> Call[replies.DecisionReply]:
     """Add to one owner's amount, or take from it."""
-    return Call("POST", _of(ref, "components", owner, name, "increase"), wire.DecisionReply, body)
+    return Call(
+        "POST", _of(ref, "components", owner, name, "increase"), replies.DecisionReply, body
+    )
 
 
-def remove_component(ref: str, owner: str, name: str) -> Call[wire.DecisionReply]:
+def remove_component(ref: str, owner: str, name: str) -> Call[replies.DecisionReply]:
     """Remove one owner's amount."""
-    return Call("DELETE", _of(ref, "components", owner, name), wire.DecisionReply)
+    return Call("DELETE", _of(ref, "components", owner, name), replies.DecisionReply)
 
 
-def build(ref: str, body: wire.BuildRequest) -> Call[wire.DecisionReply]:
+def build(ref: str, body: requests.BuildRequest) -> Call[replies.DecisionReply]:
     """Announce that a new instance is about to be populated; `ref` is its domid."""
-    return Call("POST", _of(ref, "builds"), wire.DecisionReply, body)
+    return Call("POST", _of(ref, "builds"), replies.DecisionReply, body)
 
 
-def headroom(ref: str, body: wire.HeadroomRequest) -> Call[wire.DecisionReply]:
+def headroom(ref: str, body: requests.HeadroomRequest) -> Call[replies.DecisionReply]:
     """Make room for what a device model is about to populate."""
-    return Call("POST", _of(ref, "headroom"), wire.DecisionReply, body)
+    return Call("POST", _of(ref, "headroom"), replies.DecisionReply, body)
 
 
-def rollback(ref: str, body: wire.RollbackRequest) -> Call[wire.DecisionReply]:
+def rollback(ref: str, body: requests.RollbackRequest) -> Call[replies.DecisionReply]:
     """Put an earlier revision in force again."""
-    return Call("POST", _of(ref, "rollback"), wire.DecisionReply, body)
+    return Call("POST", _of(ref, "rollback"), replies.DecisionReply, body)
 
 
-def explain(ref: str) -> Call[wire.ExplainReply]:
+def explain(ref: str) -> Call[replies.ExplainReply]:
     """Ask why the limit is what it is."""
-    return Call("GET", _of(ref, "explain"), wire.ExplainReply)
+    return Call("GET", _of(ref, "explain"), replies.ExplainReply)
 
 
-def history(ref: str, *, limit: int = 50, before: int | None = None) -> Call[wire.HistoryReply]:
+def history(ref: str, *, limit: int = 50, before: int | None = None) -> Call[replies.HistoryReply]:
     """Ask for what was decided, newest first; `before` is a reply's next_before."""
     query = {"limit": limit} | ({} if before is None else {"before": before})
-    return Call("GET", _of(ref, "history"), wire.HistoryReply, query=query)
+    return Call("GET", _of(ref, "history"), replies.HistoryReply, query=query)
 
 
-def pushes(ref: str, *, limit: int = 50) -> Call[wire.PushesReply]:
+def pushes(ref: str, *, limit: int = 50) -> Call[replies.PushesReply]:
     """Ask for what was pushed to Xen, newest first."""
-    return Call("GET", _of(ref, "pushes"), wire.PushesReply, query={"limit": limit})
+    return Call("GET", _of(ref, "pushes"), replies.PushesReply, query={"limit": limit})
 
 
-def export_record(ref: str) -> Call[wire.RecordReply]:
+def export_record(ref: str) -> Call[replies.RecordReply]:
     """Ask for a record as it travels with its domain."""
-    return Call("GET", _of(ref, "record"), wire.RecordReply)
+    return Call("GET", _of(ref, "record"), replies.RecordReply)
 
 
-def import_record(uuid: str, body: wire.RecordBody) -> Call[wire.DecisionReply]:
+def import_record(uuid: str, body: requests.RecordBody) -> Call[replies.DecisionReply]:
     """Take the record of a domain that comes from elsewhere."""
-    return Call("PUT", f"/v1/records/{_quoted(uuid)}", wire.DecisionReply, body)
+    return Call("PUT", f"/v1/records/{_quoted(uuid)}", replies.DecisionReply, body)
 
 
-def health() -> Call[wire.Health]:
+def health() -> Call[replies.Health]:
     """Ask whether the daemon is ready; one that is not says so and is no refusal."""
-    return Call("GET", "/v1/health", wire.Health)
+    return Call("GET", "/v1/health", replies.Health)
 
 
 def _of(ref: str, *more: str) -> str:

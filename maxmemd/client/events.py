@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from maxmemd import wire
+from maxmemd.wire import replies
 
 AGAIN_S = 1.0
 """Seconds before a stream that ended is connected again."""
@@ -33,9 +33,9 @@ class Position:
             headers["Last-Event-ID"] = self._last
         return {"params": self._query, "headers": headers, "timeout": TIMEOUT}
 
-    def take(self, line: str) -> wire.Event | None:
+    def take(self, line: str) -> replies.Event | None:
         """Take one line; return the event that it is, if it is one. Raises ValidationError."""
         field, _, value = line.partition(": ")
         if field == "id":
             self._last, self.known = value, True
-        return wire.Event.model_validate_json(value) if field == "data" else None
+        return replies.Event.model_validate_json(value) if field == "data" else None

@@ -23,7 +23,7 @@ from maxmemd.client import Client, Refused, calls
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.roles import Role, Roles
-from maxmemd.wire import LimitRequest
+from maxmemd.wire.requests import LimitRequest
 from tests.api.certificates import make, needs_openssl
 from tests.api.elsewhere import Elsewhere, elsewhere
 from tests.api.inside import Inside, problem

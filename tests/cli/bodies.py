@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from maxmemd import wire
+from maxmemd.wire import replies
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 
-def push(state: Any = "applied", **more: Any) -> wire.Push:
+def push(state: Any = "applied", **more: Any) -> replies.Push:
     """Return a push of 131328 pages."""
-    return wire.Push(**{"state": state, "max_pages": 131328, "seen_pages": 131328, **more})
+    return replies.Push(**{"state": state, "max_pages": 131328, "seen_pages": 131328, **more})
 
 
 def decision(**more: Any) -> dict[str, Any]:
@@ -18,10 +18,10 @@ def decision(**more: Any) -> dict[str, Any]:
         "uuid": UUID, "domid": 3, "name": "web", "revision": 8, "limit_kib": 525312,
         "max_pages": 131328, "unlimited": False, "push": push(), **more,
     }  # fmt: skip
-    return wire.DecisionReply(**given).model_dump(mode="json")
+    return replies.DecisionReply(**given).model_dump(mode="json")
 
 
-def xen(**more: Any) -> wire.XenReply:
+def xen(**more: Any) -> replies.XenReply:
     """Return what Xen says of a domain of 100 MiB."""
     given = {
         "tot_pages": 25600, "max_pages": 131328, "outstanding_pages": 0, "shared_pages": 0,
@@ -29,14 +29,14 @@ def xen(**more: Any) -> wire.XenReply:
         "shutdown": False, "shutdown_reason": 255, "dying": False, "cpu_time_ns": 12345678901,
         "vcpus_online": 2, "ssidref": 0, "cpupool": 0, **more,
     }  # fmt: skip
-    return wire.XenReply(**given)
+    return replies.XenReply(**given)
 
 
 def domain(**more: Any) -> dict[str, Any]:
     """Return web, domain 3, with a limit of 512 MiB and libxl's slack."""
     parts = [
-        wire.ComponentReply(owner="operator", name="limit", amount_kib=524288, revision=8),
-        wire.ComponentReply(owner="toolstack", name="slack", amount_kib=1024, revision=1),
+        replies.ComponentReply(owner="operator", name="limit", amount_kib=524288, revision=8),
+        replies.ComponentReply(owner="toolstack", name="slack", amount_kib=1024, revision=1),
     ]
     given = {
         "uuid": UUID, "domid": 3, "name": "web", "managed": True, "revision": 8,
@@ -44,13 +44,13 @@ def domain(**more: Any) -> dict[str, Any]:
         "recorded_static_max_kib": 524288, "static_max_kib": 524288, "target_kib": 102400,
         "videoram_kib": 0, "building": False, "push": push(), "xen": xen(), **more,
     }  # fmt: skip
-    return wire.DomainReply(**given).model_dump(mode="json")
+    return replies.DomainReply(**given).model_dump(mode="json")
 
 
 def problem(status: int, code: str, detail: str, **numbers: Any) -> tuple[int, dict[str, Any]]:
     """Return a problem document with its status."""
     urn = f"urn:maxmemd:problem:{code}"
-    made = wire.Problem(type=urn, title=code, status=status, detail=detail, code=code, **numbers)
+    made = replies.Problem(type=urn, title=code, status=status, detail=detail, code=code, **numbers)
     return status, made.model_dump(mode="json")
 
 
@@ -70,7 +70,7 @@ ABOVE = problem(
     target_kib=1048576, static_max_kib=524288, uuid=UUID, domid=3, name="web",
 )  # fmt: skip
 BUSY = problem(503, "arbiter-busy", "cannot answer in time: the queue is full")
-HOST = wire.HostReply(
+HOST = replies.HostReply(
     hypervisor="Xen 4.17", simulated=False, total_kib=8386560, free_kib=4195328, scrub_kib=0,
     outstanding_kib=2048, sharing_freed_kib=4096, sharing_used_kib=1024, drift="restore",
     floor="target", domains=2, version="0.1.0",

@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 
-from maxmemd import wire
+from maxmemd.wire import replies
 
 from .bodies import UNKNOWN, UUID, domain, push, xen
 from .conftest import Ctl
 from .stub import Stub
 
 WEB = "GET /v1/domains/web"
-ROOT = wire.Actor(name="root", uid=0, gid=0, pid=42)
+ROOT = replies.Actor(name="root", uid=0, gid=0, pid=42)
 AT = "2026-11-22T21:06:47.123+00:00"
-EXPLAIN = wire.ExplainReply(
+EXPLAIN = replies.ExplainReply(
     uuid=UUID, domid=3, name="web", revision=8, limit_kib=525313, max_pages=131328,
     unlimited=False, recorded_static_max_kib=524288, static_max_kib=524288, target_kib=102400,
     push=push("failed", seen_pages=100, error="EPERM (Operation not permitted)"), tot_pages=25600,
     text="Because.",
     lines=[
-        wire.ExplainLine(owner="operator", name="limit", amount_kib=524289, revision=8, at=AT,
+        replies.ExplainLine(owner="operator", name="limit", amount_kib=524289, revision=8, at=AT,
                          by=ROOT, kind="mem-max", reason="load test"),
-        wire.ExplainLine(owner="toolstack", name="slack", amount_kib=1024, revision=1, at=None,
+        replies.ExplainLine(owner="toolstack", name="slack", amount_kib=1024, revision=1, at=None,
                          by=None, kind=None, reason=""),
     ],
 ).model_dump(mode="json")  # fmt: skip
@@ -64,7 +64,7 @@ def entry(seq: int, kind: str, wish: dict[str, Any], **more: Any) -> dict[str, A
         "seq": seq, "at": AT, "revision": seq, "kind": kind, "by": ROOT, "wish": wish,
         "limit_kib": 525312, "components": None, "static_max_kib": None, "hash": "00", **more,
     }  # fmt: skip
-    return wire.HistoryEntry(**given).model_dump(mode="json")
+    return replies.HistoryEntry(**given).model_dump(mode="json")
 
 
 ENTRIES = [
@@ -72,7 +72,7 @@ ENTRIES = [
     entry(11, "rollback", {"revision": 7, "force": False}),
     entry(10, "import", {"parts": [["a", "b", 1]], "static_max_kib": None}, limit_kib=None),
     entry(9, "component", {"owner": "device-model", "name": "roms", "amount_kib": 1},
-          by=wire.Actor(name="maxmemd")),
+          by=replies.Actor(name="maxmemd")),
     entry(8, "refused", {"wish": "mem-max", "limit_kib": 1024, "code": "limit-below-target",
                          "numbers": {"target_kib": 65536, "short_by_kib": 64512}}, limit_kib=None),
 ]  # fmt: skip

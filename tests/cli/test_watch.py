@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from maxmemd import wire
 from maxmemd.cli.watch import line_of
 from maxmemd.rest import connection, events
+from maxmemd.wire import replies
 from tests.api.outside import ROOT as TREE
 from tests.api.outside import SOAK, Outside, until
 
@@ -36,7 +36,7 @@ def event(kind: Any, **more: Any) -> dict[str, Any]:
         "what": None, "by": None, "wish": {}, "code": None, "limit_kib": None, "max_pages": None,
         "seen_pages": None, "errno": None, **more,
     }  # fmt: skip
-    return wire.Event.model_validate(given).model_dump(mode="json")
+    return replies.Event.model_validate(given).model_dump(mode="json")
 
 
 def block(words: dict[str, Any]) -> bytes:
@@ -100,7 +100,7 @@ def test_a_line_for_eyes(words: dict[str, Any], line: str) -> None:
 
 def test_every_kind_has_its_words() -> None:
     """No kind that the daemon sends is without a line."""
-    assert {words["kind"] for words, _ in LINES} == set(wire.EventKind.__args__)  # type: ignore[attr-defined]
+    assert {words["kind"] for words, _ in LINES} == set(replies.EventKind.__args__)  # type: ignore[attr-defined]
 
 
 def test_control_characters_are_not_printed() -> None:

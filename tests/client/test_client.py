@@ -14,17 +14,18 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from maxmemd import client, wire
+from maxmemd import client
 from maxmemd.client import AsyncClient, Client, Refused, Unreachable, calls, retry
 from maxmemd.client.calls import Call
+from maxmemd.wire import replies, requests
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
-GRANTED = wire.DecisionReply(
+GRANTED = replies.DecisionReply(
     uuid=UUID, domid=3, name="web", revision=8, limit_kib=525312, max_pages=131328, unlimited=False
 )
-HEALTH = wire.Health(live=True, ready=False, parts={"xen": "xen-failed"})
-LIMIT = calls.set_limit("web", wire.LimitRequest(limit_kib=524288))
-PARTS = [wire.ComponentBody(owner="operator", name="limit", amount_kib=4)]
+HEALTH = replies.Health(live=True, ready=False, parts={"xen": "xen-failed"})
+LIMIT = calls.set_limit("web", requests.LimitRequest(limit_kib=524288))
+PARTS = [requests.ComponentBody(owner="operator", name="limit", amount_kib=4)]
 WEB = "/v1/domains/web"
 
 VERBS: list[tuple[Call[Any], str, str]] = [
@@ -33,23 +34,23 @@ VERBS: list[tuple[Call[Any], str, str]] = [
     (calls.domain("a/../b c"), "GET /v1/domains/a%2F%2E%2E%2Fb%20c", ""),
     (LIMIT, f"PUT {WEB}/limit", '{"reason":"","limit_kib":524288,"force":false,"static_max":true}'),
     (
-        calls.set_target("web", wire.TargetRequest(by_kib=-4)),
+        calls.set_target("web", requests.TargetRequest(by_kib=-4)),
         f"PUT {WEB}/target",
         '{"reason":"","by_kib":-4,"enforce":true}',
     ),
     (
-        calls.set_component("web", "device-model", "roms", wire.AmountRequest(amount_kib=256)),
+        calls.set_component("web", "device-model", "roms", requests.AmountRequest(amount_kib=256)),
         f"PUT {WEB}/components/device-model/roms",
         '{"reason":"","amount_kib":256}',
     ),
     (
-        calls.increase_component("web", "a", "b", wire.IncreaseRequest(by_kib=4, reason="why")),
+        calls.increase_component("web", "a", "b", requests.IncreaseRequest(by_kib=4, reason="why")),
         f"POST {WEB}/components/a/b/increase",
         '{"reason":"why","by_kib":4}',
     ),
     (calls.remove_component("web", "a", "b"), f"DELETE {WEB}/components/a/b", ""),
     (
-        calls.rollback("web", wire.RollbackRequest(revision=7)),
+        calls.rollback("web", requests.RollbackRequest(revision=7)),
         f"POST {WEB}/rollback",
         '{"reason":"","revision":7,"force":false}',
     ),
@@ -59,7 +60,7 @@ VERBS: list[tuple[Call[Any], str, str]] = [
     (calls.pushes("3", limit=1), "GET /v1/domains/3/pushes?limit=1", ""),
     (calls.export_record("web"), f"GET {WEB}/record", ""),
     (
-        calls.import_record(UUID, wire.RecordBody(components=PARTS)),
+        calls.import_record(UUID, requests.RecordBody(components=PARTS)),
         f"PUT /v1/records/{UUID}",
         '{"reason":"","format":"maxmemd-record-1","components":'
         '[{"owner":"operator","name":"limit","amount_kib":4}]}',

@@ -9,16 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from maxmemd import wire
 from maxmemd.client import AsyncClient, Client, Refused, Unreachable, events
+from maxmemd.wire import replies
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
-Take = Callable[..., list[wire.Event]]
+Take = Callable[..., list[replies.Event]]
 
 
-def event(number: int) -> wire.Event:
+def event(number: int) -> replies.Event:
     """Return an event by its number."""
-    return wire.Event(
+    return replies.Event(
         id=f"{number}-0-0000000{number}", kind="forgotten", at="", uuid=UUID, domid=None,
         revision=1, what=None, by=None, wish=None, code=None, limit_kib=None, max_pages=None,
         seen_pages=None, errno=None,
@@ -54,16 +54,16 @@ class Served:
         return httpx.Response(reply["status"], content=json.dumps(reply), headers=TYPE)
 
 
-def sync_take(served: Served, most: int, **options: Any) -> list[wire.Event]:
+def sync_take(served: Served, most: int, **options: Any) -> list[replies.Event]:
     """Take so many events by Client."""
     with Client(url="http://d", transport=httpx.MockTransport(served)) as client:
         return list(islice(client.events(**options), most))
 
 
-def async_take(served: Served, most: int, **options: Any) -> list[wire.Event]:
+def async_take(served: Served, most: int, **options: Any) -> list[replies.Event]:
     """Take so many events by AsyncClient."""
 
-    async def take() -> list[wire.Event]:
+    async def take() -> list[replies.Event]:
         found = []
         async with AsyncClient(url="http://d", transport=httpx.MockTransport(served)) as client:
             events = client.events(**options)

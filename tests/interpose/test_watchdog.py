@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from maxmemd import wire
 from maxmemd.client import AsyncClient, Client, calls
+from maxmemd.wire import replies, requests
 from tests.durability.audit import audit
 from tests.durability.preload import built
 from tests.durability.stand import ROOT, until
@@ -21,7 +21,7 @@ from tests.interpose.systemd import Watched
 pytestmark = pytest.mark.needs("gcc", "libc6-dev")
 HANGS_S = 300.0
 ROMS = ("device-model", "roms")
-MORE = wire.IncreaseRequest(by_kib=256)
+MORE = requests.IncreaseRequest(by_kib=256)
 
 
 @pytest.fixture(params=["in a hypercall", "on the disk"])
@@ -45,16 +45,16 @@ def ctl(stand: Watched, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def sync(stand: Watched, ref: str) -> wire.DecisionReply:
+def sync(stand: Watched, ref: str) -> replies.DecisionReply:
     """Ask with a Client."""
     with Client(str(stand.socket)) as client:
         return client.do(calls.increase_component(ref, *ROMS, MORE), if_match=1)
 
 
-def with_asyncio(stand: Watched, ref: str) -> wire.DecisionReply:
+def with_asyncio(stand: Watched, ref: str) -> replies.DecisionReply:
     """Ask with an AsyncClient."""
 
-    async def doing() -> wire.DecisionReply:
+    async def doing() -> replies.DecisionReply:
         async with AsyncClient(str(stand.socket)) as client:
             return await client.do(calls.increase_component(ref, *ROMS, MORE), if_match=1)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from maxmemd.wire import EventKind
+from maxmemd.wire.replies import EventKind
 from tests.api.inside import Inside
 from tests.observing.promtool import promtool
 

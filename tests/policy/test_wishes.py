@@ -22,7 +22,7 @@ from maxmemd.policy.wishes import (
     needs_store,
     to_json,
 )
-from maxmemd.wire import BuildRequest
+from maxmemd.wire.requests import BuildRequest
 from tests.policy.values import ROM, kib
 
 ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from maxmemd import __version__, wire
+from maxmemd import __version__
 from maxmemd.api import metrics, problems, serialize
 from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
@@ -15,6 +15,7 @@ from maxmemd.arbiter.messages import DomainView, HostView, Query, Refused, Subje
 from maxmemd.policy.clauses import own_domain
 from maxmemd.policy.components import Record
 from maxmemd.units import Memory
+from maxmemd.wire.replies import DomainsReply, Health, HostReply
 
 
 async def get_host(service: Service, call: Request) -> Response:
@@ -24,7 +25,7 @@ async def get_host(service: Service, call: Request) -> Response:
         return host
     facts = host.facts
     return as_json(
-        wire.HostReply(
+        HostReply(
             hypervisor=facts.hypervisor,
             simulated=service.simulated,
             total_kib=Memory.of_pages(facts.total_pages).kib,
@@ -44,7 +45,7 @@ async def get_host(service: Service, call: Request) -> Response:
 async def get_domains(service: Service, call: Request) -> Response:
     """Tell all domains."""
     views = cast(tuple[DomainView, ...], await service.mailbox.ask(Query(Subject.DOMAINS)))
-    return as_json(wire.DomainsReply.model_construct(domains=[serialize.domain(v) for v in views]))
+    return as_json(DomainsReply.model_construct(domains=[serialize.domain(v) for v in views]))
 
 
 async def get_domain(service: Service, call: Request) -> Response:
@@ -104,7 +105,7 @@ async def health(service: Service, call: Request) -> Response:
     """Tell whether every part is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
     ready = all(is_ready(state) for state in parts.values())
-    body = wire.Health(live=True, ready=ready, parts=dict(parts))
+    body = Health(live=True, ready=ready, parts=dict(parts))
     return Response(200 if ready else 503, body.model_dump_json().encode())
 
 

@@ -6,13 +6,13 @@ import logging
 import time
 from functools import partial
 
-from maxmemd import wire
 from maxmemd.api.auth.token_store import Token
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.api.serialize import when
+from maxmemd.wire import replies, requests
 
 LOG = logging.getLogger("maxmemd.api")
 DAY_NS = 86_400 * 10**9
@@ -21,12 +21,12 @@ DAY_NS = 86_400 * 10**9
 async def list_tokens(service: Service, call: Request) -> Response:
     """Tell the tokens that were not revoked; not what they are, which is not kept."""
     tokens = [_told(token) for token in service.tokens.all()]
-    return Response(200, wire.TokensReply(tokens=tokens).model_dump_json().encode())
+    return Response(200, replies.TokensReply(tokens=tokens).model_dump_json().encode())
 
 
 async def create_token(service: Service, call: Request) -> Response:
     """Make a token; it is told this once."""
-    body: wire.TokenRequest = call.body
+    body: requests.TokenRequest = call.body
     now_ns = time.time_ns()
     expires_ns = None if body.days is None else now_ns + body.days * DAY_NS
     create = partial(service.tokens.create, expires_ns=expires_ns)
@@ -38,7 +38,7 @@ async def create_token(service: Service, call: Request) -> Response:
     told = (body.name, body.role, call.peer.actor)
     LOG.warning("token %s, role %s, created by %s", *told, extra={"fields": fields})
     expires = None if expires_ns is None else when(expires_ns)
-    reply = wire.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
+    reply = replies.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
     return Response(200, reply.model_dump_json().encode())
 
 
@@ -51,11 +51,11 @@ async def revoke_token(service: Service, call: Request) -> Response:
     service.feed.tell()
     fields = {"token": name, "by": call.peer.actor}
     LOG.warning("token %s revoked by %s", name, call.peer.actor, extra={"fields": fields})
-    return Response(200, wire.TokenRevoked(name=name).model_dump_json().encode())
+    return Response(200, replies.TokenRevoked(name=name).model_dump_json().encode())
 
 
-def _told(token: Token) -> wire.TokenRow:
-    return wire.TokenRow.model_validate(
+def _told(token: Token) -> replies.TokenRow:
+    return replies.TokenRow.model_validate(
         {
             "name": token.name,
             "role": token.role,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import cast
 
-from maxmemd import wire
 from maxmemd.api import serialize
 from maxmemd.api.auth.peers import on_behalf_of
 from maxmemd.api.handlers.service import Service, refusal
@@ -31,18 +30,19 @@ from maxmemd.policy.wishes import (
     Wish,
 )
 from maxmemd.units import Memory
+from maxmemd.wire import requests
 
 
 async def set_limit(service: Service, call: Request) -> Response:
     """Xl mem-max."""
-    body: wire.LimitRequest = call.body
+    body: requests.LimitRequest = call.body
     wish = SetLimit(Memory(kib=body.limit_kib), body.force, body.static_max)
     return await _wished(service, call, wish)
 
 
 async def set_target(service: Service, call: Request) -> Response:
     """Xl mem-set."""
-    body: wire.TargetRequest = call.body
+    body: requests.TargetRequest = call.body
     target = None if body.target_kib is None else Memory(kib=body.target_kib)
     return await _wished(service, call, SetTarget(target, body.by_kib, body.enforce))
 
@@ -65,7 +65,7 @@ async def increase(service: Service, call: Request) -> Response:
 
 async def build(service: Service, call: Request) -> Response:
     """Take note that libxl is about to build."""
-    body: wire.BuildRequest = call.body
+    body: requests.BuildRequest = call.body
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
     wish = Build(Memory(kib=body.target_kib), body.life, static_max)
     return await _wished(service, call, wish)
@@ -82,7 +82,7 @@ async def relayed_headroom(service: Service, call: Request) -> Response:
     A domid alone is not enough: it may be another domain by now (A6). Nor is a UUID: it means the
     elder of two instances, and of a local migration each has a stub domain of its own.
     """
-    body: wire.RelayedHeadroomRequest = call.body
+    body: requests.RelayedHeadroomRequest = call.body
     if not (call.ref.isascii() and call.ref.isdigit() and len(call.ref) < 10):
         detail = "cannot use the path: a stub domain serves a domain by its domid"
         raise Rejected("path-invalid", detail, parameter="ref")
@@ -97,7 +97,7 @@ async def rollback(service: Service, call: Request) -> Response:
 
 async def put_record(service: Service, call: Request) -> Response:
     """Take a record that comes with its domain."""
-    body: wire.RecordBody = call.body
+    body: requests.RecordBody = call.body
     amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
     return await _wished(service, call, Import(amounts, static_max))
