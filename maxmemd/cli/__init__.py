@@ -7,6 +7,7 @@ pathlib or dataclasses on the way to a decision. What xl has as well behaves as 
 
 import os
 import sys
+from collections.abc import Callable, Mapping
 
 from maxmemd.cli.commands import find, help_on, overview
 from maxmemd.cli.invocation import Invocation
@@ -81,7 +82,7 @@ def _verb(given: dict[str, str], words: list[str]) -> int:
     return _handlers(verb)[verb.name](call)
 
 
-def _handlers(verb: Command) -> "Mapping[str, Callable[[Invocation], int]]":
+def _handlers(verb: Command) -> Mapping[str, Callable[[Invocation], int]]:
     """Return the group of verbs that this one is in; no other group is imported."""
     if verb.name == "doctor":
         from maxmemd.cli.doctor import HANDLERS
@@ -98,8 +99,3 @@ def _handlers(verb: Command) -> "Mapping[str, Callable[[Invocation], int]]":
     else:
         from maxmemd.cli.show import HANDLERS
     return HANDLERS
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping

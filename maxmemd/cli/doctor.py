@@ -6,6 +6,7 @@ from pathlib import Path
 from maxmemd.cli.format import aligned
 from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
+from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 PROC = Path("/proc")
@@ -46,16 +47,16 @@ def doctor(call: Invocation) -> int:
     return 1 if loose or drifts else 0
 
 
-def _print_processes(found: "list[Body]") -> None:
+def _print_processes(found: list[Body]) -> None:
     rows = [["PID", "PROGRAM"], *([str(each["pid"]), str(each["program"])] for each in found)]
     sys.stdout.write(aligned(rows, frozenset({0}), "  "))
 
 
-def _is_harmless(process: "Body") -> bool:
+def _is_harmless(process: Body) -> bool:
     return Path(str(process["program"]).partition(" ")[0]).name in HARMLESS
 
 
-def _told(drift: "Body") -> str:
+def _told(drift: Body) -> str:
     return (
         f"{drift['name']}: {drift['times']} foreign maximum{'s' if drift['times'] > 1 else ''},"
         f" the last at {str(drift['at'])[:19].replace('T', ' ')}Z: {drift['seen_pages']} pages"
@@ -63,7 +64,7 @@ def _told(drift: "Body") -> str:
     )
 
 
-def _processes() -> "tuple[list[Body], int]":
+def _processes() -> tuple[list[Body], int]:
     """Return the processes that hold libxenctrl and not our library, and how many were seen."""
     loose: list[Body] = []
     seen = 0
@@ -86,7 +87,7 @@ def _program(pid: int) -> str:
     return b" ".join(words[:3]).decode(errors="replace").strip() or "?"
 
 
-def _drifts(call: Invocation) -> "list[Body]":
+def _drifts(call: Invocation) -> list[Body]:
     answer = call.read("domains")
     if answer.status != 200:
         refused(call, answer, "list the domains", "")
@@ -98,7 +99,7 @@ def _drifts(call: Invocation) -> "list[Body]":
     return found
 
 
-def _drifts_of(call: Invocation, domain: "Body") -> "list[Body]":
+def _drifts_of(call: Invocation, domain: Body) -> list[Body]:
     answer = call.read(f"domains/{quoted(domain['uuid'])}/history?limit={LINES}")
     lines = [each for each in answer.body.get("entries", ()) if each["kind"] == "drift"]
     if not lines:
@@ -110,7 +111,3 @@ def _drifts_of(call: Invocation, domain: "Body") -> "list[Body]":
 
 
 HANDLERS = {"doctor": doctor}
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

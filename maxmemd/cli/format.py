@@ -1,5 +1,6 @@
 """Text for people: amounts with a unit, columns, who asked, when, and for what."""
 
+from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 
@@ -28,7 +29,7 @@ def aligned(rows: list[list[str]], right: frozenset[int] = frozenset(), indent: 
     return "".join(lines)
 
 
-def who(actor: "Body | None") -> str:
+def who(actor: Body | None) -> str:
     """Return who asked, as the kernel said it."""
     if actor is None:
         return "-"
@@ -40,7 +41,7 @@ def when(at: str | None) -> str:
     return "-" if at is None else at[:19].replace("T", " ") + "Z"
 
 
-def format_words(wish: "Body") -> str:
+def format_words(wish: Body) -> str:
     """Return what was asked for, without the fields that say nothing."""
     words = [f"{wish['owner']}/{wish['name']}"] if {"owner", "name"} <= wish.keys() else []
     for name, value in wish.items():
@@ -58,8 +59,3 @@ def format_words(wish: "Body") -> str:
         else:
             words.append(f"{called} {value!r}" if name == "reason" else f"{called} {value}")
     return ", ".join(words)
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

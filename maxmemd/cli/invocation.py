@@ -5,7 +5,7 @@ import json
 from maxmemd.cli.format import amount
 from maxmemd.cli.options import Command, Stop
 from maxmemd.rest.connection import DaemonConnection
-from maxmemd.rest.reply import Answer
+from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import plain, print_error
 from maxmemd.units import Memory
 
@@ -52,7 +52,7 @@ class Invocation:
         """Return the reply to GET /v1/path."""
         return self.server.ask("GET", f"/v1/{path}")
 
-    def write(self, method: str, path: str, body: "Body | None" = None) -> Answer:
+    def write(self, method: str, path: str, body: Body | None = None) -> Answer:
         """Return the reply to a wish; --reason, --dry-run and --if-match go with it."""
         headers = {}
         if "if-match" in self.options:
@@ -116,7 +116,7 @@ def decided(call: Invocation, answer: Answer) -> None:
     )
 
 
-def title(body: "Body") -> str:
+def title(body: Body) -> str:
     """Return how a domain is called: its name and domid, or its UUID."""
     where = "not here" if body["domid"] is None else f"domain {body['domid']}"
     return plain(f"{body['name'] or body['uuid']} ({where})")
@@ -146,8 +146,3 @@ def number(text: str, what: str) -> int:
     if text.isascii() and text.isdigit() and len(text) < 16:
         return int(text)
     raise Stop(2, err=f"maxmemctl: cannot read {text!r} as {what}: a number is needed\n")
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

@@ -4,6 +4,8 @@ Options may follow arguments, `--` ends them, a long option may be cut short whi
 unambiguous, and -h or a mistake ends the program where it stands.
 """
 
+from collections.abc import Callable
+
 
 class Stop(Exception):
     """The program ends here with this exit status, after printing."""
@@ -11,6 +13,9 @@ class Stop(Exception):
     def __init__(self, status: int, *, out: str = "", err: str = "") -> None:
         super().__init__(status)
         self.status, self.out, self.err = status, out, err
+
+
+Unknown = Callable[[str], Stop]
 
 
 class Option:
@@ -145,7 +150,7 @@ def _long(
     word: str,
     rest: list[str],
     given: dict[str, str],
-    unknown: "Unknown",
+    unknown: Unknown,
 ) -> None:
     name, equals, value = word[2:].partition("=")
     fits = [each for each in options if each.long.startswith(name)]
@@ -160,7 +165,7 @@ def _shorts(
     word: str,
     rest: list[str],
     given: dict[str, str],
-    unknown: "Unknown",
+    unknown: Unknown,
 ) -> None:
     for at, letter in enumerate(word[1:], 2):
         option = next((each for each in options if each.short == letter), None)
@@ -174,7 +179,7 @@ def _shorts(
     return None
 
 
-def _take(option: Option, values: list[str], given: dict[str, str], unknown: "Unknown") -> None:
+def _take(option: Option, values: list[str], given: dict[str, str], unknown: Unknown) -> None:
     if option.value is None:
         given[option.long] = ""
         return
@@ -184,10 +189,3 @@ def _take(option: Option, values: list[str], given: dict[str, str], unknown: "Un
             err=f"maxmemctl: option --{option.long} needs a value: {option.value}\n",
         )
     given[option.long] = values.pop(0)
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Unknown = Callable[[str], Stop]

@@ -6,6 +6,7 @@ from maxmemd.cli.format import aligned, amount, format_words, when, who
 from maxmemd.cli.invocation import Invocation, number, quoted, refused, title
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import named
+from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 PAGE = 100
@@ -21,7 +22,7 @@ def show(call: Invocation) -> int:
     return 0
 
 
-def _facts(body: "Body") -> list[list[str]]:
+def _facts(body: Body) -> list[list[str]]:
     xen = body["xen"]
     rows = [["uuid", body["uuid"]]]
     if body["revision"] is not None:
@@ -46,7 +47,7 @@ def _facts(body: "Body") -> list[list[str]]:
     return rows
 
 
-def _in_force(push: "Body | None") -> str:
+def _in_force(push: Body | None) -> str:
     if push is None:
         return "no: no instance here"
     seen = "" if push["seen_pages"] is None else f" (Xen holds {push['seen_pages']} pages)"
@@ -68,7 +69,7 @@ def components(call: Invocation) -> int:
     return 0
 
 
-def _components(body: "Body", indent: str) -> str:
+def _components(body: Body, indent: str) -> str:
     rows = [
         [
             f"{each['owner']}/{each['name']}",
@@ -147,7 +148,7 @@ def history(call: Invocation) -> int:
     return 0
 
 
-def _page(call: Invocation, query: str) -> "Body":
+def _page(call: Invocation, query: str) -> Body:
     ref = named(call)
     answer = call.read(f"domains/{quoted(ref)}{query}")
     if answer.status != 200:
@@ -156,7 +157,7 @@ def _page(call: Invocation, query: str) -> "Body":
     return answer.body
 
 
-def _looked_at(call: Invocation, path: str, what: str, part: str | None = None) -> "Body":
+def _looked_at(call: Invocation, path: str, what: str, part: str | None = None) -> Body:
     """Return what GET domains/{ref}path says; --json prints it, or a part of it, and ends."""
     ref = named(call)
     answer = call.read(f"domains/{quoted(ref)}{path}")
@@ -192,7 +193,3 @@ HANDLERS = {
     "components": components,
     "health": health,
 }
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

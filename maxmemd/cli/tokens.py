@@ -3,6 +3,7 @@
 from maxmemd.cli.format import when
 from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
+from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 ROLES = ("admin", "toolstack", "observer")
@@ -77,7 +78,3 @@ def _revoke(call: Invocation, name: str) -> int:
 
 
 HANDLERS = {"token": token}
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

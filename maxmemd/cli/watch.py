@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from errno import errorcode
 from time import monotonic
@@ -12,7 +13,7 @@ from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.events import StreamRefused, follow_events
-from maxmemd.rest.reply import Unreachable
+from maxmemd.rest.reply import Body, Unreachable
 from maxmemd.rest.text import plain
 
 RED, YELLOW, GREEN = "31", "33", "32"
@@ -45,7 +46,7 @@ def watch(call: Invocation) -> int:
     return 1
 
 
-def line_of(event: "Body", name: str, *, coloured: bool) -> str:
+def line_of(event: Body, name: str, *, coloured: bool) -> str:
     """Return one event as a line: when, what, of which domain, and the particulars."""
     kind = f"{event['kind']:<10}"
     if coloured and event["kind"] in COLOURS:
@@ -54,7 +55,7 @@ def line_of(event: "Body", name: str, *, coloured: bool) -> str:
     return f"{when(event['at'])}  {kind}  {plain(name):<16}  {plain(said)}"
 
 
-def _decided(event: "Body") -> str:
+def _decided(event: Body) -> str:
     asked = format_words(event["wish"])
     limit = amount(event["limit_kib"], event["max_pages"] == 0xFFFFFFFF)
     said = (
@@ -63,7 +64,7 @@ def _decided(event: "Body") -> str:
     return f"{said or event['what']}; the limit is {limit}, revision {event['revision']}"
 
 
-def _refused(event: "Body") -> str:
+def _refused(event: Body) -> str:
     beside = ("wish", "code", "numbers")
     wish = {key: value for key, value in event["wish"].items() if key not in beside}
     numbers = format_words(event["wish"].get("numbers") or {})
@@ -71,11 +72,11 @@ def _refused(event: "Body") -> str:
     return f"{event['what']} by {who(event['by'])}: {format_words(wish)}: {why}"
 
 
-def _pushed(event: "Body") -> str:
+def _pushed(event: Body) -> str:
     return f"Xen holds {_pages(event['max_pages'])}, revision {event['revision']}"
 
 
-def _failed(event: "Body") -> str:
+def _failed(event: Body) -> str:
     if event["errno"] is not None:
         why = f"Xen said {errorcode.get(event['errno'], event['errno'])}"
     else:
@@ -83,22 +84,22 @@ def _failed(event: "Body") -> str:
     return f"wrote {_pages(event['max_pages'])}, revision {event['revision']}: {why}"
 
 
-def _over_limit(event: "Body") -> str:
+def _over_limit(event: Body) -> str:
     held = _pages(event["wish"].get("tot_pages"))
     return f"the guest holds {held}, the limit is {_pages(event['max_pages'])}"
 
 
-def _drifted(event: "Body") -> str:
+def _drifted(event: Body) -> str:
     wrote, wanted = _pages(event["seen_pages"]), _pages(event["wish"].get("wanted_pages"))
     return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
 
 
-def _began(event: "Body") -> str:
+def _began(event: Body) -> str:
     building = ", being built" if event["wish"].get("building") else ""
     return f"domain {event['domid']}{building}"
 
 
-def _ended(event: "Body") -> str:
+def _ended(event: Body) -> str:
     return f"domain {event['domid']}" + (", to reboot" if event["wish"].get("reboot") else "")
 
 
@@ -108,7 +109,7 @@ def _pages(pages: int | None) -> str:
     return "unlimited" if pages == 0xFFFFFFFF else amount(pages * 4)
 
 
-_SAYS: "dict[str, Callable[[Body], str]]" = {
+_SAYS: dict[str, Callable[[Body], str]] = {
     "decided": _decided,
     "refused": _refused,
     "pushed": _pushed,
@@ -154,9 +155,3 @@ def _uuid(call: Invocation, ref: str) -> str:
 
 
 HANDLERS = {"watch": watch}
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from maxmemd.rest.reply import Body

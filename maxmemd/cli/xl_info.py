@@ -9,6 +9,7 @@ import sys
 from maxmemd.cli.invocation import Invocation, quoted, refused
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import END_DOMID, invalid, reference
+from maxmemd.rest.reply import Body
 from maxmemd.rest.text import print_error
 
 
@@ -50,7 +51,7 @@ def _table(call: Invocation, *, verbose: bool = False, claimed: bool = False) ->
     return 0
 
 
-def _domains(call: Invocation, what: str) -> "list[Body]":
+def _domains(call: Invocation, what: str) -> list[Body]:
     answer = call.read("domains")
     if answer.status != 200:
         refused(call, answer, what, "")
@@ -68,7 +69,7 @@ def _header(*, verbose: bool = False, claimed: bool = False) -> str:
     return text + ("  Claimed" if claimed else "")
 
 
-def _row(domain: "Body", *, verbose: bool = False, claimed: bool = False) -> str:
+def _row(domain: Body, *, verbose: bool = False, claimed: bool = False) -> str:
     xen = domain["xen"]
     name = domain["name"] or "(null)"
     name += " " * (40 - len(name.encode("utf-8", "replace")))
@@ -85,7 +86,7 @@ def _row(domain: "Body", *, verbose: bool = False, claimed: bool = False) -> str
     return text + (f" {'-':>16}" if verbose else "")
 
 
-def _state(xen: "Body") -> str:
+def _state(xen: Body) -> str:
     flags = zip("rbps", ("running", "blocked", "paused", "shutdown"), strict=True)
     letters = "".join(letter if xen[flag] else "-" for letter, flag in flags)
     reason = xen["shutdown_reason"] if xen["shutdown"] else 0
@@ -173,7 +174,3 @@ HANDLERS = {
     "domid": domid_of_name,
     "domname": name_of_domid,
 }
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

@@ -9,7 +9,7 @@ import sys
 from maxmemd.cli.format import amount
 from maxmemd.cli.invocation import Invocation, decided, not_in_force, quoted, refused, size_of
 from maxmemd.cli.xl_domain import domid_of, reference
-from maxmemd.rest.reply import Answer
+from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import print_error
 
 
@@ -24,7 +24,7 @@ def mem_set(call: Invocation) -> int:
     return _set(call, "target", "dynamic max memory", {"enforce": True})
 
 
-def _set(call: Invocation, noun: str, xls_noun: str, extra: "Body") -> int:
+def _set(call: Invocation, noun: str, xls_noun: str, extra: Body) -> int:
     ref, text = reference(call.args[0]), call.args[1]
     try:
         kib = size_of(text).kib
@@ -56,7 +56,3 @@ def _granted(call: Invocation, answer: Answer) -> None:
 
 
 HANDLERS = {"mem-max": mem_max, "mem-set": mem_set}
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from maxmemd.rest.reply import Body

@@ -7,6 +7,7 @@ times as long as starting the interpreter. A URL goes through http.client.
 import json
 import os
 import socket
+from collections.abc import Mapping
 from time import monotonic, sleep
 
 from maxmemd.rest.reply import Answer, Away, Body, Lost, Unreachable
@@ -28,7 +29,7 @@ class DaemonConnection:
     again_s = AGAIN_S
 
     def __init__(
-        self, path: str, url: str | None = None, files: "Mapping[str, str] | None" = None
+        self, path: str, url: str | None = None, files: Mapping[str, str] | None = None
     ) -> None:
         """`files` are what a URL may need: token-file, cert (with its key) and cacert."""
         self.path, self.url, self.files = path, url, files or {}
@@ -38,7 +39,7 @@ class DaemonConnection:
         self,
         method: str,
         path: str,
-        body: "Body | None" = None,
+        body: Body | None = None,
         headers: "dict[str, str] | None" = None,
     ) -> Answer:
         """Send one request and return the reply.
@@ -181,8 +182,3 @@ def _length(head: bytes) -> int:
         if name == b"content-length":
             return int(value)
     raise ValueError("the reply does not say how long it is")
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping

@@ -2,12 +2,13 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from time import sleep
 from urllib.parse import urlencode
 
 from maxmemd.rest.connection import DaemonConnection
-from maxmemd.rest.reply import Answer, Unreachable
+from maxmemd.rest.reply import Answer, Body, Unreachable
 from maxmemd.rest.tcp import link_to
 from maxmemd.rest.text import print_error
 
@@ -39,9 +40,7 @@ class _Unix(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def follow_events(
-    server: DaemonConnection, query: "dict[str, str]", since: str
-) -> "Iterator[Words]":
+def follow_events(server: DaemonConnection, query: dict[str, str], since: str) -> Iterator[Body]:
     """Yield events for ever; `since` is the id to go on after, "" for what happens from now on.
 
     Raises Unreachable where nobody answers at first, and Refused where the answer is no. Later
@@ -66,8 +65,8 @@ def follow_events(
 
 
 def _once(
-    server: DaemonConnection, query: "dict[str, str]", last: str
-) -> "Iterator[tuple[str, Words | None]]":
+    server: DaemonConnection, query: dict[str, str], last: str
+) -> Iterator[tuple[str, Body | None]]:
     """Yield ids and events of one connection, until it ends: then ConnectionError is raised."""
     link, prefix, token = _link(server)
     try:
@@ -127,11 +126,3 @@ def _answers(server: DaemonConnection) -> bool:
 def _away(server: DaemonConnection, why: Exception) -> Unreachable:
     said = getattr(why, "strerror", None) or why
     return Unreachable(f"cannot reach maxmemd at {server.where}: {said} (is it running?)")
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
-    Words = dict[str, Any]
