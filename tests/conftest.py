@@ -6,8 +6,8 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.figures import table
-from tests.packages import need
+from tests.support.figures import table
+from tests.support.packages import need
 
 settings.register_profile(
     "short", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
