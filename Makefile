@@ -23,10 +23,10 @@ run: $(READY) ## Start the daemon on the simulated host and show it at work (RUN
 	@$(PY) deploy/scene.py
 
 packages: $(READY) ## Install the Debian packages that tests need and that are not there (root)
-	@$(PY) -m tests.packages
+	@$(PY) -m tests.support.packages
 
 test: $(READY) ## All fast tests, with a short run of each long one (about three minutes)
-	$(TESTS) $(if $(filter true,$(CI)),tests.covered run,tests.again) -q $(SIDE_BY_SIDE)
+	$(TESTS) $(if $(filter true,$(CI)),tests.support.covered run,tests.support.again) -q $(SIDE_BY_SIDE)
 
 check: $(READY) format lint types layers coverage docs-test ## What CI runs: format, lint, types, layers, tests, docs
 
@@ -43,30 +43,30 @@ layers: $(READY) ## Do imports point down (import-linter)
 	$(VENV)/bin/lint-imports --no-cache
 
 coverage: $(READY) ## Branch coverage, 100% of the core, 95% elsewhere; measures what `make test` did not
-	$(TESTS) tests.covered need -q $(SIDE_BY_SIDE)
+	$(TESTS) tests.support.covered need -q $(SIDE_BY_SIDE)
 	$(VENV)/bin/coverage report --fail-under=95 --omit='$(CORE),maxmemd/xen/xencall.py'
 	$(VENV)/bin/coverage report --fail-under=100 --include='$(CORE)'
 
 docs-test: $(READY) ## Does every code, route, key and verb appear in the docs
-	$(PY) -m pytest -q tests/test_docs.py
+	$(PY) -m pytest -q tests/system/test_docs.py
 
 races: $(READY) ## Explore the models of why there has to be one arbiter (ARGS="--model add --actors 2")
 	@$(PY) -m models.races $(ARGS)
 
 models: $(READY) ## Verify the models of the argument with spin as well (installs it when root)
-	$(PY) -m tests.models.promela
+	$(PY) -m tests.system.models.promela
 
 argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer and the real Xen
-	$(PY) -m tests.models.document
+	$(PY) -m tests.system.models.document
 
 test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
-	$(PY) -m tests.again tests/xen -m xen -q -s -p no:randomly
+	$(PY) -m tests.support.again tests/dom0 -m xen -q -s -p no:randomly
 
 xen-shell: $(READY) ## Boot the real Xen and give a shell in its dom0
-	$(PY) -m tests.xen shell
+	$(PY) -m tests.dom0 shell
 
 real-xen-report: $(READY) ## Renew docs/real-xen-report.json: the few real-Xen tests the argument cites
-	REAL_XEN_REPORT=1 $(PY) -m pytest tests/xen -m xen -q -s \
+	REAL_XEN_REPORT=1 $(PY) -m pytest tests/dom0 -m xen -q -s \
 		-k "six_nics or limit_lives or limit_is_lost or component_is_lost or updates_are_lost"
 
 soak: $(READY) ## The long tests at full count, the real Xen's too, and one table of what they showed
@@ -89,14 +89,14 @@ deb: $(READY) ## Build the Debian package into dist/ (installs with no network)
 	$(PY) deploy/debian/build.py dist
 
 deb-check: $(READY) ## Build it twice: lintian, what goes where, the SBOM, the same bytes (lintian when root)
-	$(PY) -m pytest tests/package -m package -q
+	$(PY) -m pytest tests/system/package -m package -q
 
 audit: $(READY) ## Known vulnerabilities of the libraries in the package (pip-audit; asks PyPI or OSV)
 	$(PY) deploy/audit.py
 
 fuzz: $(READY) ## Fuzz the way of a request, guided by coverage (FUZZ_S=seconds; installs atheris)
 	$(PY) -m pip install -q --require-hashes -r requirements-fuzz.lock
-	$(PY) -m tests.fuzz $(FUZZ_S)
+	$(PY) -m tests.system.fuzz $(FUZZ_S)
 
 clean: ## Remove what was built (the Xen image's cache stays)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -7,8 +7,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import figures
-from tests.packages import need
+from tests.support import figures
+from tests.support.packages import need
 
 LONG = ("long", "soak")
 """The marks of tests that take many seconds."""

@@ -28,7 +28,7 @@ from maxmemd.systemd import (
     notify,
     passed_sockets,
 )
-from tests.figures import figure
+from tests.support.figures import figure
 
 UNITS = Path(__file__).parents[1] / "deploy" / "systemd"
 

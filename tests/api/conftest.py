@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.inside import Inside
-from tests.api.outside import Outside, until
-from tests.api.siege import MOST_GROWTH_KIB, SQLITES
+from tests.support.inside import Inside
+from tests.support.outside import Outside, until
+from tests.support.siege import MOST_GROWTH_KIB, SQLITES
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from maxmemd.api import metrics
 from maxmemd.api.health import LOW_BYTES, DiskMonitor, Space, space_of
 from maxmemd.units import Memory
-from tests.api.inside import Inside
-from tests.observing.promtool import promtool
+from tests.support.inside import Inside
+from tests.support.promtool import promtool
 
 Samples = dict[tuple[str, str], float]
 

@@ -19,8 +19,8 @@ from maxmemd.api.problems import STATUS
 from maxmemd.api.request import MOST_BODY_BYTES
 from maxmemd.api.routes import ROUTES
 from maxmemd.xen.simulated import SimulatedHost
-from tests.api.inside import Inside, problem
 from tests.api.openapi import COMMITTED, as_text, document
+from tests.support.inside import Inside, problem
 
 API_MD = (COMMITTED.parent / "api.md").read_text(encoding="utf-8")
 

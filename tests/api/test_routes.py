@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from maxmemd.units import Memory
-from tests.api.inside import ROOT, Inside, problem
+from tests.support.inside import ROOT, Inside, problem
 
 DM = "/v1/domains/db/components/device-model/roms"
 

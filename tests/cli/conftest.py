@@ -8,8 +8,7 @@ import pytest
 
 from maxmemd.cli import main
 from maxmemd.rest.connection import DaemonConnection
-
-from .stub import Stub
+from tests.support.stub import Stub
 
 Ctl = Callable[..., tuple[int, str, str]]
 

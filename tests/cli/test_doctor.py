@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from maxmemd.cli import doctor
+from tests.support.bodies import UUID, domain
+from tests.support.stub import Stub
 
-from .bodies import UUID, domain
 from .conftest import Ctl
-from .stub import Stub
 
 AT = "2026-11-22T21:06:47.123+00:00"
 HISTORY = f"GET /v1/domains/{UUID}/history?limit=200"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from maxmemd.cli.format import when
+from tests.support.stub import Stub
 
 from .conftest import Ctl
-from .stub import Stub
 
 ROW = {"name": "backup", "role": "observer", "created": "2026-11-23T01:02:03.000+00:00",
        "expires": None, "by": {"name": "ro\x1bot", "uid": 0, "gid": 0, "pid": 1}}  # fmt: skip

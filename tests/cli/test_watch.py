@@ -15,12 +15,12 @@ import pytest
 from maxmemd.cli.watch import line_of
 from maxmemd.rest import connection, events
 from maxmemd.wire import replies
-from tests.api.outside import ROOT as TREE
-from tests.api.outside import SOAK, Outside, until
+from tests.support.bodies import UUID
+from tests.support.outside import ROOT as TREE
+from tests.support.outside import SOAK, Outside, until
+from tests.support.stub import Stub
 
-from .bodies import UUID
 from .conftest import Ctl
-from .stub import Stub
 
 ROOT = {"name": "root", "uid": 0, "gid": 0, "pid": 42}
 DAEMON = {"name": "maxmemd", "uid": None, "gid": None, "pid": None}

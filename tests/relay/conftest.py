@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.cli.stub import Stub
-from tests.durability.stand import Stand
 from tests.relay.scene import Scene
+from tests.support.stand import Stand
+from tests.support.stub import Stub
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from typing import Self
 from maxmemd.relay.relay import Relay
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.xen.xs_wire import Connection
-from tests.xen_wire.tree import Rights
-from tests.xen_wire.xenstored import FakeXenstored
+from tests.support.tree import Rights
+from tests.support.xenstored import FakeXenstored
 
 UUID = "5b0b0000-0000-4000-8000-{:012d}"
 WITHIN_S = 60.0

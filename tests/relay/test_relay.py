@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from maxmemd.units import Memory
-from tests.durability.stand import Stand
 from tests.relay.scene import Scene, command_of, until, uuid_of
-from tests.xen_wire.xenstored import START
+from tests.support.stand import Stand
+from tests.support.xenstored import START
 
 PAGES = 1024
 SPARE_PAGES = 16

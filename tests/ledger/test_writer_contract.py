@@ -1,0 +1,127 @@
+"""What any Ledger keeps: the same tests on SQLite and on the ledger in memory."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maxmemd.policy.entries import Entry, Snapshot
+from maxmemd.ports import Ledger
+from tests.ledger.lines import (
+    AT_NS,
+    BIRTH,
+    OTHER,
+    UUID,
+    entry,
+    instance,
+    note,
+    opened,
+    push,
+    record,
+)
+from tests.support.fakes import MemoryLedger
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """Give an empty ledger."""
+    made: Ledger = opened(tmp_path / "l.sqlite") if request.param == "sqlite" else MemoryLedger()
+    yield made
+    made.close()
+
+
+def test_an_empty_ledger(ledger: Ledger) -> None:
+    """A new ledger keeps nothing."""
+    assert ledger.load() == Snapshot((), (), {}, {})
+    assert ledger.by_keys(["0:a"]) == {}
+    assert ledger.record_at(UUID, 1) is None
+
+
+def test_the_newest_revision_is_the_record(ledger: Ledger) -> None:
+    """A record is what its newest line with a state says; notes change nothing."""
+    ledger.commit(AT_NS, [entry(1), entry(2), note(2), entry(1, OTHER)])
+    ledger.commit(AT_NS, [entry(3), note(3)])
+    kept = ledger.load()
+    assert {r.uuid: r for r in kept.records} == {UUID: record(3), OTHER: record(1, OTHER)}
+
+
+def test_every_revision_can_be_had(ledger: Ledger) -> None:
+    """Each past revision of a record reads as it was; another domain's is not it."""
+    ledger.commit(AT_NS, [entry(1), entry(2), note(2)])
+    assert [ledger.record_at(UUID, n) for n in (1, 2, 3)] == [record(1), record(2), None]
+    assert ledger.record_at(OTHER, 1) is None
+
+
+def test_a_forgotten_record_is_gone(ledger: Ledger) -> None:
+    """A forgotten record is no more loaded; one that begins again is the one that is meant."""
+    ledger.commit(AT_NS, [entry(1), entry(2)])
+    ledger.commit(AT_NS, [note(2)], forgotten=[UUID])
+    assert ledger.load().records == ()
+    again = entry(1)
+    again = type(again)(again.uuid, 1, "adopted", "{}", "{}", entry(9).state)
+    ledger.commit(AT_NS, [again])
+    assert ledger.load().records[0].limit == record(9).limit
+    past = ledger.record_at(UUID, 1)
+    assert past is not None
+    assert past.limit == record(9).limit
+
+
+def test_idempotency_keys_are_found(ledger: Ledger) -> None:
+    """A line is found under its key, and only under its key."""
+    ledger.commit(AT_NS, [entry(1, key="0:a"), entry(2), entry(3, key="0:b")])
+    assert ledger.by_keys(["0:a", "0:c"]) == {"0:a": entry(1, key="0:a")}
+
+
+def test_open_instances_come_back(ledger: Ledger) -> None:
+    """Instances that have not ended are loaded as last written; ended ones count on."""
+    ledger.commit(AT_NS, [], instances=[instance(1), instance(2), instance(1, uuid=OTHER)])
+    ledger.commit(AT_NS, [], instances=[instance(1, ended_ns=AT_NS)])
+    kept = ledger.load()
+    assert set(kept.instances) == {instance(2), instance(1, uuid=OTHER)}
+    assert kept.incarnations == {UUID: 2, OTHER: 1}
+
+
+def test_a_birth_comes_back(ledger: Ledger) -> None:
+    """What is kept of how an instance came to be is as last written, with effects or without."""
+    whole = instance(1)._replace(birth=BIRTH)
+    alone = instance(2)._replace(birth=BIRTH, effects=None)
+    ledger.commit(AT_NS, [], instances=[whole, alone])
+    assert set(ledger.load().instances) == {whole, alone}
+    ledger.commit(AT_NS, [], instances=[instance(1)])
+    assert set(ledger.load().instances) == {instance(1), alone}
+
+
+def test_who_is_rebooting(ledger: Ledger) -> None:
+    """The last life's end counts, until the next one is announced; a record must be there."""
+
+    def line(kind: str, uuid: str = UUID, **words: object) -> Entry:
+        return Entry(uuid, 1, kind, "{}", json.dumps(words), None)
+
+    ended = line("instance-ended", reboot=True, boot="boot-1")
+    ledger.commit(AT_NS, [entry(1), line("instance-ended", OTHER, reboot=True, boot="boot-1")])
+    assert ledger.load().rebooting == {}
+    ledger.commit(AT_NS, [ended, line("instance-began", building=True), note(1)])
+    assert ledger.load().rebooting == {UUID: "boot-1"}
+    ledger.commit(AT_NS, [line("build", life="created")])
+    assert ledger.load().rebooting == {}
+    ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
+    assert ledger.load().rebooting == {OTHER: "boot-1"}
+    ledger.commit(AT_NS, [note(1, OTHER)] * 20)
+    assert ledger.load().rebooting == {}
+
+
+def test_pushes_are_kept_without_lines(ledger: Ledger) -> None:
+    """A commit may consist of pushes alone, or of nothing."""
+    ledger.commit(AT_NS, [], pushes=[push(1), push(1, errno=1)])
+    ledger.commit(AT_NS, [])
+    assert ledger.load().records == ()
+
+
+def test_reopening_loses_nothing(ledger: Ledger) -> None:
+    """After reopen and load everything is as it was, and more can be written."""
+    ledger.commit(AT_NS, [entry(1)])
+    ledger.reopen()
+    assert ledger.load().records == (record(1),)
+    ledger.commit(AT_NS, [entry(2)])
+    assert ledger.load().records == (record(2),)

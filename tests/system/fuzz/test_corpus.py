@@ -1,0 +1,112 @@
+"""What the fuzzer begins with, and whatever it found, played again: each clean, none forgotten."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from maxmemd.api.auth.admission import Admission
+from maxmemd.api.event_stream import EventStream
+from maxmemd.api.handlers import writes
+from maxmemd.errors import LedgerError
+from tests.support.figures import figure
+from tests.support.outside import SOAK
+from tests.system.fuzz.answers import Broken
+from tests.system.fuzz.target import Target
+
+HERE = Path(__file__).parent
+SEEDS = sorted((HERE / "corpus").iterdir())
+FOUND = sorted(path for path in (HERE / "found").iterdir() if path.name != "README")
+MOST_GROWTH_KIB = 8 * 1024
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    """Give one target for all inputs."""
+    found = Target()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.name)
+def test_a_seed(target: Target, path: Path) -> None:
+    """A good one is granted, a bad one is refused or closed, an odd one is neither's business."""
+    statuses = target.give(path.read_bytes())
+    if path.name.startswith("good-"):
+        assert {200} == set(statuses)
+    elif path.name.startswith("bad-"):
+        assert all(400 <= status < 500 for status in statuses)
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.name)
+def test_what_was_found(target: Target, path: Path) -> None:
+    """What once broke the daemon breaks it no more."""
+    target.give(path.read_bytes())
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 255])
+def test_any_beginning_of_a_seed(target: Target, size: int) -> None:
+    """A connection that ends anywhere, in pieces of any size, leaves nothing behind."""
+    step = 1 if SOAK else 29
+    for path in SEEDS:
+        data = path.read_bytes()
+        for end in range(2, min(len(data), 1000), step):
+            target.give(data[:1] + bytes([size]) + data[2:end])
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow(target: Target) -> None:
+    """Playing everything again and again takes no more memory than the first few times."""
+    inputs = [path.read_bytes() for path in SEEDS]
+    logging.disable(logging.WARNING)  # pytest keeps what is logged
+
+    def play(rounds: int) -> int:
+        for _ in range(rounds):
+            for data in inputs:
+                target.give(data)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4
+
+    rounds = 200 if SOAK else 10
+    try:
+        before_kib = play(5)
+        growth_kib = play(rounds) - before_kib
+    finally:
+        logging.disable(logging.NOTSET)
+    what = f"memory after {rounds * len(inputs)} inputs in one process"
+    figure("fuzz", what, f"{growth_kib / 1024:+.1f} MiB")
+    assert growth_kib < MOST_GROWTH_KIB
+
+
+def _fails(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+def _unwell(*_: object) -> None:
+    raise LedgerError("cannot read the ledger: it is gone")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "instead", "said"),
+    [
+        (writes.serialize, "domain", _fails, "ZeroDivisionError"),
+        (writes.serialize, "domain", _unwell, "503: .*cannot read the ledger"),
+        (Admission, "leave", lambda *_: None, "a count of connections is left behind"),
+        (EventStream, "leave", lambda *_: None, "a stream is left behind"),
+    ],
+)
+def test_a_fault_is_seen(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, instead: object, said: str
+) -> None:
+    """The target is no blind one: an exception, a 5xx, and what is left behind all break it."""
+    path = "domains/web" if where is writes.serialize else "events"
+    request = f"GET /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    target = Target()
+    try:
+        assert target.give(b"\0\0" + request) == [200]
+        monkeypatch.setattr(where, name, instead)
+        with pytest.raises(Broken, match=said):
+            target.give(b"\0\0" + request)
+    finally:
+        target.close()

@@ -1,0 +1,123 @@
+"""What the clients do: three at once, of up to four steps each."""
+
+from maxmemd.policy.components import Key
+from maxmemd.policy.wishes import MIGRATED_IN, Build, Increase, SetComponent, SetLimit, SetTarget
+from maxmemd.units import Memory
+from tests.system.models.lab import Client, Do, Lab, Say, Step, Violation
+
+ROM: Key = ("device-model", "rom")
+mib = Memory.of_mib
+
+
+def mem_max(amount: int) -> Say:
+    """Return xl mem-max."""
+    return Say(f"mem-max {amount}", lambda _: SetLimit(mib(amount)))
+
+
+def mem_set(amount: int) -> Say:
+    """Return xl mem-set."""
+    return Say(f"mem-set {amount}", lambda _: SetTarget(mib(amount)))
+
+
+def more(kib: int) -> Say:
+    """Return a device model's increase; it is always granted."""
+    return Say(f"increase {kib}", lambda _: Increase(ROM, kib), granted=True)
+
+
+def component(kib: int) -> Say:
+    """Return a firmware's share, set outright."""
+    key = ("toolstack", "firmware")
+    return Say(f"firmware {kib}", lambda _: SetComponent(key, Memory(kib=kib)), granted=True)
+
+
+def updates(steps: int) -> tuple[Client, ...]:
+    """Return an operator, a device model, and a toolstack beside them."""
+    operator = (mem_max(300), mem_set(100), mem_max(64), mem_set(120))
+    model = (more(256), more(512), more(-256), more(2048))
+    other = (component(64), mem_max(200), component(128), mem_set(80))
+    return _clients(steps, operator=operator, qemu=model, toolstack=other)
+
+
+def populate(lab: Lab) -> None:
+    """Let the device model populate what it was granted: it fits, or QEMU dies."""
+    lab.host.populate(lab.domid, 64)
+
+
+def arrive(lab: Lab) -> None:
+    """Create the destination's domain, as libxl does: it may hold nothing yet."""
+    lab.notes["newcomer"] = lab.host.machine.create(
+        lab.host.machine.domain(lab.domid).uuid, "pv", None
+    )
+    lab.host.nodes.add(lab.notes["newcomer"], lab.vm)
+    lab.host.nodes.put(lab.notes["newcomer"], {"name": "vm--incoming"})
+
+
+def stream(lab: Lab) -> None:
+    """Bring over every page that the source holds by now."""
+    source = lab.host.machine.domain(lab.domid)
+    lab.host.populate(lab.notes["newcomer"], source.tot_pages)
+
+
+def hand_over(lab: Lab) -> None:
+    """Announce the destination, destroy the source, and let the destination run."""
+    seen, newcomer = lab.host.nodes.facts(lab.domid), lab.notes["newcomer"]
+    sizes = {"memory/target": seen.target, "memory/static-max": seen.static_max}
+    nodes = {node: str(size.kib) for node, size in sizes.items() if size is not None}
+    lab.host.destroy(lab.domid)
+    lab.host.nodes.put(newcomer, {"name": "vm", **nodes})
+    lab.host.unpause(newcomer)
+    lab.domid = newcomer
+
+
+def _arrived(lab: Lab) -> str:
+    return str(lab.notes["newcomer"])
+
+
+def fits(what: str, act: Do) -> Do:
+    """Return a step that must not be refused a page."""
+
+    def acted(lab: Lab) -> None:
+        try:
+            act.act(lab)
+        except Exception as error:
+            raise Violation(f"{what}: {error}") from error
+
+    return Do(act.words, acted, act.apart)
+
+
+def migration(steps: int) -> tuple[Client, ...]:
+    """Return a migration to this very host, beside an operator and a device model."""
+    announce = Say(
+        "migrated-in 128", lambda _: Build(mib(128), MIGRATED_IN), ref=_arrived, granted=True
+    )
+    mover: tuple[Step, ...] = (
+        Do("creates the destination", arrive, apart=True),
+        announce,
+        fits("the restore dies", Do("restores", stream)),
+        Do("hands over", hand_over, apart=True),
+    )
+    operator = (mem_max(300), mem_max(200), mem_max(400), mem_max(250))
+    model = (
+        more(256),
+        fits("QEMU dies", Do("populates 64 pages", populate)),
+        more(256),
+        fits("QEMU dies", Do("populates 64 pages", populate)),
+    )
+    return (*_clients(steps, operator=operator, qemu=model), Client("xl migrate", mover))
+
+
+def foreign(steps: int) -> tuple[Client, ...]:
+    """Return a program that writes maxima itself on a Xen that once does not do as it is told."""
+    stranger: tuple[Step, ...] = (
+        Do("sets 64 MiB by itself", lambda lab: lab.host.foreign_write(lab.domid, mib(64))),
+        Do("Xen keeps a page less", lambda lab: lab.host.lie(lab.domid, -1)),
+        Do("Xen is well again", lambda lab: lab.host.heal()),
+        Do("sets 400 MiB by itself", lambda lab: lab.host.foreign_write(lab.domid, mib(400))),
+    )
+    operator = (mem_max(300), mem_set(100), mem_max(200), mem_set(120))
+    model = (more(256), more(512), more(-256), more(2048))
+    return (*_clients(steps, operator=operator, qemu=model), Client("a stranger", stranger[:steps]))
+
+
+def _clients(steps: int, **programs: tuple[Step, ...]) -> tuple[Client, ...]:
+    return tuple(Client(name, program[:steps]) for name, program in programs.items())

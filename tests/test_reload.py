@@ -1,0 +1,115 @@
+"""SIGHUP: the configuration is read again by a daemon that goes on serving."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.support.outside import Outside, UnixConnection, until
+
+HOST = "/v1/host"
+LIMIT = "/v1/domains/web/limit"
+UID = 41_234
+
+
+class Reloading:
+    """A daemon with a configuration file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "maxmemd.toml"
+        self.write('drift = "restore"')
+        options = ["serve", "--hypervisor", "simulated", "--config", str(self.file)]
+        self.daemon = Outside(directory, options=options)
+
+    def write(self, *lines: str) -> None:
+        """Write the configuration."""
+        self.file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def reload(self, told: str) -> None:
+        """Ask for it to be read again, and wait until the log tells of it."""
+        self.daemon.process.send_signal(signal.SIGHUP)
+        until("the daemon has read it", lambda: told in self.daemon.said(), within_s=20)
+
+    @property
+    def host(self) -> dict[str, Any]:
+        """What the daemon says of itself."""
+        found: dict[str, Any] = self.daemon.ask("GET", HOST)[1]
+        return found
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Iterator[Reloading]:
+    """Give a daemon whose configuration can be changed."""
+    made = Reloading(tmp_path)
+    with made.daemon:
+        yield made
+
+
+def test_what_is_written_counts_from_now_on(reloading: Reloading) -> None:
+    """Rules and drift are taken, by the process that runs, over a connection that is open."""
+    pid = reloading.daemon.process.pid
+    connection = reloading.daemon.open()
+    assert connection.ask("PUT", LIMIT, {"limit_kib": 1024})[0] == 409
+    reloading.write('drift = "alert"', 'floor = "none"', "poll_s = 0.5")
+    reloading.reload("drift is alert")
+    assert (reloading.host["drift"], reloading.host["floor"]) == ("alert", "none")
+    assert connection.ask("PUT", LIMIT, {"limit_kib": 1024})[0] == 200
+    assert reloading.daemon.process.pid == pid
+    connection.close()
+
+
+def test_a_file_that_cannot_be_used_changes_nothing(reloading: Reloading) -> None:
+    """A mistake is logged with its line; what was in force stays, and a later file is taken."""
+    reloading.write('drift = "alert"', 'flor = "none"')
+    reloading.reload("the configuration stays as it was")
+    assert "maxmemd.toml:2: unknown key 'flor'" in reloading.daemon.said()
+    assert reloading.host["drift"] == "restore"
+    reloading.write('drift = "adopt"')
+    reloading.reload("drift is adopt")
+    assert reloading.host["drift"] == "adopt"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_who_is_what_counts_on_open_connections_too() -> None:
+    """Who has another role now has it from the next request on; what it listens to ends."""
+    with TemporaryDirectory(prefix="maxmemd-reload-") as folder:
+        Path(folder).chmod(0o755)
+        reloading = Reloading(Path(folder))
+        with reloading.daemon as daemon:
+            daemon.socket.chmod(0o666)
+            other, listener = (as_user(UID, daemon) for _ in range(2))
+            assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 403
+            listener.request("GET", "/v1/events")
+            stream = listener.getresponse()
+            assert stream.readline() == b"retry: 1000\n"
+            reloading.write(f'toolstacks = ["uid {UID}"]', 'drift = "alert"')
+            reloading.reload("drift is alert")
+            assert b"event:" not in stream.read()
+            assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 200
+            reloading.write('default_role = "nobody"', 'drift = "adopt"')
+            reloading.reload("drift is adopt")
+            assert other.ask("GET", HOST)[0] == 403
+            for link in (other, listener):
+                link.close()
+
+
+def as_user(uid: int, daemon: Outside) -> UnixConnection:
+    """Return a connection that another user has opened."""
+    link = daemon.open()
+    os.seteuid(uid)
+    try:
+        link.connect()
+    finally:
+        os.seteuid(0)
+    return link
+
+
+def test_what_needs_a_restart_is_named(reloading: Reloading, tmp_path: Path) -> None:
+    """A new place for the group of the socket waits for a restart, and the log says so."""
+    reloading.write('drift = "alert"', 'socket_group = "daemon"')
+    reloading.reload("socket_group stays '' until a restart")
+    assert reloading.host["drift"] == "alert"
