@@ -1,6 +1,6 @@
 # `make run` and `make test` do everything on a fresh Debian 12 with python3, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run packages test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report races models argument soak bench lock wheel deb deb-check audit fuzz clean
+.PHONY: help run packages test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report races models argument openapi soak bench lock wheel deb deb-check audit fuzz clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -68,6 +68,9 @@ xen-shell: $(READY) ## Boot the real Xen and give a shell in its dom0
 real-xen-report: $(READY) ## Renew docs/real-xen-report.json: the few real-Xen tests the argument cites
 	REAL_XEN_REPORT=1 $(PY) -m pytest tests/dom0 -m xen -q -s \
 		-k "six_nics or limit_lives or limit_is_lost or component_is_lost or updates_are_lost"
+
+openapi: $(READY) ## Renew what the API says of itself, after a change of routes or bodies
+	$(PY) -m maxmemd.api.openapi
 
 soak: $(READY) ## The long tests at full count, the real Xen's too, and one table of what they showed
 	SOAK=1 $(PY) -m pytest -q -s -m "soak or xen" --timeout=7200

@@ -16,7 +16,7 @@ import uvloop
 
 from maxmemd import __version__
 from maxmemd.api.auth.token_store import TokenStore
-from maxmemd.api.behind import make_app
+from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor, notify_systemd
@@ -156,7 +156,7 @@ async def serve_on(
             LOG.info("device models have a socket of their own: %s", apart.getsockname())
         _freeze()
         try:
-            app = make_app(service)
+            app = Dispatcher(service)
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(

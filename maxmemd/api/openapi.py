@@ -1,26 +1,29 @@
-"""The FastAPI application behind the front: the OpenAPI document, the docs page, 404 and 405."""
+"""FastAPI describes our routes, when the project is built: `make openapi`.
 
+The daemon neither imports this module nor FastAPI: it serves the bytes that are made here.
+"""
+
+import json
 from collections.abc import Callable
 from inspect import Parameter, Signature
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Path, Query, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi import FastAPI, Header, Query
+from fastapi import Path as InPath
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic_core import to_json
-from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from maxmemd import __version__
-from maxmemd.api import problems
-from maxmemd.api.dispatch import Dispatcher, malformed, send_stream
 from maxmemd.api.docs_page import page
 from maxmemd.api.event_format import ID_FORM, KINDS
-from maxmemd.api.response import StreamingResponse
+from maxmemd.api.pages import DOCS, HERE, OPENAPI
 from maxmemd.api.routes import PATTERNS, ROUTES, Route
 from maxmemd.wire import replies
 
+FOR_REVIEW = HERE.parents[1] / "docs" / "openapi.json"
+"""The same document, sorted and indented, so that a diff shows what changed."""
 _KIND = f"({'|'.join(KINDS)})"
 _KINDS = f"^{_KIND}(,{_KIND})*$"
 _REF = "a domid, a UUID, or the name of a live domain"
@@ -40,60 +43,36 @@ _QUERY: dict[str, tuple[Any, Any]] = {
 }
 
 
-def described_by(front: Dispatcher) -> FastAPI:
-    """Return the application behind a front."""
-    behind = FastAPI(
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document of all routes, in their order."""
+    app = FastAPI(
         title="maxmemd",
         version=__version__,
         summary="The single arbiter of guest memory limits on a Xen host",
-        openapi_url=None,  # FastAPI would write all of it anew for each who asks
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
     )
-    for route in ROUTES:
-        behind.router.routes.append(_documented(route, front))
-
-    document = _described(behind)
-    behind.openapi = lambda: document  # type: ignore[method-assign]
-    as_json, as_page = to_json(document), page(document).encode()
-
-    @behind.get("/v1/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
-        return Response(as_json, media_type="application/json")
-
-    @behind.get("/v1/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return HTMLResponse(as_page)
-
-    @behind.exception_handler(HTTPException)
-    async def no_route(request: Request, error: HTTPException) -> Response:
-        code = "method-not-allowed" if error.status_code == 405 else "not-found"
-        detail = f"cannot {request.method} {request.url.path}: see /v1/docs for what there is"
-        status, body = problems.document(code, detail[:300], {})
-        headers = {"Allow": _allowed(behind, request)} if error.status_code == 405 else None
-        return Response(body, status, headers, problems.MEDIA_TYPE.decode())
-
-    return behind
-
-
-def _allowed(app: FastAPI, request: Request) -> str:
-    """Return the methods of all routes with this path: Starlette tells only the first one's."""
-    routes = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
-    return ", ".join(sorted({name for route in routes for name in getattr(route, "methods", ())}))
-
-
-def _described(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with the problem that every route can answer."""
-    document = FastAPI.openapi(app)
+    app.router.routes = [_documented(route) for route in ROUTES]
+    document = app.openapi()
     for operation in document["paths"]["/v1/events"].values():
-        del operation["responses"]["422"]  # FastAPI's own, which the front never sends
+        del operation["responses"]["422"]  # FastAPI's own, which the daemon never sends
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
     schema = replies.Problem.model_json_schema()
     document["components"]["schemas"]["Problem"] = schema
     document["components"]["schemas"]["Event"] = _flat(document, replies.Event)
     return document
+
+
+def files() -> dict[Path, bytes]:
+    """Return every generated file: what the daemon serves, and what a reviewer reads."""
+    found = document()
+    readable = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return {OPENAPI: to_json(found), DOCS: page(found).encode(), FOR_REVIEW: readable.encode()}
+
+
+def main() -> None:
+    """Write the generated files into this checkout."""
+    for path, data in files().items():
+        path.write_bytes(data)
 
 
 def _flat(document: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -104,41 +83,7 @@ def _flat(document: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return schema
 
 
-class _Documented(APIRoute):
-    """A route that FastAPI describes and the front serves."""
-
-    def __init__(self, route: Route, front: Dispatcher, **described: Any) -> None:
-        self._route, self._front = route, front
-        super().__init__(route.path, **described)
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        """Serve as the front does, for the rare request whose path it did not recognise."""
-
-        async def handler(request: Request) -> Response:
-            path = {name: str(value) for name, value in request.path_params.items()}
-            wrong = malformed(path)
-            scope, receive = request.scope, request.receive
-            reply = await self._front.serve(self._route, path, wrong, scope, receive)
-            if isinstance(reply, StreamingResponse):
-                return _Streamed(reply)
-            return Response(reply.body, reply.status, media_type=reply.media_type.decode())
-
-        return handler
-
-
-class _Streamed(Response):
-    """A stream, sent as the front sends it."""
-
-    def __init__(self, stream: StreamingResponse) -> None:
-        super().__init__()
-        self._stream = stream
-
-    async def __call__(self, _: Any, receive: Any, send: Any) -> None:
-        """Send it."""
-        await send_stream(receive, send, self._stream)
-
-
-def _documented(route: Route, front: Dispatcher) -> _Documented:
+def _documented(route: Route) -> APIRoute:
     codes = {200: "granted and in force" if route.writes else "as it is now"}
     responses: dict[int | str, dict[str, Any]] = {200: {"description": codes[200]}}
     if route.gives is replies.DecisionReply:
@@ -151,9 +96,8 @@ def _documented(route: Route, front: Dispatcher) -> _Documented:
         responses[503] = {"model": replies.Health, "description": "not ready"}
     if route.gives is None:
         responses[200]["content"] = {route.media_type: {"schema": {"type": "string"}}}
-    return _Documented(
-        route,
-        front,
+    return APIRoute(
+        route.path,
         endpoint=_endpoint(route),
         methods=[route.method],
         response_model=route.gives,
@@ -222,10 +166,14 @@ def _names(path: str) -> list[str]:
 
 
 def _path_parameter(name: str) -> Parameter:
-    described = Path(pattern=PATTERNS[name], description=_REF if name == "ref" else None)
+    described = InPath(pattern=PATTERNS[name], description=_REF if name == "ref" else None)
     return _parameter(name, str, described, Parameter.empty)
 
 
 def _parameter(name: str, kind: Any, described: Any, default: Any) -> Parameter:
     annotation = kind if described is None else Annotated[kind, described]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+if __name__ == "__main__":
+    main()

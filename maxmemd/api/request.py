@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
-from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer
+from maxmemd.api.asgi import Headers, Receive, Scope
+from maxmemd.api.auth.peers import Peer
 from maxmemd.api.problems import Rejected
 from maxmemd.api.response import JSON
 from maxmemd.policy.roles import Bond
@@ -59,8 +60,8 @@ class Request(NamedTuple):
 
 
 async def read_request(
-    scope: Any,
-    receive: Any,
+    scope: Scope,
+    receive: Receive,
     path: Mapping[str, str],
     model: type[BaseModel] | None,
     allowed: frozenset[str],
@@ -77,12 +78,12 @@ async def read_request(
             detail = "cannot read the body: send it as Content-Type: application/json"
             raise Rejected("media-type-unsupported", detail)
         body = _body(model, await _read(receive))
-    peer = scope.get("maxmemd.peer", UNKNOWN_PEER)
+    peer = scope["maxmemd.peer"]
     key = None if key is None else f"{peer.client}:{key}"
     return Request(peer, path, body, query, if_match, key, after, accept)
 
 
-def _headers(headers: Any) -> tuple[int | None, str | None, bytes, str | None, str]:
+def _headers(headers: Headers) -> tuple[int | None, str | None, bytes, str | None, str]:
     """Return If-Match, Idempotency-Key, Content-Type, Last-Event-ID and Accept.
 
     Raises Rejected for one of them that cannot be read, and for what only a browser sends.
@@ -139,7 +140,7 @@ def _query(raw: bytes, allowed: frozenset[str]) -> dict[str, str]:
     return query
 
 
-async def _read(receive: Any) -> bytes:
+async def _read(receive: Receive) -> bytes:
     body, more = b"", True
     while more and len(body) <= MOST_BODY_BYTES:
         message = await receive()

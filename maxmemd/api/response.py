@@ -1,19 +1,21 @@
 """A reply on its way to the client."""
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from maxmemd.api.asgi import Headers, Send
 from maxmemd.policy.verdicts import Refusal
 
 JSON = b"application/json"
 _TOO_LARGE = 413
-_Headers = list[tuple[bytes, bytes]]
+MOST_COPIED = 64 * 1024
+"""A larger body is not copied: many clients may be sent the same one and read none of it."""
 
 
 class Response(NamedTuple):
-    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After.
+    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After, `allow` Allow.
 
     `refusal` is what the arbiter refused with.
     """
@@ -24,6 +26,7 @@ class Response(NamedTuple):
     revision: int | None = None
     retry_s: int | None = None
     refusal: Refusal | None = None
+    allow: str = ""
 
 
 class StreamingResponse(NamedTuple):
@@ -34,7 +37,7 @@ class StreamingResponse(NamedTuple):
     close: Callable[[], None]
 
 
-async def send_response(send: Any, reply: Response) -> None:
+async def send_response(send: Send, reply: Response) -> None:
     """Send a reply; a body too large ends the connection, what is left of others is skipped."""
     headers = _headers(reply)
     if not _at_once(send, reply, headers):
@@ -42,13 +45,15 @@ async def send_response(send: Any, reply: Response) -> None:
         await send({"type": "http.response.body", "body": reply.body})
 
 
-def _headers(reply: Response) -> _Headers:
+def _headers(reply: Response) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"content-type", reply.media_type),
         (b"content-length", b"%d" % len(reply.body)),
     ]
     if reply.revision is not None:
         headers.append((b"etag", b'"%d"' % reply.revision))
+    if reply.allow:
+        headers.append((b"allow", reply.allow.encode()))
     if reply.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if reply.retry_s is not None:
@@ -58,7 +63,7 @@ def _headers(reply: Response) -> _Headers:
     return headers
 
 
-def _at_once(send: Any, reply: Response, headers: _Headers) -> bool:
+def _at_once(send: Send, reply: Response, headers: Headers) -> bool:
     """Write a whole reply in one piece where the connection stays and nothing is in the way.
 
     This is what uvicorn's RequestResponseCycle.send comes to then, without its two messages and
@@ -77,6 +82,6 @@ def _at_once(send: Any, reply: Response, headers: _Headers) -> bool:
 
 
 def _is_plain(cycle: RequestResponseCycle, reply: Response) -> bool:
-    stays = cycle.keep_alive and reply.status != _TOO_LARGE
+    stays = cycle.keep_alive and reply.status != _TOO_LARGE and len(reply.body) <= MOST_COPIED
     held_up = cycle.flow.write_paused or cycle.disconnected or cycle.response_started
     return stays and not held_up and cycle.scope["method"] != "HEAD"

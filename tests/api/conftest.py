@@ -28,7 +28,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 @pytest.fixture
 def bounded(daemon: Outside) -> Iterator[Outside]:
     """Give the daemon, warmed up; afterwards demand that nothing was left behind."""
-    assert daemon.ask("GET", "/v1/openapi.json")[0] == 200  # loads FastAPI, 15 MiB, once
     for _ in range(20):
         assert daemon.ask("GET", "/v1/domains")[0] == 200
     rss_kib, descriptors = daemon.rss_kib(), daemon.descriptors()

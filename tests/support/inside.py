@@ -14,7 +14,7 @@ import httpx
 
 from maxmemd.api.auth.peers import Peer, peer
 from maxmemd.api.auth.token_store import TokenStore
-from maxmemd.api.behind import make_app
+from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
@@ -90,6 +90,10 @@ class Inside:
         self._peer = replace(peer, known_by="")  # it has the role that the test gives it
         return self.wait(self.client.request(method, path, content=content, headers=sent))
 
+    def serve(self, front: Dispatcher) -> None:
+        """Have requests answered by this application from now on."""
+        self.front = front
+
     def get(self, path: str) -> Any:
         """Return the body of a GET that must succeed."""
         reply = self.ask("GET", path)
@@ -137,12 +141,13 @@ class Inside:
         self.disk = DiskMonitor(self.config.database)
         state = self.disk, self.tokens
         service = Service(self.mailbox, reader, tail, self.feed, self.config, True, *state)
-        front = self.front = make_app(service)
+        self.service = service
+        self.serve(Dispatcher(service))
         self.wait(self.mailbox.start())
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             scope["maxmemd.peer"] = self._peer
-            await front(scope, receive, send)
+            await self.front(scope, receive, send)
 
         transport = httpx.ASGITransport(app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")

@@ -3,11 +3,12 @@
 Per request this is one or two look-ups; a role without a rate is not counted at all.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
+from maxmemd.api.asgi import Headers, Scope
 from maxmemd.api.auth.access import RULES, Access
 from maxmemd.api.auth.peers import Peer, device_model_of, peer_of, token_peer
 from maxmemd.api.auth.rate_limit import TokenBuckets
@@ -15,8 +16,6 @@ from maxmemd.api.auth.refusal_log import label
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.problems import Rejected
 from maxmemd.policy.roles import NOBODY, Roles
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 BURST_S = 2.0
 """A client may save up this many seconds' worth of requests."""
@@ -63,11 +62,11 @@ class Admission:
         self._spent.clear()
         self._knocked.clear()
 
-    def enter(self, transport: Any) -> Peer:
+    def enter(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who has connected, and count the connection until `leave`."""
         return self._counted(peer_of(transport, self.roles))
 
-    def enter_apart(self, transport: Any) -> Peer:
+    def enter_apart(self, transport: asyncio.BaseTransport) -> Peer:
         """Do so for a connection over the device models' own socket, where there is to be one."""
         return self._counted(device_model_of(transport, self.roles if self._apart else None))
 
@@ -111,14 +110,14 @@ class Admission:
         name = peer.role.name
         return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
-    def caller(self, scope: Any) -> Peer:
+    def caller(self, scope: Scope) -> Peer:
         """Return whose request this is, by what is known of its peer and what it shows.
 
         Over TCP that is its certificate or its bearer token, and a Host by which this host may be
         called is taken away, as a Unix socket's client has none either; any other is refused as any
         site's is. It counts against its client's rate. Raises Rejected.
         """
-        peer: Peer = scope["maxmemd.peer"].under(self.roles)
+        peer = scope["maxmemd.peer"].under(self.roles)
         if peer.remote:
             peer = self._remote_caller(peer, scope["headers"])
         rate = self._rate(peer)

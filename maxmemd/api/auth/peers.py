@@ -85,7 +85,7 @@ class Peer:
 UNKNOWN_PEER = Peer(0, OVERFLOW_UID, OVERFLOW_UID, '{"name":"unknown"}', Role(NO_ROLE), "unknown")
 
 
-def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
+def peer_of(transport: asyncio.BaseTransport, roles: Roles = NO_ROLES) -> Peer:
     """Return who is at the other end of a transport; NOBODY where the kernel cannot say."""
     if transport.get_extra_info("ssl_object") is not None:
         return _remote(transport, roles)
@@ -97,7 +97,7 @@ def peer_of(transport: Any, roles: Roles = NO_ROLES) -> Peer:
     return peer(pid, uid, gid, _groups(sock), roles)
 
 
-def device_model_of(transport: Any, roles: Roles | None) -> Peer:
+def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Peer:
     """Return who came by the device models' own socket; all who are none are one client.
 
     None for `roles`: nobody is anything there.
@@ -152,7 +152,7 @@ def on_behalf_of(peer: Peer, stub_domid: int) -> Peer:
     return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
 
 
-def _remote(transport: Any, roles: Roles) -> Peer:
+def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
     """Return who has connected with TLS: by its certificate, or nobody until a token is shown."""
     name = transport.get_extra_info("peername")
     address = str(name[0]) if name else "nowhere"
@@ -187,7 +187,7 @@ def _escaped(value: str) -> str:
     return "".join(f"\\{c}" if c in ",=+\\" else c for c in value)
 
 
-def _groups(sock: Any) -> tuple[int, ...]:
+def _groups(sock: socket.socket) -> tuple[int, ...]:
     """Return the supplementary groups; none where they cannot be told, which gives no role."""
     try:
         raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)

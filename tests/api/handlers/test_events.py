@@ -246,7 +246,7 @@ def _opens(daemon: Outside) -> bool:
 
 
 def test_a_path_that_is_written_oddly(daemon: Outside) -> None:
-    """FastAPI knows the path where the front does not; it is the same stream, and is let go."""
+    """A letter may be written as %65; it is the same stream, and it ends with its client."""
     for _ in range(feeds.MOST_STREAMS_EACH + 1):
         connection = daemon.open()
         connection.request("GET", "/v1/%65vents")

@@ -17,8 +17,8 @@ from schemathesis.config import SchemathesisConfig
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
+from maxmemd.api.pages import OPENAPI
 from maxmemd.api.routes import ROUTES
-from tests.api.openapi import document
 from tests.support.figures import figure
 from tests.support.outside import SOAK, Outside, connect
 
@@ -76,7 +76,7 @@ _CONFIG = SchemathesisConfig.from_dict(
         ],
     }
 )
-schema = schemathesis.openapi.from_dict(document(), config=_CONFIG)
+schema = schemathesis.openapi.from_path(OPENAPI, config=_CONFIG)
 schema = schema.exclude(path="/v1/events")  # has no end: test_events.py
 
 

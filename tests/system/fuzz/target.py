@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from maxmemd.api.auth.token_store import TokenStore
-from maxmemd.api.behind import make_app
+from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
@@ -60,7 +60,7 @@ class Target:
         migrate(config.database)
         self._loop = Loop()
         self._service = self._make_service(config)
-        self.front = make_app(self._service)
+        self.front = Dispatcher(self._service)
         self._state = ServerState()
         self._http = uvicorn.Config(
             self.front, http=Watched, ws="none", lifespan="off", log_config=None,

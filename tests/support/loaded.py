@@ -1,0 +1,11 @@
+"""`python -m tests.support.loaded WORDS`: the daemon, which says at its end what it has imported."""
+
+import json
+import sys
+
+from maxmemd.__main__ import main
+
+if __name__ == "__main__":
+    status = main()
+    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+    sys.exit(status)
