@@ -185,9 +185,10 @@ def _service(config: Config, adapters: Backend) -> Service:
             keep_gone_s=config.keep_gone_s,
         )
 
-    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
     reader, tail = LedgerReader(config.database), LedgerFollower(config.database)
-    feed = mailbox.listener = EventStream(tail)
+    feed = EventStream(tail)
+    alive = Watchdog().fed
+    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=feed.wake)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
     return Service(mailbox, reader, tail, feed, config, adapters.simulated, disk, tokens)
 

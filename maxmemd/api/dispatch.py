@@ -24,7 +24,7 @@ from maxmemd.api.response import Response, StreamingResponse, send_response
 from maxmemd.api.routes import PATTERNS, ROUTES, Route
 from maxmemd.api.routing import RoutingTable
 from maxmemd.api.server.slow_readers import ReadScheduler
-from maxmemd.arbiter.messages import DomainView, Query, Subject
+from maxmemd.arbiter.messages import DomainView, LookAtDomain
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
@@ -168,7 +168,7 @@ class Dispatcher:
 
     async def _uuid_of(self, domid: int) -> str | MaxmemError | None:
         try:
-            view = await self._service.mailbox.ask(Query(Subject.DOMAIN, str(domid)))
+            view = await self._service.mailbox.ask(LookAtDomain(str(domid)))
         except MaxmemError as error:
             return error
         return view.uuid if isinstance(view, DomainView) else None

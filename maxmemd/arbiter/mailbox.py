@@ -8,10 +8,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Any, overload
 
 from maxmemd.arbiter.actor import Arbiter
-from maxmemd.arbiter.messages import Answer, DecisionRequest, Query
+from maxmemd.arbiter.messages import (
+    Answer,
+    DecisionRequest,
+    DomainView,
+    Granted,
+    HostView,
+    LookAtDomain,
+    LookAtDomains,
+    LookAtHost,
+    Query,
+    Refused,
+)
 from maxmemd.arbiter.thread import ArbiterThread
 from maxmemd.errors import ArbiterBusy, MaxmemError
 from maxmemd.histogram import SECONDS, Histogram
@@ -36,14 +47,6 @@ takes at least, so that who asks is told before the connection is lost.
 _Waiting = tuple[DecisionRequest | Query, asyncio.Future[Answer], float]
 
 
-class CommitListener(Protocol):
-    """Who is to know that something was committed."""
-
-    def wake(self) -> None:
-        """Read the ledger soon. Called in the event loop's thread."""
-        ...
-
-
 class Mailbox:
     """Runs an Arbiter in a thread of its own. `ask` belongs to the event loop's thread."""
 
@@ -53,8 +56,12 @@ class Mailbox:
         *,
         poll_s: float,
         alive: Callable[[], None] = lambda: None,
+        on_commit: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take what makes the arbiter, and what its thread calls after every step."""
+        """Take what makes the arbiter, and what its thread calls after every step.
+
+        `on_commit` is called in the event loop's thread once something was committed.
+        """
         self.worker = ArbiterThread(make, self, poll_s=poll_s, alive=alive)
         self._waiting: deque[_Waiting] = deque()
         self._current: list[_Waiting] = []
@@ -62,7 +69,7 @@ class Mailbox:
         self._stopping = False
         self._ready: asyncio.Future[None] | None = None
         self.took_s = Histogram(SECONDS)
-        self.listener: CommitListener | None = None
+        self._on_commit = on_commit
         self.agreement = asyncio.Event()
         """Set once Xen and the ledger were compared, so that limits are in force."""
 
@@ -94,7 +101,19 @@ class Mailbox:
         """The arbiter, once it is made."""
         return self.worker.arbiter
 
-    def ask(self, item: DecisionRequest | Query) -> asyncio.Future[Answer]:
+    @overload
+    def ask(self, item: DecisionRequest) -> asyncio.Future[Granted | Refused]: ...
+
+    @overload
+    def ask(self, item: LookAtHost) -> asyncio.Future[HostView]: ...
+
+    @overload
+    def ask(self, item: LookAtDomains) -> asyncio.Future[tuple[DomainView, ...]]: ...
+
+    @overload
+    def ask(self, item: LookAtDomain) -> asyncio.Future[DomainView | Refused]: ...
+
+    def ask(self, item: DecisionRequest | Query) -> asyncio.Future[Any]:
         """Queue a wish or a question; the future gets its answer or a MaxmemError."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         if self._stopping:
@@ -155,11 +174,6 @@ class Mailbox:
         else:
             self._hand_over()
 
-    def _wake(self) -> None:
-        """Tell the listener that something was committed."""
-        if self.listener is not None:
-            self.listener.wake()
-
     def _hand_over(self) -> None:
         """Give the arbiter what waits, unless it is busy."""
         if self._current or not self._waiting or self._stopping:
@@ -183,7 +197,7 @@ class Mailbox:
 
     def committed(self) -> None:
         """Know of a commit. From the arbiter's thread."""
-        self._loop.call_soon_threadsafe(self._wake)
+        self._loop.call_soon_threadsafe(self._on_commit)
 
     def _started(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():

@@ -1,7 +1,6 @@
 """What the arbiter is asked, and what it answers."""
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
@@ -29,20 +28,25 @@ class DecisionRequest(NamedTuple):
     bond: Bond | None = None
 
 
-class Subject(Enum):
-    """What can be looked at; nothing is changed by it."""
-
-    HOST = "host"
-    DOMAINS = "domains"
-    DOMAIN = "domain"
+@dataclass(frozen=True, slots=True)
+class LookAtHost:
+    """What is the host's memory? Answered by a HostView."""
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A question about the present state, asked of Xen now."""
+class LookAtDomains:
+    """What are all domains? Answered by a tuple of DomainView."""
 
-    subject: Subject
-    ref: str = ""
+
+@dataclass(frozen=True, slots=True)
+class LookAtDomain:
+    """What is this domain? Answered by a DomainView, or Refused where there is none."""
+
+    ref: str
+
+
+Query = LookAtHost | LookAtDomains | LookAtDomain
+"""A question about the present state, asked of Xen now; nothing is changed by it."""
 
 
 class PushStatus(NamedTuple):

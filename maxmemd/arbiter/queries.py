@@ -13,10 +13,11 @@ from maxmemd.arbiter.messages import (
     Answer,
     DomainView,
     HostView,
+    LookAtDomains,
+    LookAtHost,
     PushStatus,
     Query,
     Refused,
-    Subject,
 )
 from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.records import Records
@@ -36,10 +37,10 @@ class Queries:
 
     def look(self, look: Query) -> Answer:
         """Answer one question. Raises HypervisorError, or LedgerError where a newcomer is meant."""
-        if look.subject is Subject.HOST:
+        if isinstance(look, LookAtHost):
             pusher = self.lifecycle.enforcer.pusher
             return HostView(pusher.host(), len(pusher.domains()))
-        if look.subject is Subject.DOMAINS:
+        if isinstance(look, LookAtDomains):
             return self._domains()
         return self._domain(look.ref)
 

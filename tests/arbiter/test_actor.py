@@ -11,9 +11,11 @@ from maxmemd.arbiter.messages import (
     DomainView,
     Granted,
     HostView,
+    LookAtDomain,
+    LookAtDomains,
+    LookAtHost,
     Query,
     Refused,
-    Subject,
 )
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
 from maxmemd.policy.clauses import Rules
@@ -285,7 +287,7 @@ def test_a_commit_that_fails_confirms_nothing(seat: Seat, error: MaxmemError) ->
     """Every wish of the batch gets the error, questions are answered, nothing reaches Xen."""
     pages = seat.pages(1)
     seat.memory.fail(error)  # type: ignore[arg-type]
-    answers = turn(seat, more(), Query(Subject.HOST), more(ref="2"))
+    answers = turn(seat, more(), LookAtHost(), more(ref="2"))
     assert (answers[0], answers[2]) == (error, error)
     assert isinstance(answers[1], HostView)
     assert (seat.pages(1), seat.record(1).revision) == (pages, 1)
@@ -378,7 +380,7 @@ def test_a_ledger_that_cannot_be_read_again(seat: Seat) -> None:
         raise trouble
 
     seat.memory.reopen = refuse  # type: ignore[method-assign]
-    answers = turn(seat, more(), Query(Subject.DOMAINS))
+    answers = turn(seat, more(), LookAtDomains())
     assert answers[0] is trouble
     assert isinstance(answers[1], tuple)
     seat.host.foreign_write(1, mib(1))
@@ -469,9 +471,7 @@ def test_the_domid_is_reused_between_observation_and_push() -> None:
 def test_looking(seat: Seat) -> None:
     """Host, domains and one domain are told as Xen has them now; the away with their record."""
     uuid = seat.uuid(1)
-    host, everyone, one = turn(
-        seat, Query(Subject.HOST), Query(Subject.DOMAINS), Query(Subject.DOMAIN, "db")
-    )
+    host, everyone, one = turn(seat, LookAtHost(), LookAtDomains(), LookAtDomain("db"))
     assert isinstance(host, HostView)
     assert host.domains == 3
     assert isinstance(everyone, tuple)
@@ -480,9 +480,7 @@ def test_looking(seat: Seat) -> None:
     assert (one.domid, one.record, one.push and one.push.state) == (2, seat.record(2), "applied")
 
     seat.host.destroy(1)
-    away, everyone, nobody = turn(
-        seat, Query(Subject.DOMAIN, uuid), Query(Subject.DOMAINS), Query(Subject.DOMAIN, STRANGER)
-    )
+    away, everyone, nobody = turn(seat, LookAtDomain(uuid), LookAtDomains(), LookAtDomain(STRANGER))
     assert isinstance(away, DomainView)
     assert (away.domid, away.xen, away.record) == (None, None, seat.arbiter.records.get(uuid))
     assert isinstance(everyone, tuple)
@@ -494,7 +492,7 @@ def test_looking(seat: Seat) -> None:
 def test_a_domain_without_a_uuid_is_seen(seat: Seat) -> None:
     """A domain that the ledger cannot name is listed with what Xen says of it."""
     seat.host.create("x", memory=mib(1), uuid="00000000-0000-0000-0000-000000000000")
-    [everyone] = turn(seat, Query(Subject.DOMAINS))
+    [everyone] = turn(seat, LookAtDomains())
     assert isinstance(everyone, tuple)
     assert (everyone[3].record, everyone[3].push, everyone[3].xen is None) == (None, None, False)
 
@@ -503,7 +501,7 @@ def test_looking_writes_nothing(seat: Seat) -> None:
     """A question changes no record, no maximum and no node."""
     seat.poll()
     lines, pages = len(seat.memory.lines), seat.pages(1)
-    turn(seat, *[Query(subject, "1") for subject in Subject])
+    turn(seat, LookAtHost(), LookAtDomains(), LookAtDomain("1"))
     seat.poll()
     assert (len(seat.memory.lines), seat.pages(1)) == (lines, pages)
 
@@ -563,25 +561,25 @@ def test_many_who_look_at_all_domains(seat: Seat, monkeypatch: pytest.MonkeyPatc
     seat.poll()
     seat.clock.forward(10)
     made = counted(seat, monkeypatch)
-    answers = turn(seat, *[Query(Subject.DOMAINS)] * 5)
+    answers = turn(seat, *[LookAtDomains()] * 5)
     assert (made.asked, len({id(answer) for answer in answers})) == (8, 1)
     for _ in range(3):
         seat.clock.forward(0.3)
-        assert turn(seat, Query(Subject.DOMAINS)) == answers[:1]
+        assert turn(seat, LookAtDomains()) == answers[:1]
     assert made.asked == 8
     seat.clock.forward(0.2)
-    turn(seat, Query(Subject.DOMAINS))
+    turn(seat, LookAtDomains())
     assert made.asked == 16
 
 
 def test_what_was_decided_is_seen_at_once(seat: Seat) -> None:
     """Xenstore's part of a look at all domains is never older than what we wrote."""
-    turn(seat, Query(Subject.DOMAINS))
+    turn(seat, LookAtDomains())
     seat.grant(1, SetTarget(mib(48)))
-    [views] = turn(seat, Query(Subject.DOMAINS))
+    [views] = turn(seat, LookAtDomains())
     assert isinstance(views, tuple)
     target = next(view.store.target for view in views if view.domid == 1)
-    [one] = turn(seat, Query(Subject.DOMAIN, "1"))
+    [one] = turn(seat, LookAtDomain("1"))
     assert isinstance(one, DomainView)
     assert target == one.store.target == mib(48)
 
@@ -589,9 +587,9 @@ def test_what_was_decided_is_seen_at_once(seat: Seat) -> None:
 def test_one_trouble_for_all_who_look(seat: Seat) -> None:
     """Where Xen cannot be asked it is not asked once for each of them."""
     seat.host.fail("domains", EIO, times=1)
-    answers = turn(seat, *[Query(Subject.DOMAINS)] * 5)
+    answers = turn(seat, *[LookAtDomains()] * 5)
     assert {type(answer) for answer in answers} == {HypervisorError}
-    [well] = turn(seat, Query(Subject.DOMAINS))
+    [well] = turn(seat, LookAtDomains())
     assert isinstance(well, tuple)
 
 

@@ -12,14 +12,21 @@ from maxmemd.arbiter import mailbox as module
 from maxmemd.arbiter import thread
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
-from maxmemd.arbiter.messages import Answer, DecisionRequest, HostView, Query, Subject
+from maxmemd.arbiter.messages import (
+    Answer,
+    DecisionRequest,
+    HostView,
+    LookAtDomain,
+    LookAtHost,
+    Query,
+)
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
 from maxmemd.policy.facts import HostFacts
 from maxmemd.policy.wishes import SetLimit
 from maxmemd.units import UNLIMITED
 from tests.support.fakes import FakeClock
 
-LOOK = Query(Subject.HOST)
+LOOK = LookAtHost()
 VIEW = HostView(HostFacts(0, 0, 0, 0, "fake"), 0)
 PATIENCE_S = 20.0
 A_WHILE_S = 0.2
@@ -74,17 +81,25 @@ class FakeArbiter:
         return [self.answers(ask) for ask in asks]
 
 
-def mailbox_of(arbiter: FakeArbiter, *, poll_s: float = 3600.0) -> Mailbox:
+def mailbox_of(
+    arbiter: FakeArbiter,
+    *,
+    poll_s: float = 3600.0,
+    on_commit: Callable[[], None] = lambda: None,
+) -> Mailbox:
     """Return a mailbox for a fake arbiter."""
-    return Mailbox(lambda: cast(Arbiter, arbiter), poll_s=poll_s)
+    return Mailbox(lambda: cast(Arbiter, arbiter), poll_s=poll_s, on_commit=on_commit)
 
 
-def run(story: Callable[[FakeArbiter, Mailbox], Coroutine[Any, Any, None]]) -> FakeArbiter:
+def run(
+    story: Callable[[FakeArbiter, Mailbox], Coroutine[Any, Any, None]],
+    on_commit: Callable[[], None] = lambda: None,
+) -> FakeArbiter:
     """Play a story with a mailbox that has started, and stop it."""
     arbiter = FakeArbiter()
 
     async def play() -> None:
-        mailbox = mailbox_of(arbiter)
+        mailbox = mailbox_of(arbiter, on_commit=on_commit)
         await mailbox.start()
         try:
             await asyncio.wait_for(story(arbiter, mailbox), PATIENCE_S)
@@ -193,7 +208,7 @@ def test_errors_are_answers() -> None:
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         error = LedgerCorrupt("cannot")
         arbiter.answers = lambda ask: error if ask is bad else VIEW
-        bad = Query(Subject.DOMAIN, "x")
+        bad = LookAtDomain("x")
         answers = await asyncio.gather(
             mailbox.ask(LOOK), mailbox.ask(bad), mailbox.ask(LOOK), return_exceptions=True
         )
@@ -364,13 +379,13 @@ def test_an_idle_arbiter_writes_its_notes() -> None:
 
 
 class _Ear:
-    """A listener that counts."""
+    """Counts commits."""
 
     def __init__(self) -> None:
         self.woken = 0
         self.news = asyncio.Event()
 
-    def wake(self) -> None:
+    def on_commit(self) -> None:
         """Count."""
         self.woken += 1
         self.news.set()
@@ -378,9 +393,9 @@ class _Ear:
 
 def test_a_listener_hears_of_commits_and_of_nothing_else() -> None:
     """A batch that commits wakes the listener once; one that only looks does not."""
+    ear = _Ear()
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
-        ear = mailbox.listener = _Ear()
         await mailbox.ask(LOOK)
         assert ear.woken == 0
         arbiter.records.commits += 3
@@ -389,20 +404,20 @@ def test_a_listener_hears_of_commits_and_of_nothing_else() -> None:
         await mailbox.ask(LOOK)
         assert ear.woken == 1
 
-    run(story)
+    run(story, ear.on_commit)
 
 
 def test_a_listener_hears_of_what_no_batch_wrote() -> None:
     """Notes that an idle arbiter writes wake it as well."""
+    ear = _Ear()
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
-        ear = mailbox.listener = _Ear()
         arbiter.has_notes = True
         await mailbox.ask(LOOK)
         await asyncio.wait_for(ear.news.wait(), PATIENCE_S)
         assert ear.woken == 1
 
-    run(story)
+    run(story, ear.on_commit)
 
 
 def test_a_watch_that_hangs_is_not_prompt() -> None:

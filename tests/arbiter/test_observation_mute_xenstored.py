@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.arbiter.messages import DecisionRequest, DomainView, Granted, Query, Subject
+from maxmemd.arbiter.messages import DecisionRequest, DomainView, Granted, LookAtDomains
 from maxmemd.errors import XenstoreError
 from maxmemd.policy.wishes import Increase, SetLimit
 from maxmemd.pusher.server import PATIENCE_S
@@ -96,7 +96,7 @@ def test_a_look_at_everything(seat: Seat) -> None:
     """GET /v1/domains is answered within one patience, with what Xen says."""
     seat.restart()
     began_s = time.monotonic()
-    (views,) = seat.arbiter.turn([Query(Subject.DOMAINS)])
+    (views,) = seat.arbiter.turn([LookAtDomains()])
     assert took_s(began_s) < 6.0
     assert isinstance(views, tuple)
     assert len(views) == DOMAINS + 1

@@ -133,11 +133,12 @@ class Inside:
     def _open(self) -> None:
         if not self.config.database.exists():
             self.config.database.write_bytes(_empty_ledger())
-        self.mailbox = Mailbox(self._arbiter, poll_s=self.config.poll_s)
         reader = LedgerReader(self.config.database)
         tail = LedgerFollower(self.config.database)
         self.tokens = TokenStore(self.config.tokens_path)
-        self.feed = self.mailbox.listener = EventStream(tail)
+        self.feed = EventStream(tail)
+        poll_s, wake = self.config.poll_s, self.feed.wake
+        self.mailbox = Mailbox(self._arbiter, poll_s=poll_s, on_commit=wake)
         self.disk = DiskMonitor(self.config.database)
         state = self.disk, self.tokens
         service = Service(self.mailbox, reader, tail, self.feed, self.config, True, *state)

@@ -1,4 +1,4 @@
-"""`python -m tests.support.loaded WORDS`: the daemon, which says at its end what it has imported."""
+"""`python -m tests.support.loaded WORDS`: run the daemon; at its end it prints what it imported."""
 
 import json
 import sys

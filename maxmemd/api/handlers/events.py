@@ -8,7 +8,6 @@ from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response, StreamingResponse
 from maxmemd.arbiter.instances import is_uuid
-from maxmemd.arbiter.messages import DomainView, Query, Subject
 
 
 async def events(service: Service, call: Request) -> Response | StreamingResponse:
@@ -20,7 +19,7 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
         raise Rejected("query-invalid", detail, parameter="kind")
     uuid = None if ref is None else ref.lower()
     if ref is not None and not is_uuid(ref):
-        view = await look(service, Query(Subject.DOMAIN, ref), DomainView)
+        view = await look(service, ref)
         if isinstance(view, Response):
             return view
         uuid = view.uuid

@@ -11,7 +11,7 @@ from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
-from maxmemd.arbiter.messages import DomainView, HostView, Query, Refused, Subject
+from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refused
 from maxmemd.policy.clauses import own_domain
 from maxmemd.policy.components import Record
 from maxmemd.units import Memory
@@ -20,9 +20,7 @@ from maxmemd.wire.replies import DomainsReply, Health, HostReply
 
 async def get_host(service: Service, call: Request) -> Response:
     """Tell the host's memory."""
-    host = await look(service, Query(Subject.HOST), HostView)
-    if isinstance(host, Response):
-        return host
+    host = await service.mailbox.ask(LookAtHost())
     facts = host.facts
     return as_json(
         HostReply(
@@ -44,7 +42,7 @@ async def get_host(service: Service, call: Request) -> Response:
 
 async def get_domains(service: Service, call: Request) -> Response:
     """Tell all domains."""
-    views = cast(tuple[DomainView, ...], await service.mailbox.ask(Query(Subject.DOMAINS)))
+    views = await service.mailbox.ask(LookAtDomains())
     return as_json(DomainsReply.model_construct(domains=[serialize.domain(v) for v in views]))
 
 
@@ -111,8 +109,7 @@ async def health(service: Service, call: Request) -> Response:
 
 async def get_metrics(service: Service, call: Request) -> Response:
     """Tell the counters, in OpenMetrics' text format, or in Prometheus' for who wants that."""
-    views = await service.mailbox.ask(Query(Subject.DOMAINS))
-    domains = cast(tuple[DomainView, ...], views)
+    domains = await service.mailbox.ask(LookAtDomains())
     if service.disk.space is None:
         await service.disk.look()
     scene = metrics.Scene(
@@ -142,7 +139,7 @@ async def _recorded(service: Service, call: Request) -> tuple[DomainView, Record
 
 async def _domain(service: Service, call: Request) -> DomainView | Response:
     """Return the domain that is meant; to a device model only its own."""
-    view = await look(service, Query(Subject.DOMAIN, call.ref), DomainView)
+    view = await look(service, call.ref)
     if call.bond is None or isinstance(view, Response) or view.domid is None:
         return view
     foreign = own_domain(call.bond, view.domid, view.uuid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -18,7 +17,7 @@ from maxmemd.api.health import DiskMonitor, health_parts
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response, StreamingResponse
 from maxmemd.arbiter.mailbox import Mailbox
-from maxmemd.arbiter.messages import Query, Refused
+from maxmemd.arbiter.messages import DomainView, LookAtDomain, Refused
 from maxmemd.config.parsers import NONE
 from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
@@ -63,16 +62,13 @@ class Service:
         self.disk.each_second()
 
 
-T = TypeVar("T")
 Handler = Callable[[Service, Request], Awaitable[Response | StreamingResponse]]
 
 
-async def look(service: Service, wanted: Query, kind: type[T]) -> T | Response:
-    """Return what is looked at, or the problem that it is a refusal."""
-    answer = await service.mailbox.ask(wanted)
-    if isinstance(answer, Refused):
-        return refusal(answer)
-    return cast(T, answer)
+async def look(service: Service, ref: str) -> DomainView | Response:
+    """Return a domain, or the problem document that says why there is none."""
+    answer = await service.mailbox.ask(LookAtDomain(ref))
+    return refusal(answer) if isinstance(answer, Refused) else answer
 
 
 def refusal(refused: Refused) -> Response:

@@ -5,15 +5,13 @@ Nothing is decided here. A refusal or an error becomes a problem in front.py.
 
 from __future__ import annotations
 
-from typing import cast
-
 from maxmemd.api import serialize
 from maxmemd.api.auth.peers import on_behalf_of
 from maxmemd.api.handlers.service import Service, refusal
 from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
-from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
+from maxmemd.arbiter.messages import DecisionRequest, Refused
 from maxmemd.policy.components import Key
 from maxmemd.policy.orders import IN_FORCE
 from maxmemd.policy.roles import Bond
@@ -118,11 +116,10 @@ async def _wished(service: Service, call: Request, wish: Wish) -> Response:
     answer = await service.mailbox.ask(ask)
     if isinstance(answer, Refused):
         return refusal(answer)
-    granted = cast(Granted, answer)
-    push = granted.push
+    push = answer.push
     in_force = push is None or push.state in IN_FORCE
-    body = serialize.decision(granted)
-    return Response(200 if in_force else 202, body, revision=granted.record.revision)
+    body = serialize.decision(answer)
+    return Response(200 if in_force else 202, body, revision=answer.record.revision)
 
 
 def _key(call: Request) -> Key:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from maxmemd.arbiter.messages import Granted, Query, Subject
+from maxmemd.arbiter.messages import Granted, LookAtDomain
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerFull
 from maxmemd.ledger.migrate import migrate
 from maxmemd.policy.wishes import SetComponent
@@ -48,7 +48,7 @@ def rom(kib: int) -> SetComponent:
 
 def look(bench: Bench) -> Any:
     """Look at the first guest."""
-    (view,) = bench.arbiter.turn([Query(Subject.DOMAIN, bench.uuids[0])])
+    (view,) = bench.arbiter.turn([LookAtDomain(bench.uuids[0])])
     return view
 
 

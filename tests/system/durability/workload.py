@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from maxmemd.arbiter.actor import Arbiter
-from maxmemd.arbiter.messages import DecisionRequest, Granted, Query, Subject
+from maxmemd.arbiter.messages import DecisionRequest, Granted, LookAtDomain
 from maxmemd.errors import LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
@@ -197,7 +197,7 @@ def sick(database: Path, seed: int, turns: int) -> None:
         before = len(confirmed)
         for _ in range(times):
             confirmed += step(bench, dice)
-            (view,) = bench.arbiter.turn([Query(Subject.DOMAIN, bench.uuids[0])])
+            (view,) = bench.arbiter.turn([LookAtDomain(bench.uuids[0])])
             found["looks"] += not isinstance(view, Exception)
             trouble = bench.arbiter.records.trouble
             code = "ok" if trouble is None else trouble.code

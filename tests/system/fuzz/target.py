@@ -127,9 +127,9 @@ class Target:
         ledger = MemoryLedger()
         service = self._service
         make, poll_s = partial(self._arbiter, ledger), service.config.poll_s
-        mailbox = service.mailbox = Mailbox(make, poll_s=poll_s)
+        mailbox = Mailbox(make, poll_s=poll_s, on_commit=service.feed.wake)
         mailbox.worker = Prompt(make, mailbox, poll_s=poll_s, alive=lambda: None)
-        mailbox.listener = service.feed
+        service.mailbox = mailbox
         self._loop.run_until_complete(mailbox.start())
         if service.config.tokens_path.exists():
             service.config.tokens_path.unlink()
