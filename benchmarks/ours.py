@@ -4,11 +4,13 @@
 pushes apart, as on a real Xen.
 """
 
-import gc
 import sys
+from functools import partial
 from pathlib import Path
 
-gc.disable()  # as maxmemd/__main__.py does
+from maxmemd.__main__ import rest_collector
+
+on_started = rest_collector()  # before the imports, as `maxmemd serve` does
 
 import uvloop
 
@@ -40,7 +42,8 @@ def apart(guests: int) -> PusherClient:
 def main(socket: str, database: str, guests: str, how: str = "") -> None:
     """Serve until told to stop."""
     config = Config(socket=Path(socket), database=Path(database), hypervisor="simulated")
-    uvloop.run(serve_on(config, lambda: world(int(guests), separate=bool(how))))
+    make = partial(world, int(guests), separate=bool(how))
+    uvloop.run(serve_on(config, make, on_started=on_started))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -43,10 +42,10 @@ CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred lines."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the program; return its exit status."""
+def main(argv: list[str] | None = None, *, on_started: Callable[[], None] | None = None) -> int:
+    """Run the program; return its exit status. `on_started` is called before it serves."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = _parser(words).parse_args(words)
+    arguments = _parser(words, on_started).parse_args(words)
     start_logging()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # one line for each bad request, else
@@ -64,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def _parser(words: list[str]) -> argparse.ArgumentParser:
+def _parser(words: list[str], on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="maxmemd",
         description="The single arbiter of guest memory limits on a Xen host.",
@@ -79,7 +78,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"maxmemd {__version__}")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, verb_of, text in (
-        ("serve", serve, "run the daemon in the foreground"),
+        ("serve", partial(serve, on_started=on_started), "run the daemon in the foreground"),
         ("check-config", check_config, "say whether the configuration can be used"),
         ("migrate", migrate_only, "migrate the database, with a backup, while the daemon is down"),
     ):
@@ -124,19 +123,24 @@ def migrate_only(read: Callable[[], Config]) -> None:
         print(migrate(config.database))
 
 
-def serve(read: Callable[[], Config]) -> None:
+def serve(read: Callable[[], Config], on_started: Callable[[], None] | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Raises MaxmemError when it cannot start.
     """
     config = read()
-    uvloop.run(serve_on(config, lambda: choose_backend(config), read))
+    uvloop.run(serve_on(config, lambda: choose_backend(config), read, on_started))
 
 
 async def serve_on(
-    config: Config, world: Callable[[], Backend], reread: Callable[[], Config] | None = None
+    config: Config,
+    world: Callable[[], Backend],
+    reread: Callable[[], Config] | None = None,
+    on_started: Callable[[], None] | None = None,
 ) -> None:
     """Serve the API for a world until told to stop; SIGHUP takes what `reread` returns.
+
+    `on_started` is called once everything is there and nobody is served yet.
 
     Raises MaxmemError when it cannot start.
     """
@@ -154,7 +158,8 @@ async def serve_on(
         LOG.info("serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift)
         if apart is not None:
             LOG.info("device models have a socket of their own: %s", apart.getsockname())
-        _freeze()
+        if on_started is not None:
+            on_started()
         try:
             app = Dispatcher(service)
             again = Reload(reread or (lambda: config), service, app)
@@ -204,13 +209,6 @@ async def _check_ledger(service: Service) -> None:
     else:
         service.integrity = "ok"
         LOG.info("the ledger's chain of %d lines is whole", lines)
-
-
-def _freeze() -> None:
-    """Take what start-up made out of the collector's sight: it was most of the p99."""
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(50_000, 20, 1000)
 
 
 if __name__ == "__main__":

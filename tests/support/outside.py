@@ -49,7 +49,7 @@ class Outside:
     def __init__(
         self,
         directory: Path,
-        module: str = "maxmemd.daemon",
+        module: str = "maxmemd.__main__",
         options: Iterable[str] = ("serve", "--hypervisor", "simulated"),
         inherits: Sequence[int] = (),
     ) -> None:

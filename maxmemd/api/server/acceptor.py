@@ -6,8 +6,7 @@ A server of asyncio's or uvloop's takes all that wait before it serves anybody a
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from maxmemd.pacing import TokenBucket
 
@@ -57,7 +56,7 @@ class Acceptor:
         connection.setblocking(False)
         self._begin(connection, address)
 
-    def _begin(self, connection: socket.socket, address: Any) -> None:  # noqa: ARG002 - tls.py's
+    def _begin(self, connection: socket.socket, address: Sequence[object]) -> None:  # noqa: ARG002 - tls.py's
         """Make a connection of who has come in, soon."""
         coming = self._loop.create_task(self._enter(connection))
         self._coming.add(coming)

@@ -5,12 +5,12 @@ number of pipelined requests; each is a way to stop a daemon.
 """
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from maxmemd.api import problems
+from maxmemd.api.asgi import Receive, Scope, Send
 from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.problems import Rejected
@@ -37,10 +37,10 @@ class _WithPeer:
 
     __slots__ = ("app", "peer")
 
-    def __init__(self, app: Any, peer: object) -> None:
+    def __init__(self, app: Dispatcher, peer: Peer) -> None:
         self.app, self.peer = app, peer
 
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope["maxmemd.peer"] = self.peer
         return self.app(scope, receive, send)
 
@@ -65,10 +65,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note who connected; refuse a connection too many, or too soon, before anything else."""
         super().connection_made(transport)
-        self.cycles: list[Any] = []
+        self.cycles: list[RequestResponseCycle] = []
         self.front: Dispatcher = self.app
         self.peer = self._enter(transport)
-        self.app = _WithPeer(self.app, self.peer)
+        self.app = _WithPeer(self.front, self.peer)
         self.waiting_since = self.loop.time()
         left = _LEFT_BY.get(self.peer.role.name, RESERVED)
         if len(self.connections) > MOST_CONNECTIONS - left:
@@ -171,7 +171,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._end_cycles()
         self.transport.abort()
 
-    def _end_cycles(self) -> list[Any]:
+    def _end_cycles(self) -> list[RequestResponseCycle]:
         """Let nothing more be written; return the requests that were not answered whole."""
         unfinished = [cycle for cycle in self.cycles if not cycle.response_complete]
         for cycle in unfinished:
@@ -213,7 +213,7 @@ def _nothing() -> None:
     """Stand for a connection that is gone."""
 
 
-def sweep(connections: Iterable[Any], now_s: float) -> None:
+def sweep(connections: Iterable[object], now_s: float) -> None:
     """Cut connections whose request, or whose reading of the answer, does not get on."""
     for connection in list(connections):
         if not isinstance(connection, BoundedHttpProtocol) or connection.transport is None:

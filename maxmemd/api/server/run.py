@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 import uvicorn
 
@@ -27,7 +26,7 @@ STOP_WITHIN_S = 2
 
 
 async def run(
-    app: Any,
+    app: Dispatcher,
     sock: socket.socket,
     *,
     each_second: Callable[[], None],
@@ -52,8 +51,7 @@ async def run(
         date_header=False,
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
-    server = _Server(config)
-    server.stopping, server.remote, server.apart = stopping, remote, apart
+    server = _Server(config, app, stopping=stopping, remote=remote, apart=apart)
     sweeper = asyncio.create_task(_sweeping(server, each_second))
     try:
         await server.serve(sockets=[sock])
@@ -66,21 +64,30 @@ async def run(
 class _Server(uvicorn.Server):
     """A server that ends on a signal, and does not raise it again once it has ended."""
 
-    stopping: Callable[[], None]
-    remote: TcpListener | None
-    apart: socket.socket | None
-    doors: tuple[Acceptor, ...] = ()
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        front: Dispatcher,
+        *,
+        stopping: Callable[[], None],
+        remote: TcpListener | None,
+        apart: socket.socket | None,
+    ) -> None:
+        super().__init__(config)
+        self._front, self._stopping = front, stopping
+        self._remote, self._apart = remote, apart
+        self._doors: tuple[Acceptor, ...] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on Unix sockets, and on TCP with TLS; all connections are counted and swept."""
         await super().startup([])
-        self.doors = tuple(Acceptor(sock, self._connection) for sock in sockets or ())
-        if self.apart is not None:
-            self.doors += (Acceptor(self.apart, self._device_model),)
-        if self.remote is not None:
-            front: Dispatcher = self.config.app  # type: ignore[assignment]
-            door = TlsAcceptor(self.remote, self._connection, front.gate, front.refusals)
-            self.doors += (door,)
+        self._doors = tuple(Acceptor(sock, self._connection) for sock in sockets or ())
+        if self._apart is not None:
+            self._doors += (Acceptor(self._apart, self._device_model),)
+        if self._remote is not None:
+            gate, refusals = self._front.gate, self._front.refusals
+            door = TlsAcceptor(self._remote, self._connection, gate, refusals)
+            self._doors += (door,)
 
     def _connection(self) -> BoundedHttpProtocol:
         return BoundedHttpProtocol(self.config, self.server_state, self.lifespan.state)
@@ -90,9 +97,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, which have no end of their own, and then the server."""
-        for door in self.doors:
+        for door in self._doors:
             door.close()
-        self.stopping()
+        self._stopping()
         await super().shutdown(sockets)
 
     @contextmanager

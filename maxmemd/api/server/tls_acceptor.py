@@ -5,8 +5,7 @@ Before it is over nobody knows who comes, and none of the bounds of a connection
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from maxmemd.api.auth.admission import Admission
 from maxmemd.api.auth.peers import Peer, unauthenticated
@@ -36,7 +35,7 @@ class TlsAcceptor(Acceptor):
         self._handshakes: dict[asyncio.Task[None], Peer] = {}
         super().__init__(remote.sock, make)
 
-    def _begin(self, connection: socket.socket, address: Any) -> None:
+    def _begin(self, connection: socket.socket, address: Sequence[object]) -> None:
         """Begin a handshake, unless its address begins too many; make room for it."""
         peer = unauthenticated(str(address[0]))
         try:
