@@ -1,8 +1,9 @@
-"""What a running daemon has loaded: no framework that only describes its routes."""
+"""What a running daemon is made of: no FastAPI, and a collector that rests while it starts."""
 
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.support.outside import Outside
 
@@ -16,15 +17,29 @@ ASKED = (
 def test_no_framework_is_loaded(tmp_path: Path) -> None:
     """A daemon that has answered every kind of request never imported FastAPI or Starlette."""
     with Outside(tmp_path, "tests.support.loaded") as daemon:
-        assert [(method, path, status_of(daemon, method, path)) for method, path, _ in ASKED] == [
-            *ASKED
-        ]
-        daemon.process.send_signal(signal.SIGTERM)
-        said, _ = daemon.process.communicate(timeout=60)
-        assert daemon.process.returncode == 0
-    loaded = set(json.loads(said))
+        for method, path, status in ASKED:
+            assert (method, path, status_of(daemon, method, path)) == (method, path, status)
+        loaded = set(last_words(daemon)["packages"])
     assert {"maxmemd", "uvicorn", "pydantic", "prometheus_client"} <= loaded
     assert not loaded & {"fastapi", "starlette"}
+
+
+def test_the_collector_rests_only_while_the_daemon_starts(tmp_path: Path) -> None:
+    """What start-up made is out of its sight, and then it runs, seldom."""
+    with Outside(tmp_path, "tests.api.loaded") as daemon:
+        collector = last_words(daemon)["collector"]
+    assert collector["is_on"]
+    assert collector["frozen"] > 10_000
+    assert collector["at"] == [50_000, 20, 1000]
+
+
+def last_words(daemon: Outside) -> dict[str, Any]:
+    """End the daemon, and return what it said on its standard output."""
+    daemon.process.send_signal(signal.SIGTERM)
+    said, _ = daemon.process.communicate(timeout=60)
+    assert daemon.process.returncode == 0
+    told: dict[str, Any] = json.loads(said)
+    return told
 
 
 def status_of(daemon: Outside, method: str, path: str) -> int:

@@ -1,5 +1,6 @@
-"""`python -m tests.support.loaded WORDS`: run the daemon; at its end it prints what it imported."""
+"""`python -m tests.support.loaded WORDS`: run the daemon; at its end it prints its modules."""
 
+import gc
 import json
 import sys
 
@@ -7,5 +8,7 @@ from maxmemd.__main__ import main
 
 if __name__ == "__main__":
     status = main()
-    print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+    packages = sorted({name.partition(".")[0] for name in sys.modules})
+    collector = {"is_on": gc.isenabled(), "frozen": gc.get_freeze_count(), "at": gc.get_threshold()}
+    print(json.dumps({"packages": packages, "collector": collector}))
     sys.exit(status)
