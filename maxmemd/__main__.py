@@ -1,20 +1,59 @@
-"""What `maxmemd` starts: the relay by itself, so that it stays small; all else in daemon.py."""
+"""The command `maxmemd`: serve, check-config, migrate, relay.
 
+Each verb imports what it needs: the relay stays small, and the daemon starts sooner.
+"""
+
+import argparse
 import gc
+import logging
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maxmemd.config.settings import Config
+
+EXAMPLES = """examples:
+  maxmemd serve                              on a Xen dom0, as the service does
+  maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite
+  maxmemd check-config --config ./maxmemd.toml
+  maxmemd migrate                            bring the database to this version's tables
+  maxmemd relay                              serve device models in stub domains
+"""
 
 
-def main() -> int:
-    """Run the program; return its exit status."""
-    if sys.argv[1:2] == ["relay"]:
-        from maxmemd.relay import main as relay
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return the exit status: 0, 1 for a failure, 2 for a configuration error."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["relay"]:
+        from maxmemd.relay.main import main as relay
 
-        return relay.main(sys.argv[1:])
-    on_started = rest_collector() if sys.argv[1:2] == ["serve"] else None
-    from maxmemd import daemon
+        return relay(words[1:])
+    on_started = rest_collector() if words[:1] == ["serve"] else None
+    arguments = _parser(on_started).parse_args(words)
 
-    return daemon.main(on_started=on_started)
+    from maxmemd.config.file import location_of
+    from maxmemd.errors import ConfigError, MaxmemError
+    from maxmemd.systemd import start_logging
+
+    start_logging()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it logs a line for each bad request
+    try:
+        arguments.run(lambda: _configuration(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
+        return 1
+    except MaxmemError as error:
+        key = error.key if isinstance(error, ConfigError) else ""
+        where = f" ({location_of(arguments.config, key)})" if key else ""
+        print(f"maxmemd: {error}{where}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
 
 
 def rest_collector() -> Callable[[], None]:
@@ -32,6 +71,74 @@ def rest_collector() -> Callable[[], None]:
         gc.set_threshold(50_000, 20, 1000)
 
     return on_started
+
+
+def serve(read: "Callable[[], Config]", on_started: Callable[[], None] | None) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises MaxmemError when it cannot start."""
+    from maxmemd import daemon
+
+    daemon.serve(read, on_started)
+
+
+def check_config(read: "Callable[[], Config]") -> None:
+    """Print the configuration as the daemon would use it. Raises ConfigError.
+
+    Root becomes the ledger's owner first, so that a file the daemon may not read is found here.
+    """
+    from maxmemd.api.server.tcp import check_usable
+    from maxmemd.ledger.lock import become_owner_of
+
+    become_owner_of(read().database.parent)
+    config = read()
+    check_usable(config)
+    for name in config.__slots__:
+        print(f"{name} = {getattr(config, name)}")
+
+
+def migrate(read: "Callable[[], Config]") -> None:
+    """Migrate the database. Raises LedgerError."""
+    from maxmemd.ledger import migrate as migration
+    from maxmemd.ledger.lock import become_owner_of, exclusive_lock
+
+    config = read()
+    become_owner_of(config.database.parent)
+    with exclusive_lock(config.database):
+        print(migration.migrate(config.database))
+
+
+def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
+    from maxmemd import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="maxmemd",
+        description="The single arbiter of guest memory limits on a Xen host.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"maxmemd {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, run, text in (
+        ("serve", lambda read: serve(read, on_started), "run the daemon in the foreground"),
+        ("check-config", check_config, "check the configuration and print it"),
+        ("migrate", migrate, "migrate the database, with a backup, while the daemon is down"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.set_defaults(run=run)
+        verb.add_argument("--config", type=Path, help="default: /etc/maxmemd/maxmemd.toml if any")
+        verb.add_argument("--hypervisor", choices=("auto", "xen", "simulated"))
+        verb.add_argument("--socket", type=Path, help="default: /run/maxmemd/maxmemd.sock")
+        verb.add_argument("--database", type=Path, help="default: /var/lib/maxmemd/ledger.sqlite")
+    verbs.add_parser("relay", help="serve device models in stub domains (maxmemd relay --help)")
+    return parser
+
+
+def _configuration(arguments: argparse.Namespace) -> "Config":
+    """Return the file's configuration with what the command line says instead."""
+    from maxmemd.config.file import load
+
+    given = {name: getattr(arguments, name) for name in ("hypervisor", "socket", "database")}
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(load(arguments.config), **given)
 
 
 if __name__ == "__main__":

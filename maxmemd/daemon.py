@@ -1,126 +1,47 @@
-"""maxmemd: the composition root; the only place that chooses adapters."""
+"""The composition root: build the daemon from its parts, serve, reload, stop."""
 
-import argparse
 import asyncio
 import logging
-import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 import uvloop
 
-from maxmemd import __version__
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor, notify_systemd
 from maxmemd.api.server.run import run
-from maxmemd.api.server.tcp import check_usable, listen_tcp
+from maxmemd.api.server.tcp import listen_tcp
 from maxmemd.api.server.unix import open_sockets
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.backend import Backend, SystemClock, choose_backend
-from maxmemd.config.file import load, location_of
 from maxmemd.config.settings import Config
-from maxmemd.errors import ConfigError, LedgerError, MaxmemError
+from maxmemd.errors import ConfigError, LedgerError
 from maxmemd.ledger.follow import LedgerFollower
-from maxmemd.ledger.lock import become_owner_of, exclusive_lock
+from maxmemd.ledger.lock import exclusive_lock
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.parsing import Verbs
-from maxmemd.reload import Reload
-from maxmemd.systemd import Watchdog, passed_sockets, start_logging
+from maxmemd.systemd import Watchdog, passed_sockets
 
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred lines."""
-
-
-def main(argv: list[str] | None = None, *, on_started: Callable[[], None] | None = None) -> int:
-    """Run the program; return its exit status. `on_started` is called before it serves."""
-    words = sys.argv[1:] if argv is None else argv
-    arguments = _parser(words, on_started).parse_args(words)
-    start_logging()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # one line for each bad request, else
-    try:
-        status = int(arguments.run(arguments) or 0)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
-        return 1
-    except MaxmemError as error:
-        key = error.key if isinstance(error, ConfigError) else ""
-        place = f" ({location_of(arguments.config, key)})" if key else ""
-        print(f"maxmemd: {error}{place}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
-    return status
-
-
-def _parser(words: list[str], on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="maxmemd",
-        description="The single arbiter of guest memory limits on a Xen host.",
-        epilog="examples:\n"
-        "  maxmemd serve                              on a Xen dom0, as the service does\n"
-        "  maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite\n"
-        "  maxmemd check-config --config ./maxmemd.toml\n"
-        "  maxmemd migrate                            bring the database to this version's tables\n"
-        "  maxmemd relay                              let device models in stub domains ask",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"maxmemd {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for name, verb_of, text in (
-        ("serve", partial(serve, on_started=on_started), "run the daemon in the foreground"),
-        ("check-config", check_config, "say whether the configuration can be used"),
-        ("migrate", migrate_only, "migrate the database, with a backup, while the daemon is down"),
-    ):
-        verb = verbs.add_parser(name, help=text, description=text)
-        verb.set_defaults(run=lambda arguments, run=verb_of: run(partial(_configured, arguments)))
-        verb.add_argument("--config", type=Path, help="default: /etc/maxmemd/maxmemd.toml if any")
-        verb.add_argument("--hypervisor", choices=("auto", "xen", "simulated"))
-        verb.add_argument("--socket", type=Path, help="default: /run/maxmemd/maxmemd.sock")
-        verb.add_argument("--database", type=Path, help="default: /var/lib/maxmemd/ledger.sqlite")
-    if words[:1] != ["serve"]:
-        _add_others(verbs)
-    return parser
-
-
-def _add_others(verbs: Verbs) -> None:
-    """Add the verbs that do not concern the daemon, which starts faster without them."""
-    from maxmemd.relay import main as relay
-
-    relay.add_to(verbs).set_defaults(run=relay.relay)
-
-
-def _configured(arguments: argparse.Namespace) -> Config:
-    config = load(arguments.config)
-    asked = {name: getattr(arguments, name) for name in ("hypervisor", "socket", "database")}
-    return replace(config, **{name: value for name, value in asked.items() if value is not None})
-
-
-def check_config(read: Callable[[], Config]) -> None:
-    """Print the configuration as the daemon can use it, whoever asks. Raises ConfigError."""
-    become_owner_of(read().database.parent)
-    config = read()
-    check_usable(config)
-    for name in Config.__slots__:
-        print(f"{name} = {getattr(config, name)}")
-
-
-def migrate_only(read: Callable[[], Config]) -> None:
-    """Migrate the database. Raises LedgerError."""
-    config = read()
-    become_owner_of(config.database.parent)
-    with exclusive_lock(config.database):
-        print(migrate(config.database))
+REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
+FIXED = (
+    "socket",
+    "socket_group",
+    "device_model_socket",
+    "database",
+    "hypervisor",
+    "pusher",
+    *REMOTE,
+)
+"""Keys that only a restart changes."""
 
 
 def serve(read: Callable[[], Config], on_started: Callable[[], None] | None = None) -> None:
@@ -211,5 +132,36 @@ async def _check_ledger(service: Service) -> None:
         LOG.info("the ledger's chain of %d lines is whole", lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+class Reload:
+    """Called on SIGHUP, in the event loop's thread: takes what the configuration says now."""
+
+    def __init__(self, reread: Callable[[], Config], service: Service, front: Dispatcher) -> None:
+        self._reread, self._service, self._front = reread, service, front
+
+    def __call__(self) -> None:
+        """Read the configuration again; one that cannot be used changes nothing.
+
+        Open connections get their new role with the next request, and event streams of clients
+        whose role changed end. Limits stay: new rules apply to new decisions.
+        """
+        try:
+            found = self._reread()
+        except ConfigError as error:
+            LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400
+            return
+        now = self._service.config
+        for name in FIXED:
+            if getattr(found, name) != getattr(now, name):
+                LOG.warning("%s stays %r until a restart", name, getattr(now, name))
+        taken = replace(found, **{name: getattr(now, name) for name in FIXED})
+        self._service.config = taken
+        self._front.gate.take(taken.roles, taken.rates, taken.connections)
+        self._service.feed.tell()
+        worker = self._service.mailbox.worker
+        worker.poll_s = taken.poll_s
+
+        def step(arbiter: Arbiter) -> None:
+            arbiter.take(taken.rules, drift=taken.drift, keep_gone_s=taken.keep_gone_s)
+
+        worker.between(step)
+        LOG.info("the configuration was read again; drift is %s", taken.drift)

@@ -1,10 +1,9 @@
-"""The words of `maxmemd relay`, and what they start."""
+"""`maxmemd relay`: its command line."""
 
 import argparse
 import signal
 from pathlib import Path
 
-from maxmemd.parsing import Verbs, verb_of
 from maxmemd.relay.relay import Relay
 from maxmemd.rest.connection import DEFAULT_SOCKET, DaemonConnection
 from maxmemd.systemd import notify, start_logging
@@ -29,28 +28,17 @@ EXAMPLES = (
 
 
 def main(words: list[str]) -> int:
-    """Run the relay by its words alone, without the daemon's modules; return the exit status."""
-    parser = argparse.ArgumentParser(prog="maxmemd")
-    add_to(parser.add_subparsers(required=True, metavar="VERB"))
+    """Run the relay until SIGTERM or SIGINT; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="maxmemd relay",
+        description=TEXT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--socket", default=DEFAULT_SOCKET, help=f"default: {DEFAULT_SOCKET}")
+    parser.add_argument("--xenstore", type=Path, help="xenstored's socket or device")
     arguments = parser.parse_args(words)
     start_logging()
-    relay(arguments)
-    return 0
-
-
-def add_to(verbs: Verbs) -> argparse.ArgumentParser:
-    """Add the verb to a program's; the caller says what runs it."""
-    summary = "let device models in stub domains ask, by way of xenstore"
-    verb = verb_of(verbs, "relay", summary=summary, text=TEXT, examples=EXAMPLES)
-    verb.add_argument("--socket", default=DEFAULT_SOCKET, help=f"default: {DEFAULT_SOCKET}")
-    verb.add_argument(
-        "--xenstore", type=Path, help="xenstored's socket or device; default: where it is"
-    )
-    return verb
-
-
-def relay(arguments: argparse.Namespace) -> None:
-    """Relay until SIGTERM or SIGINT."""
     boot = BOOT_ID.read_text(encoding="ascii").strip()
     running = Relay(
         DaemonConnection(arguments.socket),
@@ -61,3 +49,4 @@ def relay(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: running.stop())
     running.run()
+    return 0

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from maxmemd.__main__ import main
 from maxmemd.config import file
 from maxmemd.config.file import load, parse
 from maxmemd.config.parsers import PARSERS, RANGE_USER, Identity
 from maxmemd.config.settings import Config
-from maxmemd.daemon import main
 from maxmemd.errors import ConfigError
 from maxmemd.units import Memory
 
@@ -523,7 +523,7 @@ def test_root_checks_as_the_daemon_sees_it() -> None:
         home.mkdir()
         os.chown(home, 12345, 12346)
         path.write_text(f'database = "{home}/l.sqlite"\n', encoding="utf-8")
-        command = [sys.executable, "-m", "maxmemd.daemon", "check-config", "--config", str(path)]
+        command = [sys.executable, "-m", "maxmemd", "check-config", "--config", str(path)]
 
         plain = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
@@ -552,7 +552,7 @@ def test_a_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:
     path.write_text(f'database = "{tmp_path}/ledger.sqlite"\n', encoding="utf-8")
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "maxmemd.daemon", "check-config", "--config", str(path)]
+    command = [sys.executable, "-m", "maxmemd", "check-config", "--config", str(path)]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")

@@ -58,7 +58,7 @@ class Daemon:
     def start(self, *arguments: str) -> None:
         """Start it and wait until it is ready."""
         argv = ["maxmemd", "serve", *arguments]
-        self.pid = self.rig.spawn(argv, LOG, module="maxmemd.daemon")
+        self.pid = self.rig.spawn(argv, LOG, module="maxmemd.__main__")
         self.rig.arbitrated = True
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
