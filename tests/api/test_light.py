@@ -26,7 +26,7 @@ def test_no_framework_is_loaded(tmp_path: Path) -> None:
 
 def test_the_collector_rests_only_while_the_daemon_starts(tmp_path: Path) -> None:
     """What start-up made is out of its sight, and then it runs, seldom."""
-    with Outside(tmp_path, "tests.api.loaded") as daemon:
+    with Outside(tmp_path, "tests.support.loaded") as daemon:
         collector = last_words(daemon)["collector"]
     assert collector["is_on"]
     assert collector["frozen"] > 10_000

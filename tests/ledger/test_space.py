@@ -15,8 +15,8 @@ from maxmemd.ledger import space
 from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.lock import exclusive_lock
 from maxmemd.ledger.migrate import migrate
-from tests.ledger.cramped import can_mount, kind_of, results, small_disk
 from tests.ledger.lines import opened
+from tests.support.cramped import can_mount, kind_of, results, small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 INODES = 64
@@ -28,7 +28,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give what a ledger on a small disk met (cramped.py)."""
     disk = tmp_path_factory.mktemp("cramped") / "disk"
     disk.mkdir()
-    command = [sys.executable, "-m", "tests.ledger.cramped", str(disk)]
+    command = [sys.executable, "-m", "tests.support.cramped", str(disk)]
     before = small_disk(disk, f"nr_inodes={INODES}")
     done = subprocess.run(
         [*before, *command], cwd=ROOT, capture_output=True, text=True, check=False

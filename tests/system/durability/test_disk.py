@@ -19,8 +19,8 @@ from maxmemd.errors import LedgerBusy, LedgerError, LedgerFull
 from maxmemd.ledger.migrate import migrate
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
-from tests.ledger.cramped import can_mount
 from tests.support.audit import audit
+from tests.support.cramped import can_mount
 from tests.support.figures import figure
 from tests.support.stand import ROOT, SOAK, Client, Stand, until
 from tests.system.durability.workload import Bench

@@ -1,6 +1,6 @@
 """Use a ledger on a disk that is full, nearly full, or has no inode left: what each try ended with.
 
-    python -m tests.ledger.cramped DIRECTORY
+    python -m tests.support.cramped DIRECTORY
 
 The directory is a small file system of its own (`small_disk`). The result is printed as JSON.
 """
