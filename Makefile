@@ -1,12 +1,13 @@
 # `make run` and `make test` do everything on a fresh Debian 12 with python3, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help run packages test check format lint types layers docs-test coverage test-xen xen-shell real-xen-report races models argument openapi soak bench lock wheel deb deb-check audit fuzz clean
+.PHONY: help run packages test check format lint types layers docs-test coverage test-xen test-xen-smoke xen-shell real-xen-report races models argument openapi soak bench lock wheel deb deb-check audit fuzz mutants clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
 CORE := maxmemd/policy/*,maxmemd/units.py,maxmemd/errors.py,maxmemd/arbiter/actor.py
 # One worker more than processors: many tests wait. A file is one worker's, for a daemon that its tests share.
 SIDE_BY_SIDE := -n $(shell expr $$(nproc) + 1) --dist loadfile --no-loadscope-reorder
+XEN_SMOKE := smoke contract differential limit_lives races
 # Hundreds of processes start in a run: what one has compiled the others need not.
 TESTS := env -u PYTHONDONTWRITEBYTECODE $(PY) -m
 READY := $(VENV)/.ready-$(shell sha256sum requirements-dev.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
@@ -62,6 +63,9 @@ argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer a
 test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
 	$(PY) -m tests.support.again tests/dom0 -m xen -q -s -p no:randomly
 
+test-xen-smoke: $(READY) ## A smoke of it: hypercalls, xenstore, xl beside maxmemctl, save and restore, races
+	$(PY) -m tests.support.again $(XEN_SMOKE:%=tests/dom0/test_%.py) -m xen -q -s -p no:randomly
+
 xen-shell: $(READY) ## Boot the real Xen and give a shell in its dom0
 	$(PY) -m tests.dom0 shell
 
@@ -81,7 +85,8 @@ bench: $(READY) ## The benchmarks, as ratios in one run
 lock: $(READY) ## Pin the dependencies afresh
 	$(PY) -m pip install -q uv
 	for g in "pyproject.toml -o requirements.lock" "--group fuzz -o requirements-fuzz.lock" \
-		"pyproject.toml --group dev -o requirements-dev.lock"; do \
+		"pyproject.toml --group dev -o requirements-dev.lock" \
+		"--group mutants -c requirements-dev.lock -o requirements-mutants.lock"; do \
 		$(PY) -m uv pip compile $$g --upgrade --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command "make lock" -q || exit 1; done
 
@@ -101,5 +106,9 @@ fuzz: $(READY) ## Fuzz the way of a request, guided by coverage (FUZZ_S=seconds;
 	$(PY) -m pip install -q --require-hashes -r requirements-fuzz.lock
 	$(PY) -m tests.system.fuzz $(FUZZ_S)
 
+mutants: $(READY) ## Change what decides, and list each change that no test notices (MUTANTS_S=seconds; installs mutmut)
+	$(PY) -m pip install -q --require-hashes -r requirements-mutants.lock
+	$(TESTS) tests.support.mutants $(MUTANTS_S)
+
 clean: ## Remove what was built (the Xen image's cache stays)
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) mutants build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
