@@ -216,6 +216,8 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
         stream = feed.stream(START, lambda event: False, always)
         await anext(stream)
         beat = await anext(stream)
+        while b"id: 0-0-00000000\n" in beat:  # it may beat before the first read has come back
+            beat = await anext(stream)
         assert beat.startswith(b": ")
         assert b"id: 0-9-00000000\n" in beat
         reads = tail.reads

@@ -87,7 +87,9 @@ def test_connections_of_the_daemons_own_user(bounded: Outside) -> None:
     (became,) = beside(bounded, f"{count} connections of an admin", [os.geteuid()], count).values()
     assert became["told"] == 0
     assert became["served"] >= min(count, MOST_CONNECTIONS) - RESERVED
-    assert (became["closed"] > 0) == (count > MOST_CONNECTIONS)
+    # beside load the first ones have been idle for too long, and are closed, before the last begin
+    assert became["closed"] > 0 or not SOAK or count <= MOST_CONNECTIONS
+    assert became["closed"] == 0 or count > MOST_CONNECTIONS
     if became["closed"]:
         assert f"cannot serve this connection: {MOST_CONNECTIONS} are open" in bounded.said()
     assert sum(became.values()) == count
