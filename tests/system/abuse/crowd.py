@@ -68,7 +68,6 @@ class Crowd:
 
     def held(self, seconds: float) -> dict[str, int]:
         """Connect them all, hold them, and return what became of each."""
-        end_s = time.monotonic() + seconds
         for _ in range(self._count):
             sock = socket.socket(socket.AF_UNIX)
             sock.connect(str(self._path))  # waits where many wait
@@ -77,6 +76,7 @@ class Crowd:
             sock.setblocking(False)
             self._selector.register(sock, selectors.EVENT_READ, bytearray())
             self._look(0.0)
+        end_s = time.monotonic() + seconds
         while time.monotonic() < end_s or any(not key.data for key in self._keys()):
             self._look(0.1)
         for key in self._keys():
