@@ -4,7 +4,7 @@
 
 What is changed, and by which tests it is judged, stands in pyproject.toml (tool.mutmut). A change
 that no test notices is a survivor. It is a missing test, or it changes nothing: then it is listed
-in tests/support/mutants.toml. Fails on a survivor that is not listed, and on an entry that is none. When
+in tests/support/mutants.toml. A survivor that is not listed fails, and an entry that is none. When
 the time is over, what has not been tried is counted; the changes that are tried fastest come first.
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "mutants"
 """Where mutmut works, and keeps its results until the next run."""
 ACCEPTED = Path(__file__).with_suffix(".toml")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 QUIET_S = {"run": 40, "packages": 30, "models": 20, "test": 290, "check": 60, "deb-check": 100}
 XEN_S, SMOKE_S = 1140, 400
 DATE = "#!/bin/sh\ncat {clock}\n"
