@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from tests import mutants
+from tests.support import mutants
 from tests.support.mutants import (
     ACCEPTED,
     ROOT,
