@@ -51,6 +51,7 @@ def row_of(
         instance.settled_revision,
         to_json_text(words) if words else None,
         _build_text(born),
+        instance.noted_pages,
     )
 
 

@@ -99,6 +99,7 @@ class InstanceTable:
         instance = Instance(row.uuid, row.domid, row.incarnation, row.boot, row.began_ns)
         instance.settled_revision, instance.effects = row.settled_revision, effects
         instance.state, instance.building = PushState(row.push_state), True
+        instance.noted_pages = row.drift_pages
         instance.remember(birth)
         self._add(instance)
 

@@ -216,7 +216,7 @@ class Lifecycle:
     def _understood(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that what its toolstack wrote while it was built is no drift, but not yet ours."""
         if record is not None and record.max_pages != fact.max_pages:
-            instance.state, instance.settled_revision = PushState.PENDING, 0
+            instance.state = PushState.PENDING
 
     def _agree(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that a record which was taken from Xen is in force there."""

@@ -132,13 +132,12 @@ class Reconciler:
             if instance.state is not PushState.GONE:
                 self.records.note_instance(instance)
         elif instance.in_force:
-            instance.state, instance.settled_revision = PushState.PENDING, 0
+            instance.state = PushState.PENDING
             self.records.note_instance(instance)
 
     def _was_in_force(self, instance: Instance, record: Record) -> bool:
         """Whether this very limit was seen in Xen before, so that somebody else took it away."""
-        differs = instance.seen_pages != instance.wanted_pages
-        left_alone = self.mode == ALERT and instance.state is PushState.PENDING and differs
+        left_alone = self.mode == ALERT and instance.noted_pages is not None
         return instance.settled_revision == record.revision and (instance.in_force or left_alone)
 
     def _agree(self, instance: Instance, fact: XenFacts, record: Record) -> None:

@@ -64,6 +64,7 @@ INSTANCE = sa.Table(
     sa.Column("settled_revision", sa.BigInteger, nullable=False),
     sa.Column("effects", sa.Text),
     sa.Column("build", sa.Text),
+    sa.Column("drift_pages", sa.BigInteger),
 )
 
 PUSH = sa.Table(

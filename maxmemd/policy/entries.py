@@ -48,8 +48,9 @@ class InstanceRow(NamedTuple):
 
     `boot` is the host's boot id: domids start anew with it. `effects` is JSON text of what is
     still to be written for it, None when nothing is; `build` is JSON text of its build, None when
-    it is settled. `settled_revision` is the last revision that was seen in force, 0 for none. Times
-    are wall-clock nanoseconds.
+    it is settled. `settled_revision` is the last revision that was seen in force, 0 for none.
+    `drift_pages` is the foreign maximum that is left alone (drift = "alert"), None where there is
+    none, 0 where it is not known which. Times are wall-clock nanoseconds.
     """
 
     uuid: str
@@ -62,6 +63,7 @@ class InstanceRow(NamedTuple):
     settled_revision: int
     effects: str | None
     build: str | None = None
+    drift_pages: int | None = None
 
 
 class PushRow(NamedTuple):

@@ -121,8 +121,9 @@ def upgrade() -> None:
     op.execute("ALTER TABLE record RENAME COLUMN tail TO newest")
     op.execute("ALTER TABLE instance RENAME COLUMN state TO push_state")
     op.execute("ALTER TABLE instance RENAME COLUMN birth TO build")
+    op.add_column("instance", sa.Column("drift_pages", sa.BigInteger))
     _rewrite_history(_TODAY)
-    _rewrite_instances(_push_state_of, _build_of)
+    _rewrite_instances(_state_of, _build_of)
     op.create_index(
         "history_by_key", "history", ["key"], unique=True, sqlite_where=sa.text("key IS NOT NULL")
     )
@@ -130,14 +131,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back. One thing has no former word: a drift that was left alone, which was `drifted`.
-
-    It stays `pending`, and the former program pushes it whatever its configuration says.
-    """
     _prove_high_water("history", "-high-water")
     op.drop_index("history_by_key", "history")
     _rewrite_history(_FORMER)
-    _rewrite_instances(_former_push_state_of, _birth_of)
+    _rewrite_instances(_former_state_of, _birth_of)
+    op.drop_column("instance", "drift_pages")
     op.execute("ALTER TABLE instance RENAME COLUMN build TO birth")
     op.execute("ALTER TABLE instance RENAME COLUMN push_state TO state")
     op.execute("ALTER TABLE record RENAME COLUMN newest TO tail")
@@ -279,17 +277,22 @@ def _json(value: object) -> str:
 
 
 def _rewrite_instances(
-    push_state_of: Callable[[sa.Row[Any], bool], str], build_of: Callable[[Json], Json | None]
+    state_of: Callable[[sa.Row[Any], bool], tuple[str, int | None]],
+    build_of: Callable[[Json], Json | None],
 ) -> None:
     connection = op.get_bind()
-    update = "UPDATE instance SET push_state = ?, build = ? WHERE uuid = ? AND incarnation = ?"
+    update = (
+        "UPDATE instance SET push_state = ?, drift_pages = ?, build = ?"
+        " WHERE uuid = ? AND incarnation = ?"
+    )
     heads = dict(
         connection.exec_driver_sql(
             "SELECT record.uuid, history.revision FROM record JOIN history ON history.seq = head"
         ).all()
     )
     rows = connection.exec_driver_sql(
-        "SELECT uuid, incarnation, push_state, settled_revision, effects, build FROM instance"
+        "SELECT uuid, incarnation, push_state, settled_revision, effects, build, drift_pages"
+        " FROM instance"
     ).all()
     for row in rows:
         _opened(row.uuid, row.effects)
@@ -297,8 +300,8 @@ def _rewrite_instances(
         build = None if was is None else build_of(json.loads(was))
         sealed = None if build is None else _sealed(_json(build))
         was_in_force = row.settled_revision == heads.get(row.uuid)
-        state = push_state_of(row, was_in_force)
-        connection.exec_driver_sql(update, (state, sealed, row.uuid, row.incarnation))
+        state = state_of(row, was_in_force)
+        connection.exec_driver_sql(update, (*state, sealed, row.uuid, row.incarnation))
 
 
 def _opened(uuid: str, sealed: str | None) -> str | None:
@@ -312,18 +315,21 @@ def _sealed(text: str) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}"
 
 
-def _push_state_of(row: sa.Row[Any], was_in_force: bool) -> str:
-    """Return the push state; `drifted` was two: a push that read back otherwise, and drift left.
+def _state_of(row: sa.Row[Any], was_in_force: bool) -> tuple[str, int | None]:
+    """Return push state and drift_pages; `drifted` was a push that read back otherwise, or drift.
 
-    Where this very revision was seen in force it was somebody else's write that was left alone.
+    Where this very revision was seen in force, it was somebody else's write that was left alone;
+    which number it was is not known (0), so it is looked at again, and is not pushed over.
     """
     if row.push_state == "drifted" and was_in_force:
-        return "pending"
-    return _TODAY.push_states.get(row.push_state, row.push_state)
+        return "pending", 0
+    return _TODAY.push_states.get(row.push_state, row.push_state), None
 
 
-def _former_push_state_of(row: sa.Row[Any], _: bool) -> str:
-    return _FORMER.push_states.get(row.push_state, row.push_state)
+def _former_state_of(row: sa.Row[Any], _: bool) -> tuple[str, int | None]:
+    if row.drift_pages is not None:
+        return "drifted", None
+    return _FORMER.push_states.get(row.push_state, row.push_state), None
 
 
 def _build_of(birth: Json) -> Json | None:

@@ -266,8 +266,8 @@ class Lab:
         heads = {uuid: ledger.lines[head] for uuid, head in ledger.heads.items()}
         records = tuple((uuid, _amounts(line.state)) for uuid, line in heads.items())
         rows = tuple(
-            (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.push_state, row.effects,
-             row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
+            (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.push_state,
+             row.effects, row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
             for row in ledger.instances.values()
         )  # fmt: skip
         keys = sorted(line.key for line in ledger.lines if line.key is not None)
