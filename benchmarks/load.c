@@ -53,7 +53,7 @@ static void send_request(struct connection *connection)
     unsigned long domid = 1 + sent_in_all % domains;
     unsigned long step = 4 * (sent_in_all / domains % 1000);
     const char *noun = with_limit ? "limit" : "components/device-model/roms";
-    const char *field = with_limit ? "limit_kib" : "amount_kib";
+    const char *field = with_limit ? "max_mem_kib" : "amount_kib";
     int length = snprintf(body, sizeof body, "{\"%s\":%lu}", field,
                           (with_limit ? 131072UL : 256UL) + step);
     int size = snprintf(request, sizeof request,

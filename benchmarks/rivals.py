@@ -53,7 +53,7 @@ def fastapi(_: Path) -> Any:
 
     @app.put(LIMIT, response_model=replies.DecisionReply)
     async def limit(ref: str, body: requests.LimitRequest) -> replies.DecisionReply:
-        return reply_to(ref, body.limit_kib, 1)
+        return reply_to(ref, body.max_mem_kib, 1)
 
     return app
 
@@ -113,7 +113,7 @@ def orm(database: Path) -> Any:
     @app.put(LIMIT, response_model=replies.DecisionReply)
     def limit(ref: str, body: requests.LimitRequest) -> replies.DecisionReply:
         with sessions() as session, session.begin():
-            return _decided(session, ref, body.limit_kib, "operator/limit")
+            return _decided(session, ref, body.max_mem_kib, "operator/max-mem")
 
     return app
 

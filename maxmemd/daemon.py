@@ -30,7 +30,7 @@ from maxmemd.systemd import Watchdog, passed_sockets
 
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
-"""The whole chain is checked once the daemon serves, and rests every few hundred lines."""
+"""The whole chain is checked once the daemon serves, and rests every few hundred entries."""
 REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
 FIXED = (
     "socket",
@@ -111,25 +111,25 @@ def _service(config: Config, adapters: Backend) -> Service:
             keep_gone_s=config.keep_gone_s,
         )
 
-    reader, tail = LedgerReader(config.database), LedgerFollower(config.database)
-    feed = EventStream(tail)
+    reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
+    feed = EventStream(follower)
     alive = Watchdog().fed
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=feed.wake)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
-    return Service(mailbox, reader, tail, feed, config, adapters.simulated, disk, tokens)
+    return Service(mailbox, reader, follower, feed, config, adapters.simulated, disk, tokens)
 
 
 async def _check_ledger(service: Service) -> None:
-    """Check every line ever written, while the daemon serves; readiness says what came of it."""
+    """Check every entry ever written, while the daemon serves; readiness says what came of it."""
     await asyncio.sleep(CHECK_AFTER_S)
     try:
-        lines = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
+        entries = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
     except LedgerError as error:
         service.integrity = f"{error.code}: {error}"
         LOG.critical("%s", error)
     else:
         service.integrity = "ok"
-        LOG.info("the ledger's chain of %d lines is whole", lines)
+        LOG.info("the history's chain of %d entries is whole", entries)
 
 
 class Reload:

@@ -53,11 +53,11 @@ def test_what_is_written_counts_from_now_on(reloading: Reloading) -> None:
     """Rules and drift are taken, by the process that runs, over a connection that is open."""
     pid = reloading.daemon.process.pid
     connection = reloading.daemon.open()
-    assert connection.ask("PUT", LIMIT, {"limit_kib": 1024})[0] == 409
+    assert connection.ask("PUT", LIMIT, {"max_mem_kib": 1024})[0] == 409
     reloading.write('drift = "alert"', 'floor = "none"', "poll_s = 0.5")
     reloading.reload("drift is alert")
     assert (reloading.host["drift"], reloading.host["floor"]) == ("alert", "none")
-    assert connection.ask("PUT", LIMIT, {"limit_kib": 1024})[0] == 200
+    assert connection.ask("PUT", LIMIT, {"max_mem_kib": 1024})[0] == 200
     assert reloading.daemon.process.pid == pid
     connection.close()
 
@@ -82,14 +82,14 @@ def test_who_is_what_counts_on_open_connections_too() -> None:
         with reloading.daemon as daemon:
             daemon.socket.chmod(0o666)
             other, listener = (as_user(UID, daemon) for _ in range(2))
-            assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 403
+            assert other.ask("PUT", LIMIT, {"max_mem_kib": 2**21})[0] == 403
             listener.request("GET", "/v1/events")
             stream = listener.getresponse()
             assert stream.readline() == b"retry: 1000\n"
             reloading.write(f'toolstacks = ["uid {UID}"]', 'drift = "alert"')
             reloading.reload("drift is alert")
             assert b"event:" not in stream.read()
-            assert other.ask("PUT", LIMIT, {"limit_kib": 2**21})[0] == 200
+            assert other.ask("PUT", LIMIT, {"max_mem_kib": 2**21})[0] == 200
             reloading.write('default_role = "nobody"', 'drift = "adopt"')
             reloading.reload("drift is adopt")
             assert other.ask("GET", HOST)[0] == 403

@@ -106,7 +106,7 @@ static int set_max_without_daemon(void *context, uint32_t domid, uint64_t max_me
 
 int libxl_domain_setmaxmem(void *context, uint32_t domid, uint64_t max_memkb)
 {
-    struct answer answer = ask(domid, "PUT", "limit", "{\"limit_kib\": %" PRIu64 "}", max_memkb);
+    struct answer answer = ask(domid, "PUT", "limit", "{\"max_mem_kib\": %" PRIu64 "}", max_memkb);
 
     if (answer.granted)
         return 0;

@@ -123,7 +123,7 @@ int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
         answer = announce(domid, max_memkb, &beside);
     else /* libxenctrl alone: a sum is wanted, whatever the target is, and no node is written */
         answer = ask(domid, "PUT", "limit",
-                     "{\"limit_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
+                     "{\"max_mem_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
                      without_slack(max_memkb));
     return finish(&answer, xch, domid, max_memkb);
 }

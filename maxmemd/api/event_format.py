@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -12,22 +12,14 @@ from maxmemd.api.problems import Rejected
 from maxmemd.api.serialize import when
 from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position
 from maxmemd.policy.components import record_from_state
+from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
 from maxmemd.wire import replies
 
 RETRY_MS = 1000
 """How long a client waits before it connects again."""
 
-KINDS: tuple[str, ...] = get_args(replies.EventKind)
-_KIND = {
-    "refused": "refused",
-    "drift": "drifted",
-    "over-limit": "over_limit",
-    "recovered": "recovered",
-    "instance-began": "began",
-    "instance-ended": "ended",
-    "forgotten": "forgotten",
-}
-"""What a line of the journal is as an event; every other kind is a decision."""
+KINDS: tuple[str, ...] = (*EntryKind, *PushKind)
+_DECISIONS = frozenset(kind for kind in EntryKind if kind.is_decision)
 
 ID_FORM = "^(0|[0-9]{1,15}-[0-9]{1,15}-[0-9a-f]{8})$"
 _ID = re.compile("([0-9]{1,15})-([0-9]{1,15})-([0-9a-f]{8})")
@@ -44,10 +36,24 @@ class FormattedEvent:
     block: bytes
 
 
+def kinds_of(query: str) -> frozenset[str]:
+    """Return the kinds that a client wants; `decision` stands for all that change a record.
+
+    Raises Rejected for a word that is none.
+    """
+    wanted = frozenset(query.split(","))
+    if DECISION in wanted:
+        wanted = wanted - {DECISION} | _DECISIONS
+    if not wanted <= frozenset(KINDS):
+        detail = f"cannot read the query: kind is one or more of {','.join((DECISION, *KINDS))}"
+        raise Rejected("query-invalid", detail, parameter="kind")
+    return wanted
+
+
 def event_of(happening: Occurrence) -> FormattedEvent:
-    """Return a line or a push as it travels."""
-    line, push = happening.line, happening.push
-    words = _of_line(line) if line is not None else _of_push(push)
+    """Return an entry or a push as it travels."""
+    entry, push = happening.entry, happening.push
+    words = _of_entry(entry) if entry is not None else _of_push(push)
     body = {"id": id_of(happening.after), **words}
     head = f"id: {body['id']}\nevent: {body['kind']}\ndata: ".encode()
     block = head + to_json(body) + b"\n\n"
@@ -56,7 +62,7 @@ def event_of(happening: Occurrence) -> FormattedEvent:
 
 def id_of(place: Position) -> str:
     """Return the id of the event that ends at a place."""
-    return f"{place.seq}-{place.push}-{place.tail.hex()[:8]}"
+    return f"{place.seq}-{place.push}-{place.entry_hash.hex()[:8]}"
 
 
 def hello(place: Position) -> bytes:
@@ -64,7 +70,7 @@ def hello(place: Position) -> bytes:
     return b"retry: %d\nid: %s\n\n" % (RETRY_MS, id_of(place).encode())
 
 
-def position_of(text: str, tail: LedgerFollower) -> Position:
+def position_of(text: str, follower: LedgerFollower) -> Position:
     """Return the place after the event with this id; "0" is the beginning.
 
     Raises Rejected for an id that is none, that is beyond the end, or of another ledger, and
@@ -76,7 +82,7 @@ def position_of(text: str, tail: LedgerFollower) -> Position:
     if found is None:
         detail = "cannot resume: an id has the form 12-7-89abcdef; 0 is the beginning"
         raise Rejected("event-id-invalid", detail)
-    place = tail.place(int(found[1]), int(found[2]))
+    place = follower.place(int(found[1]), int(found[2]))
     again = "ask without an id for what happens from now on, or with 0 for everything"
     if place is None:
         detail = f"cannot resume after {text}: it is beyond the end of this ledger ({again})"
@@ -88,25 +94,24 @@ def position_of(text: str, tail: LedgerFollower) -> Position:
     return place
 
 
-def _of_line(row: Any) -> dict[str, Any]:
-    kind = _KIND.get(row.kind, "decided")
+def _of_entry(row: Any) -> dict[str, Any]:
     wish: dict[str, Any] = json.loads(row.wish)
-    limit = None
+    record = None
     if row.state is not None:
-        limit = record_from_state(row.uuid, row.revision, json.loads(row.state)).limit
+        record = record_from_state(row.uuid, row.revision, json.loads(row.state))
     wanted = wish.get("wanted_pages", wish.get("max_pages"))
     return {
-        "kind": kind,
+        "kind": row.kind,
         "at": when(row.at_ns),
         "uuid": row.uuid,
         "domid": wish.get("domid"),
         "revision": row.revision,
-        "what": wish.get("wish") if kind == "refused" else row.kind,
         "by": _actor(row.actor),
         "wish": wish,
         "code": wish.get("code"),
-        "limit_kib": None if limit is None else limit.kib,
-        "max_pages": wanted if limit is None else limit.max_pages,
+        "max_mem_kib": None if record is None else record.max_mem_kib,
+        "limit_kib": None if record is None else record.limit_kib,
+        "max_pages": wanted if record is None else record.max_pages,
         "seen_pages": wish.get("seen_pages"),
         "errno": None,
     }
@@ -119,19 +124,25 @@ def _actor(text: str) -> dict[str, Any]:
 
 
 def _of_push(row: Any) -> dict[str, Any]:
-    in_force = row.errno is None and row.seen_pages == row.max_pages
     return {
-        "kind": "pushed" if in_force else "failed",
+        "kind": _push_kind(row),
         "at": when(row.at_ns),
         "uuid": row.uuid,
         "domid": row.domid,
         "revision": row.revision,
-        "what": "push",
         "by": None,
         "wish": None,
         "code": None,
+        "max_mem_kib": None,
         "limit_kib": None,
         "max_pages": row.max_pages,
         "seen_pages": row.seen_pages,
         "errno": row.errno,
     }
+
+
+def _push_kind(row: Any) -> PushKind:
+    """Return how a push went: what was not read back failed, whatever Xen held before."""
+    if row.errno is not None or row.seen_pages is None:
+        return PushKind.FAILED
+    return PushKind.APPLIED if row.seen_pages == row.max_pages else PushKind.MISMATCHED

@@ -20,7 +20,7 @@ LOG = logging.getLogger("maxmemd.api")
 RING = 1024
 """Events kept for the streams that are not behind."""
 PAGE = 256
-"""Lines, and pushes, read at once for all."""
+"""Entries, and pushes, read at once for all."""
 PIECE = 64
 """Events that one stream has in hand: what a client that reads nothing holds until it is cut."""
 REST_S = 0.02
@@ -50,8 +50,8 @@ class EventSource(Protocol):
 class EventStream:
     """The events and their streams. Belongs to the event loop's thread."""
 
-    def __init__(self, tail: EventSource) -> None:
-        self._tail = tail
+    def __init__(self, source: EventSource) -> None:
+        self._source = source
         self._ring: dict[Position, FormattedEvent] = {}
         self._end: Position | None = None
         self._changed = asyncio.Event()
@@ -141,7 +141,7 @@ class EventStream:
         return events
 
     def _page(self, place: Position, most: int) -> list[FormattedEvent]:
-        return [event_of(one) for one in self._tail.after(place, most)]
+        return [event_of(one) for one in self._source.after(place, most)]
 
     async def _read_all(self) -> None:
         """Read until nothing is new. What cannot be read now is read after the next wake-up."""
@@ -163,7 +163,7 @@ class EventStream:
 
     async def _read(self) -> None:
         if self._end is None:
-            self._end = await asyncio.to_thread(self._tail.end)
+            self._end = await asyncio.to_thread(self._source.end)
         else:
             events = await asyncio.to_thread(self._page, self._end, PAGE)
             for event in events:

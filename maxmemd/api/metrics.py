@@ -15,6 +15,7 @@ from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.messages import DomainView
 from maxmemd.histogram import Histogram
 from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.states import PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -113,7 +114,7 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
         ("maxmemd_drift", "Foreign writes seen", reconciler.drifts),
         ("maxmemd_drift_healed", "Foreign writes that were undone", reconciler.healed),
         ("maxmemd_push_failures", "Pushes not in force", enforcer.failures),
-        ("maxmemd_notes_dropped", "Lines of history that could not be kept", records.dropped),
+        ("maxmemd_notes_dropped", "Entries of history that could not be kept", records.dropped),
     ):
         yield Counter(name, text, value=value)
 
@@ -153,7 +154,7 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
         limit.add_metric(names, _bytes(view.record.limit))
         populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))
         in_force.add_metric(names, float(view.push.state in IN_FORCE))
-        over.add_metric(names, float(view.push.state == "over_limit"))
+        over.add_metric(names, float(view.push.state is PushState.OVER_LIMIT))
         if view.store.target is not None:
             target.add_metric(names, _bytes(view.store.target))
     here = Gauge("maxmemd_domains", "Domains here that have a record", len(told))

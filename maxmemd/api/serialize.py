@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
 from maxmemd.policy.components import Record, record_from_state
 from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.states import PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 from maxmemd.wire import replies, requests
 
@@ -25,6 +26,7 @@ def decision(granted: Granted) -> bytes:
             "domid": granted.domid,
             "name": granted.name,
             "revision": record.revision,
+            "max_mem_kib": record.max_mem_kib,
             "limit_kib": limit.kib,
             "max_pages": max_pages,
             "unlimited": max_pages == UNLIMITED_PAGES,
@@ -53,9 +55,9 @@ def components(record: Record) -> list[replies.ComponentReply]:
     """Return a record's components by owner and name."""
     return [
         replies.ComponentReply(
-            owner=owner, name=name, amount_kib=part.amount.kib, revision=part.revision
+            owner=owner, name=name, amount_kib=component.amount.kib, revision=component.revision
         )
-        for (owner, name), part in sorted(record.parts.items())
+        for (owner, name), component in sorted(record.components.items())
     ]
 
 
@@ -69,6 +71,7 @@ def domain(view: DomainView) -> replies.DomainReply:
         name=view.name,
         managed=record is not None,
         revision=None if record is None else record.revision,
+        max_mem_kib=None if record is None else record.max_mem_kib,
         limit_kib=None if limit is None else limit.kib,
         max_pages=None if limit is None else limit.max_pages,
         unlimited=limit is not None and limit.max_pages == UNLIMITED_PAGES,
@@ -85,12 +88,12 @@ def domain(view: DomainView) -> replies.DomainReply:
 
 def exported(record: Record) -> replies.RecordReply:
     """Return a record as it travels with its domain."""
-    parts = [
-        requests.ComponentBody(owner=owner, name=name, amount_kib=part.amount.kib)
-        for (owner, name), part in sorted(record.parts.items())
+    amounts = [
+        requests.ComponentBody(owner=owner, name=name, amount_kib=component.amount.kib)
+        for (owner, name), component in sorted(record.components.items())
     ]
     return replies.RecordReply(
-        components=parts,
+        components=amounts,
         static_max_kib=_kib(record.static_max),
         uuid=record.uuid,
         revision=record.revision,
@@ -98,15 +101,18 @@ def exported(record: Record) -> replies.RecordReply:
 
 
 def explained(view: DomainView, record: Record, made: Mapping[int, Any]) -> replies.ExplainReply:
-    """Return why the limit is what it is; `made` maps revisions to their journal rows."""
-    lines = [_line(part, made.get(part.revision)) for part in components(record)]
+    """Return why the limit is what it is; `made` maps revisions to their entries."""
+    terms = [
+        _explained(component, made.get(component.revision)) for component in components(record)
+    ]
     limit = record.limit
     return replies.ExplainReply(
         uuid=view.uuid,
         domid=view.domid,
         name=view.name,
         revision=record.revision,
-        lines=lines,
+        components=terms,
+        max_mem_kib=record.max_mem_kib,
         limit_kib=limit.kib,
         max_pages=limit.max_pages,
         unlimited=limit.max_pages == UNLIMITED_PAGES,
@@ -115,12 +121,12 @@ def explained(view: DomainView, record: Record, made: Mapping[int, Any]) -> repl
         target_kib=_kib(view.store.target),
         push=push(view.push),
         tot_pages=None if view.xen is None else view.xen.tot_pages,
-        text=_sentence(view, lines, limit),
+        text=_sentence(view, terms, limit),
     )
 
 
 def history(rows: Sequence[Any], limit: int) -> replies.HistoryReply:
-    """Return journal rows; `limit` is how many were asked for."""
+    """Return entries; `limit` is how many were asked for."""
     more = rows[-1].seq if len(rows) == limit and rows[-1].seq > 1 else None
     return replies.HistoryReply(entries=[_entry(row) for row in rows], next_before=more)
 
@@ -129,7 +135,7 @@ def pushes(rows: Sequence[Any]) -> replies.PushesReply:
     """Return rows of the push table."""
     return replies.PushesReply(
         pushes=[
-            replies.PushLine(
+            replies.PastPush(
                 at=when(row.at_ns),
                 domid=row.domid,
                 incarnation=row.incarnation,
@@ -143,13 +149,13 @@ def pushes(rows: Sequence[Any]) -> replies.PushesReply:
     )
 
 
-def _line(part: replies.ComponentReply, row: Any) -> replies.ExplainLine:
+def _explained(component: replies.ComponentReply, row: Any) -> replies.ExplainedComponent:
     wish = {} if row is None else json.loads(row.wish)
-    return replies.ExplainLine(
-        owner=part.owner,
-        name=part.name,
-        amount_kib=part.amount_kib,
-        revision=part.revision,
+    return replies.ExplainedComponent(
+        owner=component.owner,
+        name=component.name,
+        amount_kib=component.amount_kib,
+        revision=component.revision,
         at=None if row is None else when(row.at_ns),
         by=None if row is None else replies.Actor(**json.loads(row.actor)),
         kind=None if row is None else row.kind,
@@ -157,15 +163,15 @@ def _line(part: replies.ComponentReply, row: Any) -> replies.ExplainLine:
     )
 
 
-def _sentence(view: DomainView, lines: Sequence[replies.ExplainLine], limit: Memory) -> str:
-    terms = " + ".join(f"{line.owner}/{line.name} {line.amount_kib}" for line in lines)
+def _sentence(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
+    total = " + ".join(f"{term.owner}/{term.name} {term.amount_kib}" for term in terms)
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"
-    said = f"The limit of {view.name or view.uuid} is {terms} = {limit.kib} KiB, {pages}."
+    said = f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."
     if view.push is None:
         return f"{said} The domain does not live here now."
     if view.push.state in IN_FORCE:
-        tail = "" if view.push.state == "applied" else ", which is below what the guest holds"
-        return f"{said} Xen holds it{tail}."
+        over = view.push.state is PushState.OVER_LIMIT
+        return f"{said} Xen holds it{', which is below what the guest holds' if over else ''}."
     return f"{said} It is {view.push.state}: {view.push.error or 'not yet pushed'}."
 
 
@@ -180,6 +186,7 @@ def _entry(row: Any) -> replies.HistoryEntry:
         kind=row.kind,
         by=replies.Actor(**json.loads(row.actor)),
         wish=json.loads(row.wish),
+        max_mem_kib=None if record is None else record.max_mem_kib,
         limit_kib=None if record is None else record.limit.kib,
         components=None if record is None else components(record),
         static_max_kib=None if record is None else _kib(record.static_max),

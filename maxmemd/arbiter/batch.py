@@ -33,7 +33,7 @@ from maxmemd.units import Memory
 class Batch:
     """What one batch has come to so far.
 
-    `entries` are the lines for the commit and `decided` the records they make; `granted` says
+    `entries` are for the commit and `decided` the records they make; `granted` says
     for each granted wish, by its place in the batch, which instance it is about. `keys` are the
     idempotency keys known, `refusals` counts by code. `claimed` are the instances whose limit was
     said, so that no build is followed any more.
@@ -127,7 +127,7 @@ class Batch:
     def _grant(
         self, index: int, ask: DecisionRequest, grant: Grant, seen: Observation | None
     ) -> Granted:
-        """Note a grant for the commit; one that changes nothing leaves no line."""
+        """Note a grant for the commit; one that changes nothing leaves no entry."""
         kind, record = KINDS[type(ask.wish)], grant.record
         self.granted[index] = None if seen is None else seen.instance
         if record is self._record_of(record.uuid):

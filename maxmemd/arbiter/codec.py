@@ -1,4 +1,4 @@
-"""Lines and rows as the ledger keeps them: from the values in memory to its text, and back."""
+"""Entries and rows as the ledger keeps them: from the values in memory to its text, and back."""
 
 import json
 
@@ -7,6 +7,8 @@ from pydantic_core import to_json
 from maxmemd.arbiter.instances import Instance
 from maxmemd.policy.components import Record, state_to_json
 from maxmemd.policy.entries import BORN, Birth, Entry, InstanceRow
+from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_from_json, effects_to_json
 
 
@@ -19,7 +21,9 @@ DAEMON = to_json_text({"name": "maxmemd"})
 """The actor of what nobody asked for."""
 
 
-def entry_of(record: Record, kind: str, actor: str, wish: str, key: str | None = None) -> Entry:
+def entry_of(
+    record: Record, kind: EntryKind, actor: str, wish: str, key: str | None = None
+) -> Entry:
     """Return the entry that makes this record's revision; `actor` and `wish` are JSON text."""
     state = to_json_text(state_to_json(record))
     return Entry(record.uuid, record.revision, kind, actor, wish, state, key)
@@ -46,7 +50,8 @@ def row_of(
         instance.state,
         instance.settled_revision,
         to_json_text(words) if words else None,
-        None if born == BORN else to_json_text(born._asdict()),
+        _build_text(born),
+        instance.noted_pages,
     )
 
 
@@ -57,4 +62,26 @@ def effects_of(row: InstanceRow) -> Effects:
 
 def birth_of(row: InstanceRow) -> Birth:
     """Return what is known of how an instance came to be."""
-    return BORN if row.birth is None else Birth(**json.loads(row.birth))
+    if row.build is None:
+        return BORN
+    build = json.loads(row.build)
+    phase = BuildPhase(build["phase"])
+    return Birth(
+        tracking=phase is BuildPhase.FOLLOWING,
+        unsure=phase in (BuildPhase.FOLLOWING, BuildPhase.UNDECIDED),
+        announced=phase is BuildPhase.ANNOUNCED,
+        theirs_pages=build["toolstack_pages"],
+        ours_pages=build["pushed_pages"],
+    )
+
+
+def _build_text(birth: Birth) -> str | None:
+    if birth == BORN:
+        return None
+    phase = BuildPhase.SETTLED
+    if birth.announced:
+        phase = BuildPhase.ANNOUNCED
+    elif birth.unsure:
+        phase = BuildPhase.FOLLOWING if birth.tracking else BuildPhase.UNDECIDED
+    pages = {"toolstack_pages": birth.theirs_pages, "pushed_pages": birth.ours_pages}
+    return to_json_text({"phase": phase, **pages})

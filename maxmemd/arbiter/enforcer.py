@@ -9,7 +9,9 @@ from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.pacing import Backoff
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.kinds import PushKind
 from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import NO_EFFECTS
 from maxmemd.ports import Clock, Pusher
 from maxmemd.units import Memory
@@ -34,7 +36,7 @@ class Enforcer:
         """Bring Xen and xenstore to limits and the instances' open effects, all at once.
 
         Never raises for what the world refuses: an instance's state says it, and when it is tried
-        again. A domain that is gone leaves the state "gone".
+        again. A domain that is gone is left as gone.
         """
         self.pushes += len(dues)
         began_s = self.clock.monotonic_s()
@@ -44,15 +46,19 @@ class Enforcer:
         for (instance, _, revision), outcome in zip(dues, outcomes, strict=True):
             self._note(instance, outcome, revision)
             self.took_s.note(share_s)
-            rows.append(self._row(instance, revision))
+            rows.append(self._row(instance, revision, outcome.seen))
         return rows
 
     def _note(self, instance: Instance, outcome: Outcome, revision: int) -> None:
         seen, instance.shown = outcome.seen, None
         if outcome.gone:
-            instance.state, instance.errno, instance.error = "gone", outcome.errno, outcome.error
+            instance.state, instance.errno, instance.error = (
+                PushState.GONE,
+                outcome.errno,
+                outcome.error,
+            )
         elif seen is None:
-            self._failed(instance, "failed", outcome.errno, outcome.error)
+            self._failed(instance, PushState.FAILED, outcome.errno, outcome.error)
         else:
             instance.effects = NO_EFFECTS
             instance.seen_pages = seen.max_pages
@@ -61,9 +67,9 @@ class Enforcer:
             else:
                 wrote = f"wrote {instance.wanted_pages} pages, Xen holds {seen.max_pages}"
                 unseen = f"cannot see the maximum in force: {wrote}"
-                self._failed(instance, "drifted", None, unseen)
+                self._failed(instance, PushState.MISMATCHED, None, unseen)
 
-    def _row(self, instance: Instance, revision: int) -> PushRow:
+    def _row(self, instance: Instance, revision: int, read_back: XenFacts | None) -> PushRow:
         return PushRow(
             self.clock.wall_ns(),
             instance.uuid,
@@ -71,25 +77,29 @@ class Enforcer:
             instance.incarnation,
             revision,
             instance.wanted_pages,
-            instance.seen_pages,
+            None if read_back is None else read_back.max_pages,
             instance.errno,
         )
 
     def settle(self, instance: Instance, seen: XenFacts, revision: int) -> None:
         """Note that Xen holds the limit; above it, the guest still has to shrink (A1)."""
         over = seen.tot_pages > seen.max_pages
-        instance.state = "over_limit" if over else "applied"
+        instance.state = PushState.OVER_LIMIT if over else PushState.APPLIED
         instance.seen_pages, instance.tot_pages = seen.max_pages, seen.tot_pages
         instance.settled_revision = revision
         instance.errno = instance.error = instance.noted_pages = None
         instance.failures = 0
 
-    def _failed(self, instance: Instance, state: str, errno: int | None, error: str | None) -> None:
+    def _failed(
+        self, instance: Instance, state: PushState, errno: int | None, error: str | None
+    ) -> None:
         """Note what Xen said, and when to try again: after 1, 2, 4 ... at most 60 seconds."""
         self.failures += 1
         if (instance.state, instance.error) != (state, error):
             words = {"domid": instance.domid, "errno": errno, "error": error}
-            log_event(instance.uuid, "push-failed", words)
+            mismatched = state is PushState.MISMATCHED
+            kind = PushKind.MISMATCHED if mismatched else PushKind.FAILED
+            log_event(instance.uuid, kind, words)
         instance.state, instance.errno, instance.error = state, errno, error
         wait = RETRY.wait_s(instance.failures)
         instance.failures += 1

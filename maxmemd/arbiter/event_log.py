@@ -1,19 +1,22 @@
-"""What the service's journal says of domains that nobody asked about: a line with fields."""
+"""What journald is told of domains that nobody asked about: a message with fields."""
 
 import logging
 from collections.abc import Mapping
 
+from maxmemd.policy.kinds import EntryKind, PushKind
+
 LOG = logging.getLogger("maxmemd.domains")
-_LEVELS = {
-    "push-failed": logging.ERROR,
-    "drift": logging.WARNING,
-    "over-limit": logging.WARNING,
-    "forgotten": logging.WARNING,
+_LEVELS: Mapping[str, int] = {
+    PushKind.FAILED: logging.ERROR,
+    PushKind.MISMATCHED: logging.ERROR,
+    EntryKind.DRIFT: logging.WARNING,
+    EntryKind.OVER_LIMIT: logging.WARNING,
+    EntryKind.FORGOTTEN: logging.WARNING,
 }
 """What needs somebody's eyes; everything else is for the record."""
 
 
-def log_event(uuid: str, kind: str, words: Mapping[str, object]) -> None:
+def log_event(uuid: str, kind: EntryKind | PushKind, words: Mapping[str, object]) -> None:
     """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and words."""
     level = _LEVELS.get(kind, logging.INFO)
     if LOG.isEnabledFor(level):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from maxmemd.policy.entries import BORN, Birth, InstanceRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -19,7 +20,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Instance:
     """One life of a domain on this host, and how far its limit is in force.
 
-    `state` is pending, applied, drifted, failed, over_limit or gone. `wanted_pages` was pushed,
+    `wanted_pages` was pushed,
     or is to be; `seen_pages` is what Xen was last seen to hold. `effects` is what is still to be
     written. `building` is true until it first runs; `tracking` while its record still follows
     the build; `unsure` until it is known what it has to do with the record; `announced` when the
@@ -41,7 +42,7 @@ class Instance:
     tracking: bool = False
     unsure: bool = True
     announced: bool = False
-    state: str = "pending"
+    state: PushState = PushState.PENDING
     wanted_pages: int = 0
     seen_pages: int | None = None
     errno: int | None = None
@@ -97,7 +98,8 @@ class InstanceTable:
         """
         instance = Instance(row.uuid, row.domid, row.incarnation, row.boot, row.began_ns)
         instance.settled_revision, instance.effects = row.settled_revision, effects
-        instance.state, instance.building = row.state, True
+        instance.state, instance.building = PushState(row.push_state), True
+        instance.noted_pages = row.drift_pages
         instance.remember(birth)
         self._add(instance)
 
@@ -147,7 +149,7 @@ class InstanceTable:
 
     def remove(self, instance: Instance) -> None:
         """Close an instance."""
-        instance.state = "gone"
+        instance.state = PushState.GONE
         if self._by_domid.get(instance.domid) is instance:
             del self._by_domid[instance.domid]
         lives = self._by_uuid.get(instance.uuid, [])

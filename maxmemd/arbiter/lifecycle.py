@@ -13,6 +13,8 @@ from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import BORN, Birth, Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
 
@@ -78,7 +80,7 @@ class Lifecycle:
         words: dict[str, object] = {"domid": instance.domid, "incarnation": instance.incarnation}
         if instance.uuid in self.rebooting:
             words |= {"reboot": True, "boot": instance.boot}
-        self.records.note(instance.uuid, "instance-ended", words)
+        self.records.note(instance.uuid, EntryKind.INSTANCE_ENDED, words)
         self.records.note_instance(instance, ended_ns=self.enforcer.clock.wall_ns())
 
     def forget(self) -> None:
@@ -94,7 +96,7 @@ class Lifecycle:
         old = [uuid for uuid, since in since_s if now_s - since > self.keep_gone_s]
         if old:
             for uuid in old:
-                self.records.note(uuid, "forgotten", {})
+                self.records.note(uuid, EntryKind.FORGOTTEN, {})
             self.records.commit([], {}, forgotten=old)
 
     def store(self, instance: Instance) -> StoreFacts:
@@ -105,7 +107,7 @@ class Lifecycle:
         """Make Xen's maximum the operator's, for it drifted. Raises LedgerError."""
         taken = lives.with_maximum(self.rules, record, fact.max_pages)
         self.records.commit(
-            [entry_of(taken, "drift", DAEMON, to_json_text(words))], {taken.uuid: taken}
+            [entry_of(taken, EntryKind.DRIFT, DAEMON, to_json_text(words))], {taken.uuid: taken}
         )
         return taken
 
@@ -124,7 +126,7 @@ class Lifecycle:
             "building": instance.building,
             "max_pages": fact.max_pages,
         }
-        self.records.note(instance.uuid, "instance-began", words)
+        self.records.note(instance.uuid, EntryKind.INSTANCE_BEGAN, words)
         self.records.note_instance(instance)
 
     def _asked(self, instance: Instance) -> StoreFacts | None:
@@ -160,7 +162,7 @@ class Lifecycle:
             if instance.tracking or instance.uuid in decided.records:
                 self._agree(instance, fact, decided.get(instance.uuid))
             elif owed is not NO_EFFECTS:
-                instance.effects, instance.state = owed.then(instance.effects), "pending"
+                instance.effects, instance.state = owed.then(instance.effects), PushState.PENDING
             elif before.unsure and not early:
                 self._understood(instance, fact, decided.get(instance.uuid))
 
@@ -190,11 +192,11 @@ class Lifecycle:
         words: dict[str, object] = {"max_pages": fact.max_pages, "building": not fact.started}
         store = self._asked(instance) or StoreFacts()
         if record is None:
-            decided.add(lives.adopted(self.rules, fact, store), "adopted", words)
+            decided.add(lives.adopted(self.rules, fact, store), EntryKind.ADOPTED, words)
             return
         followed = lives.following_build(self.rules, record, fact, store)
         if followed is not None:
-            decided.add(followed, "built", words)
+            decided.add(followed, EntryKind.BUILD_FOLLOWED, words)
 
     def _is_judged(
         self, decided: "_Decided", instance: Instance, fact: XenFacts, record: Record
@@ -207,13 +209,14 @@ class Lifecycle:
         if not lives.continues(record, owed.on(store)):
             words: dict[str, object] = {"max_pages": fact.max_pages, "building": False}
             theirs = _without_ours(instance, fact)
-            decided.add(lives.rebuilt(self.rules, record, theirs, store), "created", words)
+            rebuilt = lives.rebuilt(self.rules, record, theirs, store)
+            decided.add(rebuilt, EntryKind.RECORD_REPLACED, words)
         return True
 
     def _understood(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that what its toolstack wrote while it was built is no drift, but not yet ours."""
         if record is not None and record.max_pages != fact.max_pages:
-            instance.state = "pending"
+            instance.state = PushState.PENDING
 
     def _agree(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that a record which was taken from Xen is in force there."""
@@ -249,6 +252,6 @@ class _Decided:
     def get(self, uuid: str) -> Record | None:
         return self.records.get(uuid) or self._committed.get(uuid)
 
-    def add(self, record: Record, kind: str, words: dict[str, object]) -> None:
+    def add(self, record: Record, kind: EntryKind, words: dict[str, object]) -> None:
         self.records[record.uuid] = record
         self.entries.append(entry_of(record, kind, DAEMON, to_json_text(words)))

@@ -15,12 +15,14 @@ from maxmemd.errors import HypervisorError, LedgerError
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
 from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import NO_EFFECTS
 
 RESTORE, ADOPT, ALERT = "restore", "adopt", "alert"
 """What to do about drift: push ours, take theirs as the operator's, or only say so."""
-TROUBLED = ("failed", "drifted", "over_limit")
-"""States that are worth a line when they end."""
+TROUBLED = (PushState.FAILED, PushState.MISMATCHED, PushState.OVER_LIMIT, EntryKind.DRIFT)
+"""What is worth an entry when it ends."""
 
 
 @dataclass(slots=True)
@@ -60,31 +62,34 @@ class Reconciler:
         if trouble is not None:
             raise trouble
 
-    def push(self, dues: Sequence[tuple[Instance, Record]]) -> None:
-        """Push records' limits to their instances, all at once, and note how it went."""
-        before = [instance.state for instance, _ in dues]
+    def push(self, dues: Sequence[tuple[Instance, Record]], *, drifted: bool = False) -> None:
+        """Push records' limits to their instances, all at once, and note how it went.
+
+        `drifted` says that it undoes what another program wrote.
+        """
+        before = [EntryKind.DRIFT if drifted else instance.state for instance, _ in dues]
         for instance, _ in dues:
             if instance.building and instance.seen_pages != instance.wanted_pages:
                 instance.theirs_pages = instance.seen_pages or None  # 0 is nobody's yet (A4)
         rows = self.enforcer.push([(i, record.limit, record.revision) for i, record in dues])
         for (instance, _), row, state in zip(dues, rows, before, strict=True):
             self.records.note_push(row)
-            if instance.state == "gone":
+            if instance.state is PushState.GONE:
                 self.lifecycle.gone(instance)
             else:
                 self._turned(instance, state)
                 self.records.note_pushed(instance)
 
-    def _turned(self, instance: Instance, before: str) -> None:
+    def _turned(self, instance: Instance, before: PushState | EntryKind) -> None:
         """Note what no push tells: that a guest holds too much, and that trouble is over."""
         after = instance.state
         words: dict[str, object] = {"domid": instance.domid, "from": before}
-        if after == "over_limit" != before:
+        if after is PushState.OVER_LIMIT is not before:
             words |= {"max_pages": instance.wanted_pages, "tot_pages": instance.tot_pages}
-            self.records.note(instance.uuid, "over-limit", words)
-        elif after == "applied" and before in TROUBLED:
-            self.records.note(instance.uuid, "recovered", words)
-        self.healed += before == "drifted" and instance.in_force
+            self.records.note(instance.uuid, EntryKind.OVER_LIMIT, words)
+        elif after is PushState.APPLIED and before in TROUBLED:
+            self.records.note(instance.uuid, EntryKind.RECOVERED, words)
+        self.healed += before is EntryKind.DRIFT and instance.in_force
 
     def push_beside(self, instance: Instance, record: Record) -> None:
         """Raise an instance that is being built while another one of its domain was asked about.
@@ -123,23 +128,24 @@ class Reconciler:
             self.push([(instance, record)])
             instance.effects = open_effects
             if instance.in_force and open_effects is not NO_EFFECTS:
-                instance.state = "pending"
-            if instance.state != "gone":
+                instance.state = PushState.PENDING
+            if instance.state is not PushState.GONE:
                 self.records.note_instance(instance)
         elif instance.in_force:
-            instance.state = "pending"
+            instance.state = PushState.PENDING
             self.records.note_instance(instance)
 
     def _was_in_force(self, instance: Instance, record: Record) -> bool:
         """Whether this very limit was seen in Xen before, so that somebody else took it away."""
-        alarmed = self.mode == ALERT and instance.state == "drifted"
-        return instance.settled_revision == record.revision and (instance.in_force or alarmed)
+        left_alone = self.mode == ALERT and instance.noted_pages is not None
+        return instance.settled_revision == record.revision and (instance.in_force or left_alone)
 
     def _agree(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        was_drift = instance.noted_pages is not None
         before = (instance.state, instance.settled_revision)
         self.enforcer.settle(instance, fact, record.revision)
         if before != (instance.state, instance.settled_revision):
-            self._turned(instance, before[0])
+            self._turned(instance, EntryKind.DRIFT if was_drift else before[0])
             self.records.note_instance(instance)
 
     def _drifted(self, instance: Instance, fact: XenFacts, record: Record) -> None:
@@ -156,17 +162,16 @@ class Reconciler:
             record = self.lifecycle.take_theirs(record, fact, words)
             instance.wanted_pages = record.max_pages
         else:
-            self.records.note(instance.uuid, "drift", words)
+            self.records.note(instance.uuid, EntryKind.DRIFT, words)
         if self.mode == ALERT:
             self._alarm(instance, fact)
         elif instance.wanted_pages == fact.max_pages:
             self._agree(instance, fact, record)
         else:
-            instance.state = "drifted"
-            self.push([(instance, record)])
+            self.push([(instance, record)], drifted=True)
 
     def _alarm(self, instance: Instance, fact: XenFacts) -> None:
-        instance.state, instance.noted_pages = "drifted", fact.max_pages
+        instance.state, instance.noted_pages = PushState.PENDING, fact.max_pages
         instance.error = (
             f"cannot keep {instance.wanted_pages} pages: another program wrote {fact.max_pages},"
             " and the configuration says to leave it (drift = alert)"

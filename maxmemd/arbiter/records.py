@@ -18,11 +18,13 @@ from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.states import PushState
 from maxmemd.ports import Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
-"""Lines that wait for the next commit; when the disk is full for long the oldest are dropped."""
+"""Entries that wait for the next commit; when the disk is full for long the oldest are dropped."""
 
 
 class Records:
@@ -43,7 +45,7 @@ class Records:
         self.dropped = 0
         self._is_dropping = False
         self.forgets = 0
-        """Grows when a record may have been dropped: until then a revision is one line."""
+        """Grows when a record may have been dropped: until then a revision is one entry."""
         self.took_s = Histogram(SECONDS)
 
     def load(self) -> Snapshot:
@@ -76,17 +78,17 @@ class Records:
         with self._troubled():
             return self._ledger.by_keys(keys)
 
-    def note(self, uuid: str, kind: str, words: Mapping[str, object]) -> None:
-        """Keep a line that changes no record; it is written with the next transaction.
+    def note(self, uuid: str, kind: EntryKind, words: Mapping[str, object]) -> None:
+        """Keep an entry that changes no record; it is written with the next transaction.
 
-        It is what the daemon saw or did by itself, and in the service's journal at once.
+        It is what the daemon saw or did by itself, and in journald at once.
         """
         log_event(uuid, kind, words)
-        self._keep([*self._repeats.end(uuid), self._line(uuid, kind, words, DAEMON)])
+        self._keep([*self._repeats.end(uuid), self._entry(uuid, kind, words, DAEMON)])
 
     def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
         """Keep a refusal likewise, or count it where it says what was just said of this domain."""
-        refusal = self._line(uuid, "refused", wish, actor)
+        refusal = self._entry(uuid, EntryKind.REFUSED, wish, actor)
         self._keep(self._repeats.take(refusal, self._clock.monotonic_s()))
 
     def tell_old_repeats(self) -> None:
@@ -97,12 +99,12 @@ class Records:
         """Note how often refusals were repeated: nothing is counted any more."""
         self._keep(self._repeats.end_all())
 
-    def _keep(self, lines: Sequence[Entry]) -> None:
-        for line in lines:
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
             self._make_room(self._notes)
-            self._notes.append(line)
+            self._notes.append(entry)
 
-    def _line(self, uuid: str, kind: str, wish: object, actor: str) -> Entry:
+    def _entry(self, uuid: str, kind: EntryKind, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
         return Entry(uuid, revision, kind, actor, to_json_text(wish), None)
@@ -127,7 +129,7 @@ class Records:
     def flush(self) -> None:
         """Write all notes, if there are any. Raises LedgerError, and they go on waiting."""
         for instance in self._pushed:
-            if instance.state != "gone":
+            if instance.state is not PushState.GONE:
                 self.note_instance(instance)
         self._pushed.clear()
         if self.waiting:
@@ -201,7 +203,7 @@ class Records:
             return
         self.dropped += 1
         if not self._is_dropping:
-            LOG.error("cannot keep more than %d lines of history unwritten: the oldest are lost"
+            LOG.error("cannot keep more than %d entries of history unwritten: the oldest are lost"
                       " (limits are not)", NOTES_KEPT)  # fmt: skip
         self._is_dropping = True
 

@@ -1,8 +1,8 @@
-"""Refusals that are repeated: the first is a line of the history, the same again is counted.
+"""Refusals that are repeated: the first is an entry of the history, the same again is counted.
 
 The history is kept for ever, and whoever asks in a loop for what is refused would fill the disk. So
-a refusal that says what a line of its domain's said within WINDOW_S is a number, told by one more
-line when the window ends, before anything else is written of that domain, and when the daemon
+a refusal that says what an entry of its domain's said within WINDOW_S is a number, told by one more
+entry when the window ends, before anything else is written of that domain, and when the daemon
 stops.
 """
 
@@ -40,43 +40,43 @@ class RefusalCoalescer:
         self._runs: OrderedDict[str, OrderedDict[_Said, _Run]] = OrderedDict()
 
     def take(self, refusal: Entry, now_s: float) -> list[Entry]:
-        """Take a refusal; return the lines to be written: none where it is only counted."""
+        """Take a refusal; return the entries to be written: none where it is only counted."""
         said = (refusal.revision, _who(refusal.actor), refusal.wish)
         runs = self._runs.setdefault(refusal.uuid, OrderedDict())
         run = runs.get(said)
         if run is not None and now_s - run.since_s < WINDOW_S:
             run.newest, run.last_s, run.again = refusal, now_s, run.again + 1
             return []
-        lines = [] if run is None else _told(runs.pop(said))
+        entries = [] if run is None else _told(runs.pop(said))
         runs[said] = _Run(refusal, now_s, now_s)
         if len(runs) > MOST_RUNS:
-            lines += _told(runs.popitem(last=False)[1])
+            entries += _told(runs.popitem(last=False)[1])
         if len(self._runs) > MOST_DOMAINS:
-            lines += self.end(next(iter(self._runs)))
-        return [*lines, refusal]
+            entries += self.end(next(iter(self._runs)))
+        return [*entries, refusal]
 
     def end(self, uuid: str) -> list[Entry]:
-        """End a domain's runs; return the lines that tell of them."""
-        return [line for run in self._runs.pop(uuid, {}).values() for line in _told(run)]
+        """End a domain's runs; return the entries that tell of them."""
+        return [entry for run in self._runs.pop(uuid, {}).values() for entry in _told(run)]
 
     def end_old(self, now_s: float) -> list[Entry]:
-        """End the runs whose window is over; return the lines that tell of them."""
-        lines = []
+        """End the runs whose window is over; return the entries that tell of them."""
+        entries = []
         for uuid, runs in list(self._runs.items()):
             for said, run in list(runs.items()):
                 if now_s - run.since_s >= WINDOW_S:
-                    lines += _told(runs.pop(said))
+                    entries += _told(runs.pop(said))
             if not runs:
                 del self._runs[uuid]
-        return lines
+        return entries
 
     def end_all(self) -> list[Entry]:
-        """End all runs; return the lines that tell of them."""
-        return [line for uuid in list(self._runs) for line in self.end(uuid)]
+        """End all runs; return the entries that tell of them."""
+        return [entry for uuid in list(self._runs) for entry in self.end(uuid)]
 
 
 def _told(run: _Run) -> list[Entry]:
-    """Return the line that tells how often a refusal was repeated, if it was."""
+    """Return the entry that tells how often a refusal was repeated, if it was."""
     if not run.again:
         return []
     words = json.loads(run.newest.wish)

@@ -4,7 +4,7 @@ from maxmemd.cli.options import GLOBALS, Command, Option, options_text
 
 SIZE = "<MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>"
 JSON = Option("json", "Print the API's JSON.")
-FORCE = Option("force", "Allow a limit below the balloon target.")
+FORCE = Option("force", "Allow a max-mem below the balloon target.")
 COMMIT = (
     Option("dry-run", "Decide, print what would be, change nothing."),
     Option("if-match", "Only if the domain's revision is still N.", value="N"),
@@ -99,7 +99,7 @@ VERBS = (
         "Print what happens as it happens, of all domains or of one",
         options=(
             Option("since", "Begin after this event; 0 is the first there is.", value="ID"),
-            Option("kind", "Only decided, refused, pushed, failed, ...", value="KINDS"),
+            Option("kind", "Only these, with commas: decision, refused, drift, ...", value="KINDS"),
             Option("json", "Print one JSON object a line, as the API has it."),
         ),
     ),

@@ -41,11 +41,14 @@ def when(at: str | None) -> str:
     return "-" if at is None else at[:19].replace("T", " ") + "Z"
 
 
+_SPELLED = {"max_mem_kib": "max-mem", "static_max_kib": "static-max", "static_max": "static-max"}
+
+
 def format_words(wish: Body) -> str:
     """Return what was asked for, without the fields that say nothing."""
     words = [f"{wish['owner']}/{wish['name']}"] if {"owner", "name"} <= wish.keys() else []
     for name, value in wish.items():
-        called = name.removesuffix("_kib").replace("_", " ")
+        called = _SPELLED.get(name) or name.removesuffix("_kib").replace("_", " ")
         if value is True:
             words.append(called)
         elif name in ("owner", "name") or value is None or value is False or value == "":

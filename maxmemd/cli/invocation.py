@@ -13,8 +13,8 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 HINTS = {
     "limit-below-target": "lower the target first with maxmemctl mem-set {ref}, or use --force",
-    "target-above-static-max": "raise the limit first with maxmemctl mem-max {ref}",
-    "static-max-unknown": "set a limit first with maxmemctl mem-max {ref}",
+    "target-above-static-max": "raise max-mem first with maxmemctl mem-max {ref}",
+    "static-max-unknown": "set max-mem first with maxmemctl mem-max {ref}",
     "stale-revision": "see what changed with maxmemctl history {ref}",
     "unknown-revision": "see which there are with maxmemctl history {ref}",
     "unknown-component": "see which there are with maxmemctl components {ref}",

@@ -10,7 +10,7 @@ from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 PAGE = 100
-"""Lines of history asked for at once."""
+"""Entries of history asked for at once."""
 
 
 def show(call: Invocation) -> int:
@@ -27,6 +27,7 @@ def _facts(body: Body) -> list[list[str]]:
     rows = [["uuid", body["uuid"]]]
     if body["revision"] is not None:
         rows.append(["revision", str(body["revision"])])
+        rows.append(["max-mem", amount(body["max_mem_kib"])])
         rows.append(
             ["limit", f"{amount(body['limit_kib'], body['unlimited'])} ({body['max_pages']} pages)"]
         )
@@ -53,9 +54,9 @@ def _in_force(push: Body | None) -> str:
     seen = "" if push["seen_pages"] is None else f" (Xen holds {push['seen_pages']} pages)"
     words: dict[str, str] = {
         "applied": "yes",
-        "over_limit": "yes, and the guest uses more than the limit until it shrinks",
-        "pending": "not yet",
-        "drifted": "no: something else changed it",
+        "over-limit": "yes, and the guest uses more than the limit until it shrinks",
+        "pending": f"not yet: {push['error']}" if push.get("error") else "not yet",
+        "mismatched": "no: Xen holds something else than was written",
         "failed": f"no: {push.get('error') or 'Xen refused it'}",
         "gone": "no: the instance is gone",
     }
@@ -82,19 +83,19 @@ def _components(body: Body, indent: str) -> str:
 
 
 def explain(call: Invocation) -> int:
-    """Print why a limit is what it is: every term, who asked for it, when and how."""
+    """Print why a limit is what it is: every component, who asked for it, when and how."""
     body = _looked_at(call, "/explain", "explain")
     rows = []
-    for line in body["lines"]:
-        how = f"{line['kind'] or 'recorded'} by {who(line['by'])}"
-        why = f'"{line["reason"]}"' if line["reason"] else ""
+    for each in body["components"]:
+        how = f"{each['kind'] or 'recorded'} by {who(each['by'])}"
+        why = f'"{each["reason"]}"' if each["reason"] else ""
         rows.append(
             [
-                f"{line['owner']}/{line['name']}",
-                amount(line["amount_kib"]),
+                f"{each['owner']}/{each['name']}",
+                amount(each["amount_kib"]),
                 how,
-                f"revision {line['revision']}",
-                when(line["at"]),
+                f"revision {each['revision']}",
+                when(each["at"]),
                 why,
             ]
         )
@@ -118,8 +119,8 @@ def explain(call: Invocation) -> int:
 
 
 def history(call: Invocation) -> int:
-    """Print the newest lines of a domain's history."""
-    want = number(call.options.get("number", "20"), "a number of lines")
+    """Print the newest entries of a domain's history."""
+    want = number(call.options.get("number", "20"), "a number of entries")
     entries: list[Body] = []
     more: int | None = None
     while len(entries) < want:

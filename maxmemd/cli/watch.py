@@ -16,12 +16,15 @@ from maxmemd.rest.events import StreamRefused, follow_events
 from maxmemd.rest.reply import Body, Unreachable
 from maxmemd.rest.text import plain
 
+KIND_WIDTH = 19
+"""Columns for the longest kind, component-increased."""
 RED, YELLOW, GREEN = "31", "33", "32"
 COLOURS = {
-    "failed": RED,
-    "drifted": RED,
+    "push-failed": RED,
+    "push-mismatched": RED,
+    "drift": RED,
     "refused": YELLOW,
-    "over_limit": YELLOW,
+    "over-limit": YELLOW,
     "recovered": GREEN,
 }
 NAMES_EVERY_S = 1.0
@@ -48,20 +51,18 @@ def watch(call: Invocation) -> int:
 
 def line_of(event: Body, name: str, *, coloured: bool) -> str:
     """Return one event as a line: when, what, of which domain, and the particulars."""
-    kind = f"{event['kind']:<10}"
+    kind = f"{event['kind']:<{KIND_WIDTH}}"
     if coloured and event["kind"] in COLOURS:
         kind = f"\x1b[{COLOURS[event['kind']]}m{kind}\x1b[0m"
-    said = _SAYS[event["kind"]](event)
+    said = _SAYS.get(event["kind"], _decided)(event)
     return f"{when(event['at'])}  {kind}  {plain(name):<16}  {plain(said)}"
 
 
 def _decided(event: Body) -> str:
     asked = format_words(event["wish"])
     limit = amount(event["limit_kib"], event["max_pages"] == 0xFFFFFFFF)
-    said = (
-        f"{event['what']} by {who(event['by'])}: {asked}" if event["by"]["uid"] is not None else ""
-    )
-    return f"{said or event['what']}; the limit is {limit}, revision {event['revision']}"
+    said = "" if event["by"]["uid"] is None else f"by {who(event['by'])}: {asked}; "
+    return f"{said}the limit is {limit}, revision {event['revision']}"
 
 
 def _refused(event: Body) -> str:
@@ -69,16 +70,19 @@ def _refused(event: Body) -> str:
     wish = {key: value for key, value in event["wish"].items() if key not in beside}
     numbers = format_words(event["wish"].get("numbers") or {})
     why = f"{event['code']} ({numbers})" if numbers else event["code"]
-    return f"{event['what']} by {who(event['by'])}: {format_words(wish)}: {why}"
+    asked = f"{event['wish'].get('wish')} by {who(event['by'])}"
+    return f"{asked}: {format_words(wish)}: {why}"
 
 
-def _pushed(event: Body) -> str:
+def _applied(event: Body) -> str:
     return f"Xen holds {_pages(event['max_pages'])}, revision {event['revision']}"
 
 
 def _failed(event: Body) -> str:
     if event["errno"] is not None:
         why = f"Xen said {errorcode.get(event['errno'], event['errno'])}"
+    elif event["seen_pages"] is None:
+        why = "nothing was read back"
     else:
         why = f"Xen holds {_pages(event['seen_pages'])}"
     return f"wrote {_pages(event['max_pages'])}, revision {event['revision']}: {why}"
@@ -89,7 +93,7 @@ def _over_limit(event: Body) -> str:
     return f"the guest holds {held}, the limit is {_pages(event['max_pages'])}"
 
 
-def _drifted(event: Body) -> str:
+def _drift(event: Body) -> str:
     wrote, wanted = _pages(event["seen_pages"]), _pages(event["wish"].get("wanted_pages"))
     return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
 
@@ -110,17 +114,18 @@ def _pages(pages: int | None) -> str:
 
 
 _SAYS: dict[str, Callable[[Body], str]] = {
-    "decided": _decided,
     "refused": _refused,
-    "pushed": _pushed,
-    "failed": _failed,
-    "over_limit": _over_limit,
-    "recovered": lambda event: f"in force again, after it was {event['wish'].get('from')}",
-    "drifted": _drifted,
-    "began": _began,
-    "ended": _ended,
+    "push-applied": _applied,
+    "push-mismatched": _failed,
+    "push-failed": _failed,
+    "over-limit": _over_limit,
+    "recovered": lambda event: f"in force again, after {event['wish'].get('from')}",
+    "drift": _drift,
+    "instance-began": _began,
+    "instance-ended": _ended,
     "forgotten": lambda _: "its record was dropped",
 }
+"""What is said of each kind; every other kind is a decision."""
 
 
 class _Names:

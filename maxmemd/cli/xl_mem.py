@@ -14,17 +14,17 @@ from maxmemd.rest.text import print_error
 
 
 def mem_max(call: Invocation) -> int:
-    """Set the operator's limit."""
+    """Set max-mem, what the guest may use at most."""
     extra = {"force": True} if "force" in call.options else {}
-    return _set(call, "limit", "static max memory", extra)
+    return _set(call, "limit", "max_mem_kib", "static max memory", extra)
 
 
 def mem_set(call: Invocation) -> int:
-    """Set the balloon target, and the operator's limit with it."""
-    return _set(call, "target", "dynamic max memory", {"enforce": True})
+    """Set the balloon target, and max-mem with it."""
+    return _set(call, "target", "target_kib", "dynamic max memory", {"enforce": True})
 
 
-def _set(call: Invocation, noun: str, xls_noun: str, extra: Body) -> int:
+def _set(call: Invocation, path: str, field: str, xls_noun: str, extra: Body) -> int:
     ref, text = reference(call.args[0]), call.args[1]
     try:
         kib = size_of(text).kib
@@ -34,7 +34,7 @@ def _set(call: Invocation, noun: str, xls_noun: str, extra: Body) -> int:
         sys.stderr.write(f"invalid memory size: {text}\n")
         return 1
 
-    answer = call.write("PUT", f"domains/{quoted(ref)}/{noun}", {f"{noun}_kib": kib, **extra})
+    answer = call.write("PUT", f"domains/{quoted(ref)}/{path}", {field: kib, **extra})
     if answer.status == 200:
         _granted(call, answer)
         return 0
@@ -42,7 +42,8 @@ def _set(call: Invocation, noun: str, xls_noun: str, extra: Body) -> int:
         _granted(call, answer)
         not_in_force(answer, ref)
     else:
-        refused(call, answer, f"set the {noun} of {ref} to {amount(kib)}", ref)
+        called = "max-mem" if field == "max_mem_kib" else "the target"
+        refused(call, answer, f"set {called} of {ref} to {amount(kib)}", ref)
     domid = domid_of(call, ref, answer)
     sys.stderr.write(f"cannot set domid {domid} {xls_noun} to : {text}\n")
     return 1

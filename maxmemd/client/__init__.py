@@ -1,7 +1,7 @@
 """Python clients of maxmemd: a verb makes a typed Ask, a client does it.
 
 with Client() as maxmemd:
-    reply = maxmemd.do(calls.set_limit("web", LimitRequest(limit_kib=524288)), if_match=7)
+    reply = maxmemd.do(calls.set_limit("web", LimitRequest(max_mem_kib=524288)), if_match=7)
 
 async with AsyncClient() as maxmemd:
     reply = await maxmemd.do(calls.explain("web"))

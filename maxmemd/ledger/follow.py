@@ -1,6 +1,6 @@
-"""What happened, in order: the ledger's lines and pushes after a place in it, read-only.
+"""What happened, in order: entries and pushes after a place in the ledger, read-only.
 
-Lines and pushes are two tables that only grow. A place is how many of each there are, so it
+Entries and pushes are two tables that only grow. A place is how many of each there are, so it
 means the same for every reader, before and after a restart, and every event moves it by one.
 """
 
@@ -16,28 +16,28 @@ from maxmemd.ledger.schema import GENESIS, HISTORY, PUSH, as_ledger_errors, engi
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """After line `seq` and push `push`; `tail` is the hash of that line.
+    """After entry `seq` and push `push`; `entry_hash` is the hash of that entry.
 
     So a place in another ledger, or in one that was put back from a backup, is seen.
     """
 
     seq: int
     push: int
-    tail: bytes
+    entry_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One line or one push, from one place to the next."""
+    """One entry or one push, from one place to the next."""
 
     before: Position
     after: Position
-    line: sa.Row[Any] | None
+    entry: sa.Row[Any] | None
     push: sa.Row[Any] | None
 
 
 START = Position(0, 0, GENESIS)
-_LINES = (
+_ENTRIES = (
     sa.select(*(column for column in HISTORY.c if column.name not in ("key", "prior")))
     .where(HISTORY.c.seq > sa.bindparam("seq"))
     .order_by(HISTORY.c.seq)
@@ -49,7 +49,7 @@ _PUSHES = (
     .order_by(PUSH.c.id)
     .limit(sa.bindparam("most"))
 )
-_NEWEST_LINE = sa.select(HISTORY.c.seq, HISTORY.c.hash).order_by(HISTORY.c.seq.desc()).limit(1)
+_NEWEST_ENTRY = sa.select(HISTORY.c.seq, HISTORY.c.hash).order_by(HISTORY.c.seq.desc()).limit(1)
 _NEWEST_PUSH = sa.select(sa.func.max(PUSH.c.id))
 _HASH = sa.select(HISTORY.c.hash).where(HISTORY.c.seq == sa.bindparam("seq"))
 
@@ -67,16 +67,18 @@ class LedgerFollower:
     def end(self) -> Position:
         """Return the place after everything that is committed."""
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            line = connection.execute(_NEWEST_LINE).first()
+            entry = connection.execute(_NEWEST_ENTRY).first()
             push = connection.scalar(_NEWEST_PUSH) or 0
-        return Position(0, push, GENESIS) if line is None else Position(line.seq, push, line.hash)
+        return (
+            Position(0, push, GENESIS) if entry is None else Position(entry.seq, push, entry.hash)
+        )
 
     def place(self, seq: int, push: int) -> Position | None:
-        """Return the place after this line and this push; None where there is none yet."""
+        """Return the place after this entry and this push; None where there is none yet."""
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            tail = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
+            found = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
             pushes = connection.scalar(_NEWEST_PUSH) or 0
-        return None if tail is None or push > pushes else Position(seq, push, tail)
+        return None if found is None or push > pushes else Position(seq, push, found)
 
     def after(self, place: Position, most: int) -> list[Occurrence]:
         """Return what happened after a place, oldest first, at most twice `most`.
@@ -84,15 +86,15 @@ class LedgerFollower:
         Fewer than `most` means that there is no more.
         """
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            lines = connection.execute(_LINES, {"seq": place.seq, "most": most}).all()
+            entries = connection.execute(_ENTRIES, {"seq": place.seq, "most": most}).all()
             pushes = connection.execute(_PUSHES, {"push": place.push, "most": most}).all()
-        return merged(place, lines, pushes, most)
+        return merged(place, entries, pushes, most)
 
 
 def merged(
-    place: Position, lines: Sequence[sa.Row[Any]], pushes: Sequence[sa.Row[Any]], most: int
+    place: Position, entries: Sequence[sa.Row[Any]], pushes: Sequence[sa.Row[Any]], most: int
 ) -> list[Occurrence]:
-    """Return lines and pushes by time, each kind in its own order whatever the clock did.
+    """Return entries and pushes by time, each kind in its own order whatever the clock did.
 
     What was cut off at `most` may go on with what is older than the rest of the other kind, so
     nothing is told beyond its end.
@@ -100,18 +102,18 @@ def merged(
     found: list[Occurrence] = []
     at, to = 0, 0
     while True:
-        if at == len(lines) == most or to == len(pushes) == most:
+        if at == len(entries) == most or to == len(pushes) == most:
             break
-        line = lines[at] if at < len(lines) else None
+        entry = entries[at] if at < len(entries) else None
         push = pushes[to] if to < len(pushes) else None
-        if line is not None and (push is None or line.at_ns <= push.at_ns):
+        if entry is not None and (push is None or entry.at_ns <= push.at_ns):
             push, at = None, at + 1
-            after = Position(line.seq, place.push, line.hash)
+            after = Position(entry.seq, place.push, entry.hash)
         elif push is not None:
-            line, to = None, to + 1
-            after = Position(place.seq, push.id, place.tail)
+            entry, to = None, to + 1
+            after = Position(place.seq, push.id, place.entry_hash)
         else:
             break
-        found.append(Occurrence(place, after, line, push))
+        found.append(Occurrence(place, after, entry, push))
         place = after
     return found

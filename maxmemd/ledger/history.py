@@ -1,4 +1,4 @@
-"""Walks along the lines of one domain, newest first: each line names the one before it.
+"""Walks along the entries of one domain, newest first: each entry names the one before it.
 
 An index over the domains would find them as well, but each decision would then write a page of
 it: most of what a commit costs.
@@ -12,12 +12,12 @@ from maxmemd.ledger.schema import HISTORY, RECORD
 
 
 def newest(uuid: str) -> sa.ScalarSelect[Any]:
-    """Return the seq of a domain's newest line, as part of a query; NULL where it has none."""
-    return sa.select(RECORD.c.tail).where(RECORD.c.uuid == uuid).scalar_subquery()
+    """Return the seq of a domain's newest entry, as part of a query; NULL where it has none."""
+    return sa.select(RECORD.c.newest).where(RECORD.c.uuid == uuid).scalar_subquery()
 
 
 def before(uuid: str, seq: int) -> sa.Select[Any]:
-    """Select the seq of a domain's newest line below `seq`; none or 0 where there is none."""
+    """Select the seq of a domain's newest entry below `seq`; none or 0 where there is none."""
     below = sa.select(HISTORY.c.prior).where(HISTORY.c.seq == seq, HISTORY.c.uuid == uuid)
     chain = _walk(newest(uuid), HISTORY.c.prior >= seq)
     above = sa.select(sa.func.min(HISTORY.c.prior)).join(chain, HISTORY.c.seq == chain.c.seq)
@@ -25,17 +25,17 @@ def before(uuid: str, seq: int) -> sa.Select[Any]:
     return sa.select(sa.func.coalesce(below.scalar_subquery(), outside))
 
 
-def lines(start: sa.ScalarSelect[Any] | int, count: int) -> sa.Select[Any]:
-    """Select `count` lines from line `start` on, newest first."""
+def entries(start: sa.ScalarSelect[Any] | int, count: int) -> sa.Select[Any]:
+    """Select `count` entries from entry `start` on, newest first."""
     chain = _walk(start, sa.true(), at_most=count)
     found = sa.select(HISTORY).join(chain, HISTORY.c.seq == chain.c.seq)
     return found.order_by(HISTORY.c.seq.desc())
 
 
 def made(uuid: str, least: int) -> sa.Select[Any]:
-    """Select the lines that made a record's revisions, newest first, down to revision `least`.
+    """Select the entries that made a record's revisions, newest first, down to revision `least`.
 
-    A record that was forgotten began again at revision 1: the newer lines are meant.
+    A record that was forgotten began again at revision 1: the newer entries are meant.
     """
     goes_on = sa.not_(sa.and_(HISTORY.c.state.is_not(None), HISTORY.c.revision <= least))
     chain = _walk(newest(uuid), goes_on)
@@ -49,7 +49,7 @@ def _walk(
     *,
     at_most: int | None = None,
 ) -> sa.CTE:
-    """Return the lines reached from `start` while `goes_on` holds, `at_most` of them."""
+    """Return the entries reached from `start` while `goes_on` holds, `at_most` of them."""
     first = sa.literal(start) if isinstance(start, int) else start
     chain = sa.select(first.label("seq"), sa.literal(1).label("depth")).cte("chain", recursive=True)
     step = (

@@ -13,9 +13,9 @@ from maxmemd.policy.entries import InstanceRow
 
 def sealed(row: InstanceRow) -> InstanceRow:
     """Return an instance as it is written: no chain covers it, so what it will do is sealed."""
-    if row.effects is row.birth is None:
+    if row.effects is row.build is None:
         return row
-    return row._replace(effects=_seal(row.effects), birth=_seal(row.birth))
+    return row._replace(effects=_seal(row.effects), build=_seal(row.build))
 
 
 def _seal(text: str | None) -> str | None:
@@ -24,10 +24,10 @@ def _seal(text: str | None) -> str | None:
 
 def unsealed(row: InstanceRow) -> InstanceRow:
     """Return an instance as it was before it was sealed. Raises LedgerCorrupt."""
-    if row.effects is row.birth is None:
+    if row.effects is row.build is None:
         return row
-    effects, birth = (text and text.partition(" ")[2] for text in (row.effects, row.birth))
-    opened = row._replace(effects=effects, birth=birth)
+    effects, build = (text and text.partition(" ")[2] for text in (row.effects, row.build))
+    opened = row._replace(effects=effects, build=build)
     if sealed(opened) != row:
         raise LedgerCorrupt(
             f"cannot trust the ledger: what is open for {row.uuid} is not as it was written"
@@ -36,49 +36,49 @@ def unsealed(row: InstanceRow) -> InstanceRow:
     return opened
 
 
-def check_line(before: bytes, row: sa.Row[Any]) -> None:
+def check_entry(before: bytes, row: sa.Row[Any]) -> None:
     """Raise LedgerCorrupt unless the row is what was chained to `before`."""
     if chain_hash(before, tuple(row)[:HASHED]) != row.hash:
         raise LedgerCorrupt(
-            f"cannot trust the ledger: line {row.seq} is not as it was written"
+            f"cannot trust the ledger: entry {row.seq} is not as it was written"
             " (restore the newest backup beside the database, or see docs/recovery.md)"
         )
 
 
 def check_priors(rows: Sequence[sa.Row[Any]], newest: dict[str, int]) -> None:
-    """Check that each line names the line before it of its domain, and bring `newest` up to it."""
+    """Check that each entry names the one before it of its domain, and bring `newest` up to it."""
     for row in rows:
         before = newest.get(row.uuid, 0)
         if row.prior != before:
             raise LedgerCorrupt(
-                f"cannot trust the ledger: line {row.seq} follows line {before} of its domain,"
+                f"cannot trust the ledger: entry {row.seq} follows entry {before} of its domain,"
                 f" and names {row.prior} (see docs/recovery.md)"
             )
         newest[row.uuid] = row.seq
 
 
-def check_tails(rows: Sequence[sa.Row[Any]], tails: Mapping[str, int]) -> None:
-    """Check that no row, newest first, is newer than what is known as its domain's newest line."""
+def check_newest(rows: Sequence[sa.Row[Any]], known: Mapping[str, int]) -> None:
+    """Check that no row, newest first, is newer than what is known as its domain's newest entry."""
     newest = {row.uuid: row.seq for row in reversed(rows)}
-    for uuid, last in tails.items():
+    for uuid, last in known.items():
         if newest.get(uuid, last) != last:
             raise LedgerCorrupt(
-                f"cannot trust the ledger: line {newest[uuid]} of {uuid} is not its newest"
+                f"cannot trust the ledger: entry {newest[uuid]} of {uuid} is not its newest"
             )
 
 
-def check_lines(
+def check_entries(
     rows: Sequence[sa.Row[Any]], before: bytes | None = None, after: int | None = None
 ) -> None:
-    """Check a run of lines for gaps, edits and flipped bits.
+    """Check a run of entries for gaps, edits and flipped bits.
 
-    `before` is the hash of line `after`, which the run follows; without them the first row is
-    taken as it is, unless it is the very first line.
+    `before` is the hash of entry `after`, which the run follows; without them the first row is
+    taken as it is, unless it is the very first entry.
     """
     for row in rows:
         if after is not None and row.seq != after + 1:
-            raise LedgerCorrupt(f"cannot trust the ledger: line {after + 1} is missing")
+            raise LedgerCorrupt(f"cannot trust the ledger: entry {after + 1} is missing")
         expected = GENESIS if row.seq == 1 else before
         if expected is not None:
-            check_line(expected, row)
+            check_entry(expected, row)
         before, after = row.hash, row.seq

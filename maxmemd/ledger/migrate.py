@@ -9,8 +9,10 @@ from maxmemd.files import sync
 from maxmemd.ledger.schema import as_ledger_errors, engine
 from maxmemd.ledger.space import as_ledger_error
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/versions; a test compares."""
+FORMER_HIGH_WATER = "-tail"
+"""What HighWaterMark's file was called up to revision 0003: proved by 0004, of no use after it."""
 
 
 def scripts() -> Path:
@@ -58,6 +60,8 @@ def migrate(path: Path) -> str:
     _make_private(path)
     saved = "" if found is None else f"; the database as it was is in {_backup(path, found)}"
     _upgrade(path)
+    # Only now: until the new tables were committed, the former ones had to be proved by it.
+    path.with_name(f"{path.name}{FORMER_HIGH_WATER}").unlink(missing_ok=True)
     return f"{path} is at revision {HEAD} now{saved}"
 
 

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import history
-from maxmemd.ledger.integrity import check_lines, check_priors
+from maxmemd.ledger.integrity import check_entries, check_priors
 from maxmemd.ledger.schema import HISTORY, PUSH, as_ledger_errors, engine
 
 STRIDE = 500
-"""Lines fetched at once while the chain is checked."""
+"""Entries fetched at once while the chain is checked."""
 
 MOST_MADE = 4096
-"""Lines that made a revision and are remembered: a walk to an old one passes all newer lines."""
+"""Entries that made a revision and are remembered: a walk to an old one passes all newer ones."""
 
 
 class LedgerReader:
@@ -31,15 +31,15 @@ class LedgerReader:
         self._made: OrderedDict[tuple[int, str, int], sa.Row[Any]] = OrderedDict()
 
     def history(self, uuid: str, *, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
-        """Return a domain's journal lines, newest first, below line `before`."""
+        """Return a domain's entries, newest first, below entry `before`."""
         with as_ledger_errors(self._path, "read the history"), self._engine.begin() as connection:
             start: Any = history.newest(uuid)
             if before is not None:
                 start = connection.scalar(history.before(uuid, before)) or 0
-            return connection.execute(history.lines(start, limit)).all()
+            return connection.execute(history.entries(start, limit)).all()
 
     def made(self, uuid: str, revisions: Sequence[int], forgets: int) -> dict[int, sa.Row[Any]]:
-        """Return the lines that made these revisions of a record: the newest of each.
+        """Return the entries that made these revisions of a record: the newest of each.
 
         They are remembered for as long as `forgets` is the same: a record that was forgotten
         begins again at revision 1.
@@ -78,10 +78,10 @@ class LedgerReader:
             return connection.execute(wanted.limit(limit)).all()
 
     def check(self, *, pause_s: float = 0.0) -> int:
-        """Check every line ever written and SQLite's own structure; return the number of lines.
+        """Check every entry ever written and SQLite's own structure; return the number of entries.
 
-        It rests for `pause_s` after every STRIDE lines, so that a daemon serves meanwhile.
-        Raises LedgerCorrupt with the first line that is missing or not as it was written.
+        It rests for `pause_s` after every STRIDE entries, so that a daemon serves meanwhile.
+        Raises LedgerCorrupt with the first entry that is missing or not as it was written.
         """
         seen, before = 0, None
         newest: dict[str, int] = {}
@@ -99,7 +99,7 @@ class LedgerReader:
             if not rows:
                 self._check_structure()
                 return seen
-            check_lines(rows, before, after=seen)
+            check_entries(rows, before, after=seen)
             check_priors(rows, newest)
             seen, before = rows[-1].seq, rows[-1].hash
             time.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""The tables, the hash chain over the journal, and how SQLite is opened."""
+"""The tables, the hash chain over the history, and how SQLite is opened."""
 
 import hashlib
 import sqlite3
@@ -17,7 +17,7 @@ from maxmemd.ledger.space import has_no_room
 METADATA = sa.MetaData()
 
 HISTORY = sa.Table(
-    "journal",
+    "history",
     METADATA,
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("at_ns", sa.BigInteger, nullable=False),
@@ -30,26 +30,27 @@ HISTORY = sa.Table(
     sa.Column("key", sa.Text),
     sa.Column("hash", sa.LargeBinary, nullable=False),
     sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Index("journal_by_key", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
+    sa.Index("history_by_key", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
 )
-"""Append-only. `hash` covers what stands before it and the hash of the line before; `prior` is
-the seq of the domain's line before this one, 0 for its first, which follows from the rest."""
+"""Append-only, one row an entry. `hash` covers the columns to its left and the hash of the entry
+before; `prior` is the seq of the domain's entry before this one, 0 for its first: it follows from
+the rest."""
 
 MOST_ROWS = 64
 """How many rows a statement writes at most; for each number of rows one is kept, prepared."""
 
 HASHED = 9
-"""How many columns of a line its hash covers."""
+"""How many columns of an entry its hash covers."""
 
 RECORD = sa.Table(
     "record",
     METADATA,
     sa.Column("uuid", sa.Text, primary_key=True),
-    sa.Column("seq", sa.BigInteger, sa.ForeignKey("journal.seq")),
-    sa.Column("tail", sa.BigInteger, nullable=False),
+    sa.Column("head", sa.BigInteger, sa.ForeignKey("history.seq")),
+    sa.Column("newest", sa.BigInteger, nullable=False),
 )
-"""Which journal line each record now stands on, NULL when it is forgotten, and the domain's
-newest line of any kind."""
+"""By seq: the entry that each record now stands on, NULL when it is forgotten, and the domain's
+newest entry of any kind."""
 
 INSTANCE = sa.Table(
     "instance",
@@ -60,10 +61,11 @@ INSTANCE = sa.Table(
     sa.Column("boot", sa.Text, nullable=False),
     sa.Column("began_ns", sa.BigInteger, nullable=False),
     sa.Column("ended_ns", sa.BigInteger),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("push_state", sa.Text, nullable=False),
     sa.Column("settled_revision", sa.BigInteger, nullable=False),
     sa.Column("effects", sa.Text),
-    sa.Column("birth", sa.Text),
+    sa.Column("build", sa.Text),
+    sa.Column("drift_pages", sa.BigInteger),
 )
 
 PUSH = sa.Table(
@@ -81,12 +83,12 @@ PUSH = sa.Table(
 )
 
 GENESIS = bytes(32)
-"""The hash before the first line."""
+"""The hash before the first entry."""
 
 
-def chain_hash(before: bytes, line: tuple[Any, ...]) -> bytes:
-    """Return the hash of a line: SHA-256 over the hash before and its fields, in table order."""
-    text = "\x1f".join(["" if field is None else str(field) for field in line])
+def chain_hash(before: bytes, entry: tuple[Any, ...]) -> bytes:
+    """Return the hash of an entry: SHA-256 over the hash before and its fields, in table order."""
+    text = "\x1f".join(["" if field is None else str(field) for field in entry])
     return hashlib.sha256(before + text.encode()).digest()
 
 

@@ -10,29 +10,37 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from maxmemd.ledger.schema import HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
+from maxmemd.policy.kinds import EntryKind
 
-_ADD_LINE = sa.insert(HISTORY)
+_ADD_ENTRY = sa.insert(HISTORY)
 _ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
     index_elements=["uuid"],
-    set_={name: _SET_HEAD.excluded[name] for name in ("seq", "tail")},
+    set_={name: _SET_HEAD.excluded[name] for name in ("head", "newest")},
 )
 _SET_INSTANCE = upsert(INSTANCE)
 _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
     index_elements=["uuid", "incarnation"],
     set_={
         name: _SET_INSTANCE.excluded[name]
-        for name in ("ended_ns", "state", "settled_revision", "effects", "birth")
+        for name in (
+            "ended_ns",
+            "push_state",
+            "settled_revision",
+            "effects",
+            "build",
+            "drift_pages",
+        )
     },
 )
 
 
 def _behind() -> sa.Select[Any]:
-    """Select records that do not stand on their domain's newest line with a state."""
+    """Select records that do not stand on their domain's newest entry with a state."""
     walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.seq.label("head"), RECORD.c.tail.label("seq"))
-        .where(RECORD.c.seq.is_not(None), RECORD.c.seq != RECORD.c.tail)
+        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest.label("seq"))
+        .where(RECORD.c.head.is_not(None), RECORD.c.head != RECORD.c.newest)
         .cte("walk", recursive=True)
     )
     walk = walk.union_all(
@@ -42,34 +50,40 @@ def _behind() -> sa.Select[Any]:
     )
     reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
     return sa.select(RECORD.c.uuid).where(
-        RECORD.c.seq.is_not(None), RECORD.c.seq != RECORD.c.tail, RECORD.c.uuid.not_in(reached)
+        RECORD.c.head.is_not(None),
+        RECORD.c.head != RECORD.c.newest,
+        RECORD.c.uuid.not_in(reached),
     )
 
 
 def _ended() -> sa.Select[Any]:
-    """Select the lines of the instances that ended last, where none was announced since.
+    """Select the entries of the instances that ended last, where none was announced since.
 
-    A domain that reboots is away for seconds: what is 20 lines back is not about that.
+    A domain that reboots is away for seconds: what is 20 entries back is not about that.
     """
-    ends = ("instance-ended", "build")
+    ended, announced = EntryKind.INSTANCE_ENDED.value, EntryKind.BUILD_ANNOUNCED.value
     walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.tail.label("seq"), sa.literal(1).label("step"))
-        .where(RECORD.c.seq.is_not(None))
+        sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
+        .where(RECORD.c.head.is_not(None))
         .cte("walk", recursive=True)
     )
-    line = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
+    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
     walk = walk.union_all(
         sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
-        .join(walk, line)
-        .where(HISTORY.c.kind.not_in(ends), HISTORY.c.prior < HISTORY.c.seq, walk.c.step < 20)
+        .join(walk, entry)
+        .where(
+            HISTORY.c.kind.not_in((ended, announced)),
+            HISTORY.c.prior < HISTORY.c.seq,
+            walk.c.step < 20,
+        )
     )
-    line = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    return sa.select(HISTORY).join(walk, line).where(HISTORY.c.kind == ends[0])
+    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
+    return sa.select(HISTORY).join(walk, entry).where(HISTORY.c.kind == ended)
 
 
 LAGGING_HEADS = _behind().limit(1)
 ENDED = _ended()
-HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.seq, RECORD.c.tail)
+HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
 SOME_HEADS_AND_NEWEST = HEADS_AND_NEWEST.where(
     RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True))
 )
@@ -102,7 +116,7 @@ def _row_of_marks(columns: Sequence[str]) -> str:
     return "(" + ", ".join("?" * len(columns)) + ")"
 
 
-ENTRIES = Prepared(_ADD_LINE, HISTORY.c.keys())
+ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
 HEADS = Prepared(_SET_HEAD, RECORD.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
 PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from maxmemd.errors import LedgerBusy, LedgerCorrupt
 from maxmemd.ledger import history
 from maxmemd.ledger.high_water import HighWaterMark
-from maxmemd.ledger.integrity import check_line, check_lines, check_tails, sealed, unsealed
+from maxmemd.ledger.integrity import check_entries, check_entry, check_newest, sealed, unsealed
 from maxmemd.ledger.schema import (
     GENESIS,
     HASHED,
@@ -50,16 +50,16 @@ class SqliteLedger:
         self._path = path
         self._engine = engine(path, busy_ms=busy_ms)
         self._seq = 0
-        self._tail = GENESIS
+        self._newest_hash = GENESIS
         self._heads: dict[str, tuple[int | None, int]] = {}
         with as_ledger_errors(path, f"open the ledger {path}"):
             self._connection = self._engine.connect()
-        self._witness = HighWaterMark(path)
+        self._high_water = HighWaterMark(path)
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-        self._witness.close()
+        self._high_water.close()
 
     def reopen(self) -> None:
         """Take a new connection, and move all that the WAL holds into the database file.
@@ -76,22 +76,22 @@ class SqliteLedger:
             raise LedgerBusy(f"cannot open the ledger {self._path} again: a reader holds its WAL")
 
     def load(self) -> Snapshot:
-        """Return what the ledger holds, having checked every line that a record stands on.
+        """Return what the ledger holds, having checked every entry that a record stands on.
 
-        Raises LedgerCorrupt when such a line, or one of the newest, is not as it was written,
-        when a line is gone that was there, or when a table does not follow from the journal.
+        Raises LedgerCorrupt when such an entry, or one of the newest, is not as it was written,
+        when an entry is gone that was there, or when a table does not follow from the history.
         """
         with as_ledger_errors(self._path, "read the ledger"), self._connection.begin():
-            tail = self._connection.execute(
+            newest = self._connection.execute(
                 sa.select(HISTORY).order_by(HISTORY.c.seq.desc()).limit(1000)
             ).all()
             heads = self._connection.execute(
                 sa.select(HISTORY).join(
-                    RECORD, (RECORD.c.seq == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
+                    RECORD, (RECORD.c.head == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
                 )
             ).all()
             stands = self._connection.execute(
-                HEADS_AND_NEWEST.where(RECORD.c.seq.is_not(None))
+                HEADS_AND_NEWEST.where(RECORD.c.head.is_not(None))
             ).all()
             instances = self._connection.execute(
                 sa.select(INSTANCE).where(INSTANCE.c.ended_ns.is_(None))
@@ -105,13 +105,13 @@ class SqliteLedger:
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
-        check_lines(list(reversed(tail)))
+        check_entries(list(reversed(newest)))
         if len(heads) != len(stands):
-            raise LedgerCorrupt("cannot trust the ledger: a record stands on a line that is gone")
-        check_tails(tail, {uuid: last for uuid, _, last in stands})
-        self._seq, self._tail = (tail[0].seq, tail[0].hash) if tail else (0, GENESIS)
+            raise LedgerCorrupt("cannot trust the ledger: a record stands on an entry that is gone")
+        check_newest(newest, {uuid: last for uuid, _, last in stands})
+        self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
-        self._witness.write(self._seq, self._tail)
+        self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
             tuple(as_record(head) for head in heads),
             tuple(unsealed(InstanceRow(**row._asdict())) for row in instances),
@@ -120,24 +120,24 @@ class SqliteLedger:
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
-        """Check each record's line against the hash of the line before it."""
+        """Check each record's entry against the hash of the entry before it."""
         before = HISTORY.alias("before")
         rows = self._connection.execute(
-            sa.select(RECORD.c.seq, before.c.hash).join(before, before.c.seq == RECORD.c.seq - 1)
+            sa.select(RECORD.c.head, before.c.hash).join(before, before.c.seq == RECORD.c.head - 1)
         ).all()
         hashes: dict[int, bytes] = dict(rows)
         for head in heads:
-            check_line(hashes.get(head.seq, GENESIS), head)
+            check_entry(hashes.get(head.seq, GENESIS), head)
 
     def _check_tables(self) -> None:
-        """Check the tables that follow from the journal, and that the journal is all there."""
-        known = self._witness.read()
+        """Check the tables that follow from the history, and that the history is all there."""
+        known = self._high_water.read()
         if known is not None and known[0] > 0:
-            seq, tail = known
+            seq, newest_hash = known
             found = self._connection.scalar(sa.select(HISTORY.c.hash).where(HISTORY.c.seq == seq))
-            if found != tail:
+            if found != newest_hash:
                 raise LedgerCorrupt(
-                    f"cannot trust the ledger: line {seq} was written, and it is not there"
+                    f"cannot trust the ledger: entry {seq} was written, and it is not there"
                     " (see docs/recovery.md)"
                 )
         behind = self._connection.scalar(LAGGING_HEADS)
@@ -150,12 +150,12 @@ class SqliteLedger:
                 raise LedgerCorrupt(f"cannot trust the ledger: table {table.name}: {found}")
 
     def _check_rows(self, rows: Sequence[sa.Row[Any]]) -> None:
-        """Check some lines, each against the hash of the line before it."""
+        """Check some entries, each against the hash of the entry before it."""
         seqs = [row.seq - 1 for row in rows]
         before = sa.select(HISTORY.c.seq, HISTORY.c.hash).where(HISTORY.c.seq.in_(seqs))
         hashes: dict[int, bytes] = dict(self._connection.execute(before).all()) if rows else {}
         for row in rows:
-            check_line(hashes.get(row.seq - 1, GENESIS), row)
+            check_entry(hashes.get(row.seq - 1, GENESIS), row)
 
     def commit(
         self,
@@ -169,10 +169,10 @@ class SqliteLedger:
         """Write all of it in one transaction; it is on the disk when this returns."""
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
             heads = self._known_heads([*(entry.uuid for entry in entries), *forgotten])
-            lines = self._chain(at_ns, entries, heads)
+            rows = self._chain(at_ns, entries, heads)
             heads.update((uuid, (None, heads[uuid][1])) for uuid in forgotten)
-            if lines:
-                ENTRIES.run(self._connection, lines)
+            if rows:
+                ENTRIES.run(self._connection, rows)
             if heads:
                 HEADS.run(self._connection, [(uuid, *head) for uuid, head in heads.items()])
             if instances:
@@ -182,17 +182,17 @@ class SqliteLedger:
         self._heads.update(heads)
         for uuid in forgotten:
             del self._heads[uuid]
-        if lines:
-            self._seq, self._tail = lines[-1][0], lines[-1][HASHED]
-            self._witness.write(self._seq, self._tail)
+        if rows:
+            self._seq, self._newest_hash = rows[-1][0], rows[-1][HASHED]
+            self._high_water.write(self._seq, self._newest_hash)
 
     def _known_heads(self, uuids: Sequence[str]) -> dict[str, tuple[int | None, int]]:
-        """Return on which line each domain's record stands, and its newest line (None, 0: none)."""
+        """Return on which entry each domain's record stands, and its newest one (None, 0: none)."""
         heads = {uuid: self._heads.get(uuid, _NONE) for uuid in uuids}
         unknown = [uuid for uuid, head in heads.items() if head is _NONE]
         if unknown:
             rows = self._connection.execute(SOME_HEADS_AND_NEWEST, {"uuids": unknown})
-            heads.update((uuid, (seq, tail)) for uuid, seq, tail in rows)
+            heads.update((uuid, (head, newest)) for uuid, head, newest in rows)
         return heads
 
     def _chain(
@@ -201,20 +201,20 @@ class SqliteLedger:
         entries: Sequence[Entry],
         heads: dict[str, tuple[int | None, int]],
     ) -> list[tuple[Any, ...]]:
-        """Return entries as rows of the journal, and bring `heads` up to them."""
-        seq, tail = self._seq, self._tail
-        lines = []
+        """Return entries as rows of the history, and bring `heads` up to them."""
+        seq, before = self._seq, self._newest_hash
+        rows = []
         for entry in entries:
             seq += 1
-            line = (seq, at_ns, *entry)
-            tail = chain_hash(tail, line)
+            row = (seq, at_ns, *entry)
+            before = chain_hash(before, row)
             stands, prior = heads[entry.uuid]
-            lines.append((*line, tail, prior))
+            rows.append((*row, before, prior))
             heads[entry.uuid] = (seq if entry.state is not None else stands, seq)
-        return lines
+        return rows
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """Return the lines that were written for these idempotency keys."""
+        """Return the entries that were written for these idempotency keys."""
         with as_ledger_errors(self._path, "look idempotency keys up"), self._connection.begin():
             rows = self._connection.execute(BY_KEYS, {"keys": list(keys)}).all()
             self._check_rows(rows)
@@ -223,7 +223,7 @@ class SqliteLedger:
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at one of its revisions, or None when it never was.
 
-        A record that was forgotten began again at revision 1: the newer line is meant.
+        A record that was forgotten began again at revision 1: the newer entry is meant.
         """
         wanted = history.made(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
@@ -233,7 +233,7 @@ class SqliteLedger:
 
 
 def as_entry(row: sa.Row[Any]) -> Entry:
-    """Return the entry that a journal row was written from."""
+    """Return the entry that a row of the history was written from."""
     return Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
 
 
@@ -244,8 +244,8 @@ def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
 
 
 def as_record(row: sa.Row[Any]) -> Record:
-    """Return the record as it stands after a journal row. Raises LedgerCorrupt."""
+    """Return the record as it stands after a row of the history. Raises LedgerCorrupt."""
     try:
         return record_from_state(row.uuid, row.revision, json.loads(row.state))
     except (ValueError, TypeError, KeyError) as error:
-        raise LedgerCorrupt(f"cannot read line {row.seq} of the ledger: {error}") from error
+        raise LedgerCorrupt(f"cannot read entry {row.seq} of the history: {error}") from error

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from maxmemd.policy.components import LIMIT, SLACK, Key, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
@@ -14,7 +14,7 @@ from maxmemd.units import END_KIB, Memory
 class Rules:
     """What the configuration says of decisions.
 
-    `floor` "target" refuses an operator's limit below the balloon target as xl does, "none" does
+    `floor` "target" refuses a max-mem below the balloon target as xl does, "none" does
     not. `slack` is libxl's constant. `dom0_floor` is libxl's LIBXL_MIN_DOM0_MEM. `owners` may
     hold components; `fixed` components are set by the configuration only. `caps` is what all
     components of one owner may sum up to in one domain; an owner without a cap has none.
@@ -52,19 +52,19 @@ def not_fixed(key: Key) -> Refusal | None:
 
 
 def not_required(key: Key) -> Refusal | None:
-    """Refuse to remove the operator's limit: a domain without one could populate nothing."""
-    if key != LIMIT:
+    """Refuse to remove max-mem: a domain without one could populate nothing."""
+    if key != MAX_MEM:
         return None
     return Refusal(
         "component-required",
-        "cannot remove operator/limit: set it to what the guest may use instead",
+        "cannot remove operator/max-mem: set it to what the guest may use instead",
         {"owner": key[0], "name": key[1]},
     )
 
 
 def known_component(record: Record, key: Key) -> Refusal | None:
     """Refuse to remove what is not there."""
-    if key in record.parts:
+    if key in record.components:
         return None
     return Refusal(
         "unknown-component",
@@ -102,12 +102,12 @@ def sum_in_range(record: Record) -> Refusal | None:
 
 def required_present(amounts: Mapping[Key, Memory]) -> Refusal | None:
     """Refuse an imported record that does not say what the guest may use."""
-    if LIMIT in amounts:
+    if MAX_MEM in amounts:
         return None
     return Refusal(
         "component-required",
-        "cannot import a record without operator/limit: add what the guest may use",
-        {"owner": LIMIT[0], "name": LIMIT[1]},
+        "cannot import a record without operator/max-mem: add what the guest may use",
+        {"owner": MAX_MEM[0], "name": MAX_MEM[1]},
     )
 
 
@@ -128,7 +128,9 @@ def below_cap(rules: Rules, before: Record, after: Record, owner: str) -> Refusa
 
 
 def _held(record: Record, owner: str) -> int:
-    return sum(part.amount.kib for key, part in record.parts.items() if key[0] == owner)
+    return sum(
+        component.amount.kib for key, component in record.components.items() if key[0] == owner
+    )
 
 
 def own_domain(bond: Bond, domid: int, uuid: str) -> Refusal | None:
@@ -145,36 +147,50 @@ def own_domain(bond: Bond, domid: int, uuid: str) -> Refusal | None:
 
 def few_enough(rules: Rules, record: Record) -> Refusal | None:
     """Refuse more components than a record may have."""
-    if len(record.parts) <= rules.max_components:
+    count, most = len(record.components), rules.max_components
+    if count <= most:
         return None
     return Refusal(
         "too-many-components",
-        f"cannot keep {len(record.parts)} components: a domain has at most {rules.max_components}",
-        {"components": len(record.parts), "at_most": rules.max_components},
+        f"cannot keep {count} components: a domain has at most {most}",
+        {"components": count, "at_most": most},
     )
 
 
-def not_below_target(rules: Rules, limit: Memory, target: Memory | None) -> Refusal | None:
-    """Refuse an operator's limit below the balloon target (libxl_mem.c:libxl_domain_setmaxmem)."""
-    if rules.floor != "target" or target is None or limit >= target:
+def not_below_target(rules: Rules, max_mem: Memory, target: Memory | None) -> Refusal | None:
+    """Refuse a max-mem below the balloon target (libxl_mem.c:libxl_domain_setmaxmem)."""
+    if rules.floor != "target" or target is None or max_mem >= target:
         return None
-    short = target.kib - limit.kib
+    short = target.kib - max_mem.kib
     return Refusal(
         "limit-below-target",
-        f"cannot set the limit to {limit.kib} KiB: the balloon target is {target.kib} KiB,"
+        f"cannot set max-mem to {max_mem.kib} KiB: the balloon target is {target.kib} KiB,"
         f" {short} KiB more (lower the target first, or force)",
-        {"limit_kib": limit.kib, "target_kib": target.kib, "short_by_kib": short},
+        {"max_mem_kib": max_mem.kib, "target_kib": target.kib, "short_by_kib": short},
     )
 
 
-def not_below_dom0_floor(rules: Rules, what: str, amount: Memory) -> Refusal | None:
-    """Refuse to starve dom0 of its limit or target (libxl_mem.c: LIBXL_MIN_DOM0_MEM)."""
-    if amount >= rules.dom0_floor:
+def max_mem_not_below_dom0_floor(rules: Rules, max_mem: Memory) -> Refusal | None:
+    """Refuse to starve dom0 by its max-mem (libxl_mem.c: LIBXL_MIN_DOM0_MEM)."""
+    floor = rules.dom0_floor
+    if max_mem >= floor:
         return None
     return Refusal(
-        f"{what}-below-dom0-floor",
-        f"cannot set dom0's {what} to {amount.kib} KiB: its floor is {rules.dom0_floor.kib} KiB",
-        {f"{what}_kib": amount.kib, "floor_kib": rules.dom0_floor.kib},
+        "limit-below-dom0-floor",
+        f"cannot set dom0's max-mem to {max_mem.kib} KiB: its floor is {floor.kib} KiB",
+        {"max_mem_kib": max_mem.kib, "floor_kib": floor.kib},
+    )
+
+
+def target_not_below_dom0_floor(rules: Rules, target: Memory) -> Refusal | None:
+    """Refuse to starve dom0 by its target (libxl_mem.c: LIBXL_MIN_DOM0_MEM)."""
+    floor = rules.dom0_floor
+    if target >= floor:
+        return None
+    return Refusal(
+        "target-below-dom0-floor",
+        f"cannot set dom0's target to {target.kib} KiB: its floor is {floor.kib} KiB",
+        {"target_kib": target.kib, "floor_kib": floor.kib},
     )
 
 
@@ -194,7 +210,7 @@ def static_max_unknown() -> Refusal:
     return Refusal(
         "static-max-unknown",
         "cannot set the target: the domain has no memory/static-max in xenstore"
-        " (set its limit first: mem-max writes it)",
+        " (set its max-mem first: that writes it)",
         {},
     )
 

@@ -12,7 +12,7 @@ from maxmemd.units import Memory, max_pages_of
 Key = tuple[str, str]
 """(owner, name) of a component."""
 
-LIMIT: Key = ("operator", "limit")
+MAX_MEM: Key = ("operator", "max-mem")
 """What the guest may use: mem-max, mem-set, the build."""
 
 SLACK: Key = ("toolstack", "slack")
@@ -22,7 +22,7 @@ POPULATED: Key = ("device-model", "populated")
 """What a device model populates beyond what the limit had room for: option ROMs, video RAM."""
 
 
-class Part(NamedTuple):
+class Component(NamedTuple):
     """One component's amount and the record's revision that set it."""
 
     amount: Memory
@@ -33,19 +33,19 @@ class Part(NamedTuple):
 class Record:
     """What should be, for one UUID: components, and the operator's last static-max.
 
-    Revision 0 is the empty record of a domain never decided on. `parts` is never mutated.
+    Revision 0 is the empty record of a domain never decided on. `components` is never mutated.
     `limit_kib` is their sum, kept because every poll looks at it; it may pass what a Memory
     holds until it is checked.
     """
 
     uuid: str
     revision: int
-    parts: Mapping[Key, Part]
+    components: Mapping[Key, Component]
     static_max: Memory | None = None
     limit_kib: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        total = sum([part.amount.kib for part in self.parts.values()])
+        total = sum([component.amount.kib for component in self.components.values()])
         object.__setattr__(self, "limit_kib", total)
 
     @property
@@ -58,10 +58,16 @@ class Record:
         """The limit as Xen keeps it (A1); every poll asks, of every domain."""
         return max_pages_of(self.limit_kib)
 
+    @property
+    def max_mem_kib(self) -> int | None:
+        """What the operator lets the guest use; None where no such component was ever set."""
+        component = self.components.get(MAX_MEM)
+        return None if component is None else component.amount.kib
+
     def amount(self, key: Key) -> Memory | None:
         """Return a component's amount, or None when the record has no such component."""
-        part = self.parts.get(key)
-        return None if part is None else part.amount
+        component = self.components.get(key)
+        return None if component is None else component.amount
 
     def with_amounts(
         self, amounts: Mapping[Key, Memory | None], *, static_max: Memory | None = None
@@ -72,32 +78,41 @@ class Record:
         keeps the recorded one.
         """
         revision = self.revision + 1
-        parts = dict(self.parts)
+        components = dict(self.components)
         for key, amount in amounts.items():
             if amount is None:
-                parts.pop(key, None)
-            elif key not in parts or parts[key].amount != amount:
-                parts[key] = Part(amount, revision)
-        return Record(self.uuid, revision, parts, static_max or self.static_max)
+                components.pop(key, None)
+            elif key not in components or components[key].amount != amount:
+                components[key] = Component(amount, revision)
+        return Record(self.uuid, revision, components, static_max or self.static_max)
 
     def with_exactly(self, amounts: Mapping[Key, Memory], *, static_max: Memory | None) -> "Record":
         """Return the next revision with these components and no others."""
-        gone = {key: None for key in self.parts if key not in amounts}
+        gone = {key: None for key in self.components if key not in amounts}
         return replace(self.with_amounts({**gone, **amounts}), static_max=static_max)
 
 
 def state_to_json(record: Record) -> dict[str, Any]:
     """Return what the ledger keeps of a record (JSON types; amounts in KiB)."""
     return {
-        "parts": [[*key, part.amount.kib, part.revision] for key, part in record.parts.items()],
+        "components": [
+            [*key, component.amount.kib, component.revision]
+            for key, component in record.components.items()
+        ],
         "static_max_kib": None if record.static_max is None else record.static_max.kib,
     }
 
 
 def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
-    """Return the record that `as_state` described. Raises KeyError, TypeError or ValueError."""
-    parts = {
-        (owner, name): Part(Memory(kib=kib), since) for owner, name, kib, since in state["parts"]
+    """Return the record that `state_to_json` described.
+
+    Raises KeyError, TypeError or ValueError.
+    """
+    components = {
+        (owner, name): Component(Memory(kib=kib), since)
+        for owner, name, kib, since in state["components"]
     }
     static_max = state["static_max_kib"]
-    return Record(uuid, revision, parts, None if static_max is None else Memory(kib=static_max))
+    return Record(
+        uuid, revision, components, None if static_max is None else Memory(kib=static_max)
+    )

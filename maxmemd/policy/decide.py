@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from maxmemd.policy import clauses, lives
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, SLACK, Key, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal, Verdict
 from maxmemd.policy.wishes import (
@@ -75,10 +75,10 @@ def decide(picture: Picture, wish: Wish) -> Verdict:
 
 def _set_limit(picture: Picture, wish: SetLimit) -> Verdict:
     """libxl_mem.c:libxl_domain_setmaxmem, plus what the other owners have."""
-    refusal = _limit_refused(picture, wish.amount, force=wish.force)
+    refusal = _max_mem_refused(picture, wish.amount, force=wish.force)
     if refusal is not None:
         return refusal
-    amounts = {LIMIT: wish.amount, SLACK: picture.rules.slack}
+    amounts = {MAX_MEM: wish.amount, SLACK: picture.rules.slack}
     if not wish.node:
         return _granted(picture, amounts, None, NO_EFFECTS)
     return _granted(picture, amounts, wish.amount, Effects(static_max=wish.amount))
@@ -99,15 +99,15 @@ def _set_target(picture: Picture, wish: SetTarget) -> Verdict:
     effects = Effects(_pod_target(picture, target), _seeded_static_max(picture), target)
     if not wish.enforce:
         return _granted(picture, {}, None, effects)
-    return _granted(picture, {LIMIT: target + videoram, SLACK: slack}, None, effects)
+    return _granted(picture, {MAX_MEM: target + videoram, SLACK: slack}, None, effects)
 
 
 def _set_component(picture: Picture, key: Key, kib: int) -> Verdict:
     refusal = (
         clauses.known_owner(picture.rules, key) or clauses.not_fixed(key) or clauses.in_range(kib)
     )
-    if refusal is None and key == LIMIT:
-        refusal = _limit_refused(picture, Memory(kib=kib), force=False)
+    if refusal is None and key == MAX_MEM:
+        refusal = _max_mem_refused(picture, Memory(kib=kib), force=False)
     if refusal is not None:
         return refusal
     return _granted(picture, {key: Memory(kib=kib)}, None, NO_EFFECTS)
@@ -132,11 +132,11 @@ def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     past = picture.past
     if past is None:
         return clauses.revision_unknown(wish.revision)
-    limit = past.amount(LIMIT)
-    refusal = None if limit is None else _limit_refused(picture, limit, force=wish.force)
+    max_mem = past.amount(MAX_MEM)
+    refusal = None if max_mem is None else _max_mem_refused(picture, max_mem, force=wish.force)
     if refusal is not None:
         return refusal
-    amounts = {key: part.amount for key, part in past.parts.items()}
+    amounts = {key: component.amount for key, component in past.components.items()}
     return _replaced(picture, amounts, past.static_max)
 
 
@@ -145,7 +145,7 @@ def _import(picture: Picture, wish: Import) -> Verdict:
     for key in wish.amounts:
         refusal = refusal or clauses.known_owner(picture.rules, key)
     if refusal is None and picture.is_dom0:
-        refusal = clauses.not_below_dom0_floor(picture.rules, "limit", wish.amounts[LIMIT])
+        refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, wish.amounts[MAX_MEM])
     amounts = {**wish.amounts, SLACK: picture.rules.slack}
     return refusal or _replaced(picture, amounts, wish.static_max)
 
@@ -185,7 +185,7 @@ def _replaced(
 ) -> Verdict:
     """Grant the record with these amounts and no others, if it can be kept at all."""
     if picture.is_dom0 and static_max is not None:
-        refusal = clauses.not_below_dom0_floor(picture.rules, "limit", static_max)
+        refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, static_max)
         if refusal is not None:
             return refusal
     record = picture.record.with_exactly(amounts, static_max=static_max)
@@ -201,13 +201,13 @@ def _kept(picture: Picture, record: Record, effects: Effects) -> Verdict:
     return refusal or Grant(record, effects)
 
 
-def _limit_refused(picture: Picture, limit: Memory, *, force: bool) -> Refusal | None:
-    """Return why the operator's limit cannot be that; dom0's floor holds even by force."""
+def _max_mem_refused(picture: Picture, max_mem: Memory, *, force: bool) -> Refusal | None:
+    """Return why max-mem cannot be that; dom0's floor holds even by force."""
     if picture.is_dom0:
-        refusal = clauses.not_below_dom0_floor(picture.rules, "limit", limit)
+        refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, max_mem)
         if refusal is not None:
             return refusal
-    return None if force else clauses.not_below_target(picture.rules, limit, picture.store.target)
+    return None if force else clauses.not_below_target(picture.rules, max_mem, picture.store.target)
 
 
 def _asked_target(picture: Picture, wish: SetTarget) -> Memory | Refusal:
@@ -231,7 +231,7 @@ def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
         return clauses.static_max_unknown()
     refusal = clauses.not_above_static_max(target, ceiling)
     if refusal is None and picture.is_dom0:
-        refusal = clauses.not_below_dom0_floor(picture.rules, "target", target)
+        refusal = clauses.target_not_below_dom0_floor(picture.rules, target)
     return refusal
 
 

@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
+from maxmemd.policy.kinds import EntryKind
 
 
 class Entry(NamedTuple):
-    """One line of the journal. `actor`, `wish` and `state` are JSON text.
+    """One entry of the history. `actor`, `wish` and `state` are JSON text.
 
-    `state` is None for a line that changes no record (a refusal, drift that was undone, the life
+    `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
     idempotency key with its uid in front.
     """
 
     uuid: str
     revision: int
-    kind: str
+    kind: EntryKind
     actor: str
     wish: str
     state: str | None
@@ -26,7 +27,7 @@ class Entry(NamedTuple):
 class Birth(NamedTuple):
     """What must not be forgotten of an instance that is being built, or not yet understood.
 
-    `tracking`, `unsure` and `announced` are those of census.Instance. `theirs_pages` is what its
+    `tracking`, `unsure` and `announced` are those of instances.Instance. `theirs_pages` is what its
     toolstack wrote where a push of ours, of `ours_pages`, took its place.
     """
 
@@ -46,9 +47,10 @@ class InstanceRow(NamedTuple):
     """One life of a domain on this host, and how far its limit is in force.
 
     `boot` is the host's boot id: domids start anew with it. `effects` is JSON text of what is
-    still to be written for it, None when nothing is; `birth` is JSON text of its Birth, None when
-    that is BORN. `settled_revision` is the last revision that was seen in force, 0 for none. Times
-    are wall-clock nanoseconds.
+    still to be written for it, None when nothing is; `build` is JSON text of its build, None when
+    it is settled. `settled_revision` is the last revision that was seen in force, 0 for none.
+    `drift_pages` is the foreign maximum that is left alone (drift = "alert"), None where there is
+    none, 0 where it is not known which. Times are wall-clock nanoseconds.
     """
 
     uuid: str
@@ -57,10 +59,11 @@ class InstanceRow(NamedTuple):
     boot: str
     began_ns: int
     ended_ns: int | None
-    state: str
+    push_state: str
     settled_revision: int
     effects: str | None
-    birth: str | None = None
+    build: str | None = None
+    drift_pages: int | None = None
 
 
 class PushRow(NamedTuple):

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, POPULATED, SLACK, Key, Part, Record
+from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, Component, Key, Record
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.wishes import CREATED, Build
 from maxmemd.units import UNLIMITED, Memory
 
 ZERO = Memory(kib=0)
-_OWN = (LIMIT, SLACK)
+_OWN = (MAX_MEM, SLACK)
 
 REBOOT = 1
 """The reason of a shutdown that is a reboot (xen/include/public/sched.h:SHUTDOWN_reboot)."""
@@ -21,25 +21,27 @@ SPARE_PAGES = 16
 def adopted(rules: Rules, xen: XenFacts, store: StoreFacts) -> Record:
     """Return the first record of a domain that nobody decided on, without changing its maximum.
 
-    The maximum is taken apart into libxl's slack and the operator's limit; a maximum smaller
-    than the slack is all operator's. Unlimited stays unlimited.
+    The maximum is taken apart into libxl's slack and max-mem; a maximum smaller than the slack
+    is all max-mem. Unlimited stays unlimited.
     """
-    empty = Record(xen.uuid, 0, {LIMIT: Part(ZERO, 0)})
+    empty = Record(xen.uuid, 0, {MAX_MEM: Component(ZERO, 0)})
     taken = with_maximum(rules, empty, xen.max_pages)
     return replace(taken, static_max=store.static_max)
 
 
 def with_maximum(rules: Rules, record: Record, max_pages: int) -> Record:
-    """Return the record whose limit is that many pages: the operator's component takes it up.
+    """Return the record whose limit is that many pages: max-mem takes it up.
 
-    Where the others leave less room than the slack it is all operator's; where they alone are
-    more, the operator's limit is 0 and the sum stays above the maximum.
+    Where the others leave less room than the slack it is all max-mem; where they alone are
+    more, max-mem is 0 and the sum stays above the maximum.
     """
     maximum = UNLIMITED if max_pages >= UNLIMITED.pages else Memory.of_pages(max_pages)
-    others = sum(part.amount.kib for key, part in record.parts.items() if key not in _OWN)
+    others = sum(
+        component.amount.kib for key, component in record.components.items() if key not in _OWN
+    )
     room = Memory(kib=max(0, maximum.kib - others))
     slack = rules.slack if room >= rules.slack else ZERO
-    return record.with_amounts({LIMIT: room - slack, SLACK: slack})
+    return record.with_amounts({MAX_MEM: room - slack, SLACK: slack})
 
 
 def may_push(*, wanted_pages: int, seen_pages: int, building: bool) -> bool:
@@ -54,7 +56,7 @@ def continues(record: Record, store: StoreFacts) -> bool:
     A fresh build of the same UUID from a changed configuration contradicts one of them; the
     toolstack's numbers then replace the record, which would only starve the guest.
     """
-    limit = record.amount(LIMIT) or ZERO
+    limit = record.amount(MAX_MEM) or ZERO
     both_known = store.static_max is not None and record.static_max is not None
     if both_known and store.static_max != record.static_max:
         return False
@@ -64,7 +66,7 @@ def continues(record: Record, store: StoreFacts) -> bool:
 def rebuilt(rules: Rules, record: Record, xen: XenFacts, store: StoreFacts) -> Record:
     """Return the next revision of a record whose domain was built afresh: as `adopted` has it."""
     fresh = adopted(rules, xen, store)
-    amounts = {key: part.amount for key, part in fresh.parts.items()}
+    amounts = {key: component.amount for key, component in fresh.components.items()}
     return record.with_exactly(amounts, static_max=fresh.static_max)
 
 
@@ -91,17 +93,17 @@ def after_build(
     it but for the device model's share, which the new device model asks for again. A restored or
     migrated-in one keeps all of it. What is kept is never below what the toolstack populates.
     """
-    fresh = {LIMIT: build.target, SLACK: rules.slack}
+    fresh = {MAX_MEM: build.target, SLACK: rules.slack}
     if not known or (build.life == CREATED and not rebooted):
         return record.with_exactly(fresh, static_max=build.static_max)
     kept: dict[Key, Memory] = {
-        key: part.amount
-        for key, part in record.parts.items()
+        key: component.amount
+        for key, component in record.components.items()
         if not (build.life == CREATED and key[0] == POPULATED[0])
     }
-    limit = max(kept.get(LIMIT, ZERO), build.target)
+    limit = max(kept.get(MAX_MEM, ZERO), build.target)
     static_max = build.static_max or record.static_max
-    return record.with_exactly({**kept, **fresh, LIMIT: limit}, static_max=static_max)
+    return record.with_exactly({**kept, **fresh, MAX_MEM: limit}, static_max=static_max)
 
 
 def with_headroom(
@@ -117,7 +119,7 @@ def with_headroom(
     needed = min(xen.tot_pages + pages + SPARE_PAGES, UNLIMITED.pages)
     now = with_maximum(rules, record, xen.max_pages) if tracking else record
     missing = needed - now.max_pages
-    own = {key: part.amount for key, part in now.parts.items() if key in _OWN}
+    own = {key: component.amount for key, component in now.components.items() if key in _OWN}
     if missing <= 0:
         return record if xen.max_pages >= needed else record.with_amounts(own)
     share = now.amount(POPULATED) or ZERO

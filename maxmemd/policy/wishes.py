@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from maxmemd.policy.components import LIMIT, Key
+from maxmemd.policy.components import MAX_MEM, Key
+from maxmemd.policy.kinds import EntryKind
 from maxmemd.units import Memory
 
 
 @dataclass(frozen=True, slots=True)
 class SetLimit:
-    """xl mem-max: the operator's limit becomes `amount`, and with `node` memory/static-max too."""
+    """xl mem-max: the guest may use `amount` at most, and with `node` memory/static-max too."""
 
     amount: Memory
     force: bool = False
@@ -20,7 +21,7 @@ class SetLimit:
 class SetTarget:
     """xl mem-set: the balloon target becomes `target` (video RAM included), or moves by a delta.
 
-    `enforce` makes it the operator's limit too. Exactly one of the two amounts is given.
+    `enforce` makes it the max-mem too. Exactly one of the two amounts is given.
     """
 
     target: Memory | None = None
@@ -38,7 +39,7 @@ class SetComponent:
 
 @dataclass(frozen=True, slots=True)
 class RemoveComponent:
-    """The component is no part of the sum any more."""
+    """The component is no longer in the sum."""
 
     key: Key
 
@@ -103,18 +104,18 @@ Wish = (
     | Headroom
 )
 
-KINDS: Mapping[type, str] = {
-    SetLimit: "mem-max",
-    SetTarget: "mem-set",
-    SetComponent: "component",
-    RemoveComponent: "component-removed",
-    Increase: "increase",
-    Rollback: "rollback",
-    Import: "import",
-    Build: "build",
-    Headroom: "headroom",
+KINDS: Mapping[type, EntryKind] = {
+    SetLimit: EntryKind.MEM_MAX,
+    SetTarget: EntryKind.MEM_SET,
+    SetComponent: EntryKind.COMPONENT_SET,
+    RemoveComponent: EntryKind.COMPONENT_REMOVED,
+    Increase: EntryKind.COMPONENT_INCREASED,
+    Rollback: EntryKind.ROLLBACK,
+    Import: EntryKind.IMPORT,
+    Build: EntryKind.BUILD_ANNOUNCED,
+    Headroom: EntryKind.HEADROOM,
 }
-"""What the history calls each wish; never changed, as codes are not."""
+"""What the history calls each wish."""
 
 
 def to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
@@ -122,7 +123,7 @@ def to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kin
     match wish:
         case SetLimit(amount, force, node):
             alone = {} if node else {"static_max": False}
-            return {"limit_kib": amount.kib, **({"force": True} if force else {}), **alone}
+            return {"max_mem_kib": amount.kib, **({"force": True} if force else {}), **alone}
         case SetTarget(target, by_kib, enforce):
             asked = {"by_kib": by_kib} if target is None else {"target_kib": target.kib}
             return {**asked, "enforce": enforce}
@@ -135,8 +136,8 @@ def to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kin
         case Rollback(revision, force):
             return {"revision": revision, **({"force": True} if force else {})}
         case Import(amounts, static_max):
-            parts = [[*key, amount.kib] for key, amount in amounts.items()]
-            return {"parts": parts, "static_max_kib": static_max and static_max.kib}
+            components = [[*key, amount.kib] for key, amount in amounts.items()]
+            return {"components": components, "static_max_kib": static_max and static_max.kib}
         case Build(target, life, static_max):
             known = {} if static_max is None else {"static_max_kib": static_max.kib}
             return {"target_kib": target.kib, "life": life, **known}
@@ -145,12 +146,12 @@ def to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kin
 
 
 def says_the_limit(wish: Wish) -> bool:
-    """Whether the wish says what the operator's limit is, whatever it was before."""
+    """Whether the wish says what the guest may use, whatever it was before."""
     match wish:
         case SetTarget(enforce=enforce):
             return enforce
         case SetComponent(key=key):
-            return key == LIMIT
+            return key == MAX_MEM
         case SetLimit() | Rollback() | Import():
             return True
     return False
@@ -160,7 +161,7 @@ def needs_store(wish: Wish) -> bool:
     """Whether the decision looks at the balloon target or static-max in xenstore."""
     match wish:
         case SetComponent(key, _) | Increase(key, _):
-            return key == LIMIT
+            return key == MAX_MEM
         case RemoveComponent() | Build() | Headroom():
             return False
     return True

@@ -6,6 +6,34 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from maxmemd.wire.requests import ComponentBody, RecordBody
 
+EntryKind = Literal[
+    "mem-max",
+    "mem-set",
+    "component-set",
+    "component-removed",
+    "component-increased",
+    "rollback",
+    "import",
+    "build-announced",
+    "headroom",
+    "adopted",
+    "build-followed",
+    "record-replaced",
+    "refused",
+    "drift",
+    "over-limit",
+    "recovered",
+    "instance-began",
+    "instance-ended",
+    "forgotten",
+]
+EventKind = Literal[EntryKind, "push-applied", "push-mismatched", "push-failed"]
+
+MAX_MEM = Field(
+    default=None,
+    description="component operator/max-mem: what the guest may use; null where unknown",
+)
+
 
 class RecordReply(RecordBody):
     """A record that leaves this host: its UUID and revision tell what it is a copy of."""
@@ -23,7 +51,7 @@ class Reply(BaseModel):
 class Push(Reply):
     """How far the limit is in force. `errno` is Xen's last answer where it said no."""
 
-    state: Literal["pending", "applied", "drifted", "failed", "over_limit", "gone"]
+    state: Literal["pending", "applied", "mismatched", "failed", "over-limit", "gone"]
     max_pages: int = Field(description="what was pushed, or is to be")
     seen_pages: int | None = Field(description="what Xen was last seen to hold")
     errno: int | None = None
@@ -37,6 +65,7 @@ class DecisionReply(Reply):
     domid: int | None = Field(description="null while no instance lives here")
     name: str | None
     revision: int
+    max_mem_kib: int | None = MAX_MEM
     limit_kib: int
     max_pages: int
     unlimited: bool
@@ -81,6 +110,7 @@ class DomainReply(Reply):
     name: str | None
     managed: bool = Field(description="false for a domain without a UUID: watched, never pushed")
     revision: int | None
+    max_mem_kib: int | None = MAX_MEM
     limit_kib: int | None
     max_pages: int | None
     unlimited: bool
@@ -157,8 +187,8 @@ class TokensReply(Reply):
     tokens: list[TokenRow]
 
 
-class ExplainLine(Reply):
-    """One term of the sum."""
+class ExplainedComponent(Reply):
+    """One component of the limit, and who asked for it."""
 
     owner: str
     name: str
@@ -177,7 +207,8 @@ class ExplainReply(Reply):
     domid: int | None
     name: str | None
     revision: int
-    lines: list[ExplainLine]
+    components: list[ExplainedComponent]
+    max_mem_kib: int | None = MAX_MEM
     limit_kib: int
     max_pages: int
     unlimited: bool
@@ -190,14 +221,15 @@ class ExplainReply(Reply):
 
 
 class HistoryEntry(Reply):
-    """One line of the ledger: a decision, a refusal, drift, or the life of an instance."""
+    """One entry of the history: a decision, a refusal, drift, or the life of an instance."""
 
     seq: int
     at: str
     revision: int = Field(description="the record's revision after this")
-    kind: str
+    kind: EntryKind
     by: Actor
     wish: dict[str, Any]
+    max_mem_kib: int | None = MAX_MEM
     limit_kib: int | None
     components: list[ComponentReply] | None
     static_max_kib: int | None
@@ -231,22 +263,8 @@ class Health(Reply):
     parts: dict[str, str]
 
 
-EventKind = Literal[
-    "decided",
-    "refused",
-    "pushed",
-    "failed",
-    "over_limit",
-    "recovered",
-    "drifted",
-    "began",
-    "ended",
-    "forgotten",
-]
-
-
 class Event(Reply):
-    """One thing that happened, as `data` of /v1/events has it."""
+    """An entry of the history or a push, as `data` of /v1/events has it."""
 
     id: str = Field(description="resumes after this event, as Last-Event-ID or ?since=")
     kind: EventKind
@@ -254,17 +272,17 @@ class Event(Reply):
     uuid: str
     domid: int | None
     revision: int = Field(description="the record's revision after this")
-    what: str | None = Field(description="which wish, or which line of the history")
     by: Actor | None
     wish: dict[str, Any] | None
     code: str | None = Field(description="why it was refused")
+    max_mem_kib: int | None = MAX_MEM
     limit_kib: int | None
     max_pages: int | None
     seen_pages: int | None
     errno: int | None
 
 
-class PushLine(Reply):
+class PastPush(Reply):
     """One push and its read-back."""
 
     at: str
@@ -279,4 +297,4 @@ class PushLine(Reply):
 class PushesReply(Reply):
     """A domain's pushes, newest first."""
 
-    pushes: list[PushLine]
+    pushes: list[PastPush]

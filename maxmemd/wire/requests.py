@@ -38,10 +38,10 @@ class Request(BaseModel):
 
 
 class LimitRequest(Request):
-    """xl mem-max: what the guest may use at most. The other owners' components are added."""
+    """xl mem-max: what the guest may use at most. The limit is this and the other components."""
 
-    limit_kib: AmountKib
-    force: Flag = Field(default=False, description="allow a limit below the balloon target")
+    max_mem_kib: AmountKib
+    force: Flag = Field(default=False, description="allow a max-mem below the balloon target")
     static_max: Flag = Field(default=True, description="write memory/static-max too, as xl does")
 
 
@@ -54,7 +54,7 @@ class TargetRequest(Request):
 
     target_kib: AmountKib | None = Field(default=None, description="including video RAM, as in xl")
     by_kib: DeltaKib | None = None
-    enforce: Flag = Field(default=True, description="make it the operator's limit as well")
+    enforce: Flag = Field(default=True, description="make it the max-mem as well")
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [_given("target_kib"), _given("by_kib")]})
 
@@ -107,7 +107,7 @@ class RollbackRequest(Request):
     """Which revision's components and static-max shall be in force again."""
 
     revision: RevisionNumber
-    force: Flag = Field(default=False, description="allow a limit below the balloon target")
+    force: Flag = Field(default=False, description="allow a max-mem below the balloon target")
 
 
 class ComponentBody(BaseModel):

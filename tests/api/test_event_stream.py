@@ -26,7 +26,7 @@ class FakeTail:
     def end(self) -> Position:
         """Return the place after the last push."""
         self._read()
-        return Position(0, self.pushes, START.tail)
+        return Position(0, self.pushes, START.entry_hash)
 
     def after(self, place: Position, most: int) -> list[Occurrence]:
         """Return the next pushes."""
@@ -48,7 +48,7 @@ class _Row:
 
 
 def _pushed(number: int) -> Occurrence:
-    before, after = Position(0, number - 1, START.tail), Position(0, number, START.tail)
+    before, after = Position(0, number - 1, START.entry_hash), Position(0, number, START.entry_hash)
     return Occurrence(before, after, None, _Row(number))  # type: ignore[arg-type]
 
 
@@ -80,7 +80,7 @@ def everything(_: FormattedEvent) -> bool:
 
 def at(number: int) -> Position:
     """Return the place after so many pushes."""
-    return Position(0, number, START.tail)
+    return Position(0, number, START.entry_hash)
 
 
 def ids(blocks: bytes) -> list[str]:

@@ -33,8 +33,8 @@ def test_what_is_done_is_counted(api: Inside) -> None:
     """Decisions, batches, commits and pushes have their histograms; refusals have their codes."""
     before = samples(api)
     for limit_kib in (614400, 618496):
-        api.put("/v1/domains/web/limit", {"limit_kib": limit_kib})
-    api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
+        api.put("/v1/domains/web/limit", {"max_mem_kib": limit_kib})
+    api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4})
     found = samples(api)
 
     def grown(name: str, label: str = "") -> float:
@@ -56,7 +56,7 @@ def test_what_is_done_is_counted(api: Inside) -> None:
 
 def test_every_domain_is_told(api: Inside) -> None:
     """Limit, populated and target in bytes; unlimited is infinite."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
     found = samples(api)
     mib = 1024 * 1024
     assert found["maxmemd_limit_bytes", "web"] == 701 * mib
@@ -65,11 +65,11 @@ def test_every_domain_is_told(api: Inside) -> None:
     assert found["maxmemd_limit_bytes", "Domain-0"] == float("inf")
     assert (found["maxmemd_in_force", "web"], found["maxmemd_over_limit", "web"]) == (1, 0)
     assert found["maxmemd_domains", ""] == 4
-    api.put("/v1/domains/web/limit", {"limit_kib": 64 * 1024, "force": True})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 64 * 1024, "force": True})
     found = samples(api)
     assert (found["maxmemd_in_force", "web"], found["maxmemd_over_limit", "web"]) == (1, 1)
     api.host.fail("set_max_mem", EPERM)
-    api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
     found = samples(api)
     assert found["maxmemd_in_force", "web"] == 0
     assert found["maxmemd_push_failures_total", ""] >= 1
@@ -132,7 +132,7 @@ def test_the_format_is_the_clients_choice(api: Inside, accept: str, plain: bool)
 
 def test_promtool_finds_nothing_to_say(api: Inside) -> None:
     """`promtool check metrics` is silent: names, units, types and help are as they should be."""
-    api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
+    api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4})
     text = api.ask("GET", "/metrics", headers={"Accept": "text/plain"}).content
     done = subprocess.run(
         [promtool(), "check", "metrics"], input=text, capture_output=True, check=False

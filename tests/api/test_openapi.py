@@ -106,8 +106,8 @@ class _Links(HTMLParser):
 
 def test_metrics_are_openmetrics(api: Inside) -> None:
     """Every line parses, and the numbers are those of the domains and of what was decided."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
-    api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
+    api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4})
     api.host.rename(3, 'we"ird\\\nname')
     reply = api.ask("GET", "/metrics")
     assert reply.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -196,7 +196,7 @@ def _like(found: object, printed: object, where: str) -> None:
 def test_a_problem_says_all_that_a_program_needs(api: Inside) -> None:
     """A refusal carries its code, its numbers, and which domain it is about."""
     told = problem(
-        api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 1024}), "limit-below-target", 409
+        api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 1024}), "limit-below-target", 409
     )
-    assert (told["limit_kib"], told["target_kib"], told["short_by_kib"]) == (1024, 524288, 523264)
+    assert (told["max_mem_kib"], told["target_kib"], told["short_by_kib"]) == (1024, 524288, 523264)
     assert (told["domid"], told["name"], told["uuid"]) == (1, "web", api.uuid(1))

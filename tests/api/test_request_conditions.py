@@ -8,7 +8,7 @@ from tests.support.inside import Inside, problem
 LIMIT = "/v1/domains/web/limit"
 ROMS = "/v1/domains/web/components/device-model/roms"
 WRITES = [
-    ("PUT", LIMIT, {"limit_kib": 700 * 1024}),
+    ("PUT", LIMIT, {"max_mem_kib": 700 * 1024}),
     ("PUT", "/v1/domains/web/target", {"target_kib": 300 * 1024}),
     ("PUT", "/v1/domains/web/components/device-model/new", {"amount_kib": 256}),
     ("DELETE", ROMS, None),
@@ -17,7 +17,7 @@ WRITES = [
     (
         "PUT",
         "/v1/records/51a70000-0000-4000-8000-000000000001",
-        {"components": [{"owner": "operator", "name": "limit", "amount_kib": 700 * 1024}]},
+        {"components": [{"owner": "operator", "name": "max-mem", "amount_kib": 700 * 1024}]},
     ),
 ]
 IDS = [f"{method} {path.rpartition('/')[2][:9]}" for method, path, _ in WRITES]
@@ -40,7 +40,7 @@ def test_dry_run(api: Inside, method: str, path: str, body: object) -> None:
 
 def test_a_dry_run_is_refused_as_the_write_would_be(api: Inside) -> None:
     """A dry run of what is refused is refused, and is not in the history."""
-    reply = api.ask("PUT", LIMIT + "?dry_run=true", {"limit_kib": 4})
+    reply = api.ask("PUT", LIMIT + "?dry_run=true", {"max_mem_kib": 4})
     problem(reply, "limit-below-target", 409)
     kinds = [one["kind"] for one in api.get("/v1/domains/web/history")["entries"]]
     assert "refused" not in kinds
@@ -62,7 +62,7 @@ def test_if_match(api: Inside, method: str, path: str, body: object) -> None:
 )
 def test_an_if_match_that_is_no_revision(api: Inside, value: str) -> None:
     """A condition that cannot be read is never passed over."""
-    reply = api.ask("PUT", LIMIT, {"limit_kib": 700 * 1024}, headers={"If-Match": value})
+    reply = api.ask("PUT", LIMIT, {"max_mem_kib": 700 * 1024}, headers={"If-Match": value})
     assert problem(reply, "header-invalid", 400)["header"] == "If-Match"
 
 
@@ -104,8 +104,8 @@ def test_a_key_for_another_wish(api: Inside) -> None:
 def test_a_key_for_another_domain(api: Inside, ref: str) -> None:
     """The same wish for another domain is another wish."""
     headers = {"Idempotency-Key": "k-1"}
-    api.put(LIMIT, {"limit_kib": 800 * 1024}, Idempotency_Key="k-1")
-    reply = api.ask("PUT", f"/v1/domains/{ref}/limit", {"limit_kib": 800 * 1024}, headers=headers)
+    api.put(LIMIT, {"max_mem_kib": 800 * 1024}, Idempotency_Key="k-1")
+    reply = api.ask("PUT", f"/v1/domains/{ref}/limit", {"max_mem_kib": 800 * 1024}, headers=headers)
     problem(reply, "idempotency-key-reused", 409)
     assert api.get("/v1/domains/db")["revision"] == 1
 
@@ -113,14 +113,14 @@ def test_a_key_for_another_domain(api: Inside, ref: str) -> None:
 @pytest.mark.parametrize("ref", ["1", "51A70000-0000-4000-8000-000000000001"])
 def test_a_key_under_another_of_its_names(api: Inside, ref: str) -> None:
     """The same domain by another of its references is the same wish."""
-    api.put(LIMIT, {"limit_kib": 800 * 1024}, Idempotency_Key="k-1")
+    api.put(LIMIT, {"max_mem_kib": 800 * 1024}, Idempotency_Key="k-1")
     path = f"/v1/domains/{ref}/limit"
-    assert api.put(path, {"limit_kib": 800 * 1024}, Idempotency_Key="k-1")["replayed"] is True
+    assert api.put(path, {"max_mem_kib": 800 * 1024}, Idempotency_Key="k-1")["replayed"] is True
 
 
 def test_a_key_of_a_domain_that_is_gone(api: Inside) -> None:
     """A retry after the domain went is told that its wish was granted then, and where it is now."""
-    body = {"limit_kib": 800 * 1024}
+    body = {"max_mem_kib": 800 * 1024}
     path = f"/v1/domains/{api.uuid(1)}/limit"
     api.put(path, body, Idempotency_Key="k-1")
     api.host.destroy(1)
@@ -142,7 +142,7 @@ def test_a_key_belongs_to_its_user(api: Inside, monkeypatch: pytest.MonkeyPatch)
 def test_a_refusal_does_not_use_a_key_up(api: Inside) -> None:
     """A key whose wish was refused may be tried again when things have changed."""
     headers = {"Idempotency-Key": "k-1"}
-    body = {"limit_kib": 400 * 1024}
+    body = {"max_mem_kib": 400 * 1024}
     problem(api.ask("PUT", LIMIT, body, headers=headers), "limit-below-target", 409)
     api.put("/v1/domains/web/target", {"target_kib": 300 * 1024})
     reply = api.ask("PUT", LIMIT, body, headers=headers)
@@ -153,7 +153,7 @@ def test_a_refusal_does_not_use_a_key_up(api: Inside) -> None:
 def test_a_key_that_is_none(api: Inside, value: str) -> None:
     """A key is 1 to 128 printable ASCII characters without blanks."""
     raw = [(b"idempotency-key", value.encode("latin-1"))]
-    reply = api.wait(api.client.request("PUT", LIMIT, json={"limit_kib": 700_000}, headers=raw))
+    reply = api.wait(api.client.request("PUT", LIMIT, json={"max_mem_kib": 700_000}, headers=raw))
     assert problem(reply, "header-invalid", 400)["header"] == "Idempotency-Key"
 
 
@@ -164,7 +164,7 @@ def test_two_of_one_header(api: Inside) -> None:
         (b"idempotency-key", b"a", b"b"),
     ]:
         raw = [(name, one), (name, two)]
-        request = api.client.request("PUT", LIMIT, json={"limit_kib": 700_000}, headers=raw)
+        request = api.client.request("PUT", LIMIT, json={"max_mem_kib": 700_000}, headers=raw)
         problem(api.wait(request), "header-invalid", 400)
 
 
@@ -175,7 +175,7 @@ def test_two_of_one_header(api: Inside) -> None:
 )  # fmt: skip
 def test_a_query_that_is_not_understood(api: Inside, query: str) -> None:
     """An unknown parameter, or a value that is none, is refused, so that a slip never acts."""
-    reply = api.ask("PUT", f"{LIMIT}?{query}", {"limit_kib": 700 * 1024})
+    reply = api.ask("PUT", f"{LIMIT}?{query}", {"max_mem_kib": 700 * 1024})
     problem(reply, "query-invalid", 400)
     assert api.get("/v1/domains/web")["revision"] == 1
 

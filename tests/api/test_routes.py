@@ -43,7 +43,7 @@ def test_a_uuid_is_read_in_either_case(api: Inside) -> None:
 
 def test_limit(api: Inside) -> None:
     """Mem-max sets what the guest may use, adds the slack, pushes it and writes static-max."""
-    body = api.put("/v1/domains/web/limit", {"limit_kib": 600 * 1024})
+    body = api.put("/v1/domains/web/limit", {"max_mem_kib": 600 * 1024})
     assert (body["revision"], body["limit_kib"]) == (2, 601 * 1024)
     assert body["max_pages"] == body["push"]["seen_pages"] == api.pages(1) == 601 * 256
     assert body["push"]["state"] == "applied"
@@ -61,7 +61,7 @@ def test_target(api: Inside) -> None:
 
 def test_component(api: Inside) -> None:
     """A component is set, kept beside the operator's limit, increased, lowered, and dropped."""
-    api.put("/v1/domains/db/limit", {"limit_kib": 600 * 1024})
+    api.put("/v1/domains/db/limit", {"max_mem_kib": 600 * 1024})
     assert api.put(DM, {"amount_kib": 256})["limit_kib"] == 601 * 1024 + 256
     reply = api.ask("POST", DM + "/increase", {"by_kib": 64})
     assert (reply.status_code, reply.json()["limit_kib"]) == (200, 601 * 1024 + 320)
@@ -83,20 +83,20 @@ def test_an_increase_adds_to_what_is_there(api: Inside) -> None:
 
 def test_explain(api: Inside) -> None:
     """Explain names every term of the sum, who set it, when and why, and says it in words."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024, "reason": "more traffic"})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 700 * 1024, "reason": "more traffic"})
     body = api.get("/v1/domains/web/explain")
-    limit, slack = body["lines"]
-    assert (limit["owner"], limit["name"], limit["amount_kib"]) == ("operator", "limit", 716800)
+    limit, slack = body["components"]
+    assert (limit["owner"], limit["name"], limit["amount_kib"]) == ("operator", "max-mem", 716800)
     assert (limit["kind"], limit["reason"]) == ("mem-max", "more traffic")
     assert limit["by"] == {"name": "root", "uid": 0, "gid": 0, "pid": 4711}
     assert (slack["kind"], slack["by"]["name"], slack["revision"]) == ("adopted", "maxmemd", 1)
-    terms = "operator/limit 716800 + toolstack/slack 1024 = 717824 KiB, 179456 pages"
+    terms = "operator/max-mem 716800 + toolstack/slack 1024 = 717824 KiB, 179456 pages"
     assert body["text"] == f"The limit of web is {terms}. Xen holds it."
 
 
 def test_explain_shows_the_recorded_static_max(api: Inside) -> None:
     """A static-max that mem-max recorded is not forgotten when mem-set lowers the limit."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
     api.put("/v1/domains/web/target", {"target_kib": 300 * 1024})
     body = api.get("/v1/domains/web/explain")
     assert body["recorded_static_max_kib"] == body["static_max_kib"] == 700 * 1024
@@ -105,21 +105,21 @@ def test_explain_shows_the_recorded_static_max(api: Inside) -> None:
 
 def test_explain_of_a_guest_that_must_shrink(api: Inside) -> None:
     """A limit below what the guest holds is in force, and the words say what that means."""
-    body = api.put("/v1/domains/web/limit", {"limit_kib": 4096, "force": True})
-    assert body["push"]["state"] == "over_limit"
+    body = api.put("/v1/domains/web/limit", {"max_mem_kib": 4096, "force": True})
+    assert body["push"]["state"] == "over-limit"
     text = api.get("/v1/domains/web/explain")["text"]
     assert text.endswith("Xen holds it, which is below what the guest holds.")
 
 
 def test_history(api: Inside) -> None:
     """The history has every revision, refusals too, newest first, with who and what."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
-    api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
-    api.put("/v1/domains/web/limit", {"limit_kib": 800 * 1024, "reason": "again"})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
+    api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 800 * 1024, "reason": "again"})
     entries = api.get("/v1/domains/web/history")["entries"]
     kinds = [one["kind"] for one in entries]
     assert kinds == ["mem-max", "refused", "mem-max", "adopted", "instance-began"]
-    assert entries[0]["wish"] == {"limit_kib": 800 * 1024, "reason": "again"}
+    assert entries[0]["wish"] == {"max_mem_kib": 800 * 1024, "reason": "again"}
     assert entries[0]["by"]["uid"] == 0
     assert entries[1]["wish"]["code"] == "limit-below-target"
     assert entries[1]["components"] is None
@@ -130,7 +130,7 @@ def test_history(api: Inside) -> None:
 def test_history_in_pages(api: Inside) -> None:
     """A page names the one that follows it; the last one names none, and nothing is told twice."""
     for kib in range(700_000, 700_007):
-        api.put("/v1/domains/web/limit", {"limit_kib": kib})
+        api.put("/v1/domains/web/limit", {"max_mem_kib": kib})
     seqs: list[int] = []
     page = api.get("/v1/domains/web/history?limit=4")
     while True:
@@ -146,9 +146,9 @@ def test_history_in_pages(api: Inside) -> None:
 def test_pushes(api: Inside) -> None:
     """Every push is told with its read-back, the newest first, as many as asked for."""
     for mib in (700, 800):
-        api.put("/v1/domains/web/limit", {"limit_kib": mib * 1024})
+        api.put("/v1/domains/web/limit", {"max_mem_kib": mib * 1024})
     api.mailbox.worker.kick()
-    api.put("/v1/domains/web/limit", {"limit_kib": 900 * 1024})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 900 * 1024})
     pushes = api.get("/v1/domains/web/pushes")["pushes"]
     assert {801 * 256, 701 * 256} <= {one["max_pages"] for one in pushes}
     assert all(one["seen_pages"] == one["max_pages"] for one in pushes)
@@ -157,9 +157,9 @@ def test_pushes(api: Inside) -> None:
 
 def test_rollback(api: Inside) -> None:
     """Rolling back to a revision makes a new one with the old amounts and static-max."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 600 * 1024})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 600 * 1024})
     api.put(DM.replace("db", "web"), {"amount_kib": 512})
-    api.put("/v1/domains/web/limit", {"limit_kib": 900 * 1024})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 900 * 1024})
     reply = api.ask("POST", "/v1/domains/web/rollback", {"revision": 2})
     assert reply.status_code == 200
     assert (reply.json()["revision"], reply.json()["limit_kib"]) == (5, 601 * 1024)
@@ -175,7 +175,7 @@ def test_rollback_to_what_never_was(api: Inside) -> None:
 
 def test_a_record_travels(api: Inside) -> None:
     """A record that was exported is imported for a domain that is not here, and exported alike."""
-    api.put("/v1/domains/web/limit", {"limit_kib": 600 * 1024})
+    api.put("/v1/domains/web/limit", {"max_mem_kib": 600 * 1024})
     api.put(DM.replace("db", "web"), {"amount_kib": 512})
     record = api.get("/v1/domains/web/record")
     told = {name: record[name] for name in ("format", "components", "static_max_kib")}
@@ -193,7 +193,7 @@ def test_a_record_travels(api: Inside) -> None:
 
 def test_an_imported_record_is_in_force(api: Inside) -> None:
     """A record imported over one of a domain that lives here replaces it and is pushed."""
-    parts = [{"owner": "operator", "name": "limit", "amount_kib": 640 * 1024}]
+    parts = [{"owner": "operator", "name": "max-mem", "amount_kib": 640 * 1024}]
     body = api.put(f"/v1/records/{api.uuid(1)}", {"components": parts})
     assert (body["revision"], body["push"]["state"]) == (2, "applied")
     assert api.pages(1) == 641 * 256
@@ -203,7 +203,7 @@ def test_an_imported_record_waits_for_its_domain(api: Inside) -> None:
     """A record that came before its domain is the one that its domain then goes on with."""
     uuid = "0123abcd-0000-4000-8000-00000000beef"
     parts = [
-        {"owner": "operator", "name": "limit", "amount_kib": 300 * 1024},
+        {"owner": "operator", "name": "max-mem", "amount_kib": 300 * 1024},
         {"owner": "device-model", "name": "roms", "amount_kib": 256},
     ]
     api.put(f"/v1/records/{uuid}", {"components": parts})
@@ -260,8 +260,8 @@ def test_no_such_route(api: Inside, method: str, path: str) -> None:
         ("POST", "/v1/host", "GET"),
         ("PATCH", "/v1/domains/web", "GET"),
         ("GET", "/v1/domains/web/limit", "PUT"),
-        ("GET", "/v1/domains/web/components/operator/limit", "DELETE, PUT"),
-        ("PUT", "/v1/domains/web/components/operator/limit/increase", "POST"),
+        ("GET", "/v1/domains/web/components/operator/max-mem", "DELETE, PUT"),
+        ("PUT", "/v1/domains/web/components/operator/max-mem/increase", "POST"),
         ("DELETE", "/metrics", "GET"),
         ("DELETE", "/v1/docs", "GET"),
     ],
@@ -276,7 +276,7 @@ def test_wrong_method(api: Inside, method: str, path: str, allowed: str) -> None
 def test_a_failed_push_is_202(api: Inside) -> None:
     """A decision that Xen does not take is durable, and says so with 202 and Xen's errno."""
     api.host.fail("set_max_mem", 22, times=1)
-    reply = api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    reply = api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
     assert reply.status_code == 202
     push = reply.json()["push"]
     assert (push["state"], push["errno"]) == ("failed", 22)
@@ -287,9 +287,9 @@ def test_a_failed_push_is_202(api: Inside) -> None:
 def test_a_push_that_does_not_read_back(api: Inside) -> None:
     """Xen that holds another number than was written is 202 and drifted."""
     api.host.lie(1, 8)
-    reply = api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024})
+    reply = api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
     push = reply.json()["push"]
-    assert (reply.status_code, push["state"]) == (202, "drifted")
+    assert (reply.status_code, push["state"]) == (202, "mismatched")
     assert push["seen_pages"] == push["max_pages"] + 8
 
 

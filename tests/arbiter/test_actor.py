@@ -19,7 +19,7 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT
+from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory
@@ -105,7 +105,7 @@ def test_an_answer_says_all(seat: Seat) -> None:
     assert answer.record == seat.record(2)
     assert answer.push is not None
     assert (answer.push.state, answer.push.max_pages, answer.push.seen_pages) == (
-        "over_limit",
+        "over-limit",
         49 * 256,
         49 * 256,
     )
@@ -178,7 +178,7 @@ def test_a_domid_reused_between_polls_is_the_newcomers(seat: Seat) -> None:
     seat.host.create("new", memory=mib(32), domid=1)
     answer = seat.grant(1, more().wish)
     assert answer.record.uuid == seat.uuid(1) != old
-    assert kib_of(answer.record)["operator/limit"] == 32 * MIB
+    assert kib_of(answer.record)["operator/max-mem"] == 32 * MIB
 
 
 def test_a_dry_run_leaves_no_trace(seat: Seat) -> None:
@@ -188,7 +188,7 @@ def test_a_dry_run_leaves_no_trace(seat: Seat) -> None:
     assert (answer.dry_run, answer.push, answer.record.revision) == (True, None, 2)
     assert answer.target_kib == 100 * MIB
     assert seat.refuse(1, SetLimit(mib(1)), dry_run=True) == "limit-below-target"
-    assert seat.grant(STRANGER, Import({LIMIT: mib(1)}, None), dry_run=True).domid is None
+    assert seat.grant(STRANGER, Import({MAX_MEM: mib(1)}, None), dry_run=True).domid is None
     seat.poll()
     assert (len(seat.memory.lines), seat.pages(1), seat.record(1).revision) == (lines, pages, 1)
 
@@ -209,9 +209,9 @@ def test_a_refusal_is_counted_and_noted(seat: Seat) -> None:
     [words] = seat.memory.words("refused")
     assert words == {
         "wish": "mem-max",
-        "limit_kib": MIB,
+        "max_mem_kib": MIB,
         "code": "limit-below-target",
-        "numbers": {"limit_kib": MIB, "target_kib": 64 * MIB, "short_by_kib": 63 * MIB},
+        "numbers": {"max_mem_kib": MIB, "target_kib": 64 * MIB, "short_by_kib": 63 * MIB},
     }
     assert seat.memory.lines[-1].actor == ACTOR
     assert seat.arbiter.refusals == {"limit-below-target": 1}
@@ -223,7 +223,7 @@ def test_a_grant_is_a_line(seat: Seat) -> None:
     seat.grant(1, SetLimit(mib(96)), reason="more users")
     line = seat.memory.lines[-1]
     assert (line.kind, line.revision, line.actor) == ("mem-max", 2, ACTOR)
-    assert json.loads(line.wish) == {"limit_kib": 96 * MIB, "reason": "more users"}
+    assert json.loads(line.wish) == {"max_mem_kib": 96 * MIB, "reason": "more users"}
     assert json.loads(line.state or "")["static_max_kib"] == 96 * MIB
 
 
@@ -276,7 +276,7 @@ def test_a_repeated_wish_of_a_domain_that_went(seat: Seat) -> None:
 
 def test_an_import_ahead_of_its_domain(seat: Seat) -> None:
     """A record for a domain that is not here is kept; other wishes for it are refused."""
-    answer = seat.grant(STRANGER.upper(), Import({LIMIT: mib(1)}, None))
+    answer = seat.grant(STRANGER.upper(), Import({MAX_MEM: mib(1)}, None))
     assert (answer.domid, answer.push, answer.record.uuid) == (None, None, STRANGER)
     assert seat.refuse(STRANGER, more().wish) == "domain-gone"
     assert seat.refuse(STRANGER, Import({DM: mib(1)}, None)) == "component-required"
@@ -464,7 +464,7 @@ def test_the_domid_is_reused_between_observation_and_push() -> None:
     assert seat.arbiter.instances.of_uuid(uuid) == []
     kept = seat.arbiter.records.get(uuid)
     assert kept is not None
-    assert kept.amount(LIMIT) == mib(96)
+    assert kept.amount(MAX_MEM) == mib(96)
     assert seat.host.nodes.facts(1).static_max == mib(64)
 
 

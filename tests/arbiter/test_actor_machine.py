@@ -37,7 +37,7 @@ from maxmemd.policy.wishes import (
 )
 from maxmemd.units import UNLIMITED, Memory
 from maxmemd.xen.simulated import Image
-from tests.support.model import LIMIT, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
+from tests.support.model import MAX_MEM, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
 from tests.support.seat import ACTOR, Seat
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -51,7 +51,7 @@ KIB = st.one_of(
 AMOUNT = KIB.map(lambda kib: Memory(kib=kib))
 TARGET = st.integers(0, 400 * 1024).map(lambda kib: Memory(kib=kib))
 KEY = st.sampled_from(
-    [LIMIT, SLACK, ("device-model", "rom"), ("device-model", "vga"), ("stranger", "x")]
+    [MAX_MEM, SLACK, ("device-model", "rom"), ("device-model", "vga"), ("stranger", "x")]
 )
 BY = st.integers(-(64 * 1024), 64 * 1024)
 WISH: st.SearchStrategy[Wish] = st.one_of(
@@ -92,7 +92,7 @@ class Arbitration(RuleBasedStateMachine):
     # how things are
 
     def entries(self) -> list[Entry]:
-        """Return the journal."""
+        """Return the history."""
         return self.seat.memory.lines
 
     def read(self, uuid: str) -> Nodes:
@@ -115,7 +115,7 @@ class Arbitration(RuleBasedStateMachine):
         dom0 = self.seat.uuid(0)
         self.here[dom0] = 0
         self.model[dom0] = Domain(dom0=True)
-        self.model[dom0].keep({LIMIT: UNLIMITED.kib - SLACK_KIB, SLACK: SLACK_KIB}, 16384 * 1024)
+        self.model[dom0].keep({MAX_MEM: UNLIMITED.kib - SLACK_KIB, SLACK: SLACK_KIB}, 16384 * 1024)
         self.nodes[dom0] = self.read(dom0)
 
     def born(self, name: str, memory: int, more: int, kind: str) -> None:
@@ -128,7 +128,7 @@ class Arbitration(RuleBasedStateMachine):
         self.here[uuid] = domid
         self.nodes[uuid] = self.read(uuid)
         self.model[uuid] = Domain()
-        self.model[uuid].keep({LIMIT: memory * 1024, SLACK: SLACK_KIB}, (memory + more) * 1024)
+        self.model[uuid].keep({MAX_MEM: memory * 1024, SLACK: SLACK_KIB}, (memory + more) * 1024)
 
     @precondition(lambda self: not self.sick and len(self.here) < MOST_DOMAINS)
     @rule(memory=st.integers(32, 96), more=st.integers(0, 96), kind=st.sampled_from(["pv", "pvh"]))
@@ -246,7 +246,7 @@ class Arbitration(RuleBasedStateMachine):
             assert isinstance(answer, Refused if after is None else Granted), (answer, after)
             if isinstance(answer, Granted) and after is not None:
                 assert answer.record.uuid == uuid
-                assert parts_of(answer.record) == after[0].parts
+                assert parts_of(answer.record) == after[0].components
                 assert answer.record.revision == after[0].revision
                 if not ask.dry_run:
                     self.model[uuid], self.nodes[uuid] = after
@@ -336,7 +336,7 @@ class Arbitration(RuleBasedStateMachine):
         for uuid, domain in self.model.items():
             record = self.seat.arbiter.records.get(uuid)
             assert record is not None
-            assert (parts_of(record), record.revision) == (domain.parts, domain.revision)
+            assert (parts_of(record), record.revision) == (domain.components, domain.revision)
             assert record.static_max == (
                 None if domain.static_max is None else Memory(kib=domain.static_max)
             )
@@ -349,10 +349,10 @@ class Arbitration(RuleBasedStateMachine):
         for uuid, domid in self.here.items():
             assert self.seat.pages(domid) == self.model[uuid].pages
             assert self.read(uuid) == self.nodes[uuid]
-            assert self.seat.state(domid) in ("applied", "over_limit")
+            assert self.seat.state(domid) in ("applied", "over-limit")
 
     @invariant()
-    def the_journal_folds_to_the_records(self) -> None:
+    def the_history_folds_to_the_records(self) -> None:
         """Revisions are contiguous from 1, and the last of them is the record."""
         if self.sick:
             return
@@ -393,7 +393,7 @@ class OnSqlite(Arbitration):
         return self.opened[-1]
 
     def entries(self) -> list[Entry]:
-        """Return the journal, having checked its chain."""
+        """Return the history, having checked its chain."""
         reader = LedgerReader(self.path)
         lines = reader.check()
         found = [
@@ -427,7 +427,7 @@ class OnSqlite(Arbitration):
 
 def parts_of(record: Record) -> dict[tuple[str, str], int]:
     """Return a record's components in KiB."""
-    return {key: part.amount.kib for key, part in record.parts.items()}
+    return {key: part.amount.kib for key, part in record.components.items()}
 
 
 @pytest.mark.soak

@@ -155,19 +155,23 @@ def test_a_guest_that_still_has_to_shrink(one: One) -> None:
     enforcer, world, instance, _ = one
     world.tot_pages = 3073
     enforcer.push([(instance, mib(12), 5)])
-    assert (instance.state, instance.in_force) == ("over_limit", True)
+    assert (instance.state, instance.in_force) == ("over-limit", True)
     world.tot_pages = 3072
     enforcer.push([(instance, mib(12), 5)])
     assert instance.state == "applied"
 
 
 def test_a_value_that_does_not_read_back(one: One) -> None:
-    """Another value than was written is drift, is said with both numbers, and is tried again."""
+    """Another value than was written is a mismatch: said with both numbers, and tried again."""
     enforcer, world, instance, clock = one
     world.offset, instance.effects = -1, ALL
     (row,) = enforcer.push([(instance, mib(32), 5)])
     assert (row.max_pages, row.seen_pages, row.errno) == (8192, 8191, None)
-    assert (instance.state, instance.in_force, instance.settled_revision) == ("drifted", False, 0)
+    assert (instance.state, instance.in_force, instance.settled_revision) == (
+        "mismatched",
+        False,
+        0,
+    )
     assert instance.error == ("cannot see the maximum in force: wrote 8192 pages, Xen holds 8191")
     assert instance.retry_s == clock.now_s + 1
     assert enforcer.failures == 1

@@ -5,7 +5,7 @@ from errno import EIO, EPERM
 import pytest
 
 from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
-from maxmemd.policy.components import LIMIT
+from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.wishes import Import, Increase, SetComponent, SetLimit, SetTarget, Wish
 from maxmemd.units import UNLIMITED_PAGES, Memory
 from maxmemd.xen.simulated import finish
@@ -18,7 +18,7 @@ def test_what_was_there_is_adopted() -> None:
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.host.foreign_write(web, mib(100))
     seat.restart()
-    assert seat.amounts(web) == {"operator/limit": 99 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 99 * MIB, "toolstack/slack": MIB}
     assert seat.record(web).static_max == mib(128)
     assert (seat.pages(web), seat.pages(0)) == (25600, UNLIMITED_PAGES)
     assert seat.record(0).limit.max_pages == UNLIMITED_PAGES
@@ -48,14 +48,14 @@ def test_a_build_is_followed() -> None:
         assert seat.pages(domid) == limit
         if limit > 0:
             assert seat.record(domid).limit.max_pages == limit
-    assert seat.amounts(domid) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(domid) == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB}
     assert seat.record(domid).static_max == mib(128)
     assert seat.memory.rows == []
-    assert set(seat.kinds(domid)) == {"instance-began", "adopted", "built"}
+    assert set(seat.kinds(domid)) == {"instance-began", "adopted", "build-followed"}
 
 
 @pytest.mark.parametrize(
-    "wish", [SetLimit(mib(100)), SetTarget(mib(80)), SetComponent(LIMIT, mib(100))]
+    "wish", [SetLimit(mib(100)), SetTarget(mib(80)), SetComponent(MAX_MEM, mib(100))]
 )
 def test_a_limit_that_was_said_ends_the_following(wish: Wish) -> None:
     """A limit said before the first poll that sees the domain run is kept: theirs is drift."""
@@ -170,16 +170,16 @@ def test_a_fresh_build_that_contradicts_the_record_replaces_it(
         if polled:
             seat.poll()
     seat.poll()
-    assert seat.amounts(born) == {"operator/limit": memory * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(born) == {"operator/max-mem": memory * MIB, "toolstack/slack": MIB}
     assert seat.record(born).static_max == mib(maxmem)
     assert seat.pages(born) == (memory + 1) * 256
-    assert "created" in seat.kinds(born)
+    assert "record-replaced" in seat.kinds(born)
 
 
 def test_an_imported_record_waits_for_its_domain() -> None:
     """A record that came ahead of its domain is in force when that is restored here."""
     seat = Seat().restart()
-    seat.grant(WEB_UUID, Import({LIMIT: mib(96), DM: Memory(kib=256)}, mib(128)))
+    seat.grant(WEB_UUID, Import({MAX_MEM: mib(96), DM: Memory(kib=256)}, mib(128)))
     born = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
     assert seat.pages(born) == (97 * MIB + 256) // 4
@@ -213,11 +213,11 @@ def test_a_reused_domid_is_another_domain() -> None:
     seat.host.destroy(web)
     seat.host.create("db", memory=mib(32), domid=web)
     seat.poll()
-    assert seat.amounts(web) == {"operator/limit": 32 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 32 * MIB, "toolstack/slack": MIB}
     assert seat.pages(web) == 33 * 256
     kept = seat.arbiter.records.get(gone)
     assert kept is not None
-    assert kept.amount(LIMIT) == mib(96)
+    assert kept.amount(MAX_MEM) == mib(96)
 
 
 def test_a_domain_without_a_uuid_is_left_alone() -> None:
@@ -265,7 +265,7 @@ def test_while_xenstore_is_away_nothing_is_concluded() -> None:
     assert seat.pages(born) == 97 * 256
     seat.host.heal()
     seat.poll()
-    assert seat.amounts(born) == {"operator/limit": 96 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(born) == {"operator/max-mem": 96 * MIB, "toolstack/slack": MIB}
     assert (seat.pages(born), seat.record(born).static_max) == (97 * 256, mib(256))
 
 
@@ -292,7 +292,7 @@ def test_what_the_ledger_refused_is_decided_by_the_next_poll() -> None:
     assert seat.arbiter.records.get(seat.uuid(web)) is None
     seat.memory.heal()
     seat.poll()
-    assert seat.amounts(web) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB}
 
 
 def test_records_of_the_gone_are_kept_for_a_time() -> None:
@@ -355,7 +355,7 @@ def test_a_build_found_at_start_is_not_lowered_even_if_xen_was_away() -> None:
     assert seat.pages(1) == 65 * 256
     finish(life)
     seat.poll()
-    assert seat.amounts(1) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(1) == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB}
 
 
 @pytest.mark.parametrize("crashed", [False, True])
@@ -374,12 +374,12 @@ def test_what_was_not_written_yet_is_the_next_lifes(*, crashed: bool) -> None:
         seat.restart()
     else:
         seat.poll()
-    assert seat.amounts(born) == {"operator/limit": 96 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(born) == {"operator/max-mem": 96 * MIB, "toolstack/slack": MIB}
     assert seat.host.nodes.facts(born).static_max == mib(96)
     assert seat.pages(born) == 97 * 256
     seat.host.reboot(born)
     seat.poll()
-    assert seat.memory.words("created") == []
+    assert seat.memory.words("record-replaced") == []
 
 
 @pytest.mark.parametrize("when", ["limited", "introduced", "handed-over"])
@@ -395,10 +395,10 @@ def test_a_decision_during_a_migration_is_not_lost(when: str) -> None:
     seat.grant(seat.uuid(web), SetLimit(mib(96)))
     born = finish(life)
     seat.poll()
-    assert seat.amounts(born) == {"operator/limit": 96 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(born) == {"operator/max-mem": 96 * MIB, "toolstack/slack": MIB}
     assert seat.host.nodes.facts(born).static_max == mib(96)
     assert seat.pages(born) == 97 * 256
-    assert seat.memory.words("created") == []
+    assert seat.memory.words("record-replaced") == []
 
 
 def test_what_the_incoming_half_has_written_is_not_written_again() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from maxmemd.errors import LedgerFull
-from maxmemd.policy.components import LIMIT
+from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.wishes import (
     CREATED,
     RESTORED,
@@ -47,7 +47,7 @@ def test_a_new_domain(step: str, until: str) -> None:
         seat.poll()
     seat.poll()
     assert (seat.pages(web), seat.state(web)) == (65 * 256, "applied")
-    assert seat.amounts(web) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB}
     assert seat.record(web).static_max == mib(128)
     assert seat.memory.words("drift") == []
     assert seat.memory.rows == []
@@ -66,7 +66,7 @@ def test_a_domain_that_has_nothing_yet_is_not_adopted() -> None:
         seat.poll()
         if at.name == "limited":
             assert seat.kinds(web) == ["instance-began", "adopted"]
-    assert seat.amounts(web) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -84,7 +84,7 @@ def test_a_domain_whose_maximum_moved(step: str) -> None:
 
     web = away_from(seat, moved(), step)
     assert (seat.pages(web), seat.state(web)) == (100 * 256, "applied")
-    assert seat.amounts(web) == {"operator/limit": 99 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 99 * MIB, "toolstack/slack": MIB}
     assert seat.memory.words("drift") == []
 
 
@@ -109,9 +109,9 @@ def test_a_build_of_a_known_domain_that_contradicts_its_record(step: str) -> Non
     seat.host.destroy(1)
     seat.poll()
     web = away_from(seat, seat.host.building(web_of(16, 16)), step)
-    assert seat.amounts(web) == {"operator/limit": 16 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 16 * MIB, "toolstack/slack": MIB}
     assert (seat.pages(web), seat.record(web).static_max) == (17 * 256, mib(16))
-    assert "created" in seat.kinds(web)
+    assert "record-replaced" in seat.kinds(web)
 
 
 @pytest.mark.parametrize("step", [step for step in STEPS if step != "claimed"])
@@ -121,10 +121,10 @@ def test_a_restore_of_a_known_domain(step: str) -> None:
     image = seat.host.save(1)
     web = away_from(seat, seat.host.building(image.config, image=image), step)
     assert seat.amounts(web) == {
-        "operator/limit": 96 * MIB, "toolstack/slack": MIB, "device-model/rom": 256,
+        "operator/max-mem": 96 * MIB, "toolstack/slack": MIB, "device-model/rom": 256,
     }  # fmt: skip
     assert (seat.pages(web), seat.state(web)) == ((97 * MIB + 256) // 4, "applied")
-    assert seat.memory.words("created") == seat.memory.words("drift") == []
+    assert seat.memory.words("record-replaced") == seat.memory.words("drift") == []
 
 
 def known() -> Seat:
@@ -159,7 +159,7 @@ def test_an_announced_build(life: str, *, crashed: bool) -> None:
     seat.poll()
     assert seat.amounts(web) == amounts
     assert seat.pages(web) == sum(amounts.values()) // 4
-    assert (seat.memory.words("created"), seat.memory.words("drift")) == ([], [])
+    assert (seat.memory.words("record-replaced"), seat.memory.words("drift")) == ([], [])
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -178,7 +178,7 @@ def test_an_announced_build_whose_commit_failed(*, kept: bool) -> None:
     assert (instance.announced, instance.unsure) == (kept, not kept)
     finish(building)
     seat.poll()
-    assert ("created" in seat.kinds(web)) is not kept
+    assert ("record-replaced" in seat.kinds(web)) is not kept
 
 
 @pytest.mark.parametrize("crashed", [False, True])
@@ -189,21 +189,21 @@ def test_a_limit_that_was_said_while_it_was_built(*, crashed: bool) -> None:
     while next(life).name != "introduced":
         pass
     seat.poll()
-    seat.grant(1, SetComponent(LIMIT, mib(100)))
+    seat.grant(1, SetComponent(MAX_MEM, mib(100)))
     if not crashed:
         seat.poll()
     finish(life)
     seat.host.foreign_write(1, mib(50))
     seat.restart()
     seat.poll()
-    assert seat.record(1).amount(LIMIT) == mib(100)
+    assert seat.record(1).amount(MAX_MEM) == mib(100)
     assert seat.pages(1) == 101 * 256
 
 
 def test_an_imported_record() -> None:
     """A record that came ahead of its domain holds, though nobody saw the domain come to run."""
     seat = Seat().restart()
-    seat.grant(WEB_UUID, Import({LIMIT: mib(96), DM: Memory(kib=256)}, mib(128)))
+    seat.grant(WEB_UUID, Import({MAX_MEM: mib(96), DM: Memory(kib=256)}, mib(128)))
     web = away_from(seat, seat.host.building(web_of(64, 128)), "named")
     assert seat.pages(web) == (97 * MIB + 256) // 4
     assert seat.record(web).revision == 1
@@ -213,4 +213,4 @@ def test_a_domain_that_runs_owes_nothing() -> None:
     """Once all is known of how it came to be, the ledger keeps nothing about that."""
     seat = known()
     seat.poll()
-    assert {row.birth for row in seat.memory.instances.values()} == {None}
+    assert {row.build for row in seat.memory.instances.values()} == {None}

@@ -6,7 +6,7 @@ import pytest
 
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.errors import HypervisorError, LedgerFull
-from maxmemd.policy.components import LIMIT, POPULATED
+from maxmemd.policy.components import MAX_MEM, POPULATED
 from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetLimit
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Image, Stuck, finish
@@ -54,7 +54,11 @@ def test_six_nics_get_their_room(seat: Interposed) -> None:
         Seat().host.create("hvm", kind="hvm", memory=mib(128), maxmem=mib(256), nics=6)
     hvm = seat.host.create("hvm", kind="hvm", memory=mib(128), maxmem=mib(256), nics=6)
     share = seat.amounts(hvm)[SHARE]
-    assert seat.amounts(hvm) == {"operator/limit": 128 * MIB, "toolstack/slack": MIB, SHARE: share}
+    assert seat.amounts(hvm) == {
+        "operator/max-mem": 128 * MIB,
+        "toolstack/slack": MIB,
+        SHARE: share,
+    }
     fact = seat.host.machine.domain(hvm)
     assert fact.max_pages - fact.tot_pages >= 16
     assert 0 < share <= 3 * 256
@@ -91,7 +95,7 @@ def test_a_limit_outlives_a_restore_and_a_reboot(seat: Interposed) -> None:
     for step in seat.host.rebooting(restored):
         reborn = step.domid
         seat.poll()
-    assert seat.amounts(reborn) == {"operator/limit": 512 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(reborn) == {"operator/max-mem": 512 * MIB, "toolstack/slack": MIB}
     assert [words.get("reboot") for words in seat.memory.words("instance-ended")] == [None, True]
 
 
@@ -108,7 +112,7 @@ def test_a_restart_in_the_middle_of_a_reboot(seat: Interposed, when: str) -> Non
         if step.name == when:
             seat.restart()
     assert when in seen
-    assert seat.amounts(web) == {"operator/limit": 512 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 512 * MIB, "toolstack/slack": MIB}
     seat.poll()
     seat.restart()
     assert seat.arbiter.lifecycle.rebooting == set()
@@ -126,7 +130,7 @@ def test_a_reboot_of_the_host_ends_all_reboots(seat: Interposed) -> None:
     seat.boot = "boot-2"
     seat.restart()
     web = seat.host.create("web", memory=mib(64), uuid=uuid)
-    assert seat.amounts(web)["operator/limit"] == 64 * MIB
+    assert seat.amounts(web)["operator/max-mem"] == 64 * MIB
 
 
 def test_a_new_domain_of_that_uuid_is_created(seat: Interposed) -> None:
@@ -137,12 +141,12 @@ def test_a_new_domain_of_that_uuid_is_created(seat: Interposed) -> None:
     for step in seat.host.rebooting(web):
         web = step.domid
         seat.poll()
-    assert seat.record(web).amount(LIMIT) == mib(512)
+    assert seat.record(web).amount(MAX_MEM) == mib(512)
     seat.poll()
     seat.host.destroy(web)
     seat.poll()
     web = seat.host.create("web", memory=mib(64), uuid=uuid)
-    assert seat.record(web).amount(LIMIT) == mib(64)
+    assert seat.record(web).amount(MAX_MEM) == mib(64)
 
 
 @pytest.mark.parametrize("life", LIVES)
@@ -167,7 +171,7 @@ def test_an_announced_build_is_left_alone(seat: Interposed, life: str) -> None:
     wanted = mib(65 if life == CREATED else 97).pages
     seat.poll()
     assert (seat.pages(born), seat.record(born).limit.max_pages) == (wanted, wanted)
-    assert "built" not in seat.kinds(born)
+    assert "build-followed" not in seat.kinds(born)
 
 
 def test_what_was_owed_is_written_once_it_runs(seat: Interposed) -> None:
@@ -219,7 +223,7 @@ def test_headroom_beside_an_unannounced_build() -> None:
     seat.host.headroom = lambda domid, pages: seat.grant(domid, Headroom(pages)) and None
     hvm = seat.host.create("hvm", kind="hvm", memory=mib(128), maxmem=mib(256), nics=6)
     seat.poll()
-    assert seat.record(hvm).amount(LIMIT) == mib(128)
+    assert seat.record(hvm).amount(MAX_MEM) == mib(128)
     share = seat.record(hvm).amount(POPULATED)
     assert share is not None
     assert seat.pages(hvm) == mib(129).pages + share.pages
@@ -243,7 +247,7 @@ def test_a_crash_in_the_middle_of_a_build(seat: Interposed) -> None:
         web = step.domid
         seat.restart()
     seat.poll()
-    assert seat.amounts(web) == {"operator/limit": 64 * MIB, "toolstack/slack": MIB}
+    assert seat.amounts(web) == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB}
     assert (seat.pages(web), seat.state(web)) == (65 * 256, "applied")
     assert seat.memory.words("drift") == []
 

@@ -5,7 +5,7 @@ from errno import EPERM, ESRCH
 import pytest
 
 from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
-from maxmemd.policy.components import LIMIT
+from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget
 from maxmemd.units import UNLIMITED, Memory
 from tests.support.seat import DM, MIB, Seat, mib
@@ -48,7 +48,7 @@ def test_drift_is_adopted() -> None:
     seat.poll()
     assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, "applied", 4)
     assert seat.amounts(1) == {
-        "operator/limit": 79 * MIB - 256,
+        "operator/max-mem": 79 * MIB - 256,
         "toolstack/slack": MIB,
         "device-model/rom": 256,
     }
@@ -74,7 +74,7 @@ def test_what_others_have_is_not_given_up_to_drift() -> None:
     seat = seat_of("adopt")
     seat.host.foreign_write(1, Memory(kib=128))
     seat.poll()
-    assert (seat.pages(1), seat.state(1)) == (64, "over_limit")
+    assert (seat.pages(1), seat.state(1)) == (64, "over-limit")
     assert seat.amounts(1)["device-model/rom"] == 256
 
 
@@ -97,7 +97,7 @@ def test_drift_is_only_said() -> None:
     seat.host.foreign_write(1, mib(80))
     for _ in range(3):
         seat.poll()
-    assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, "drifted", 3)
+    assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, "pending", 3)
     [instance] = seat.arbiter.instances.find("1")
     assert instance.error == (
         f"cannot keep {OURS} pages: another program wrote {THEIRS},"
@@ -129,7 +129,7 @@ def test_an_alert_outlives_a_restart() -> None:
     seat.poll()
     seat.restart()
     seat.poll()
-    assert (seat.pages(1), seat.state(1)) == (THEIRS, "drifted")
+    assert (seat.pages(1), seat.state(1)) == (THEIRS, "pending")
 
 
 def test_a_wish_ends_an_alert() -> None:
@@ -250,11 +250,11 @@ def test_a_lie_is_tried_again_and_is_no_drift() -> None:
     seat.grant(1, SetLimit(mib(100)))
     for _ in range(5):
         seat.poll()
-    assert seat.state(1) == "drifted"
+    assert seat.state(1) == "mismatched"
     assert seat.memory.words("drift") == []
     seat.host.heal()
     seat.poll(after_s=60)
-    assert (seat.state(1), seat.record(1).amount(LIMIT)) == ("applied", mib(100))
+    assert (seat.state(1), seat.record(1).amount(MAX_MEM)) == ("applied", mib(100))
 
 
 def test_open_effects_alone_are_tried_again() -> None:
@@ -277,9 +277,9 @@ def test_over_the_limit_is_in_force() -> None:
     seat = seat_of("adopt")
     seat.host.pause(1)
     seat.grant(1, SetLimit(mib(32), force=True))
-    assert seat.state(1) == "over_limit"
+    assert seat.state(1) == "over-limit"
     seat.poll()
-    assert (seat.state(1), seat.memory.words("drift")) == ("over_limit", [])
+    assert (seat.state(1), seat.memory.words("drift")) == ("over-limit", [])
 
 
 def test_who_dies_under_the_push_is_closed() -> None:
@@ -335,7 +335,7 @@ def test_a_guest_that_holds_too_much_is_noted_until_it_has_shrunk() -> None:
     assert seat.memory.words("recovered") == []
     seat.grant(1, SetLimit(mib(80)))
     seat.poll()
-    assert seat.memory.words("recovered") == [{"domid": 1, "from": "over_limit"}]
+    assert seat.memory.words("recovered") == [{"domid": 1, "from": "over-limit"}]
 
 
 def test_a_push_that_failed_and_got_over_it_is_noted() -> None:
@@ -363,5 +363,5 @@ def test_drift_that_is_over_is_noted(drift: str) -> None:
         seat.poll()
         healed = True
     assert seat.arbiter.reconciler.healed == healed
-    lines = [{"domid": 1, "from": "drifted"}] if healed else []
+    lines = [{"domid": 1, "from": "drift"}] if healed else []
     assert seat.memory.words("recovered") == lines

@@ -16,7 +16,7 @@ ME = '{"name":"me","uid":5,"gid":5,"pid":%d}'
 
 def refusal(uuid: str = "a", kib: int = 4, pid: int = 1, revision: int = 1) -> Entry:
     """Return a refusal as a line."""
-    words = {"wish": "mem-max", "limit_kib": kib, "code": "no"}
+    words = {"wish": "mem-max", "max_mem_kib": kib, "code": "no"}
     return Entry(uuid, revision, "refused", ME % pid, json.dumps(words), None)
 
 
@@ -35,7 +35,7 @@ def test_the_same_again_is_counted() -> None:
     (told,) = repeats.end("a")
     assert counts([told]) == [(7, 7)]
     assert told.actor == ME % 6
-    assert json.loads(told.wish)["limit_kib"] == 4
+    assert json.loads(told.wish)["max_mem_kib"] == 4
     assert repeats.end("a") == []
 
 

@@ -16,21 +16,25 @@ WEB = "GET /v1/domains/web"
 ROOT = replies.Actor(name="root", uid=0, gid=0, pid=42)
 AT = "2026-11-22T21:06:47.123+00:00"
 EXPLAIN = replies.ExplainReply(
-    uuid=UUID, domid=3, name="web", revision=8, limit_kib=525313, max_pages=131328,
-    unlimited=False, recorded_static_max_kib=524288, static_max_kib=524288, target_kib=102400,
+    uuid=UUID, domid=3, name="web", revision=8, max_mem_kib=524289, limit_kib=525313,
+    max_pages=131328, unlimited=False, recorded_static_max_kib=524288, static_max_kib=524288,
+    target_kib=102400,
     push=push("failed", seen_pages=100, error="EPERM (Operation not permitted)"), tot_pages=25600,
     text="Because.",
-    lines=[
-        replies.ExplainLine(owner="operator", name="limit", amount_kib=524289, revision=8, at=AT,
-                         by=ROOT, kind="mem-max", reason="load test"),
-        replies.ExplainLine(owner="toolstack", name="slack", amount_kib=1024, revision=1, at=None,
-                         by=None, kind=None, reason=""),
+    components=[
+        replies.ExplainedComponent(
+            owner="operator", name="max-mem", amount_kib=524289, revision=8, at=AT, by=ROOT,
+            kind="mem-max", reason="load test"),
+        replies.ExplainedComponent(
+            owner="toolstack", name="slack", amount_kib=1024, revision=1, at=None, by=None,
+            kind=None, reason=""),
     ],
 ).model_dump(mode="json")  # fmt: skip
 SHOWN = f"""\
 web (domain 3)
   uuid                 {UUID}
   revision             8
+  max-mem              512 MiB
   limit                513 MiB (131328 pages)
   in force             yes (Xen holds 131328 pages)
   recorded static-max  512 MiB
@@ -40,14 +44,14 @@ web (domain 3)
   in use               100 MiB (25600 pages)
   state                blocked
   components
-    operator/limit   512 MiB  revision 8
-    toolstack/slack    1 MiB  revision 1
+    operator/max-mem  512 MiB  revision 8
+    toolstack/slack     1 MiB  revision 1
 """
 EXPLAINED = """\
 web (domain 3)
-  operator/limit   524289 KiB  mem-max by root (uid 0)  revision 8  2026-11-22 21:06:47Z  "load test"
-  toolstack/slack       1 MiB  recorded by -            revision 1  -
-  = limit          525313 KiB  131328 pages             revision 8
+  operator/max-mem  524289 KiB  mem-max by root (uid 0)  revision 8  2026-11-22 21:06:47Z  "load test"
+  toolstack/slack        1 MiB  recorded by -            revision 1  -
+  = limit           525313 KiB  131328 pages             revision 8
 
   in force            no: EPERM (Operation not permitted) (Xen holds 100 pages)
   target              100 MiB
@@ -59,30 +63,31 @@ Because.
 
 
 def entry(seq: int, kind: str, wish: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return one line of the history."""
+    """Return one entry of the history."""
     given = {
         "seq": seq, "at": AT, "revision": seq, "kind": kind, "by": ROOT, "wish": wish,
-        "limit_kib": 525312, "components": None, "static_max_kib": None, "hash": "00", **more,
+        "max_mem_kib": None, "limit_kib": 525312, "components": None, "static_max_kib": None,
+        "hash": "00", **more,
     }  # fmt: skip
     return replies.HistoryEntry(**given).model_dump(mode="json")
 
 
 ENTRIES = [
-    entry(12, "mem-max", {"limit_kib": 524288, "force": True, "reason": "load test"}),
+    entry(12, "mem-max", {"max_mem_kib": 524288, "force": True, "reason": "load test"}),
     entry(11, "rollback", {"revision": 7, "force": False}),
-    entry(10, "import", {"parts": [["a", "b", 1]], "static_max_kib": None}, limit_kib=None),
-    entry(9, "component", {"owner": "device-model", "name": "roms", "amount_kib": 1},
+    entry(10, "import", {"components": [["a", "b", 1]], "static_max_kib": None}, limit_kib=None),
+    entry(9, "component-set", {"owner": "device-model", "name": "roms", "amount_kib": 1},
           by=replies.Actor(name="maxmemd")),
-    entry(8, "refused", {"wish": "mem-max", "limit_kib": 1024, "code": "limit-below-target",
+    entry(8, "refused", {"wish": "mem-max", "max_mem_kib": 1024, "code": "limit-below-target",
                          "numbers": {"target_kib": 65536, "short_by_kib": 64512}}, limit_kib=None),
 ]  # fmt: skip
 HISTORY = """\
 REVISION    LIMIT  WHEN                  WHO           WHAT
-      12  513 MiB  2026-11-22 21:06:47Z  root (uid 0)  mem-max limit 512 MiB, force, reason 'load test'
+      12  513 MiB  2026-11-22 21:06:47Z  root (uid 0)  mem-max max-mem 512 MiB, force, reason 'load test'
       11  513 MiB  2026-11-22 21:06:47Z  root (uid 0)  rollback revision 7
-      10        -  2026-11-22 21:06:47Z  root (uid 0)  import 1 parts
-       9  513 MiB  2026-11-22 21:06:47Z  maxmemd       component device-model/roms, amount 1 KiB
-       8        -  2026-11-22 21:06:47Z  root (uid 0)  refused wish mem-max, limit 1 MiB, code limit-below-target, numbers (target 64 MiB, short by 63 MiB)
+      10        -  2026-11-22 21:06:47Z  root (uid 0)  import 1 components
+       9  513 MiB  2026-11-22 21:06:47Z  maxmemd       component-set device-model/roms, amount 1 KiB
+       8        -  2026-11-22 21:06:47Z  root (uid 0)  refused wish mem-max, max-mem 1 MiB, code limit-below-target, numbers (target 64 MiB, short by 63 MiB)
 """  # noqa: E501 - a table as it is printed
 SICK = {"live": True, "ready": False, "parts": {"xen": "xen-failed", "ledger": "ok"}}
 
@@ -90,7 +95,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str, int]] = {
     "show": ("show web", {WEB: (200, domain())}, SHOWN, "", 0),
     "components": (
         "components web", {WEB: (200, domain())},
-        "operator/limit   512 MiB  revision 8\ntoolstack/slack    1 MiB  revision 1\n", "", 0,
+        "operator/max-mem  512 MiB  revision 8\ntoolstack/slack     1 MiB  revision 1\n", "", 0,
     ),
     "explain": ("explain web", {f"{WEB}/explain": (200, EXPLAIN)}, EXPLAINED, "", 0),
     "history": (
@@ -109,7 +114,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str, int]] = {
     ),
     "no number": (
         "history web -nx", {}, "",
-        "maxmemctl: cannot read 'x' as a number of lines: a number is needed\n", 2,
+        "maxmemctl: cannot read 'x' as a number of entries: a number is needed\n", 2,
     ),
     "healthy": (
         "health", {"GET /v1/health": (200, {**SICK, "ready": True, "parts": {"xen": "ok"}})},
@@ -130,7 +135,7 @@ def test_looks(case: str, ctl: Ctl, stub: Stub) -> None:
 
 
 def test_history_reads_on_until_it_has_enough(ctl: Ctl, stub: Stub) -> None:
-    """Pages of at most 100 lines are joined; what is left is asked for last."""
+    """Pages of at most 100 entries are joined; what is left is asked for last."""
     first, second = f"{WEB}/history?limit=100", f"{WEB}/history?limit=4&before=9"
     stub.replies = {
         first: (200, {"entries": ENTRIES[:1] * 100, "next_before": 9}),
@@ -163,9 +168,13 @@ def test_json_is_the_apis(  # noqa: PLR0917 - three of them are the row
     ("more", "said"),
     [
         ({"push": None, "domid": None, "xen": None}, "no: no instance here"),
-        ({"push": push("over_limit")}, "yes, and the guest uses more"),
+        ({"push": push("over-limit")}, "yes, and the guest uses more"),
         ({"push": push("pending", seen_pages=None)}, "not yet\n"),
-        ({"push": push("drifted", seen_pages=5)}, "no: something else changed it (Xen holds 5"),
+        ({"push": push("pending", error="left alone")}, "not yet: left alone (Xen holds"),
+        (
+            {"push": push("mismatched", seen_pages=5)},
+            "no: Xen holds something else than was written",
+        ),
         ({"push": push("failed", error=None)}, "no: Xen refused it"),
         ({"push": push("gone")}, "no: the instance is gone"),
         ({"unlimited": True}, "unlimited (131328 pages)"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from maxmemd.cli.watch import line_of
+from maxmemd.policy.kinds import EntryKind, PushKind
 from maxmemd.rest import connection, events
 from maxmemd.wire import replies
 from tests.support.bodies import UUID
@@ -33,8 +34,8 @@ def event(kind: Any, **more: Any) -> dict[str, Any]:
     """Return an event as the daemon makes it."""
     given = {
         "id": "12-7-89abcdef", "kind": kind, "at": AT, "uuid": UUID, "domid": 3, "revision": 8,
-        "what": None, "by": None, "wish": {}, "code": None, "limit_kib": None, "max_pages": None,
-        "seen_pages": None, "errno": None, **more,
+        "by": None, "wish": {}, "code": None, "max_mem_kib": None, "limit_kib": None,
+        "max_pages": None, "seen_pages": None, "errno": None, **more,
     }  # fmt: skip
     return replies.Event.model_validate(given).model_dump(mode="json")
 
@@ -46,43 +47,55 @@ def block(words: dict[str, Any]) -> bytes:
 
 
 DECIDED = event(
-    "decided", what="mem-max", by=ROOT, wish={"limit_kib": 524288, "reason": "load test"},
-    limit_kib=525312, max_pages=131328,
+    "mem-max", by=ROOT, wish={"max_mem_kib": 524288, "reason": "load test"},
+    max_mem_kib=524288, limit_kib=525312, max_pages=131328,
+)  # fmt: skip
+OTHERS = (
+    "mem-set", "component-set", "component-removed", "component-increased", "rollback", "import",
+    "build-announced", "headroom", "build-followed", "record-replaced",
 )  # fmt: skip
 LINES = [
-    (DECIDED, "decided     web               mem-max by root (uid 0): limit 512 MiB, reason"
+    (DECIDED, "mem-max              web               by root (uid 0): max-mem 512 MiB, reason"
               " 'load test'; the limit is 513 MiB, revision 8"),
-    (event("decided", what="adopted", by=DAEMON, limit_kib=17179869180, max_pages=0xFFFFFFFF),
-     "decided     web               adopted; the limit is unlimited, revision 8"),
-    (event("refused", what="mem-set", by=ROOT, code="target-above-static-max",
+    *((event(kind, by=ROOT, wish={"target_kib": 2048}, limit_kib=4096, max_pages=1024),
+       f"{kind:<19}  web               by root (uid 0): target 2 MiB; the limit is 4 MiB, revision 8")
+      for kind in OTHERS),
+    (event("adopted", by=DAEMON, limit_kib=17179869180, max_pages=0xFFFFFFFF),
+     "adopted              web               the limit is unlimited, revision 8"),
+    (event("refused", by=ROOT, code="target-above-static-max",
            wish={"wish": "mem-set", "target_kib": 4096, "code": "target-above-static-max"}),
-     "refused     web               mem-set by root (uid 0): target 4 MiB: target-above-static-max"),
-    (event("refused", what="mem-max", by=ROOT, code="limit-below-target",
-           wish={"wish": "mem-max", "limit_kib": 4096, "code": "limit-below-target",
+     "refused              web               mem-set by root (uid 0): target 4 MiB:"
+     " target-above-static-max"),
+    (event("refused", by=ROOT, code="limit-below-target",
+           wish={"wish": "mem-max", "max_mem_kib": 4096, "code": "limit-below-target",
                  "numbers": {"target_kib": 8192}}),
-     "refused     web               mem-max by root (uid 0): limit 4 MiB: limit-below-target (target 8 MiB)"),
-    (event("pushed", max_pages=131328, seen_pages=131328),
-     "pushed      web               Xen holds 513 MiB, revision 8"),
-    (event("failed", max_pages=0xFFFFFFFF, errno=1),
-     "failed      web               wrote unlimited, revision 8: Xen said EPERM"),
-    (event("failed", max_pages=256, errno=9999),
-     "failed      web               wrote 1 MiB, revision 8: Xen said 9999"),
-    (event("failed", max_pages=256, seen_pages=512),
-     "failed      web               wrote 1 MiB, revision 8: Xen holds 2 MiB"),
-    (event("over_limit", max_pages=256, wish={"tot_pages": 512}),
-     "over_limit  web               the guest holds 2 MiB, the limit is 1 MiB"),
-    (event("over_limit", max_pages=256),
-     "over_limit  web               the guest holds nothing known, the limit is 1 MiB"),
+     "refused              web               mem-max by root (uid 0): max-mem 4 MiB:"
+     " limit-below-target (target 8 MiB)"),
+    (event("push-applied", max_pages=131328, seen_pages=131328),
+     "push-applied         web               Xen holds 513 MiB, revision 8"),
+    (event("push-failed", max_pages=0xFFFFFFFF, errno=1),
+     "push-failed          web               wrote unlimited, revision 8: Xen said EPERM"),
+    (event("push-failed", max_pages=256, errno=9999),
+     "push-failed          web               wrote 1 MiB, revision 8: Xen said 9999"),
+    (event("push-failed", max_pages=256),
+     "push-failed          web               wrote 1 MiB, revision 8: nothing was read back"),
+    (event("push-mismatched", max_pages=256, seen_pages=512),
+     "push-mismatched      web               wrote 1 MiB, revision 8: Xen holds 2 MiB"),
+    (event("over-limit", max_pages=256, wish={"tot_pages": 512}),
+     "over-limit           web               the guest holds 2 MiB, the limit is 1 MiB"),
+    (event("over-limit", max_pages=256),
+     "over-limit           web               the guest holds nothing known, the limit is 1 MiB"),
     (event("recovered", wish={"from": "failed"}),
-     "recovered   web               in force again, after it was failed"),
-    (event("drifted", seen_pages=512, wish={"wanted_pages": 256, "mode": "restore"}),
-     "drifted     web               another program wrote 2 MiB in place of 1 MiB (restore)"),
-    (event("began", wish={"building": True}),
-     "began       web               domain 3, being built"),
-    (event("began"), "began       web               domain 3"),
-    (event("ended", wish={"reboot": True}), "ended       web               domain 3, to reboot"),
-    (event("ended"), "ended       web               domain 3"),
-    (event("forgotten"), "forgotten   web               its record was dropped"),
+     "recovered            web               in force again, after failed"),
+    (event("drift", seen_pages=512, wish={"wanted_pages": 256, "mode": "restore"}),
+     "drift                web               another program wrote 2 MiB in place of 1 MiB (restore)"),
+    (event("instance-began", wish={"building": True}),
+     "instance-began       web               domain 3, being built"),
+    (event("instance-began"), "instance-began       web               domain 3"),
+    (event("instance-ended", wish={"reboot": True}),
+     "instance-ended       web               domain 3, to reboot"),
+    (event("instance-ended"), "instance-ended       web               domain 3"),
+    (event("forgotten"), "forgotten            web               its record was dropped"),
 ]  # fmt: skip
 
 
@@ -100,28 +113,28 @@ def test_a_line_for_eyes(words: dict[str, Any], line: str) -> None:
 
 def test_every_kind_has_its_words() -> None:
     """No kind that the daemon sends is without a line."""
-    assert {words["kind"] for words, _ in LINES} == set(replies.EventKind.__args__)  # type: ignore[attr-defined]
+    assert {words["kind"] for words, _ in LINES} == {*EntryKind, *PushKind}
 
 
 def test_control_characters_are_not_printed() -> None:
     """A name or a reason cannot move the cursor."""
-    words = event("decided", what="mem-max", by=ROOT, wish={"reason": "\x1b[2J"}, limit_kib=4)
+    words = event("mem-max", by=ROOT, wish={"reason": "\x1b[2J"}, limit_kib=4)
     assert "\x1b" not in line_of(words, "\x1b]0;x", coloured=False)
 
 
 def test_it_goes_on_where_the_stream_ended(stub: Stub, ctl: Ctl) -> None:
     """Connected again, it asks for what came after the last id, and prints each event once."""
-    more = event("pushed", id="12-8-89abcdef", max_pages=256, seen_pages=256)
+    more = event("push-applied", id="12-8-89abcdef", max_pages=256, seen_pages=256)
     stub.replies["GET /v1/domains"] = (200, {"domains": [{"uuid": UUID, "name": "web"}]})
-    stub.replies["GET /v1/events?kind=decided%2Cpushed"] = [
+    stub.replies["GET /v1/events?kind=decision%2Cpush-applied"] = [
         (200, b"retry: 1000\nid: 11-7-00000000\n\n" + block(DECIDED)),
         (503, {"code": "ledger-busy", "detail": "cannot read the events: busy"}),
         (200, b": still here\n\n" + block(more)),
         END,
     ]
-    status, out, err = ctl("watch", "--kind", "decided,pushed", "--since", "11-6-00000000")
+    status, out, err = ctl("watch", "--kind", "decision,push-applied", "--since", "11-6-00000000")
     assert status == 1
-    assert [line[22:32].strip() for line in out.splitlines()] == ["decided", "pushed"]
+    assert [line[22:41].strip() for line in out.splitlines()] == ["mem-max", "push-applied"]
     assert "web" in out
     asked = [each.get("last-event-id") for each in stub.headers if "event" in each["accept"]]
     assert asked == ["11-6-00000000", "12-7-89abcdef", "12-7-89abcdef", "12-8-89abcdef"]
@@ -192,11 +205,11 @@ def test_colour_is_for_terminals(
 ) -> None:
     """Colour is only on a terminal, and not where NO_COLOR is set."""
     monkeypatch.setenv("NO_COLOR", no_colour)
-    words = [event("drifted"), event("began")]
+    words = [event("drift"), event("instance-began")]
     stub.replies["GET /v1/events"] = [(200, b"".join(map(block, words))), END]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     _, out, _ = ctl("watch")
-    assert ("\x1b[31mdrifted   \x1b[0m" in out) is coloured
+    assert (f"\x1b[31m{'drift':<19}\x1b[0m" in out) is coloured
     assert "\x1b" not in out.splitlines()[1]
     stub.replies["GET /v1/events"] = [(200, block(words[0])), END]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
@@ -217,14 +230,15 @@ def test_a_watch_outlives_the_daemon(tmp_path: Path) -> None:
             printed = tmp_path / "out"
             until("it listens", lambda: printed.stat().st_size > 0)
             for round_ in range(ROUNDS):
-                limit_kib = 614400 + 4096 * round_
-                daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": limit_kib})
+                max_mem_kib = 614400 + 4096 * round_
+                body = {"max_mem_kib": max_mem_kib}
+                daemon.ask("PUT", "/v1/domains/web/limit", body)
                 if round_ == 1:
                     until("it is told", lambda: '"limit_kib":619520' in printed.read_text())
                 daemon.process.kill()
                 daemon.process.communicate()
                 daemon.start()
-            daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 1052672})
+            daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 1052672})
             until("the last is told", lambda: '"max_pages":263424,"seen' in printed.read_text())
         finally:
             watching.send_signal(signal.SIGINT)
@@ -235,6 +249,6 @@ def test_a_watch_outlives_the_daemon(tmp_path: Path) -> None:
         events = [json.loads(line) for line in printed.read_text().splitlines()]
     places = [sum(map(int, event["id"].split("-")[:2])) for event in events]
     assert places == list(range(1, len(places) + 1))
-    limits = [event["limit_kib"] for event in events if event["what"] == "mem-max"]
+    limits = [event["limit_kib"] for event in events if event["kind"] == "mem-max"]
     assert limits == [615424 + 4096 * round_ for round_ in range(ROUNDS)] + [1053696]
     assert "is away" in (tmp_path / "err").read_text()

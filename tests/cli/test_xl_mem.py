@@ -29,23 +29,23 @@ FAILED = (202, decision(push=push("failed", errno=1, error="no EPERM")))
 CASES = {
     "granted": (
         "mem-max web 512", {LIMIT: (200, decision())},
-        [LIMIT + ' {"limit_kib": 524288}'], "", "", 0,
+        [LIMIT + ' {"max_mem_kib": 524288}'], "", "", 0,
     ),
     "every unit": (
         "mem-max 3 2G", {"PUT /v1/domains/3/limit": (200, decision())},
-        ['PUT /v1/domains/3/limit {"limit_kib": 2097152}'], "", "", 0,
+        ['PUT /v1/domains/3/limit {"max_mem_kib": 2097152}'], "", "", 0,
     ),
     "a domid without its zeros": (
         "mem-max 003 1048576B", {"PUT /v1/domains/3/limit": (200, decision())},
-        ['PUT /v1/domains/3/limit {"limit_kib": 1024}'], "", "", 0,
+        ['PUT /v1/domains/3/limit {"max_mem_kib": 1024}'], "", "", 0,
     ),
     "options anywhere, more arguments ignored": (
         "mem-max web --force 10 --rea why --if-match 7 more", {LIMIT: (200, decision())},
-        [LIMIT + ' {"limit_kib": 10240, "force": true, "reason": "why"}'], "", "", 0,
+        [LIMIT + ' {"max_mem_kib": 10240, "force": true, "reason": "why"}'], "", "", 0,
     ),
     "a name is quoted": (
         "mem-max a/.. 1", {"PUT /v1/domains/a%2F%2E%2E/limit": (200, decision())},
-        ['PUT /v1/domains/a%2F%2E%2E/limit {"limit_kib": 1024}'], "", "", 0,
+        ['PUT /v1/domains/a%2F%2E%2E/limit {"max_mem_kib": 1024}'], "", "", 0,
     ),
     "a cut verb": (
         "mem-s web 512", {TARGET: (200, decision())},
@@ -54,21 +54,21 @@ CASES = {
     "dry run": (
         "mem-max --dry-run web 512",
         {LIMIT + "?dry_run=true": (200, decision(dry_run=True, push=None))},
-        [LIMIT + '?dry_run=true {"limit_kib": 524288}'], DRY, "", 0,
+        [LIMIT + '?dry_run=true {"max_mem_kib": 524288}'], DRY, "", 0,
     ),
     "xl's dry run": (
         "-vN mem-max web 512",
         {LIMIT + "?dry_run=true": (200, decision(dry_run=True, push=None))},
-        [LIMIT + '?dry_run=true {"limit_kib": 524288}'], DRY, "", 0,
+        [LIMIT + '?dry_run=true {"max_mem_kib": 524288}'], DRY, "", 0,
     ),
     "a domain that is not here": (
         "mem-max web 512", {LIMIT: (200, decision(domid=None, push=None))},
-        [LIMIT + ' {"limit_kib": 524288}'], "",
+        [LIMIT + ' {"max_mem_kib": 524288}'], "",
         "maxmemctl: the domain is not here: what it may use is recorded for its next life\n", 0,
     ),
     "refused": (
-        "mem-max web 10", {LIMIT: BELOW}, [LIMIT + ' {"limit_kib": 10240}'], "",
-        "maxmemctl: cannot set the limit of web to 10 MiB: the balloon target is 102400 KiB,"
+        "mem-max web 10", {LIMIT: BELOW}, [LIMIT + ' {"max_mem_kib": 10240}'], "",
+        "maxmemctl: cannot set max-mem of web to 10 MiB: the balloon target is 102400 KiB,"
         " 92160 KiB more (lower the target first, or force)\n" + TRY
         + "cannot set domid 3 static max memory to : 10\n", 1,
     ),
@@ -76,23 +76,23 @@ CASES = {
         "mem-set web 1g", {TARGET: ABOVE},
         [TARGET + ' {"target_kib": 1048576, "enforce": true}'], "",
         "maxmemctl: cannot set the target of web to 1024 MiB: static-max is 524288 KiB, 524288"
-        " KiB less (raise it first with mem-max)\nmaxmemctl: raise the limit first with"
+        " KiB less (raise it first with mem-max)\nmaxmemctl: raise max-mem first with"
         " maxmemctl mem-max web\ncannot set domid 3 dynamic max memory to : 1g\n", 1,
     ),
     "recorded, not in force": (
-        "mem-max web 512", {LIMIT: FAILED}, [LIMIT + ' {"limit_kib": 524288}'], "",
+        "mem-max web 512", {LIMIT: FAILED}, [LIMIT + ' {"max_mem_kib": 524288}'], "",
         NOT_FORCED + "cannot set domid 3 static max memory to : 512\n", 1,
     ),
     "no such name": (
         "mem-max nosuch 10", {"PUT /v1/domains/nosuch/limit": UNKNOWN},
-        ['PUT /v1/domains/nosuch/limit {"limit_kib": 10240}'], "",
-        "maxmemctl: cannot set the limit of nosuch to 10 MiB: no domain is called that\n"
+        ['PUT /v1/domains/nosuch/limit {"max_mem_kib": 10240}'], "",
+        "maxmemctl: cannot set max-mem of nosuch to 10 MiB: no domain is called that\n"
         "maxmemctl: see which there are with maxmemctl list -v\n"
         "nosuch is an invalid domain identifier (rc=-6)\n", 1,
     ),
     "no such domid": (
-        "mem-max 99 10", {}, ['PUT /v1/domains/99/limit {"limit_kib": 10240}'], "",
-        "maxmemctl: cannot set the limit of 99 to 10 MiB: no such domain\n"
+        "mem-max 99 10", {}, ['PUT /v1/domains/99/limit {"max_mem_kib": 10240}'], "",
+        "maxmemctl: cannot set max-mem of 99 to 10 MiB: no such domain\n"
         "maxmemctl: see which there are with maxmemctl list -v\n"
         "cannot set domid 99 static max memory to : 10\n", 1,
     ),
@@ -102,15 +102,15 @@ CASES = {
         "cannot set domid 3 dynamic max memory to : 10\n", 1,
     ),
     "two of that name": (
-        "mem-max web 10", {LIMIT: TWO}, [LIMIT + ' {"limit_kib": 10240}'], "",
-        "maxmemctl: cannot set the limit of web to 10 MiB: two domains are called web\n"
+        "mem-max web 10", {LIMIT: TWO}, [LIMIT + ' {"max_mem_kib": 10240}'], "",
+        "maxmemctl: cannot set max-mem of web to 10 MiB: two domains are called web\n"
         "maxmemctl: give its domid or UUID: maxmemctl list -v\n"
         "web is an invalid domain identifier (rc=-6)\n", 1,
     ),
     "a failure that names no domain": (
         "mem-max web 10", {LIMIT: BUSY, WEB: (200, domain())},
-        [LIMIT + ' {"limit_kib": 10240}', WEB], "",
-        "maxmemctl: cannot set the limit of web to 10 MiB: cannot answer in time: the queue is"
+        [LIMIT + ' {"max_mem_kib": 10240}', WEB], "",
+        "maxmemctl: cannot set max-mem of web to 10 MiB: cannot answer in time: the queue is"
         " full\nmaxmemctl: see whether it was done with maxmemctl history web\n"
         "cannot set domid 3 static max memory to : 10\n", 1,
     ),

@@ -24,15 +24,19 @@ GRANTED = replies.DecisionReply(
     uuid=UUID, domid=3, name="web", revision=8, limit_kib=525312, max_pages=131328, unlimited=False
 )
 HEALTH = replies.Health(live=True, ready=False, parts={"xen": "xen-failed"})
-LIMIT = calls.set_limit("web", requests.LimitRequest(limit_kib=524288))
-PARTS = [requests.ComponentBody(owner="operator", name="limit", amount_kib=4)]
+LIMIT = calls.set_limit("web", requests.LimitRequest(max_mem_kib=524288))
+PARTS = [requests.ComponentBody(owner="operator", name="max-mem", amount_kib=4)]
 WEB = "/v1/domains/web"
 
 VERBS: list[tuple[Call[Any], str, str]] = [
     (calls.host(), "GET /v1/host", ""),
     (calls.domains(), "GET /v1/domains", ""),
     (calls.domain("a/../b c"), "GET /v1/domains/a%2F%2E%2E%2Fb%20c", ""),
-    (LIMIT, f"PUT {WEB}/limit", '{"reason":"","limit_kib":524288,"force":false,"static_max":true}'),
+    (
+        LIMIT,
+        f"PUT {WEB}/limit",
+        '{"reason":"","max_mem_kib":524288,"force":false,"static_max":true}',
+    ),
     (
         calls.set_target("web", requests.TargetRequest(by_kib=-4)),
         f"PUT {WEB}/target",
@@ -63,7 +67,7 @@ VERBS: list[tuple[Call[Any], str, str]] = [
         calls.import_record(UUID, requests.RecordBody(components=PARTS)),
         f"PUT /v1/records/{UUID}",
         '{"reason":"","format":"maxmemd-record-1","components":'
-        '[{"owner":"operator","name":"limit","amount_kib":4}]}',
+        '[{"owner":"operator","name":"max-mem","amount_kib":4}]}',
     ),
     (calls.health(), "GET /v1/health", ""),
 ]

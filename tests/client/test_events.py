@@ -20,7 +20,7 @@ def event(number: int) -> replies.Event:
     """Return an event by its number."""
     return replies.Event(
         id=f"{number}-0-0000000{number}", kind="forgotten", at="", uuid=UUID, domid=None,
-        revision=1, what=None, by=None, wish=None, code=None, limit_kib=None, max_pages=None,
+        revision=1, by=None, wish=None, code=None, limit_kib=None, max_pages=None,
         seen_pages=None, errno=None,
     )  # fmt: skip
 
@@ -88,10 +88,10 @@ def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Tak
 def test_it_goes_on_after_the_last_event(take: Take) -> None:
     """What ended, was lost, or could not be served for a while goes on after the last event."""
     served = Served(text(1, 2), httpx.ReadError("gone"), BUSY, text(3), text(4))
-    assert take(served, 4, domain=UUID, kinds=["forgotten", "ended"]) == [
+    assert take(served, 4, domain=UUID, kinds=["forgotten", "instance-ended"]) == [
         event(1), event(2), event(3), event(4),
     ]  # fmt: skip
-    query = f"domain={UUID}&kind=forgotten%2Cended"
+    query = f"domain={UUID}&kind=forgotten%2Cinstance-ended"
     lasts = [None, *[event(2).id] * 3, event(3).id]
     assert served.asked == [(query, last) for last in lasts]
 

@@ -99,7 +99,7 @@ class Daemon:
         return self._send("GET", path, None, headers)
 
     def put(self, path: str, body: Any = None, **headers: str) -> Reply:
-        """PUT, such as "/v1/domains/pv1/limit" with the body {"limit_kib": 307200}."""
+        """PUT, such as "/v1/domains/pv1/limit" with the body {"max_mem_kib": 307200}."""
         return self._send("PUT", path, body, headers)
 
     def post(self, path: str, body: Any = None, **headers: str) -> Reply:

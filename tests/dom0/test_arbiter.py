@@ -47,7 +47,7 @@ def within(seconds: float, wanted: Callable[[], object], value: object) -> None:
 def settle(daemon: Daemon, guest: Guest, limit_kib: int) -> None:
     """Give a guest a known limit and target through the daemon."""
     for path, body in (
-        ("limit", {"limit_kib": limit_kib, "force": True}),
+        ("limit", {"max_mem_kib": limit_kib, "force": True}),
         ("target", {"target_kib": 128 * MIB, "enforce": False}),
     ):
         reply = daemon.put(f"/v1/domains/{guest.domid}/{path}", body)
@@ -77,7 +77,7 @@ def test_a_component_is_kept_beside_every_other_wish(daemon: Daemon, guest: Gues
     assert daemon.ctl("mem-set", guest.name, 150).rc == 0
     assert guest.max_kib == 150 * MIB + SLACK_KIB + 256
     explained = daemon.get(f"/v1/domains/{guest.domid}/explain").json()
-    lines = {(line["owner"], line["name"]): line["amount_kib"] for line in explained["lines"]}
+    lines = {(line["owner"], line["name"]): line["amount_kib"] for line in explained["components"]}
     assert lines["device-model", "roms"] == 256
     assert explained["recorded_static_max_kib"] == 220 * MIB
     assert daemon.delete(roms).status == 200
@@ -98,8 +98,8 @@ def test_amounts_at_the_edges_reach_xen_whole(daemon: Daemon) -> None:
     with created(daemon.rig, "pv2", paused=True) as guest:
         path = f"/v1/domains/{guest.domid}/limit"
         for kib, held in EDGES.items():
-            push = daemon.put(path, {"limit_kib": kib, "force": True}).json()["push"]
-            assert push["state"] in ("applied", "over_limit")
+            push = daemon.put(path, {"max_mem_kib": kib, "force": True}).json()["push"]
+            assert push["state"] in ("applied", "over-limit")
             assert push["seen_pages"] == push["max_pages"] == held // 4
 
 
@@ -109,7 +109,7 @@ def test_a_refusal_changes_nothing(daemon: Daemon, pvh1: Guest) -> None:
     target = pvh1.target_kib
     assert target is not None
     before = (pvh1.max_kib, target, pvh1.static_max_kib)
-    reply = daemon.put(f"/v1/domains/{pvh1.domid}/limit", {"limit_kib": 10 * MIB})
+    reply = daemon.put(f"/v1/domains/{pvh1.domid}/limit", {"max_mem_kib": 10 * MIB})
     problem = reply.json()
     assert (reply.status, problem["code"]) == (409, "limit-below-target")
     assert problem["short_by_kib"] == target - 10 * MIB
@@ -121,8 +121,8 @@ def test_a_guest_shrinks_to_a_forced_limit(daemon: Daemon, pv1: Guest) -> None:
     settle(daemon, pv1, 200 * MIB)
     awake(pv1)
     path = f"/v1/domains/{pv1.domid}"
-    body = {"limit_kib": 80 * MIB, "force": True}
-    assert daemon.put(f"{path}/limit", body).json()["push"]["state"] == "over_limit"
+    body = {"max_mem_kib": 80 * MIB, "force": True}
+    assert daemon.put(f"{path}/limit", body).json()["push"]["state"] == "over-limit"
     assert daemon.put(f"{path}/target", {"target_kib": 80 * MIB}).status == 200
     within(180, lambda: daemon.get(path).json()["push"]["state"], "applied")
     assert pv1.used_kib <= 80 * MIB + SLACK_KIB
@@ -155,7 +155,7 @@ def test_a_crash_between_any_two_decisions_heals(daemon: Daemon, pv1: Guest) -> 
     """Killed under load again and again, every confirmed decision is in Xen after the restart."""
     for number in range(1, 4):
         wanted = (150 + number) * MIB
-        assert daemon.put(f"/v1/domains/{pv1.domid}/limit", {"limit_kib": wanted}).status == 200
+        assert daemon.put(f"/v1/domains/{pv1.domid}/limit", {"max_mem_kib": wanted}).status == 200
         daemon.stop(9)
         daemon.rig.setmaxmem(pv1.domid, 140 * MIB)
         daemon.start()
@@ -171,7 +171,7 @@ def test_a_build_is_watched_and_not_fought(daemon: Daemon) -> None:
         found = daemon.get(path).json()
         assert (found["limit_kib"], found["push"]["state"]) == (guest.birth[0], "applied")
         domid = guest.domid
-    reply = daemon.put(f"/v1/domains/{domid}/limit", {"limit_kib": 200 * MIB})
+    reply = daemon.put(f"/v1/domains/{domid}/limit", {"max_mem_kib": 200 * MIB})
     assert reply.json()["code"] in ("unknown-domain", "domain-gone")
 
 
@@ -187,7 +187,7 @@ def test_save_and_restore_keep_the_limit(daemon: Daemon, pv1: Guest) -> None:
     assert (pv1.domid != before, pv1.uuid) == (True, uuid)
     within(HEAL_SECONDS, lambda: pv1.max_kib, 220 * MIB + SLACK_KIB + 512)
     found = daemon.get(f"/v1/domains/{pv1.domid}").json()
-    assert {part["name"] for part in found["components"]} == {"limit", "slack", "roms"}
+    assert {part["name"] for part in found["components"]} == {"max-mem", "slack", "roms"}
     daemon.delete(f"/v1/domains/{pv1.domid}/components/device-model/roms")
     pv1.destroy()  # one that was moved does not say again that it can be suspended
 
@@ -196,7 +196,7 @@ def test_live_migration_keeps_the_limit(daemon: Daemon) -> None:
     """A guest migrated to the same host has the limit of before, which xl alone forgets."""
     daemon.rig.put("/tmp/localsh", '#!/bin/sh\nshift\nexec "$@"\n', 0o755)
     guest = up(daemon.rig, "pvh2", WHOLE)
-    body = {"limit_kib": 220 * MIB, "static_max": False}
+    body = {"max_mem_kib": 220 * MIB, "static_max": False}
     assert daemon.put(f"/v1/domains/{guest.domid}/limit", body).status == 200
     before = guest.domid
     daemon.rig.run("xl migrate -s /tmp/localsh pvh2 localhost", timeout=240).check()
@@ -207,9 +207,9 @@ def test_live_migration_keeps_the_limit(daemon: Daemon) -> None:
 
 def test_dom0_is_unlimited_and_has_a_floor(daemon: Daemon) -> None:
     """dom0's record keeps what the boot gave it; it cannot be starved, not even by force."""
-    reply = daemon.put("/v1/domains/0/limit", {"limit_kib": 1024, "force": True})
+    reply = daemon.put("/v1/domains/0/limit", {"max_mem_kib": 1024, "force": True})
     assert (reply.status, reply.json()["code"]) == (409, "limit-below-dom0-floor")
-    assert daemon.get("/v1/domains/0").json()["push"]["state"] in ("applied", "over_limit")
+    assert daemon.get("/v1/domains/0").json()["push"]["state"] in ("applied", "over-limit")
 
 
 def test_the_host_is_told_as_xl_tells_it(daemon: Daemon) -> None:
@@ -227,14 +227,14 @@ def test_xenstored_gone_is_reported_and_survived(daemon: Daemon, pv1: Guest) -> 
     pid = daemon.rig.run("pidof xenstored oxenstored").check().stdout.split()[0]
     daemon.rig.run(f"kill -STOP {pid}").check()
     try:
-        reply = daemon.put(path, {"limit_kib": 210 * MIB})
+        reply = daemon.put(path, {"max_mem_kib": 210 * MIB})
         assert (reply.status, reply.json()["code"]) in (
             (503, "xenstore-failed"),
             (503, "arbiter-busy"),
         )
     finally:
         daemon.rig.run(f"kill -CONT {pid}").check()
-    within(HEAL_SECONDS, lambda: daemon.put(path, {"limit_kib": 215 * MIB}).status, 200)
+    within(HEAL_SECONDS, lambda: daemon.put(path, {"max_mem_kib": 215 * MIB}).status, 200)
     assert pv1.max_kib == 215 * MIB + SLACK_KIB
 
 

@@ -32,7 +32,7 @@ def test_six_nics(xl: Xl, daemon: Daemon, report: Report) -> None:
     guest = Guest(xl.rig, "hvm2")
     assert runs(guest)
     before = components(daemon, "hvm2")
-    assert before["operator/limit"] == 128 * MIB
+    assert before["operator/max-mem"] == 128 * MIB
     assert before["toolstack/slack"] == SLACK_KIB
     assert 2 * 256 <= before["device-model/populated"] <= 4 * 256
     assert guest.max_kib == sum(before.values())

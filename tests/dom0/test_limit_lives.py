@@ -23,7 +23,7 @@ def test_a_limit_lives_on(xl: Xl, daemon: Daemon, report: Report) -> None:
         another_life(xl, guest, how)
         assert (how, guest.max_kib) == (how, wanted)
     kinds = daemon.get(f"/v1/domains/{guest.domid}/history?limit=100").json()["entries"]
-    builds = [line["wish"]["life"] for line in reversed(kinds) if line["kind"] == "build"]
+    builds = [line["wish"]["life"] for line in reversed(kinds) if line["kind"] == "build-announced"]
     assert builds[:4] == ["created", "restored", "migrated-in", "created"]
     assert set(builds[4:]) <= {"created"}  # one that dies as it boots is made once more
     assert [line["kind"] for line in kinds].count("mem-max") == 1

@@ -118,7 +118,7 @@ def a_blocked_pusher_is_started_anew(dom0: Rig) -> None:
     began = time.monotonic()
 
     def raw() -> tuple[int, str]:
-        path, body = "/v1/domains/hvm1/limit", {"limit_kib": 160 * MIB}
+        path, body = "/v1/domains/hvm1/limit", {"max_mem_kib": 160 * MIB}
         reply = dom0.http("PUT", path, body, timeout=PATIENCE_S)
         dom0.say(f"without maxmemctl: {reply.status} after {time.monotonic() - began:.0f} s")
         return reply.status, reply.body
@@ -202,7 +202,7 @@ def a_blocked_daemon_is_started_anew(dom0: Rig) -> None:
     before, restarts = value(dom0, UNIT, "MainPID"), int(value(dom0, UNIT, "NRestarts"))
     dom0.run(f"kill -STOP {before}").check()
     began = time.monotonic()
-    path, body = "/v1/domains/pv1/limit", {"limit_kib": 210 * MIB}
+    path, body = "/v1/domains/pv1/limit", {"max_mem_kib": 210 * MIB}
     reply = dom0.http("PUT", path, body, timeout=PATIENCE_S)
     dom0.say(f"the request waited {time.monotonic() - began:.0f} s")
     assert reply.status == 200, reply.body

@@ -157,7 +157,7 @@ def test_a_stub_domain_asks(relay: Relay, daemon: Daemon, pv1: Guest, stub: Insi
 
     explained = daemon.get(f"/v1/domains/{pv1.domid}/explain").json()
     rig.say(explained["text"])
-    share = next(line for line in explained["lines"] if line["owner"] == "device-model")
+    share = next(line for line in explained["components"] if line["owner"] == "device-model")
     assert (share["name"], share["by"]["name"]) == ("populated", f"stub domain {stub.domid}")
     assert "headroom by stub domain" in daemon.ctl("explain", pv1.domid).check().stdout
     history = daemon.get(f"/v1/domains/{pv1.domid}/history").json()["entries"]

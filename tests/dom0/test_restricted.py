@@ -94,7 +94,7 @@ def test_a_process_of_its_uid(ready: Daemon, hvm1: Guest) -> None:
     wanted = [
         ["POST", f"/v1/domains/{domid}/headroom", {"pages": pages}],
         ["POST", f"/v1/domains/{domid + 1}/headroom", {"pages": 4096}],
-        ["PUT", f"/v1/domains/{domid}/limit", {"limit_kib": 4096}],
+        ["PUT", f"/v1/domains/{domid}/limit", {"max_mem_kib": 4096}],
     ]
     root = "/run/xen/qemu-root-of-a-test"
     try:

@@ -6,7 +6,7 @@ from tests.dom0.guests import Guest
 
 def test_a_limit_over_rest_is_in_xen(daemon: Daemon, guest: Guest) -> None:
     """The limit, plus libxl's 1024 KiB, is Xen's maximum, and static-max is told."""
-    reply = daemon.put(f"/v1/domains/{guest.domid}/limit", {"limit_kib": 307200})
+    reply = daemon.put(f"/v1/domains/{guest.domid}/limit", {"max_mem_kib": 307200})
     assert reply.status == 200, reply.body
     assert (guest.max_kib, guest.static_max_kib) == (308224, 307200)
 
@@ -20,7 +20,7 @@ def test_maxmemctl_speaks_like_xl(daemon: Daemon, pv1: Guest) -> None:
 
 def test_a_crash_forgets_nothing(daemon: Daemon, pv1: Guest) -> None:
     """Killed and started again, it puts back what a foreign tool changed meanwhile."""
-    daemon.put(f"/v1/domains/{pv1.domid}/limit", {"limit_kib": 300 * 1024})
+    daemon.put(f"/v1/domains/{pv1.domid}/limit", {"max_mem_kib": 300 * 1024})
     daemon.stop(9)
     daemon.rig.setmaxmem(pv1.domid, 200 * 1024)
     daemon.start()

@@ -111,8 +111,9 @@ def test_libvirt_asks(westmere: Daemon) -> None:
     assert guest.max_kib == 100 * MIB + SLACK_KIB
 
     lines = westmere.get(f"{path}/history?limit=20").json()["entries"]
-    assert [line["kind"] for line in lines if line["kind"] in ("build", "mem-max", "mem-set")] == [
-        "mem-set", "mem-max", "build",
+    asked = ("build-announced", "mem-max", "mem-set")
+    assert [line["kind"] for line in lines if line["kind"] in asked] == [
+        "mem-set", "mem-max", "build-announced",
     ]  # fmt: skip
     refused = next(line["wish"] for line in lines if line["kind"] == "refused")
     assert refused["code"] == "limit-below-target"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.components import LIMIT, Part, Record, state_to_json
+from maxmemd.policy.components import MAX_MEM, Component, Record, state_to_json
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.units import Memory
 
@@ -16,13 +16,13 @@ AT_NS = 1_800_000_000_000_000_000
 
 def record(revision: int, uuid: str = UUID) -> Record:
     """Return a record whose limit is its revision in MiB."""
-    return Record(uuid, revision, {LIMIT: Part(Memory.of_mib(revision), revision)})
+    return Record(uuid, revision, {MAX_MEM: Component(Memory.of_mib(revision), revision)})
 
 
 def entry(revision: int, uuid: str = UUID, key: str | None = None) -> Entry:
     """Return the entry that makes that record."""
-    state = json.dumps(state_to_json(record(revision, uuid)))
-    return Entry(uuid, revision, "mem-max", "{}", '{"limit_kib":0}', state, key)
+    state = json.dumps(state_to_json(record(revision, uuid)), separators=(",", ":"))
+    return Entry(uuid, revision, "mem-max", "{}", '{"max_mem_kib":0}', state, key)
 
 
 def note(revision: int, uuid: str = UUID) -> Entry:
@@ -38,7 +38,7 @@ def instance(incarnation: int, *, ended_ns: int | None = None, uuid: str = UUID)
     )
 
 
-BIRTH = '{"unsure":true,"theirs_pages":16640}'
+BUILD = '{"phase":"undecided","toolstack_pages":16640,"pushed_pages":16704}'
 
 
 def push(revision: int, errno: int | None = None) -> PushRow:

@@ -40,7 +40,7 @@ def test_everything_in_the_order_it_was_done(path: Path) -> None:
     assert places(found) == [(1, 0), (1, 1), (1, 2), (2, 2), (3, 2), (3, 3), (4, 3)]
     assert tail.end() == found[-1].after
     assert tail.after(tail.end(), 100) == []
-    assert [one.line is None for one in found] == [place in (1, 2, 5) for place in range(7)]
+    assert [one.entry is None for one in found] == [place in (1, 2, 5) for place in range(7)]
     assert [one.before for one in found[1:]] == [one.after for one in found[:-1]]
 
 
@@ -102,7 +102,9 @@ def test_no_clock_can_lose_or_repeat(lines: list[int], pushes: list[int], most: 
             break
         found += page
         place = page[-1].after
-    assert [one.line.seq for one in found if one.line is not None] == list(range(1, len(lines) + 1))
+    assert [one.entry.seq for one in found if one.entry is not None] == list(
+        range(1, len(lines) + 1)
+    )
     assert [one.push.id for one in found if one.push is not None] == list(range(1, len(pushes) + 1))
     sums = [one.after.seq + one.after.push for one in found]
     assert sums == list(range(1, len(found) + 1))
@@ -115,7 +117,7 @@ def test_by_time_where_the_clock_runs_forward(
     """With times that only grow the order is by time, and does not depend on the pages."""
     rows = [[row(at + 1, when) for at, when in enumerate(kind)] for kind in (lines, pushes)]
     whole = merged(START, rows[0], rows[1], 100)
-    whens = [(one.line or one.push).at_ns for one in whole]  # type: ignore[union-attr]
+    whens = [(one.entry or one.push).at_ns for one in whole]  # type: ignore[union-attr]
     assert whens == sorted(whens)
     place, found = START, []
     while page := merged(place, *(k[d : d + most] for k, d in zip(rows, _done(place))), most):  # noqa: B905

@@ -29,7 +29,7 @@ def test_it_remembers_the_newest_line(database: Path) -> None:
     again = HighWaterMark(database)
     assert again.read() == (7, TAIL)
     again.close()
-    assert database.with_name("ledger.sqlite-tail").stat().st_mode & 0o777 == 0o600
+    assert database.with_name("ledger.sqlite-high-water").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("bit", [0, 63, 64, 319, 320, 383])
@@ -37,7 +37,7 @@ def test_a_damaged_one_is_none(database: Path, bit: int) -> None:
     """It never accuses a ledger of what itself has suffered."""
     witness = HighWaterMark(database)
     witness.write(7, TAIL)
-    path = database.with_name("ledger.sqlite-tail")
+    path = database.with_name("ledger.sqlite-high-water")
     content = bytearray(path.read_bytes())
     content[bit // 8] ^= 1 << (bit % 8)
     path.write_bytes(content)
@@ -54,7 +54,7 @@ def test_what_cannot_be_written_leaves_it_behind(
     witness.close()
     for number in (7, 8):
         witness.write(number, TAIL)
-    assert caplog.messages == [f"cannot write {database}-tail: Bad file descriptor"]
+    assert caplog.messages == [f"cannot write {database}-high-water: Bad file descriptor"]
     again = HighWaterMark(database)
     assert again.read() is None
     again.close()
@@ -68,7 +68,7 @@ def test_what_cannot_be_written_leaves_it_behind(
 
 def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
     """A file that cannot be opened is a LedgerError that names it."""
-    with pytest.raises(LedgerError, match=r"cannot open .*ledger.sqlite-tail: No such file"):
+    with pytest.raises(LedgerError, match=r"cannot open .*ledger.sqlite-high-water: No such file"):
         HighWaterMark(tmp_path / "nowhere" / "ledger.sqlite")
 
 
@@ -82,10 +82,10 @@ def test_a_ledger_that_went_back_is_corrupt(database: Path) -> None:
     ledger.commit(AT_NS, [entry(2)])
     ledger.close()
     database.write_bytes(older)
-    with pytest.raises(LedgerCorrupt, match="line 2 was written, and it is not there"):
+    with pytest.raises(LedgerCorrupt, match="entry 2 was written, and it is not there"):
         opened(database)
 
-    database.with_name("ledger.sqlite-tail").unlink()
+    database.with_name("ledger.sqlite-high-water").unlink()
     again = opened(database)
     assert [record.revision for record in again.load().records] == [1]
     again.close()

@@ -107,10 +107,10 @@ def test_the_whole_chain_in_strides(path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ("UPDATE journal SET kind = 'mem-set' WHERE seq = 2", "line 2 is not as it was"),
-        ("DELETE FROM journal WHERE seq = 2", "line 2 is missing"),
-        ("UPDATE journal SET hash = zeroblob(32) WHERE seq = 3", "line 3 is not as it was"),
-        ("UPDATE journal SET prior = 1 WHERE seq = 5", "line 5 follows line 4 of its domain"),
+        ("UPDATE history SET kind = 'mem-set' WHERE seq = 2", "entry 2 is not as it was"),
+        ("DELETE FROM history WHERE seq = 2", "entry 2 is missing"),
+        ("UPDATE history SET hash = zeroblob(32) WHERE seq = 3", "entry 3 is not as it was"),
+        ("UPDATE history SET prior = 1 WHERE seq = 5", "entry 5 follows entry 4 of its domain"),
     ],
 )
 def test_damage_anywhere_is_found(
@@ -128,9 +128,9 @@ def test_damage_anywhere_is_found(
 def test_a_missing_first_line_is_found(path: Path) -> None:
     """A chain that does not begin at its first line is not whole."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DELETE FROM journal WHERE seq = 1")
+        connection.execute("DELETE FROM history WHERE seq = 1")
         connection.commit()
-    with pytest.raises(LedgerCorrupt, match="line 1 is missing"):
+    with pytest.raises(LedgerCorrupt, match="entry 1 is missing"):
         LedgerReader(path).check()
 
 

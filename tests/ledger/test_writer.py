@@ -13,7 +13,7 @@ from maxmemd.ledger.schema import GENESIS, HASHED, as_ledger_errors, chain_hash
 from maxmemd.ledger.writer import SqliteLedger
 from tests.ledger.lines import (
     AT_NS,
-    BIRTH,
+    BUILD,
     OTHER,
     UUID,
     entry,
@@ -63,7 +63,7 @@ def test_the_file_is_as_durable_as_sqlite_can(ledger: SqliteLedger) -> None:
 def test_the_chain_begins_at_genesis(path: Path, ledger: SqliteLedger) -> None:
     """Each line's hash covers the line and the hash before it, from 32 zero bytes on."""
     with edited(path) as connection:
-        rows = connection.execute("SELECT * FROM journal ORDER BY seq").fetchall()
+        rows = connection.execute("SELECT * FROM history ORDER BY seq").fetchall()
     before = GENESIS
     for row in rows:
         before = chain_hash(before, row[:HASHED])
@@ -109,18 +109,18 @@ def test_a_locked_database_is_busy_and_then_is_not(path: Path, ledger: SqliteLed
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE journal SET wish = '{}' WHERE seq = 3",
-        "UPDATE journal SET at_ns = at_ns + 1 WHERE seq = 5",
-        "UPDATE journal SET state = NULL WHERE seq = 1",
-        "UPDATE journal SET hash = zeroblob(32) WHERE seq = 5",
-        "UPDATE journal SET key = '0:a' WHERE seq = 4",
-        "DELETE FROM journal WHERE seq = 4",
-        "DELETE FROM journal WHERE seq = 3",
-        "UPDATE record SET seq = 99 WHERE seq = 3",
-        "UPDATE record SET seq = 1 WHERE seq = 3",
-        "UPDATE record SET seq = 1, tail = 1 WHERE seq = 3",
-        "UPDATE record SET tail = 3 WHERE seq = 3",
-        "UPDATE record SET tail = 5 WHERE seq = 3",
+        "UPDATE history SET wish = '{}' WHERE seq = 3",
+        "UPDATE history SET at_ns = at_ns + 1 WHERE seq = 5",
+        "UPDATE history SET state = NULL WHERE seq = 1",
+        "UPDATE history SET hash = zeroblob(32) WHERE seq = 5",
+        "UPDATE history SET key = '0:a' WHERE seq = 4",
+        "DELETE FROM history WHERE seq = 4",
+        "DELETE FROM history WHERE seq = 3",
+        "UPDATE record SET head = 99 WHERE head = 3",
+        "UPDATE record SET head = 1 WHERE head = 3",
+        "UPDATE record SET head = 1, newest = 1 WHERE head = 3",
+        "UPDATE record SET newest = 3 WHERE head = 3",
+        "UPDATE record SET newest = 5 WHERE head = 3",
     ],
 )
 def test_damage_is_seen_at_start(path: Path, ledger: SqliteLedger, damage: str) -> None:
@@ -133,7 +133,7 @@ def test_damage_is_seen_at_start(path: Path, ledger: SqliteLedger, damage: str) 
 
 @pytest.mark.parametrize(
     "damage",
-    ["UPDATE record SET seq = 1 WHERE seq = 3", "UPDATE record SET tail = 1 WHERE seq = 3"],
+    ["UPDATE record SET head = 1 WHERE head = 3", "UPDATE record SET newest = 1 WHERE head = 3"],
 )
 def test_a_record_far_behind_is_seen_at_start(
     path: Path, ledger: SqliteLedger, damage: str
@@ -150,17 +150,17 @@ def test_an_old_records_line_is_checked_too(path: Path, ledger: SqliteLedger) ->
     """A record whose line is older than the newest thousand is checked against its neighbour."""
     ledger.commit(AT_NS, [note(2) for _ in range(1100)])
     with edited(path) as connection:
-        connection.execute("UPDATE journal SET actor = 'x' WHERE seq = 2")
-    with pytest.raises(LedgerCorrupt, match="line 2 is not as it was written"):
+        connection.execute("UPDATE history SET actor = 'x' WHERE seq = 2")
+    with pytest.raises(LedgerCorrupt, match="entry 2 is not as it was written"):
         ledger.load()
 
 
 def test_a_state_that_nobody_can_read(path: Path, ledger: SqliteLedger) -> None:
     """A line whose hash is right but whose state is no record's is LedgerCorrupt."""
-    ledger.commit(AT_NS, [type(entry(3))(UUID, 3, "mem-max", "{}", "{}", '{"parts":5}')])
-    with pytest.raises(LedgerCorrupt, match="cannot read line 6"):
+    ledger.commit(AT_NS, [type(entry(3))(UUID, 3, "mem-max", "{}", "{}", '{"components":5}')])
+    with pytest.raises(LedgerCorrupt, match="cannot read entry 6"):
         ledger.load()
-    with pytest.raises(LedgerCorrupt, match="cannot read line 6"):
+    with pytest.raises(LedgerCorrupt, match="cannot read entry 6"):
         ledger.record_at(UUID, 3)
 
 
@@ -187,13 +187,13 @@ def test_no_space_is_a_fact_of_its_own(path: Path, ledger: SqliteLedger) -> None
 
 
 @pytest.mark.parametrize(
-    ("column", "was", "now"), [("birth", "16640", "16641"), ("effects", ":4", ":5")]
+    ("column", "was", "now"), [("build", "16640", "16641"), ("effects", ":4", ":5")]
 )
 def test_what_no_chain_covers_is_sealed(
     path: Path, ledger: SqliteLedger, column: str, was: str, now: str
 ) -> None:
     """A digit of what an instance is to do, or of how it came to be, that changed is damage."""
-    ledger.commit(AT_NS, [], instances=[instance(1)._replace(birth=BIRTH)])
+    ledger.commit(AT_NS, [], instances=[instance(1)._replace(build=BUILD)])
     with edited(path) as connection:
         done = connection.execute(f"UPDATE instance SET {column} = replace({column}, ?, ?)",
                                   (was, now))  # fmt: skip

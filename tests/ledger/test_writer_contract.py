@@ -10,7 +10,7 @@ from maxmemd.policy.entries import Entry, Snapshot
 from maxmemd.ports import Ledger
 from tests.ledger.lines import (
     AT_NS,
-    BIRTH,
+    BUILD,
     OTHER,
     UUID,
     entry,
@@ -84,8 +84,8 @@ def test_open_instances_come_back(ledger: Ledger) -> None:
 
 def test_a_birth_comes_back(ledger: Ledger) -> None:
     """What is kept of how an instance came to be is as last written, with effects or without."""
-    whole = instance(1)._replace(birth=BIRTH)
-    alone = instance(2)._replace(birth=BIRTH, effects=None)
+    whole = instance(1)._replace(build=BUILD)
+    alone = instance(2)._replace(build=BUILD, effects=None)
     ledger.commit(AT_NS, [], instances=[whole, alone])
     assert set(ledger.load().instances) == {whole, alone}
     ledger.commit(AT_NS, [], instances=[instance(1)])
@@ -103,7 +103,7 @@ def test_who_is_rebooting(ledger: Ledger) -> None:
     assert ledger.load().rebooting == {}
     ledger.commit(AT_NS, [ended, line("instance-began", building=True), note(1)])
     assert ledger.load().rebooting == {UUID: "boot-1"}
-    ledger.commit(AT_NS, [line("build", life="created")])
+    ledger.commit(AT_NS, [line("build-announced", life="created")])
     assert ledger.load().rebooting == {}
     ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
     assert ledger.load().rebooting == {OTHER: "boot-1"}

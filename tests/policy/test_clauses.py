@@ -4,7 +4,7 @@ import pytest
 
 from maxmemd.policy import clauses
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, SLACK, Part, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Component, Record
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB
@@ -38,12 +38,12 @@ def below_cap(before: int, after: int, cap: str = "device-model") -> Refusal | N
         pytest.param(below_cap(0, 4096, cap="introspection"), id="no-cap"),
         pytest.param(clauses.own_domain(Bond(7, UUID), 7, UUID), id="own-domain"),
         pytest.param(clauses.sum_in_range(record_of(END_KIB - 1025)), id="sum-in-range"),
-        pytest.param(clauses.required_present({LIMIT: kib(0)}), id="required-present"),
+        pytest.param(clauses.required_present({MAX_MEM: kib(0)}), id="required-present"),
         pytest.param(clauses.few_enough(Rules(max_components=2), record_of()), id="few-enough"),
         pytest.param(clauses.not_below_target(RULES, kib(8), kib(8)), id="at-target"),
         pytest.param(clauses.not_below_target(RULES, kib(8), None), id="no-target"),
         pytest.param(clauses.not_below_target(FREE, kib(8), kib(9)), id="no-floor"),
-        pytest.param(clauses.not_below_dom0_floor(RULES, "limit", kib(131072)), id="at-floor"),
+        pytest.param(clauses.max_mem_not_below_dom0_floor(RULES, kib(131072)), id="at-floor"),
         pytest.param(clauses.not_below_videoram(kib(8), kib(8)), id="at-videoram"),
         pytest.param(clauses.not_above_static_max(kib(8), kib(8)), id="at-static-max"),
     ],
@@ -78,9 +78,9 @@ def test_passes(passed: Refusal | None) -> None:
             {"owner": "toolstack", "name": "slack"},
         ),
         (
-            clauses.not_required(LIMIT),
+            clauses.not_required(MAX_MEM),
             "component-required",
-            {"owner": "operator", "name": "limit"},
+            {"owner": "operator", "name": "max-mem"},
         ),
         (
             clauses.known_component(record_of(), ROM),
@@ -105,7 +105,7 @@ def test_passes(passed: Refusal | None) -> None:
         (
             clauses.required_present({ROM: kib(4)}),
             "component-required",
-            {"owner": "operator", "name": "limit"},
+            {"owner": "operator", "name": "max-mem"},
         ),
         (
             clauses.few_enough(Rules(max_components=2), record_of(rom=4)),
@@ -115,15 +115,15 @@ def test_passes(passed: Refusal | None) -> None:
         (
             clauses.not_below_target(RULES, kib(65532), kib(65536)),
             "limit-below-target",
-            {"limit_kib": 65532, "target_kib": 65536, "short_by_kib": 4},
+            {"max_mem_kib": 65532, "target_kib": 65536, "short_by_kib": 4},
         ),
         (
-            clauses.not_below_dom0_floor(RULES, "limit", kib(131071)),
+            clauses.max_mem_not_below_dom0_floor(RULES, kib(131071)),
             "limit-below-dom0-floor",
-            {"limit_kib": 131071, "floor_kib": 131072},
+            {"max_mem_kib": 131071, "floor_kib": 131072},
         ),
         (
-            clauses.not_below_dom0_floor(RULES, "target", kib(0)),
+            clauses.target_not_below_dom0_floor(RULES, kib(0)),
             "target-below-dom0-floor",
             {"target_kib": 0, "floor_kib": 131072},
         ),
@@ -158,7 +158,7 @@ def test_a_refusal_says_its_numbers() -> None:
     refusal = clauses.not_below_target(RULES, kib(65532), kib(65536))
     assert refusal is not None
     assert refusal.detail == (
-        "cannot set the limit to 65532 KiB: the balloon target is 65536 KiB, 4 KiB more"
+        "cannot set max-mem to 65532 KiB: the balloon target is 65536 KiB, 4 KiB more"
         " (lower the target first, or force)"
     )
 
@@ -167,5 +167,5 @@ def test_rules_by_default() -> None:
     """By default: xl's floor, libxl's slack and dom0 minimum, three owners, 64 components."""
     assert (RULES.floor, RULES.slack.kib, RULES.dom0_floor.kib) == ("target", 1024, 131072)
     assert RULES.owners == {"operator", "toolstack", "device-model"}
-    parts = {("operator", str(n)): Part(kib(1), 1) for n in range(65)}
-    assert refused(clauses.few_enough(RULES, Record(UUID, 1, parts)))[1]["at_most"] == 64
+    components = {("operator", str(n)): Component(kib(1), 1) for n in range(65)}
+    assert refused(clauses.few_enough(RULES, Record(UUID, 1, components)))[1]["at_most"] == 64

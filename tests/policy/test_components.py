@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.policy.components import LIMIT, Part, Record, record_from_state, state_to_json
+from maxmemd.policy.components import MAX_MEM, Component, Record, record_from_state, state_to_json
 from maxmemd.units import END_KIB
 from tests.policy.values import KEYS, ROM, UUID, VGA, amounts, kib, record_of, records
 
@@ -24,7 +24,12 @@ def test_state_round_trip(record: Record) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [{}, {"parts": []}, {"parts": [["a", "b", -1, 1]], "static_max_kib": None}, {"parts": 5}],
+    [
+        {},
+        {"components": []},
+        {"components": [["a", "b", -1, 1]], "static_max_kib": None},
+        {"components": 5},
+    ],
     ids=["empty", "no-static-max", "negative", "no-list"],
 )
 def test_a_state_that_is_none(state: dict[str, object]) -> None:
@@ -35,9 +40,9 @@ def test_a_state_that_is_none(state: dict[str, object]) -> None:
 
 def test_an_unchanged_component_keeps_its_revision() -> None:
     """Only what changes gets the new revision; what is named again with its amount does not."""
-    after = record_of(64, rom=8).with_amounts({LIMIT: kib(64), ROM: kib(12)})
+    after = record_of(64, rom=8).with_amounts({MAX_MEM: kib(64), ROM: kib(12)})
     assert after.revision == 4
-    assert (after.parts[LIMIT].revision, after.parts[ROM]) == (1, Part(kib(12), 4))
+    assert (after.components[MAX_MEM].revision, after.components[ROM]) == (1, Component(kib(12), 4))
 
 
 def test_with_amounts_adds_and_removes() -> None:

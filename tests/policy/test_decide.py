@@ -3,7 +3,7 @@
 import pytest
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, SLACK
+from maxmemd.policy.components import MAX_MEM, SLACK
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import Effects, Grant
@@ -35,7 +35,7 @@ def test_mem_max() -> None:
     rules = Rules(slack=kib(2048))
     picture = picture_of(record_of(65536, rom=256), rules=rules)
     grant = granted(decide(picture, SetLimit(kib(131072))))
-    assert amounts(grant.record) == {LIMIT: 131072, SLACK: 2048, ROM: 256}
+    assert amounts(grant.record) == {MAX_MEM: 131072, SLACK: 2048, ROM: 256}
     assert grant.record.static_max == kib(131072)
     assert grant.effects == Effects(static_max=kib(131072))
 
@@ -47,7 +47,7 @@ def test_mem_max() -> None:
         (
             65535,
             {},
-            ("limit-below-target", {"limit_kib": 65535, "target_kib": 65536, "short_by_kib": 1}),
+            ("limit-below-target", {"max_mem_kib": 65535, "target_kib": 65536, "short_by_kib": 1}),
         ),
         (0, {"force": True}, None),
         (END_KIB - 1025, {}, None),
@@ -79,7 +79,7 @@ def test_dom0_keeps_its_floor(*, force: bool) -> None:
     granted(decide(picture, SetLimit(kib(131072), force=force)))
     assert refused(decide(picture, SetLimit(kib(131071), force=force))) == (
         "limit-below-dom0-floor",
-        {"limit_kib": 131071, "floor_kib": 131072},
+        {"max_mem_kib": 131071, "floor_kib": 131072},
     )
     granted(decide(picture_of(), SetLimit(kib(131071), force=force)))
 
@@ -90,7 +90,7 @@ def test_mem_set() -> None:
         record_of(131072, static_max=131072, rom=256), store_of(65536, 131072, 8192), xen=HVM
     )
     grant = granted(decide(picture, SetTarget(kib(98304))))
-    assert amounts(grant.record) == {LIMIT: 98304, SLACK: SLACK_KIB, ROM: 256}
+    assert amounts(grant.record) == {MAX_MEM: 98304, SLACK: SLACK_KIB, ROM: 256}
     assert grant.record.static_max == kib(131072)
     assert grant.effects == Effects(kib(98304 - 8192 + SLACK_KIB), None, kib(98304 - 8192))
 
@@ -99,10 +99,10 @@ def test_mem_set_by_a_difference() -> None:
     """A difference moves memory/target; video RAM is added to the limit, and 0 is the least."""
     picture = picture_of(store=store_of(57344, 131072, 8192))
     grant = granted(decide(picture, SetTarget(by_kib=4096)))
-    assert grant.record.amount(LIMIT) == kib(57344 + 4096 + 8192)
+    assert grant.record.amount(MAX_MEM) == kib(57344 + 4096 + 8192)
     assert grant.effects == Effects(target=kib(61440))
     least = granted(decide(picture, SetTarget(by_kib=-(2**53))))
-    assert (least.effects.target, least.record.amount(LIMIT)) == (kib(0), kib(8192))
+    assert (least.effects.target, least.record.amount(MAX_MEM)) == (kib(0), kib(8192))
 
 
 def test_mem_set_that_does_not_enforce() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.policy import lives
-from maxmemd.policy.components import LIMIT, POPULATED, SLACK, Part, Record
+from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, Component, Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.verdicts import NO_EFFECTS
@@ -40,7 +40,7 @@ def building(record: Record, *, tracking: bool = False, rebooted: bool = False) 
 def lived() -> Record:
     """Return a record with everybody's components, as a life has left it."""
     record = record_of(96, static_max=128, rom=8)
-    return replace(record, parts={**record.parts, OTHER: Part(kib(4), 2)})
+    return replace(record, components={**record.components, OTHER: Component(kib(4), 2)})
 
 
 @pytest.mark.parametrize("life", LIVES)
@@ -49,7 +49,7 @@ def test_without_a_record_every_life_is_created(life: str, *, tracking: bool) ->
     """Nothing is known, or only what was seen of this very build: the toolstack's numbers it is."""
     record = record_of(0, revision=1) if tracking else Record(UUID, 0, {})
     after = granted(decide(building(record, tracking=tracking), Build(kib(64), life, kib(80))))
-    assert amounts(after.record) == {LIMIT: 64, SLACK: SLACK_KIB}
+    assert amounts(after.record) == {MAX_MEM: 64, SLACK: SLACK_KIB}
     assert (after.record.static_max, after.record.revision) == (kib(80), record.revision + 1)
 
 
@@ -57,7 +57,7 @@ def test_without_a_record_every_life_is_created(life: str, *, tracking: bool) ->
 def test_created_replaces_the_record(static_max: Memory | None) -> None:
     """Nobody's component of an earlier domain is taken over, nor its static-max."""
     after = granted(decide(building(lived()), Build(kib(64), CREATED, static_max))).record
-    assert amounts(after) == {LIMIT: 64, SLACK: SLACK_KIB}
+    assert amounts(after) == {MAX_MEM: 64, SLACK: SLACK_KIB}
     assert after.static_max == static_max
 
 
@@ -66,7 +66,7 @@ def test_created_replaces_the_record(static_max: Memory | None) -> None:
 def test_what_moves_keeps_its_record(life: str, target: int, limit: int) -> None:
     """Restored and migrated in: every component stays; the limit holds what is populated."""
     after = granted(decide(building(lived()), Build(kib(target), life))).record
-    assert amounts(after) == {LIMIT: limit, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
+    assert amounts(after) == {MAX_MEM: limit, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
     assert after.static_max == kib(128)
 
 
@@ -75,27 +75,27 @@ def test_a_reboot_keeps_all_but_the_device_model(target: int, limit: int) -> Non
     """The new device model populates anew, and asks for its room anew."""
     picture = building(lived(), rebooted=True)
     after = granted(decide(picture, Build(kib(target), CREATED, kib(200)))).record
-    assert amounts(after) == {LIMIT: limit, SLACK: SLACK_KIB, OTHER: 4}
+    assert amounts(after) == {MAX_MEM: limit, SLACK: SLACK_KIB, OTHER: 4}
     assert after.static_max == kib(200)
 
 
 def test_a_restore_after_a_reboot_is_a_restore() -> None:
     """A device model populates nothing on restore: its share must stay."""
     picture = building(lived(), rebooted=True)
-    assert ROM in granted(decide(picture, Build(kib(64), RESTORED))).record.parts
+    assert ROM in granted(decide(picture, Build(kib(64), RESTORED))).record.components
 
 
 def test_an_empty_record_gets_a_limit() -> None:
     """A record that lost its operator's limit has the target from now on."""
-    record = replace(lived(), parts={})
+    record = replace(lived(), components={})
     after = granted(decide(building(record), Build(kib(64), RESTORED))).record
-    assert amounts(after) == {LIMIT: 64, SLACK: SLACK_KIB}
+    assert amounts(after) == {MAX_MEM: 64, SLACK: SLACK_KIB}
 
 
 def test_the_slack_is_the_configured_one() -> None:
     """A record from elsewhere, or of another configuration, gets this host's slack."""
     record = record_of(96)
-    record = replace(record, parts={**record.parts, SLACK: Part(kib(2048), 1)})
+    record = replace(record, components={**record.components, SLACK: Component(kib(2048), 1)})
     after = granted(decide(building(record), Build(kib(64), MIGRATED_IN))).record
     assert after.amount(SLACK) == RULES.slack
 
@@ -140,7 +140,7 @@ def test_headroom_is_what_is_missing(tot_pages: int, pages: int, missing: int) -
         return
     assert after.amount(POPULATED) == Memory.of_pages(missing)
     assert after.limit.max_pages == tot_pages + pages + lives.SPARE_PAGES
-    assert (after.revision, after.amount(LIMIT)) == (record.revision + 1, kib(65536))
+    assert (after.revision, after.amount(MAX_MEM)) == (record.revision + 1, kib(65536))
 
 
 def test_headroom_adds_up() -> None:
@@ -175,16 +175,16 @@ def test_headroom_while_a_build_is_followed() -> None:
     after = granted(decide(picture, Headroom(64))).record
     assert after.amount(POPULATED) == Memory.of_pages(20)
     assert after.limit.max_pages == 16720
-    assert (after.amount(LIMIT), after.revision) == (kib(65776), 2)
+    assert (after.amount(MAX_MEM), after.revision) == (kib(65776), 2)
     roomy = replace(picture, xen=xen_of(tot_pages=16000, max_pages=16700))
     assert granted(decide(roomy, Headroom(64))).record is picture.record
 
 
 def test_a_limit_that_writes_no_node() -> None:
     """Who sets a sum by libxenctrl alone says nothing of static-max; the slack is ours."""
-    record = replace(record_of(64, static_max=128), parts={LIMIT: Part(kib(0), 1)})
+    record = replace(record_of(64, static_max=128), components={MAX_MEM: Component(kib(0), 1)})
     after = granted(decide(picture_of(record), SetLimit(kib(96), force=True, node=False)))
-    assert amounts(after.record) == {LIMIT: 96, SLACK: SLACK_KIB}
+    assert amounts(after.record) == {MAX_MEM: 96, SLACK: SLACK_KIB}
     assert (after.record.static_max, after.effects) == (kib(128), NO_EFFECTS)
 
 
@@ -203,7 +203,7 @@ def test_after_headroom_there_is_room(
     after = lives.with_headroom(RULES, record, xen, pages, tracking=tracking)
     room = xen.max_pages if after is record else after.limit.max_pages
     assert room >= tot_pages + pages + lives.SPARE_PAGES
-    followed = {POPULATED, LIMIT, SLACK} if tracking else {POPULATED}
+    followed = {POPULATED, MAX_MEM, SLACK} if tracking else {POPULATED}
     before, now = amounts(record), amounts(after)
     assert {k: n for k, n in now.items() if k not in followed} == {
         k: n for k, n in before.items() if k not in followed

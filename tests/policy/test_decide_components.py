@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, SLACK
+from maxmemd.policy.components import MAX_MEM, SLACK
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
@@ -49,20 +49,20 @@ def test_a_component_is_set() -> None:
     [
         (SetComponent(("bios", "rom"), kib(4)), "unknown-owner"),
         (SetComponent(SLACK, kib(4)), "component-fixed"),
-        (SetComponent(LIMIT, kib(65535)), "limit-below-target"),
+        (SetComponent(MAX_MEM, kib(65535)), "limit-below-target"),
         (SetComponent(ROM, kib(END_KIB - 1)), "limit-out-of-range"),
         (Increase(("bios", "rom"), 4), "unknown-owner"),
         (Increase(SLACK, 4), "component-fixed"),
-        (Increase(LIMIT, -1), "limit-below-target"),
+        (Increase(MAX_MEM, -1), "limit-below-target"),
         (Increase(ROM, -5), "component-below-zero"),
         (Increase(ROM, END_KIB - 4), "limit-out-of-range"),
-        (RemoveComponent(LIMIT), "component-required"),
+        (RemoveComponent(MAX_MEM), "component-required"),
         (RemoveComponent(SLACK), "component-fixed"),
         (RemoveComponent(VGA), "unknown-component"),
         (Rollback(9), "unknown-revision"),
         (Import({ROM: kib(4)}, None), "component-required"),
-        (Import({LIMIT: kib(4), ("bios", "rom"): kib(4)}, None), "unknown-owner"),
-        (Import({LIMIT: kib(END_KIB - 1024)}, None), "limit-out-of-range"),
+        (Import({MAX_MEM: kib(4), ("bios", "rom"): kib(4)}, None), "unknown-owner"),
+        (Import({MAX_MEM: kib(END_KIB - 1024)}, None), "limit-out-of-range"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -117,28 +117,28 @@ def test_rollback_is_under_the_floor_like_any_limit() -> None:
 
 def test_rollback_to_the_empty_record() -> None:
     """A past without an operator's limit has no floor to keep."""
-    past = replace(record_of(), parts={}, revision=1)
-    assert granted(decide(picture_of(past=past), Rollback(1))).record.parts == {}
+    past = replace(record_of(), components={}, revision=1)
+    assert granted(decide(picture_of(past=past), Rollback(1))).record.components == {}
 
 
 def test_import_for_a_domain_that_is_not_here() -> None:
     """A record may come ahead of its domain; the slack is this host's."""
-    picture = Picture(RULES, replace(record_of(), parts={}, revision=0), None, StoreFacts())
-    wish = Import({LIMIT: kib(64), SLACK: kib(9999), ROM: kib(4)}, None)
+    picture = Picture(RULES, replace(record_of(), components={}, revision=0), None, StoreFacts())
+    wish = Import({MAX_MEM: kib(64), SLACK: kib(9999), ROM: kib(4)}, None)
     grant = granted(decide(picture, wish))
-    assert amounts(grant.record) == {LIMIT: 64, SLACK: SLACK_KIB, ROM: 4}
+    assert amounts(grant.record) == {MAX_MEM: 64, SLACK: SLACK_KIB, ROM: 4}
     assert (grant.record.revision, grant.record.static_max) == (1, None)
 
 
 def test_import_keeps_dom0s_floor() -> None:
     """An imported record does not starve dom0; a guest's is as it comes."""
-    wish = Import({LIMIT: kib(131071)}, kib(4))
+    wish = Import({MAX_MEM: kib(131071)}, kib(4))
     assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
     assert granted(decide(picture_of(), wish)).effects == Effects(static_max=kib(4))
     enough, low = kib(131072), kib(131071)
-    wish = Import({LIMIT: enough}, low)
+    wish = Import({MAX_MEM: enough}, low)
     assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
-    granted(decide(picture_of(xen=DOM0), Import({LIMIT: enough}, enough)))
+    granted(decide(picture_of(xen=DOM0), Import({MAX_MEM: enough}, enough)))
     past = record_of(131072, static_max=131071, revision=1)
     dom0 = picture_of(store=store_of(), xen=DOM0, past=past)
     assert refused(decide(dom0, Rollback(1, force=True)))[0] == "limit-below-dom0-floor"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, SLACK, Key, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.verdicts import Grant, Verdict
 from maxmemd.policy.wishes import (
@@ -106,11 +106,11 @@ def test_xls_commands_keep_the_other_owners_components(picture: Picture, wish: W
     """mem-max and mem-set touch the operator's limit and the slack; all else is added."""
     verdict = decide(picture, wish)
     if isinstance(verdict, Grant):
-        own = {LIMIT, SLACK}
+        own = {MAX_MEM, SLACK}
         before, after = amounts(picture.record), amounts(verdict.record)
         others = {key: n for key, n in before.items() if key not in own}
         assert {key: n for key, n in after.items() if key not in own} == others
-        assert verdict.record.limit_kib == (after[LIMIT] + after[SLACK] + sum(others.values()))
+        assert verdict.record.limit_kib == (after[MAX_MEM] + after[SLACK] + sum(others.values()))
 
 
 def in_turn(picture: Picture, wishes: list[Wish]) -> list[Verdict]:
@@ -124,7 +124,7 @@ def in_turn(picture: Picture, wishes: list[Wish]) -> list[Verdict]:
 
 
 INCREASES = st.lists(
-    st.builds(Increase, st.sampled_from([ROM, VGA, LIMIT]), st.integers(0, 2**30)), max_size=6
+    st.builds(Increase, st.sampled_from([ROM, VGA, MAX_MEM]), st.integers(0, 2**30)), max_size=6
 )
 
 
@@ -158,11 +158,11 @@ def test_rollback_undoes_whatever_was_granted(
 @given(records(), records())
 def test_import_of_an_export_is_the_same_record(here: Record, there: Record) -> None:
     """A record that is exported and imported elsewhere has the same sum there."""
-    exported = there.with_amounts({LIMIT: there.amount(LIMIT) or kib(0), SLACK: RULES.slack})
-    parts: dict[Key, int] = amounts(exported)
-    wish = Import({key: kib(n) for key, n in parts.items()}, exported.static_max)
+    exported = there.with_amounts({MAX_MEM: there.amount(MAX_MEM) or kib(0), SLACK: RULES.slack})
+    components: dict[Key, int] = amounts(exported)
+    wish = Import({key: kib(n) for key, n in components.items()}, exported.static_max)
     grant = granted(decide(picture_of(here), wish))
-    assert amounts(grant.record) == parts
+    assert amounts(grant.record) == components
     assert grant.record.static_max == exported.static_max
     assert grant.record.limit == exported.limit
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.policy import lives
-from maxmemd.policy.components import LIMIT, SLACK, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Record
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES
 from tests.policy.values import (
     ROM,
@@ -39,7 +39,7 @@ OPTIONAL = st.one_of(st.none(), st.integers(0, 2**20))
 def test_adoption_takes_the_maximum_apart(max_pages: int, limit: int, slack: int) -> None:
     """The maximum is libxl's slack and the operator's limit; too little is all operator's."""
     record = lives.adopted(RULES, xen_of(max_pages=max_pages), store_of(static_max=131072))
-    assert amounts(record) == {LIMIT: limit, SLACK: slack}
+    assert amounts(record) == {MAX_MEM: limit, SLACK: slack}
     assert (record.revision, record.static_max) == (1, kib(131072))
 
 
@@ -54,10 +54,10 @@ def test_adoption_never_changes_the_maximum(max_pages: int) -> None:
 def test_with_maximum_never_changes_the_maximum(record: Record, max_pages: int) -> None:
     """The sum is Xen's maximum, unless what the other owners said is more by itself."""
     after = lives.with_maximum(RULES, record, max_pages)
-    others = {k: n for k, n in amounts(record).items() if k not in (LIMIT, SLACK)}
-    assert {k: n for k, n in amounts(after).items() if k not in (LIMIT, SLACK)} == others
+    others = {k: n for k, n in amounts(record).items() if k not in (MAX_MEM, SLACK)}
+    assert {k: n for k, n in amounts(after).items() if k not in (MAX_MEM, SLACK)} == others
     assert after.limit.max_pages == max(max_pages, sum(others.values()) // 4)
-    assert after.amount(LIMIT) is not None
+    assert after.amount(MAX_MEM) is not None
     assert (after.revision, after.static_max) == (record.revision + 1, record.static_max)
 
 
@@ -76,7 +76,7 @@ def test_with_maximum_beside_a_device_model(
 ) -> None:
     """The operator's limit gives way first, then the slack, and the device model's never."""
     after = lives.with_maximum(RULES, record_of(65536, rom=rom), max_pages)
-    assert amounts(after) == {LIMIT: limit, SLACK: slack, ROM: rom}
+    assert amounts(after) == {MAX_MEM: limit, SLACK: slack, ROM: rom}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_continues(
 
 def test_an_empty_record_has_room_for_nothing() -> None:
     """Without an operator's limit any target but 0 contradicts."""
-    empty = replace(record_of(), parts={})
+    empty = replace(record_of(), components={})
     assert lives.continues(empty, store_of(0))
     assert not lives.continues(empty, store_of(1))
 
@@ -143,7 +143,7 @@ def test_a_record_follows_its_build() -> None:
 
     limited = lives.following_build(RULES, record, xen_of(max_pages=16640), store_of())
     assert limited is not None
-    assert amounts(limited) == {LIMIT: 65536, SLACK: SLACK_KIB}
+    assert amounts(limited) == {MAX_MEM: 65536, SLACK: SLACK_KIB}
     assert limited.static_max is None
 
     known = lives.following_build(RULES, limited, xen_of(max_pages=16640), store_of(65536, 131072))

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from maxmemd.policy.components import LIMIT
+from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.wishes import (
     CREATED,
     KINDS,
@@ -26,22 +26,22 @@ from maxmemd.wire.requests import BuildRequest
 from tests.policy.values import ROM, kib
 
 ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
-    (SetLimit(kib(4)), "mem-max", {"limit_kib": 4}, True),
-    (SetLimit(kib(0), force=True), "mem-max", {"limit_kib": 0, "force": True}, True),
-    (SetLimit(kib(4), node=False), "mem-max", {"limit_kib": 4, "static_max": False}, True),
+    (SetLimit(kib(4)), "mem-max", {"max_mem_kib": 4}, True),
+    (SetLimit(kib(0), force=True), "mem-max", {"max_mem_kib": 0, "force": True}, True),
+    (SetLimit(kib(4), node=False), "mem-max", {"max_mem_kib": 4, "static_max": False}, True),
     (SetTarget(kib(4)), "mem-set", {"target_kib": 4, "enforce": True}, True),
     (SetTarget(kib(0), enforce=False), "mem-set", {"target_kib": 0, "enforce": False}, True),
     (SetTarget(by_kib=-4), "mem-set", {"by_kib": -4, "enforce": True}, True),
     (
         SetComponent(ROM, kib(4)),
-        "component",
+        "component-set",
         {"owner": "device-model", "name": "rom", "amount_kib": 4},
         False,
     ),
     (
-        SetComponent(LIMIT, kib(4)),
-        "component",
-        {"owner": "operator", "name": "limit", "amount_kib": 4},
+        SetComponent(MAX_MEM, kib(4)),
+        "component-set",
+        {"owner": "operator", "name": "max-mem", "amount_kib": 4},
         True,
     ),
     (
@@ -52,20 +52,20 @@ ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
     ),
     (
         Increase(ROM, -4),
-        "increase",
+        "component-increased",
         {"owner": "device-model", "name": "rom", "by_kib": -4},
         False,
     ),
     (
-        Increase(LIMIT, 4),
-        "increase",
-        {"owner": "operator", "name": "limit", "by_kib": 4},
+        Increase(MAX_MEM, 4),
+        "component-increased",
+        {"owner": "operator", "name": "max-mem", "by_kib": 4},
         True,
     ),
-    (Build(kib(4), CREATED), "build", {"target_kib": 4, "life": "created"}, False),
+    (Build(kib(4), CREATED), "build-announced", {"target_kib": 4, "life": "created"}, False),
     (
         Build(kib(4), "restored", kib(8)),
-        "build",
+        "build-announced",
         {"target_kib": 4, "life": "restored", "static_max_kib": 8},
         False,
     ),
@@ -73,18 +73,18 @@ ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
     (Rollback(3), "rollback", {"revision": 3}, True),
     (Rollback(3, force=True), "rollback", {"revision": 3, "force": True}, True),
     (
-        Import({LIMIT: kib(4), ROM: kib(0)}, None),
+        Import({MAX_MEM: kib(4), ROM: kib(0)}, None),
         "import",
         {
-            "parts": [["operator", "limit", 4], ["device-model", "rom", 0]],
+            "components": [["operator", "max-mem", 4], ["device-model", "rom", 0]],
             "static_max_kib": None,
         },
         True,
     ),
     (
-        Import({LIMIT: kib(4)}, kib(0)),
+        Import({MAX_MEM: kib(4)}, kib(0)),
         "import",
-        {"parts": [["operator", "limit", 4]], "static_max_kib": 0},
+        {"components": [["operator", "max-mem", 4]], "static_max_kib": 0},
         True,
     ),
 ]

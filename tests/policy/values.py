@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, SLACK, Key, Part, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Component, Key, Record
 from maxmemd.policy.decide import Picture
 from maxmemd.policy.facts import DOM0_UUID, StoreFacts, XenFacts
 from maxmemd.policy.verdicts import Grant, Refusal, Verdict
@@ -25,9 +25,11 @@ def record_of(
     limit: int = 65536, *, static_max: int | None = None, revision: int = 3, **others: int
 ) -> Record:
     """Return a record with the operator's limit, the slack and a device model's components."""
-    parts = {LIMIT: Part(kib(limit), 1), SLACK: Part(RULES.slack, 1)}
-    parts |= {("device-model", name): Part(kib(amount), 2) for name, amount in others.items()}
-    return Record(UUID, revision, parts, None if static_max is None else kib(static_max))
+    components = {MAX_MEM: Component(kib(limit), 1), SLACK: Component(RULES.slack, 1)}
+    components |= {
+        ("device-model", name): Component(kib(amount), 2) for name, amount in others.items()
+    }
+    return Record(UUID, revision, components, None if static_max is None else kib(static_max))
 
 
 def store_of(
@@ -85,10 +87,10 @@ def refused(verdict: Verdict | None) -> tuple[str, dict[str, int | str]]:
 
 def amounts(record: Record) -> dict[Key, int]:
     """Return a record's components in KiB."""
-    return {key: part.amount.kib for key, part in record.parts.items()}
+    return {key: part.amount.kib for key, part in record.components.items()}
 
 
-KEYS: st.SearchStrategy[Key] = st.sampled_from([LIMIT, SLACK, ROM, VGA, ("operator", "extra")])
+KEYS: st.SearchStrategy[Key] = st.sampled_from([MAX_MEM, SLACK, ROM, VGA, ("operator", "extra")])
 SMALL = st.integers(0, 2**40)
 ANY = st.one_of(st.integers(0, 2**24), st.integers(0, END_KIB - 1), st.just(END_KIB - 1))
 MAYBE = st.one_of(st.none(), ANY)
@@ -102,9 +104,9 @@ def records(draw: st.DrawFn, amount: st.SearchStrategy[int] = SMALL) -> Record:
         wanted.popitem()
     revision = draw(st.integers(0, 9))
     since = draw(st.integers(0, revision))
-    parts = {key: Part(kib(amount), since) for key, amount in wanted.items()}
+    components = {key: Component(kib(amount), since) for key, amount in wanted.items()}
     static_max = draw(MAYBE)
-    return Record(UUID, revision, parts, None if static_max is None else kib(static_max))
+    return Record(UUID, revision, components, None if static_max is None else kib(static_max))
 
 
 @st.composite

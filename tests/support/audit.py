@@ -12,7 +12,7 @@ from maxmemd.policy.components import Record, record_from_state
 
 
 class Line(NamedTuple):
-    """A decision in the journal: its record's UUID and revision, the limit then, and its seq."""
+    """A decision in the history: its record's UUID and revision, the limit then, and its seq."""
 
     uuid: str
     revision: int
@@ -22,7 +22,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Kept:
-    """The fold of the journal. `limits` are in pages; `keys` are without the uid in front."""
+    """The fold of the history. `limits` are in pages; `keys` are without the uid in front."""
 
     records: dict[str, Record] = field(default_factory=dict)
     keys: dict[str, Line] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Kept:
 
 
 def audit(path: Path, *, whole: bool = True) -> Kept:
-    """Fold the journal and demand that everything else in the file follows from it.
+    """Fold the history and demand that everything else in the file follows from it.
 
     Every revision follows on the one before; an increase adds to what was there; the records
     stand on the last lines of their domains; and, with `whole`, the chain of hashes and
@@ -49,11 +49,11 @@ def audit(path: Path, *, whole: bool = True) -> Kept:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         heads: dict[str, int] = {}
         for row in connection.execute(
-            "SELECT seq, uuid, revision, kind, wish, state, key FROM journal ORDER BY seq"
+            "SELECT seq, uuid, revision, kind, wish, state, key FROM history ORDER BY seq"
         ):
             kept.lines += 1
             _fold(kept, heads, row)
-        assert dict(connection.execute("SELECT uuid, seq FROM record")) == heads
+        assert dict(connection.execute("SELECT uuid, head FROM record")) == heads
     if whole:
         assert LedgerReader(path).check() >= kept.lines  # a daemon that runs may have written on
     return kept
@@ -62,7 +62,9 @@ def audit(path: Path, *, whole: bool = True) -> Kept:
 def limits_of(path: Path) -> dict[str, int]:
     """Return the pages that each record of the file wants, by UUID."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("SELECT uuid, state FROM record JOIN journal USING (seq, uuid)")
+        rows = connection.execute(
+            "SELECT uuid, state FROM record JOIN history USING (uuid) WHERE seq = head"
+        )
         return {u: record_from_state(u, 0, json.loads(state)).limit.max_pages for u, state in rows}
 
 
@@ -74,7 +76,7 @@ def _fold(kept: Kept, heads: dict[str, int], row: tuple[Any, ...]) -> None:
     assert revision == before.revision + 1, f"line {seq}: {uuid} went {before.revision}-{revision}"
     record = kept.records[uuid] = record_from_state(uuid, revision, json.loads(state))
     heads[uuid] = seq
-    if kind == "increase":
+    if kind == "component-increased":
         words: dict[str, Any] = json.loads(wish)
         part = (words["owner"], words["name"])
         old, new = before.amount(part), record.amount(part)

@@ -15,8 +15,8 @@ def push(state: Any = "applied", **more: Any) -> replies.Push:
 def decision(**more: Any) -> dict[str, Any]:
     """Return the reply to a granted wish: web, domain 3, 513 MiB, revision 8."""
     given = {
-        "uuid": UUID, "domid": 3, "name": "web", "revision": 8, "limit_kib": 525312,
-        "max_pages": 131328, "unlimited": False, "push": push(), **more,
+        "uuid": UUID, "domid": 3, "name": "web", "revision": 8, "max_mem_kib": 524288,
+        "limit_kib": 525312, "max_pages": 131328, "unlimited": False, "push": push(), **more,
     }  # fmt: skip
     return replies.DecisionReply(**given).model_dump(mode="json")
 
@@ -35,12 +35,13 @@ def xen(**more: Any) -> replies.XenReply:
 def domain(**more: Any) -> dict[str, Any]:
     """Return web, domain 3, with a limit of 512 MiB and libxl's slack."""
     parts = [
-        replies.ComponentReply(owner="operator", name="limit", amount_kib=524288, revision=8),
+        replies.ComponentReply(owner="operator", name="max-mem", amount_kib=524288, revision=8),
         replies.ComponentReply(owner="toolstack", name="slack", amount_kib=1024, revision=1),
     ]
     given = {
         "uuid": UUID, "domid": 3, "name": "web", "managed": True, "revision": 8,
-        "limit_kib": 525312, "max_pages": 131328, "unlimited": False, "components": parts,
+        "max_mem_kib": 524288, "limit_kib": 525312, "max_pages": 131328, "unlimited": False,
+        "components": parts,
         "recorded_static_max_kib": 524288, "static_max_kib": 524288, "target_kib": 102400,
         "videoram_kib": 0, "building": False, "push": push(), "xen": xen(), **more,
     }  # fmt: skip
@@ -59,9 +60,9 @@ UNKNOWN = problem(
 )
 BELOW = problem(
     409, "limit-below-target",
-    "cannot set the limit to 10240 KiB: the balloon target is 102400 KiB, 92160 KiB more"
+    "cannot set max-mem to 10240 KiB: the balloon target is 102400 KiB, 92160 KiB more"
     " (lower the target first, or force)",
-    limit_kib=10240, target_kib=102400, short_by_kib=92160, uuid=UUID, domid=3, name="web",
+    max_mem_kib=10240, target_kib=102400, short_by_kib=92160, uuid=UUID, domid=3, name="web",
 )  # fmt: skip
 ABOVE = problem(
     409, "target-above-static-max",

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import again
+from tests.support import again
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED, TREE = ROOT / ".coverage", ROOT / ".coverage-tree"

@@ -115,7 +115,7 @@ class MemoryLedger:
         rebooting = {}
         for uuid in self.heads:
             newest = [line for line in self.lines if line.uuid == uuid][-20:]
-            lives = [line for line in newest if line.kind in ("instance-ended", "build")]
+            lives = [line for line in newest if line.kind in ("instance-ended", "build-announced")]
             words = json.loads(lives[-1].wish) if lives else {}
             if words.get("reboot"):
                 rebooting[uuid] = words["boot"]

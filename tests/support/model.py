@@ -19,7 +19,7 @@ from maxmemd.policy.wishes import (
     Wish,
 )
 
-LIMIT: Key = ("operator", "limit")
+MAX_MEM: Key = ("operator", "max-mem")
 SLACK: Key = ("toolstack", "slack")
 SLACK_KIB = 1024
 OWNERS = {"operator", "toolstack", "device-model"}
@@ -32,7 +32,7 @@ class Domain:
     """One UUID: its components in KiB, static-max, and every revision that it had."""
 
     dom0: bool = False
-    parts: dict[Key, int] = field(default_factory=dict)
+    components: dict[Key, int] = field(default_factory=dict)
     static_max: int | None = None
     past: list[tuple[dict[Key, int], int | None]] = field(default_factory=list)
 
@@ -44,12 +44,12 @@ class Domain:
     @property
     def pages(self) -> int:
         """What Xen must hold."""
-        return min(sum(self.parts.values()) // 4, 0xFFFFFFFF)
+        return min(sum(self.components.values()) // 4, 0xFFFFFFFF)
 
-    def keep(self, parts: dict[Key, int], static_max: int | None) -> None:
+    def keep(self, components: dict[Key, int], static_max: int | None) -> None:
         """Make the next revision."""
-        self.parts, self.static_max = dict(parts), static_max
-        self.past.append((dict(parts), static_max))
+        self.components, self.static_max = dict(components), static_max
+        self.past.append((dict(components), static_max))
 
 
 @dataclass
@@ -66,12 +66,12 @@ def wanted(  # noqa: C901, PLR0911, PLR0912 - a wish a case
 ) -> tuple[Domain, Nodes] | None:
     """Return what a wish makes of a domain and its nodes; None when it must be refused."""
     after, written = deepcopy(domain), deepcopy(nodes)
-    parts, static_max = dict(domain.parts), domain.static_max
+    components, static_max = dict(domain.components), domain.static_max
     match wish:
         case SetLimit(amount, force):
             if _too_low(domain, nodes, amount.kib, force=force):
                 return None
-            parts |= {LIMIT: amount.kib, SLACK: SLACK_KIB}
+            components |= {MAX_MEM: amount.kib, SLACK: SLACK_KIB}
             static_max = written.static_max = amount.kib
         case SetTarget(target, by_kib, enforce):
             asked = _target(domain, nodes, target and target.kib, by_kib)
@@ -79,40 +79,40 @@ def wanted(  # noqa: C901, PLR0911, PLR0912 - a wish a case
                 return None
             written.target = asked
             if enforce:
-                parts |= {LIMIT: asked + nodes.videoram, SLACK: SLACK_KIB}
+                components |= {MAX_MEM: asked + nodes.videoram, SLACK: SLACK_KIB}
         case SetComponent(key, amount):
             if _untouchable(domain, nodes, key, amount.kib):
                 return None
-            parts[key] = amount.kib
+            components[key] = amount.kib
         case Increase(key, by_kib):
-            parts[key] = parts.get(key, 0) + by_kib
-            if _untouchable(domain, nodes, key, parts[key]):
+            components[key] = components.get(key, 0) + by_kib
+            if _untouchable(domain, nodes, key, components[key]):
                 return None
         case RemoveComponent(key):
-            if key in (LIMIT, SLACK) or key not in parts:
+            if key in (MAX_MEM, SLACK) or key not in components:
                 return None
-            del parts[key]
+            del components[key]
         case Rollback(revision, force):
             if not 1 <= revision <= domain.revision:
                 return None
-            parts, static_max = domain.past[revision - 1]
-            if _too_low(domain, nodes, parts[LIMIT], force=force):
+            components, static_max = domain.past[revision - 1]
+            if _too_low(domain, nodes, components[MAX_MEM], force=force):
                 return None
             written.static_max = nodes.static_max if static_max is None else static_max
         case Import(amounts, imported):
-            if LIMIT not in amounts or not {key[0] for key in amounts} <= OWNERS:
+            if MAX_MEM not in amounts or not {key[0] for key in amounts} <= OWNERS:
                 return None
-            parts = {**{key: amount.kib for key, amount in amounts.items()}, SLACK: SLACK_KIB}
-            if domain.dom0 and parts[LIMIT] < DOM0_FLOOR_KIB:
+            components = {**{key: amount.kib for key, amount in amounts.items()}, SLACK: SLACK_KIB}
+            if domain.dom0 and components[MAX_MEM] < DOM0_FLOOR_KIB:
                 return None
             static_max = None if imported is None else imported.kib
             written.static_max = nodes.static_max if static_max is None else static_max
     replaced = isinstance(wish, Rollback | Import) and domain.dom0
     if replaced and static_max is not None and static_max < DOM0_FLOOR_KIB:
         return None
-    if sum(parts.values()) >= END_KIB:
+    if sum(components.values()) >= END_KIB:
         return None
-    after.keep(parts, static_max)
+    after.keep(components, static_max)
     return after, written
 
 
@@ -125,7 +125,7 @@ def _too_low(domain: Domain, nodes: Nodes, limit: int, *, force: bool) -> bool:
 def _untouchable(domain: Domain, nodes: Nodes, key: Key, kib: int) -> bool:
     if key[0] not in OWNERS or key == SLACK or kib < 0:
         return True
-    return key == LIMIT and _too_low(domain, nodes, kib, force=False)
+    return key == MAX_MEM and _too_low(domain, nodes, kib, force=False)
 
 
 def _target(domain: Domain, nodes: Nodes, target: int | None, by_kib: int | None) -> int | None:
@@ -143,6 +143,6 @@ def _target(domain: Domain, nodes: Nodes, target: int | None, by_kib: int | None
 def reborn(domain: Domain, nodes: Nodes, built_kib: int) -> None:
     """Keep a domain's record over a rebirth, unless the build contradicts it."""
     same = nodes.static_max == domain.static_max or None in (nodes.static_max, domain.static_max)
-    fits = nodes.target is None or nodes.target <= domain.parts[LIMIT]
+    fits = nodes.target is None or nodes.target <= domain.components[MAX_MEM]
     if not (same and fits):
-        domain.keep({LIMIT: built_kib, SLACK: SLACK_KIB}, nodes.static_max)
+        domain.keep({MAX_MEM: built_kib, SLACK: SLACK_KIB}, nodes.static_max)

@@ -135,4 +135,4 @@ class Seat:
 
 def kib_of(record: Record) -> dict[str, int]:
     """Return a record's components in KiB, by owner/name."""
-    return {f"{owner}/{name}": part.amount.kib for (owner, name), part in record.parts.items()}
+    return {f"{owner}/{name}": part.amount.kib for (owner, name), part in record.components.items()}

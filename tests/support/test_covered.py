@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import again, covered
+from tests import covered
+from tests.support import again
 
 
 class Runs:

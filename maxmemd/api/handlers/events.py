@@ -4,7 +4,6 @@ import asyncio
 
 from maxmemd.api import event_format
 from maxmemd.api.handlers.service import Service, look
-from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response, StreamingResponse
 from maxmemd.arbiter.instances import is_uuid
@@ -13,10 +12,7 @@ from maxmemd.arbiter.instances import is_uuid
 async def events(service: Service, call: Request) -> Response | StreamingResponse:
     """Tell what happens, as Server-Sent Events; resumed by Last-Event-ID, or by since."""
     kind, ref = call.query.get("kind"), call.query.get("domain")
-    kinds = event_format.KINDS if kind is None else tuple(kind.split(","))
-    if not set(kinds) <= set(event_format.KINDS):
-        detail = f"cannot read the query: kind is one or more of {','.join(event_format.KINDS)}"
-        raise Rejected("query-invalid", detail, parameter="kind")
+    kinds = None if kind is None else event_format.kinds_of(kind)
     uuid = None if ref is None else ref.lower()
     if ref is not None and not is_uuid(ref):
         view = await look(service, ref)
@@ -25,12 +21,12 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
         uuid = view.uuid
     after = call.after or call.query.get("since")
     if after is None:
-        place = await asyncio.to_thread(service.tail.end)
+        place = await asyncio.to_thread(service.follower.end)
     else:
-        place = await asyncio.to_thread(event_format.position_of, after, service.tail)
+        place = await asyncio.to_thread(event_format.position_of, after, service.follower)
 
     def wanted(event: event_format.FormattedEvent) -> bool:
-        return event.kind in kinds and uuid in (None, event.uuid)
+        return (kinds is None or event.kind in kinds) and uuid in (None, event.uuid)
 
     client = call.peer.client
     service.feed.enter(client)

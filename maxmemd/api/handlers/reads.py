@@ -70,7 +70,7 @@ async def explain(service: Service, call: Request) -> Response:
     if isinstance(found, Response):
         return found
     view, record = found
-    revisions = sorted({part.revision for part in record.parts.values()})
+    revisions = sorted({component.revision for component in record.components.values()})
     forgets = service.mailbox.forgets
     made = await asyncio.to_thread(service.reader.made, record.uuid, revisions, forgets)
     return as_json(serialize.explained(view, record, made), revision=record.revision)
@@ -100,7 +100,7 @@ async def pushes(service: Service, call: Request) -> Response:
 
 
 async def health(service: Service, call: Request) -> Response:
-    """Tell whether every part is ready. Never asks the arbiter, so it always answers."""
+    """Tell whether every component is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
     ready = all(is_ready(state) for state in parts.values())
     body = Health(live=True, ready=ready, parts=dict(parts))

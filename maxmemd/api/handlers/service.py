@@ -30,7 +30,7 @@ class Service:
 
     mailbox: Mailbox
     reader: LedgerReader
-    tail: LedgerFollower
+    follower: LedgerFollower
     feed: EventStream
     config: Config
     simulated: bool

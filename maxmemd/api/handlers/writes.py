@@ -34,7 +34,7 @@ from maxmemd.wire import requests
 async def set_limit(service: Service, call: Request) -> Response:
     """Xl mem-max."""
     body: requests.LimitRequest = call.body
-    wish = SetLimit(Memory(kib=body.limit_kib), body.force, body.static_max)
+    wish = SetLimit(Memory(kib=body.max_mem_kib), body.force, body.static_max)
     return await _wished(service, call, wish)
 
 

@@ -30,7 +30,7 @@ PEERS: dict[str, tuple[Peer, bool]] = {
     "nobody": (UNKNOWN_PEER, False),
 }
 BODIES = {
-    "set_limit": {"limit_kib": 700 * 1024},
+    "set_limit": {"max_mem_kib": 700 * 1024},
     "set_target": {"target_kib": 300 * 1024},
     "set_component": {"amount_kib": 256},
     "increase": {"by_kib": 256},
@@ -43,7 +43,7 @@ BODIES = {
     },
     "rollback": {"revision": 1},
     "create_token": {"name": "one", "role": "observer"},
-    "put_record": {"components": [{"owner": "operator", "name": "limit", "amount_kib": 700000}]},
+    "put_record": {"components": [{"owner": "operator", "name": "max-mem", "amount_kib": 700000}]},
 }
 
 
@@ -115,7 +115,7 @@ def test_local_names_are_served(shared: Inside, host: str) -> None:
 def test_no_header_makes_anybody_root(shared: Inside, name: str) -> None:
     """Identity is the kernel's word, whatever a header says."""
     reply = shared.ask(
-        "PUT", "/v1/domains/web/limit", {"limit_kib": 4}, headers={name: "root"},
+        "PUT", "/v1/domains/web/limit", {"max_mem_kib": 4}, headers={name: "root"},
         peer=PEERS["another user"][0],
     )  # fmt: skip
     problem(reply, "not-allowed", 403)
@@ -123,7 +123,7 @@ def test_no_header_makes_anybody_root(shared: Inside, name: str) -> None:
 
 def test_who_did_it_is_in_the_history(shared: Inside) -> None:
     """The history names the caller by uid, gid and pid, and an unknown uid by its number."""
-    shared.put("/v1/domains/web/limit", {"limit_kib": 701 * 1024})
+    shared.put("/v1/domains/web/limit", {"max_mem_kib": 701 * 1024})
     by = shared.get("/v1/domains/web/history?limit=1")["entries"][0]["by"]
     assert by == {"name": "root", "uid": 0, "gid": 0, "pid": 4711}
     assert json.loads(peer(1, 4294967294, 5).actor)["name"] == "uid 4294967294"

@@ -358,9 +358,9 @@ CAPPED: dict[str, tuple[str, str, str, object]] = {
     "set": ("device-model", "PUT", ROMS.format(1) + "2", {"amount_kib": 28}),
     "increase": ("device-model", "POST", ROMS.format(1) + "/increase", {"by_kib": 28}),
     "headroom": ("device-model", "POST", "/v1/domains/1/headroom", {"pages": 2**20}),
-    "mem-max": ("operator", "PUT", "/v1/domains/1/limit", {"limit_kib": 900 * MIB}),
+    "mem-max": ("operator", "PUT", "/v1/domains/1/limit", {"max_mem_kib": 900 * MIB}),
     "mem-max by force": (
-        "operator", "PUT", "/v1/domains/1/limit", {"limit_kib": 900 * MIB, "force": True},
+        "operator", "PUT", "/v1/domains/1/limit", {"max_mem_kib": 900 * MIB, "force": True},
     ),
     "mem-set": ("operator", "PUT", "/v1/domains/1/target", {"target_kib": 700 * MIB}),
     "rollback": ("operator", "POST", "/v1/domains/1/rollback", {"revision": 2, "force": True}),
@@ -370,12 +370,12 @@ CAPPED: dict[str, tuple[str, str, str, object]] = {
     ),
     "import, the operator's": (
         "operator", "PUT", "/v1/records/{uuid}",
-        {"components": [{"owner": "operator", "name": "limit", "amount_kib": 700 * MIB}]},
+        {"components": [{"owner": "operator", "name": "max-mem", "amount_kib": 700 * MIB}]},
     ),
     "import, a device model's": (
         "device-model", "PUT", "/v1/records/{uuid}",
         {"components": [
-            {"owner": "operator", "name": "limit", "amount_kib": MIB},
+            {"owner": "operator", "name": "max-mem", "amount_kib": MIB},
             {"owner": "device-model", "name": "populated", "amount_kib": 500 * MIB},
         ]},
     ),
@@ -387,8 +387,8 @@ CAPPED: dict[str, tuple[str, str, str, object]] = {
 def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """Give a daemon with caps; domain 1 was above the operator's before there was one."""
     with Inside(tmp_path_factory.mktemp("caps"), config=Config()) as api:
-        api.put("/v1/domains/1/limit", {"limit_kib": 1000 * MIB})
-        api.put("/v1/domains/1/limit", {"limit_kib": 550 * MIB, "static_max": False})
+        api.put("/v1/domains/1/limit", {"max_mem_kib": 1000 * MIB})
+        api.put("/v1/domains/1/limit", {"max_mem_kib": 550 * MIB, "static_max": False})
         next(api.host.creating("born", memory=Memory.of_mib(64), domid=4))
         api.config = replace(api.config, caps=CAPS)
         api.restart()
@@ -415,7 +415,7 @@ def test_what_fits_below_the_cap(capped: Inside) -> None:
     for path, amount in ((ROMS.format(1) + "2", 24), (ROMS.format(1) + "2", 0)):
         told = capped.ask("PUT", path, {"amount_kib": amount}, peer=caller)
         assert told.status_code == 200
-    capped.put("/v1/domains/1/limit", {"limit_kib": 600 * MIB, "static_max": False})
+    capped.put("/v1/domains/1/limit", {"max_mem_kib": 600 * MIB, "static_max": False})
 
 
 def reborn(api: Inside, domid: int) -> None:

@@ -191,8 +191,8 @@ def test_what_is_wrong_with_a_wish_is_no_warning(
 ) -> None:
     """A refused write and a bad request are information; what was only not found is no line."""
     with caplog.at_level(logging.INFO, "maxmemd.api"):
-        api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
-        api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": "x"})
+        api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4})
+        api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": "x"})
         api.ask("GET", "/v1/domains/nosuch")
     levels = [(one.levelno, vars(one)["fields"]["code"]) for one in caplog.records]
     assert levels == [(logging.INFO, "limit-below-target"), (logging.INFO, "body-invalid")]
@@ -255,7 +255,7 @@ def test_refusals_are_logged(api: Inside, caplog: pytest.LogCaptureFixture) -> N
     """Who may not, whose domain it is not, and a browser: with uid, pid and route."""
     caller = peer(77, 1000, 5)
     with caplog.at_level(logging.WARNING):
-        api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4}, peer=caller)
+        api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4}, peer=caller)
         api.ask("GET", "/v1/host", headers={"Origin": "null"}, peer=caller)
         api.ask("GET", "/v1/domains/77", peer=peer(78, BASE + 77, 5, (), WHO))
     assert [line.partition(": ")[0] for line in caplog.messages] == [
@@ -361,7 +361,7 @@ def asked(path: Path) -> list[int]:
         first.ask("GET", "/v1/domains/2")[0],
         second.ask("PUT", "/v1/domains/1/components/device-model/roms", roms)[0],
         second.ask("PUT", "/v1/domains/2/components/device-model/roms", roms)[0],
-        second.ask("PUT", "/v1/domains/1/components/operator/limit", roms)[0],
+        second.ask("PUT", "/v1/domains/1/components/operator/max-mem", roms)[0],
     ]
     with connect(path, 20.0) as third:
         return [*wanted, int(whole(third).split()[1])]

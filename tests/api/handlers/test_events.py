@@ -15,10 +15,12 @@ from maxmemd.api.event_format import KINDS
 from maxmemd.api.server import protocol
 from maxmemd.errors import LedgerBusy
 from maxmemd.ledger.follow import Occurrence, Position
+from maxmemd.policy.kinds import EntryKind
 from maxmemd.wire import replies
 from tests.support.inside import Inside, problem
 from tests.support.outside import Outside, until
 
+DECISIONS = {kind.value for kind in EntryKind if kind.is_decision}
 WEB = "51a70000-0000-4000-8000-000000000001"
 
 
@@ -71,27 +73,31 @@ def moved(event: replies.Event) -> int:
 def test_what_is_decided_is_told(daemon: Outside) -> None:
     """A decision and its push come in this order, with who, what and how much."""
     listener = Listener(daemon)
-    daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 716800, "reason": "more"})
-    *_, decided, pushed = listener.until("pushed", max_pages=179456)  # others' pushes may be first
-    assert (decided.kind, decided.what, decided.limit_kib) == ("decided", "mem-max", 717824)
+    daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 716800, "reason": "more"})
+    *_, decided, pushed = listener.until(
+        "push-applied", max_pages=179456
+    )  # others' pushes may be first
+    assert (decided.kind, decided.max_mem_kib, decided.limit_kib) == ("mem-max", 716800, 717824)
     assert decided.by is not None
     assert decided.by.uid == 0
-    assert decided.wish == {"limit_kib": 716800, "reason": "more"}
+    assert decided.wish == {"max_mem_kib": 716800, "reason": "more"}
     assert (pushed.uuid, pushed.domid, pushed.revision) == (WEB, 1, decided.revision)
     assert (pushed.max_pages, pushed.seen_pages, pushed.errno) == (179456, 179456, None)
-    daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 1024})
+    daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 1024})
     *_, refused = listener.until("refused")
-    assert (refused.what, refused.code) == ("mem-max", "limit-below-target")
+    assert refused.code == "limit-below-target"
+    assert refused.wish is not None
+    assert refused.wish["wish"] == "mem-max"
     listener.close()
 
 
 def test_everything_from_the_beginning(daemon: Outside) -> None:
     """From 0 each event moves the id by one; it begins with the lives that began."""
-    daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 614400})
+    daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 614400})
     listener = Listener(daemon, "?since=0")
-    found = listener.until("pushed", max_pages=(614400 + 1024) // 4)
+    found = listener.until("push-applied", max_pages=(614400 + 1024) // 4)
     assert [moved(event) for event in found] == list(range(1, len(found) + 1))
-    assert found[0].kind == "began"
+    assert found[0].kind == "instance-began"
     assert found[0].domid is not None
     listener.close()
 
@@ -100,24 +106,24 @@ def test_a_restart_of_either_side_misses_nothing(tmp_path: Path) -> None:
     """Whoever listens, goes away, and comes back to a daemon that was killed, gets each once."""
     with Outside(tmp_path) as daemon:
         listener = Listener(daemon)
-        daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 614400})
-        got = listener.until("pushed")
+        daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 614400})
+        got = listener.until("push-applied")
         last = listener.id
         listener.close()
-        for limit_kib in (618496, 622592):
-            daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": limit_kib})
+        for max_mem_kib in (618496, 622592):
+            daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": max_mem_kib})
         daemon.process.kill()
         daemon.process.communicate()
         daemon.start()
-        daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 626688})
+        daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 626688})
         again = Listener(daemon, "?since=0", Last_Event_ID=last)
-        got += again.until("pushed", max_pages=(626688 + 1024) // 4)
+        got += again.until("push-applied", max_pages=(626688 + 1024) // 4)
         again.close()
         whole = Listener(daemon, "?since=0")
-        everything = whole.until("pushed", max_pages=(626688 + 1024) // 4)
+        everything = whole.until("push-applied", max_pages=(626688 + 1024) // 4)
         whole.close()
     assert got == everything[-len(got) :]
-    limits = [event.limit_kib for event in got if event.what == "mem-max"]
+    limits = [event.limit_kib for event in got if event.kind == "mem-max"]
     assert limits == [kib + 1024 for kib in (614400, 618496, 622592, 626688)]
 
 
@@ -137,26 +143,30 @@ def test_the_end_of_the_daemon_ends_the_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("query", "kinds"),
-    [("kind=refused", {"refused"}), ("kind=pushed,refused", {"pushed", "refused"})],
+    [
+        ("kind=refused", {"refused"}),
+        ("kind=push-applied,refused", {"push-applied", "refused"}),
+        ("kind=decision,refused", DECISIONS | {"refused"}),
+    ],
 )
 def test_only_some_kinds(daemon: Outside, query: str, kinds: set[str]) -> None:
     """A filter by kind leaves the others out."""
-    daemon.ask("PUT", "/v1/domains/db/limit", {"limit_kib": 4194304})
-    daemon.ask("PUT", "/v1/domains/db/limit", {"limit_kib": 1024})
+    daemon.ask("PUT", "/v1/domains/db/limit", {"max_mem_kib": 4194304})
+    daemon.ask("PUT", "/v1/domains/db/limit", {"max_mem_kib": 1024})
     listener = Listener(daemon, f"?since=0&{query}")
-    assert {event.kind for event in listener.until("refused", what="mem-max")} <= kinds
+    assert {event.kind for event in listener.until("refused", code="limit-below-target")} <= kinds
     listener.close()
 
 
 def test_only_one_domain(daemon: Outside) -> None:
     """A filter by domain takes a name, a domid or a UUID, whether or not that UUID lives here."""
     host = daemon.ask("GET", "/v1/domains/db")[1]
-    for limit_kib in (4194304, 4198400):
-        daemon.ask("PUT", "/v1/domains/web/limit", {"limit_kib": limit_kib - 2097152})
-        daemon.ask("PUT", "/v1/domains/db/limit", {"limit_kib": limit_kib})
+    for max_mem_kib in (4194304, 4198400):
+        daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": max_mem_kib - 2097152})
+        daemon.ask("PUT", "/v1/domains/db/limit", {"max_mem_kib": max_mem_kib})
     for ref in ("db", str(host["domid"]), host["uuid"].upper()):
         listener = Listener(daemon, f"?since=0&domain={ref}")
-        found = listener.until("decided", limit_kib=4199424)
+        found = listener.until("mem-max", limit_kib=4199424)
         assert {event.uuid for event in found} == {host["uuid"]}
         listener.close()
     away = Listener(daemon, "?since=0&domain=00000000-0000-4000-8000-000000000000")
@@ -194,26 +204,26 @@ def test_an_id_of_another_ledger_is_seen(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         with Inside(tmp_path / name) as api:
             place = api.wait(_end(api))
-            ids.append(f"{place.seq}-{place.push}-{place.tail.hex()[:8]}")
+            ids.append(f"{place.seq}-{place.push}-{place.entry_hash.hex()[:8]}")
             if name == "other":
                 assert ids[0].split("-")[:2] == ids[1].split("-")[:2]
                 problem(api.ask("GET", f"/v1/events?since={ids[0]}"), "event-id-foreign", 409)
 
 
 async def _end(api: Inside) -> Any:
-    return api.feed._tail.end()
+    return api.feed._source.end()
 
 
 def test_a_ledger_that_cannot_be_read_ends_the_stream(api: Inside) -> None:
     """What was begun ends whole: the client comes again with its id."""
 
     class Broken:
-        end = api.feed._tail.end
+        end = api.feed._source.end
 
         def after(self, place: Position, most: int) -> list[Occurrence]:
             raise LedgerBusy("cannot read the events: busy")
 
-    api.feed._tail = Broken()
+    api.feed._source = Broken()
     reply = api.ask("GET", "/v1/events?since=0")
     assert (reply.status_code, reply.text) == (200, "retry: 1000\nid: 0-0-00000000\n\n")
     assert api.feed.streams == 0
@@ -269,13 +279,13 @@ def test_a_client_that_reads_nothing_is_cut_and_misses_nothing(daemon: Outside) 
     while not cut:
         for _ in range(40):
             asked += 1
-            body = {"limit_kib": 1048576 + 4 * asked, "reason": "x" * 200}
+            body = {"max_mem_kib": 1048576 + 4 * asked, "reason": "x" * 200}
             assert connection.ask("PUT", "/v1/domains/web/limit", body)[0] == 200
         cut = asked > 600 and _was_cut(raw)
         assert asked < 40_000
     assert daemon.rss_kib() - before_kib < 64 * 1024
-    listener = Listener(daemon, "?since=0&domain=web&kind=decided")
-    found = listener.until("decided", limit_kib=1048576 + 4 * asked + 1024)
+    listener = Listener(daemon, "?since=0&domain=web&kind=decision")
+    found = listener.until("mem-max", limit_kib=1048576 + 4 * asked + 1024)
     assert sum(1 for event in found if event.wish and event.wish.get("reason")) >= asked
     listener.close()
     connection.close()

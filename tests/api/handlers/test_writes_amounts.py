@@ -29,7 +29,7 @@ MOST = END_KIB - 1 - 1024
 )
 def test_a_limit_reaches_xen_in_pages(api: Inside, kib: int, pages: int) -> None:
     """KiB are rounded down to pages once, after the sum, and saturate at "unlimited"."""
-    body = api.put(LIMIT, {"limit_kib": kib, "force": True})
+    body = api.put(LIMIT, {"max_mem_kib": kib, "force": True})
     assert body["limit_kib"] == kib + 1024
     assert body["max_pages"] == pages == api.pages(1)
     assert body["unlimited"] == (pages == UNLIMITED_PAGES)
@@ -39,7 +39,7 @@ def test_a_limit_reaches_xen_in_pages(api: Inside, kib: int, pages: int) -> None
 @pytest.mark.parametrize("kib", [MOST + 1, END_KIB - 1])
 def test_a_sum_out_of_range(api: Inside, kib: int) -> None:
     """A sum that passes 2**52 is refused with its number, and nothing changes."""
-    body = problem(api.ask("PUT", LIMIT, {"limit_kib": kib}), "limit-out-of-range", 409)
+    body = problem(api.ask("PUT", LIMIT, {"max_mem_kib": kib}), "limit-out-of-range", 409)
     assert body["limit_kib"] == kib + 1024
     assert api.get("/v1/domains/web")["revision"] == 1
 
@@ -50,8 +50,8 @@ def test_a_sum_out_of_range(api: Inside, kib: int) -> None:
 )
 def test_what_is_no_amount(api: Inside, text: str) -> None:
     """Bools, texts, fractions, negatives and what is out of range are refused, naming the field."""
-    reply = api.ask("PUT", LIMIT, raw=b'{"limit_kib": %s}' % text.encode())
-    assert problem(reply, "body-invalid", 422)["errors"][0]["field"] == "limit_kib"
+    reply = api.ask("PUT", LIMIT, raw=b'{"max_mem_kib": %s}' % text.encode())
+    assert problem(reply, "body-invalid", 422)["errors"][0]["field"] == "max_mem_kib"
     reply = api.ask("PUT", ROMS, raw=b'{"amount_kib": %s}' % text.encode())
     problem(reply, "body-invalid", 422)
     assert api.get("/v1/domains/web")["revision"] == 1
@@ -60,7 +60,7 @@ def test_what_is_no_amount(api: Inside, text: str) -> None:
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1" * 5000, "0x10", "1_000"])
 def test_numbers_that_json_does_not_have(api: Inside, text: str) -> None:
     """NaN, infinities and absurdly long numbers are a client's fault, never ours."""
-    reply = api.ask("PUT", LIMIT, raw=b'{"limit_kib": %s}' % text.encode())
+    reply = api.ask("PUT", LIMIT, raw=b'{"max_mem_kib": %s}' % text.encode())
     assert reply.status_code in (400, 422)
     assert reply.json()["detail"].startswith("cannot ")
     assert text not in reply.text
@@ -69,7 +69,7 @@ def test_numbers_that_json_does_not_have(api: Inside, text: str) -> None:
 @pytest.mark.parametrize("text", ["600000", "600000.0", "6e5", "6E+5"])
 def test_every_way_to_write_an_integer(api: Inside, text: str) -> None:
     """4.0 is the integer 4, as JSON Schema has it."""
-    reply = api.ask("PUT", LIMIT, raw=b'{"limit_kib": %s}' % text.encode())
+    reply = api.ask("PUT", LIMIT, raw=b'{"max_mem_kib": %s}' % text.encode())
     assert (reply.status_code, reply.json()["limit_kib"]) == (200, 601024)
 
 
@@ -80,10 +80,12 @@ def test_a_zero_with_a_sign(api: Inside) -> None:
         assert (reply.status_code, reply.json()["limit_kib"]) == (200, 525312)
 
 
-@pytest.mark.parametrize("field", ["limit", "limit_mib", "Limit_kib", "target_kib", "__proto__"])
+@pytest.mark.parametrize(
+    "field", ["limit_kib", "max_mem_mib", "Max_mem_kib", "target_kib", "__proto__"]
+)
 def test_an_unknown_field(api: Inside, field: str) -> None:
     """A field that nobody asked for is refused by name, so that a slip never acts."""
-    reply = api.ask("PUT", LIMIT, {"limit_kib": 700_000, field: 1})
+    reply = api.ask("PUT", LIMIT, {"max_mem_kib": 700_000, field: 1})
     assert problem(reply, "body-invalid", 422)["errors"][0]["field"] == field
 
 
@@ -122,7 +124,7 @@ def test_differences_out_of_range(api: Inside, by_kib: int) -> None:
 def test_a_target_so_large_that_its_sums_are_not(api: Inside, kind: str, *, enforce: bool) -> None:
     """A target whose limit or PoD target would pass 2**52 is granted or refused, not a fault."""
     ref = "db" if kind == "hvm" else "3"
-    parts = [{"owner": "operator", "name": "limit", "amount_kib": 600 * 1024}]
+    parts = [{"owner": "operator", "name": "max-mem", "amount_kib": 600 * 1024}]
     record = {"components": parts, "static_max_kib": END_KIB - 1}
     api.put(f"/v1/records/{api.uuid(2 if kind == 'hvm' else 3)}", record)
     before = api.host.nodes.facts(2 if kind == "hvm" else 3).target
@@ -147,7 +149,7 @@ def test_unlimited_stays_unlimited(api: Inside) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{", b"[", b"[" * 60_000, b"\xff\xfe", b'{"limit_kib":1}x', b"'a'", b"\x00"]
+    "raw", [b"", b"{", b"[", b"[" * 60_000, b"\xff\xfe", b'{"max_mem_kib":1}x', b"'a'", b"\x00"]
 )
 def test_what_is_no_json(api: Inside, raw: bytes) -> None:
     """A body that cannot be parsed is refused, and nothing of it is echoed."""
@@ -162,7 +164,7 @@ def test_json_that_is_no_object(api: Inside, raw: bytes) -> None:
 
 def test_a_body_that_is_too_large(api: Inside) -> None:
     """64 KiB are enough for any wish; one byte more is refused with the bound."""
-    full = b'{"limit_kib": 700000}'
+    full = b'{"max_mem_kib": 700000}'
     assert api.ask("PUT", LIMIT, raw=full.ljust(65536)).status_code == 200
     reply = api.ask("PUT", LIMIT, raw=full.ljust(65537))
     assert problem(reply, "body-too-large", 413)["at_most_bytes"] == 65536
@@ -171,14 +173,14 @@ def test_a_body_that_is_too_large(api: Inside) -> None:
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "json"])
 def test_another_media_type(api: Inside, kind: str) -> None:
     """A body is taken only as what it says that it is."""
-    reply = api.ask("PUT", LIMIT, {"limit_kib": 700_000}, headers={"Content-Type": kind})
+    reply = api.ask("PUT", LIMIT, {"max_mem_kib": 700_000}, headers={"Content-Type": kind})
     problem(reply, "media-type-unsupported", 415)
 
 
 def test_a_media_type_with_its_charset(api: Inside) -> None:
     """A charset parameter does no harm."""
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
-    assert api.ask("PUT", LIMIT, {"limit_kib": 700_000}, headers=headers).status_code == 200
+    assert api.ask("PUT", LIMIT, {"max_mem_kib": 700_000}, headers=headers).status_code == 200
 
 
 def test_too_many_components(api: Inside) -> None:

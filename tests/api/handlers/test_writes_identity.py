@@ -23,7 +23,7 @@ def test_a_name_of_any_letters(api: Inside, name: str) -> None:
     if name == "..":
         return  # no client sends it: it is resolved away before
     assert api.get(path)["name"] == name
-    body = api.put(f"{path}/limit", {"limit_kib": 700 * 1024})
+    body = api.put(f"{path}/limit", {"max_mem_kib": 700 * 1024})
     assert (body["name"], body["push"]["state"]) == (name, "applied")
     assert api.get(f"{path}/history")["entries"][0]["kind"] == "mem-max"
 
@@ -41,7 +41,7 @@ def test_what_is_no_reference(api: Inside, ref: str) -> None:
 def test_no_such_domain(api: Inside, ref: str) -> None:
     """A reference to nothing is unknown-domain for reads and for writes."""
     problem(api.ask("GET", f"/v1/domains/{ref}"), "unknown-domain", 404)
-    reply = api.ask("PUT", f"/v1/domains/{ref}/limit", {"limit_kib": 4})
+    reply = api.ask("PUT", f"/v1/domains/{ref}/limit", {"max_mem_kib": 4})
     problem(reply, "unknown-domain", 404)
 
 
@@ -50,25 +50,25 @@ def test_an_ambiguous_name(api: Inside) -> None:
     domid = api.host.create("web", memory=MIB_64)
     for method, path, body in [
         ("GET", "/v1/domains/web", None),
-        ("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024}),
+        ("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024}),
         ("GET", "/v1/domains/web/history", None),
     ]:
         api.get("/v1/domains")
         told = problem(api.ask(method, path, body), "ambiguous-domain", 409)
         assert told["domids"] == f"1, {domid}"
-    assert api.put(f"/v1/domains/{domid}/limit", {"limit_kib": 700 * 1024})["domid"] == domid
+    assert api.put(f"/v1/domains/{domid}/limit", {"max_mem_kib": 700 * 1024})["domid"] == domid
 
 
 def test_a_dead_domid(api: Inside) -> None:
     """A domid whose domain died is unknown; its record is still found by UUID, and kept."""
     uuid = api.uuid(1)
-    api.put("/v1/domains/1/limit", {"limit_kib": 700 * 1024})
+    api.put("/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
     api.host.destroy(1)
-    problem(api.ask("PUT", "/v1/domains/1/limit", {"limit_kib": 4}), "unknown-domain", 404)
+    problem(api.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 4}), "unknown-domain", 404)
     problem(api.ask("GET", "/v1/domains/1"), "unknown-domain", 404)
     gone = api.get(f"/v1/domains/{uuid}")
     assert (gone["domid"], gone["revision"], gone["push"]) == (None, 2, None)
-    reply = api.ask("PUT", f"/v1/domains/{uuid}/limit", {"limit_kib": 4})
+    reply = api.ask("PUT", f"/v1/domains/{uuid}/limit", {"max_mem_kib": 4})
     problem(reply, "domain-gone", 410)
     assert api.get(f"/v1/domains/{uuid}/history")["entries"][0]["kind"] in (
         "refused", "instance-ended", "mem-max",
@@ -80,7 +80,7 @@ def test_a_dying_domain(api: Inside) -> None:
     dying = api.host.destroying(1)
     while next(dying).name != "dead":
         pass
-    reply = api.ask("PUT", "/v1/domains/1/limit", {"limit_kib": 700 * 1024})
+    reply = api.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
     assert reply.json()["code"] in ("domain-gone", "unknown-domain")
     assert api.pages(1) == 131328
 
@@ -88,10 +88,10 @@ def test_a_dying_domain(api: Inside) -> None:
 def test_a_reused_domid(api: Inside) -> None:
     """A reference by a domid that was used again means the newcomer: its UUID and its record."""
     old = api.uuid(1)
-    api.put("/v1/domains/1/limit", {"limit_kib": 700 * 1024})
+    api.put("/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
     api.host.destroy(1)
     api.host.create("new", memory=MIB_64, domid=1)
-    body = api.put("/v1/domains/1/limit", {"limit_kib": 100 * 1024})
+    body = api.put("/v1/domains/1/limit", {"max_mem_kib": 100 * 1024})
     assert (body["name"], body["revision"], body["limit_kib"]) == ("new", 2, 101 * 1024)
     assert body["uuid"] == api.uuid(1) != old
     assert api.get(f"/v1/domains/{old}")["limit_kib"] == 701 * 1024
@@ -101,12 +101,12 @@ def test_a_reused_domid(api: Inside) -> None:
 
 def test_a_reused_domid_is_no_match(api: Inside) -> None:
     """A condition on the dead domain's revision does not hold for the newcomer's by chance."""
-    api.put("/v1/domains/1/limit", {"limit_kib": 700 * 1024})
-    api.put("/v1/domains/1/limit", {"limit_kib": 701 * 1024})
+    api.put("/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
+    api.put("/v1/domains/1/limit", {"max_mem_kib": 701 * 1024})
     api.host.destroy(1)
     api.host.create("new", memory=MIB_64, domid=1)
     reply = api.ask(
-        "PUT", "/v1/domains/1/limit", {"limit_kib": 100 * 1024}, headers={"If-Match": '"3"'}
+        "PUT", "/v1/domains/1/limit", {"max_mem_kib": 100 * 1024}, headers={"If-Match": '"3"'}
     )
     assert problem(reply, "stale-revision", 412)["revision"] == 1
 
@@ -123,7 +123,7 @@ def test_a_domid_beyond_a_local_migration(api: Inside) -> None:
     }
     assert len(domids) == 2
     before = api.get("/v1/domains/1")["revision"]
-    api.put("/v1/domains/1/limit", {"limit_kib": 900 * 1024})
+    api.put("/v1/domains/1/limit", {"max_mem_kib": 900 * 1024})
     for domid in domids:
         assert api.get(f"/v1/domains/{domid}")["revision"] == before + 1
 
@@ -141,7 +141,7 @@ def test_an_unmanaged_domain(api: Inside) -> None:
     assert told["xen"]["max_pages"] == before
     for path in ("explain", "history", "pushes", "record"):
         problem(api.ask("GET", f"/v1/domains/{domid}/{path}"), "unknown-domain", 404)
-    reply = api.ask("PUT", f"/v1/domains/{domid}/limit", {"limit_kib": 700 * 1024})
+    reply = api.ask("PUT", f"/v1/domains/{domid}/limit", {"max_mem_kib": 700 * 1024})
     assert "no UUID" in problem(reply, "unknown-domain", 404)["detail"]
     assert api.pages(domid) == before
 
@@ -154,9 +154,9 @@ def test_the_nil_uuid_is_dom0(api: Inside) -> None:
 
 def test_dom0_has_a_floor(api: Inside) -> None:
     """dom0's limit and target are refused below its floor, with the numbers, even by force."""
-    body = {"limit_kib": 64 * 1024, "force": True}
+    body = {"max_mem_kib": 64 * 1024, "force": True}
     told = problem(api.ask("PUT", "/v1/domains/0/limit", body), "limit-below-dom0-floor", 409)
-    assert (told["limit_kib"], told["floor_kib"]) == (64 * 1024, 128 * 1024)
+    assert (told["max_mem_kib"], told["floor_kib"]) == (64 * 1024, 128 * 1024)
     reply = api.ask("PUT", "/v1/domains/0/target", {"target_kib": 64 * 1024})
     problem(reply, "target-below-dom0-floor", 409)
 
@@ -168,12 +168,12 @@ def test_dom0_has_a_floor(api: Inside) -> None:
         ("POST", "components/nobody/x/increase", {"by_kib": 4}, "unknown-owner", 404),
         ("DELETE", "components/device-model/x", None, "unknown-component", 404),
         ("DELETE", "components/nobody/x", None, "unknown-component", 404),
-        ("DELETE", "components/operator/limit", None, "component-required", 409),
+        ("DELETE", "components/operator/max-mem", None, "component-required", 409),
         ("DELETE", "components/toolstack/slack", None, "component-fixed", 409),
         ("PUT", "components/toolstack/slack", {"amount_kib": 4}, "component-fixed", 409),
         ("POST", "components/toolstack/slack/increase", {"by_kib": 4}, "component-fixed", 409),
-        ("PUT", "components/operator/limit", {"amount_kib": 4}, "limit-below-target", 409),
-        ("PUT", "limit", {"limit_kib": 400 * 1024}, "limit-below-target", 409),
+        ("PUT", "components/operator/max-mem", {"amount_kib": 4}, "limit-below-target", 409),
+        ("PUT", "limit", {"max_mem_kib": 400 * 1024}, "limit-below-target", 409),
         ("PUT", "target", {"target_kib": 2048 * 1024}, "target-above-static-max", 409),
         ("PUT", "components/Device-Model/x", {"amount_kib": 4}, "path-invalid", 422),
         ("PUT", "components/device-model/_x", {"amount_kib": 4}, "path-invalid", 422),
@@ -211,13 +211,13 @@ def test_xenstore_is_away(api: Inside) -> None:
     """A decision that needs xenstore is refused while it is away; one that does not goes on."""
     api.get("/v1/domains")
     api.host.xenstore_gone(gone=True)
-    reply = api.ask("PUT", "/v1/domains/1/limit", {"limit_kib": 700 * 1024})
+    reply = api.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
     assert problem(reply, "xenstore-failed", 503)["errno"] == 111
     reply = api.ask("PUT", "/v1/domains/1/components/device-model/roms", {"amount_kib": 256})
     assert reply.status_code == 200
     assert api.get("/v1/domains/1")["name"] == "web"
     api.host.xenstore_gone(gone=False)
-    api.put("/v1/domains/1/limit", {"limit_kib": 700 * 1024})
+    api.put("/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
 
 
 def test_a_renamed_domain(api: Inside) -> None:
@@ -233,7 +233,7 @@ def test_a_name_that_went_to_another(api: Inside) -> None:
     assert api.get("/v1/domains/web")["domid"] == 1
     api.host.rename(1, "shop")
     domid = api.host.create("web", memory=MIB_64)
-    body = api.put("/v1/domains/web/limit", {"limit_kib": 100 * 1024})
+    body = api.put("/v1/domains/web/limit", {"max_mem_kib": 100 * 1024})
     assert (body["domid"], body["name"]) == (domid, "web")
     assert api.pages(1) == 131328
 
@@ -245,4 +245,4 @@ def test_a_name_that_was_swapped(api: Inside) -> None:
     api.host.rename(2, "web")
     api.host.rename(1, "db")
     assert api.get("/v1/domains/web")["domid"] == 2
-    assert api.put("/v1/domains/db/limit", {"limit_kib": 700 * 1024})["domid"] == 1
+    assert api.put("/v1/domains/db/limit", {"max_mem_kib": 700 * 1024})["domid"] == 1

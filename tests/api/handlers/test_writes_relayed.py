@@ -38,7 +38,7 @@ def test_the_history_names_the_stub_domain(api: Inside) -> None:
     assert line["kind"] == "headroom"
     assert line["by"] == {"name": "stub domain 7", "uid": None, "gid": None, "pid": 4711}
     assert line["wish"] == {"pages": PAGES, "reason": "request a1"}
-    lines = api.get("/v1/domains/1/explain")["lines"]
+    lines = api.get("/v1/domains/1/explain")["components"]
     share = next(line for line in lines if line["owner"] == "device-model")
     assert (share["kind"], share["by"]["name"]) == ("headroom", "stub domain 7")
 
@@ -117,7 +117,9 @@ def test_the_owners_cap_holds(api: Inside) -> None:
     """A stub domain's share has the cap that every device model's has."""
     told = problem(api.ask("POST", path(1), body(api, pages=2**20)), "above-owner-cap", 409)
     assert told["owner"] == "device-model"
-    api.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})  # with which the refusal is written
+    api.put(
+        "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024}
+    )  # with which the refusal is written
     lines = api.get("/v1/domains/web/history")["entries"]
     refused = next(line for line in lines if line["kind"] == "refused")
     assert refused["by"]["name"] == "stub domain 7"

@@ -12,7 +12,7 @@ from tests.support.siege import answer, status
 from tests.system.fuzz.still import Loop, Transport
 from tests.system.fuzz.target import Target, Watched
 
-BODY = b'{"limit_kib": 700000}'
+BODY = b'{"max_mem_kib": 700000}'
 HEAD = b"PUT /v1/domains/web/limit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 

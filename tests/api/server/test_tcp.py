@@ -117,7 +117,7 @@ def test_tokens(far: Elsewhere) -> None:
         )
         link.close()
     lines = far.daemon.ask("GET", "/v1/domains/1/history")[1]["entries"]
-    by = [line["by"] for line in lines if line["kind"] == "component"]
+    by = [line["by"] for line in lines if line["kind"] == "component-set"]
     assert by[0] == {"name": "token t-admin", "uid": None, "gid": None, "pid": None}
 
 
@@ -224,12 +224,12 @@ def test_the_client_and_maxmemctl(far: Elsewhere, capfd: pytest.CaptureFixture[s
     """Both reach it with a token file or a certificate, and say what is refused."""
     token = far.token_file("ctl", "toolstack")
     with Client(url=far.url, token_file=token, verify=far.context()) as client:
-        granted = client.do(calls.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
+        granted = client.do(calls.set_limit("2", LimitRequest(max_mem_kib=3000 * 1024)))
         assert granted.revision > 0
     with Client(url=far.url, verify=far.context("watcher")) as client:
         assert client.do(calls.host()).simulated
         with pytest.raises(Refused) as refused:
-            client.do(calls.set_limit("2", LimitRequest(limit_kib=3000 * 1024)))
+            client.do(calls.set_limit("2", LimitRequest(max_mem_kib=3000 * 1024)))
         assert refused.value.code == "not-allowed"
     ca = ["--url", far.url, "--cacert", str(far.folder / "ca.crt")]
     assert main([*ca, "--token-file", token, "mem-max", "2", "3001"]) == 0

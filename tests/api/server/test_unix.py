@@ -116,7 +116,7 @@ OWN: list[tuple[str, str, Any]] = [
 OTHERS: list[tuple[str, str, Any]] = [
     ("GET", "/v1/domains/2", None),
     ("POST", "/v1/domains/2/headroom", {"pages": 8}),
-    ("PUT", "/v1/domains/1/limit", {"limit_kib": 700 * 1024}),
+    ("PUT", "/v1/domains/1/limit", {"max_mem_kib": 700 * 1024}),
     ("GET", "/v1/domains", None),
 ]
 

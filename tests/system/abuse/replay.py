@@ -1,4 +1,4 @@
-"""The journal, decided on again from nothing: what it says was granted must be what it led to."""
+"""The history, decided on again from nothing: what it says was granted must be what it led to."""
 
 import json
 import sqlite3
@@ -33,7 +33,7 @@ class Replayed:
 
 
 def replay(database: Path, stores: Mapping[str, StoreFacts]) -> Replayed:
-    """Fold the journal. `stores` is what xenstore said of each domain before the first line.
+    """Fold the history. `stores` is what xenstore said of each domain before the first entry.
 
     Every granted wish is decided on afresh, with what the wishes before it led to; the record
     that comes out must be the one that the line says was committed.
@@ -41,7 +41,7 @@ def replay(database: Path, stores: Mapping[str, StoreFacts]) -> Replayed:
     found, now = Replayed(), dict(stores)
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         lines = connection.execute(
-            "SELECT seq, uuid, revision, kind, wish, state FROM journal ORDER BY seq"
+            "SELECT seq, uuid, revision, kind, wish, state FROM history ORDER BY seq"
         )
         for seq, uuid, revision, kind, wish, state in lines:
             times = json.loads(wish).get("again", 1)  # a refusal may stand for several
@@ -69,16 +69,16 @@ def wish_of(kind: str, words: Mapping[str, Any]) -> Wish:
     """Return the wish that a line's words stand for."""
     match kind:
         case "mem-max":
-            return SetLimit(Memory(kib=words["limit_kib"]), words.get("force", False))
+            return SetLimit(Memory(kib=words["max_mem_kib"]), words.get("force", False))
         case "mem-set":
             target = words.get("target_kib")
             amount = None if target is None else Memory(kib=target)
             return SetTarget(amount, words.get("by_kib"), words["enforce"])
-        case "component":
+        case "component-set":
             return SetComponent(_key(words), Memory(kib=words["amount_kib"]))
         case "component-removed":
             return RemoveComponent(_key(words))
-        case "increase":
+        case "component-increased":
             return Increase(_key(words), words["by_kib"])
     raise AssertionError(f"no wish of this kind was made here: {kind}")
 

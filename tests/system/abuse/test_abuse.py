@@ -102,14 +102,14 @@ def _put(body: bytes) -> bytes:
 
 
 BAD: dict[str, tuple[bytes, set[int | None]]] = {
-    "NaN": (_put(b'{"limit_kib": NaN}'), {400, 422}),
+    "NaN": (_put(b'{"max_mem_kib": NaN}'), {400, 422}),
     "200,000 brackets": (_put(b"[" * 200_000), {413, None}),
     "60,000 brackets": (_put(b"[" * 60_000), {400}),
     "10,000 objects deep": (_put(b'{"a":' * 10_000), {400}),
-    "5,000 digits": (_put(b'{"limit_kib": %s}' % (b"9" * 5000)), {400, 422}),
-    "60,000 digits": (_put(b'{"limit_kib": %s}' % (b"9" * 60_000)), {400, 422}),
-    "a float of 60,000 digits": (_put(b'{"limit_kib": 1.%s}' % (b"9" * 60_000)), {409}),
-    "1e999999": (_put(b'{"limit_kib": 1e999999}'), {400, 422}),
+    "5,000 digits": (_put(b'{"max_mem_kib": %s}' % (b"9" * 5000)), {400, 422}),
+    "60,000 digits": (_put(b'{"max_mem_kib": %s}' % (b"9" * 60_000)), {400, 422}),
+    "a float of 60,000 digits": (_put(b'{"max_mem_kib": 1.%s}' % (b"9" * 60_000)), {409}),
+    "1e999999": (_put(b'{"max_mem_kib": 1e999999}'), {400, 422}),
     "two lengths": (PUT + b"Content-Length: 3\r\nContent-Length: 5\r\n\r\nabcde", {400, None}),
     "length and chunks": (
         PUT + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", {400, None},
@@ -267,7 +267,7 @@ def test_clients_that_come_and_go(bounded: Outside) -> None:
     halves = [
         b"",
         b"GET /v1/host HT",
-        _put(b'{"limit_kib": 700000}'),
+        _put(b'{"max_mem_kib": 700000}'),
         PUT + b"Content-Length: 9\r\n\r\n1",
     ]
     for number in range(2000):
@@ -281,7 +281,7 @@ def test_a_body_that_breaks_off(bounded: Outside) -> None:
     chunked = b"Transfer-Encoding: chunked\r\n\r\n15\r\n%s\r\n"
     for head in (b"Content-Length: 99\r\n\r\n%s", chunked):
         with bounded.raw() as sock:
-            sock.sendall(PUT + head % b'{"limit_kib": 712345}')
+            sock.sendall(PUT + head % b'{"max_mem_kib": 712345}')
             time.sleep(0.05)
     time.sleep(0.1)
     assert bounded.ask("GET", "/v1/domains/web")[1]["revision"] == before

@@ -31,7 +31,7 @@ def test_streams_that_nobody_reads(bounded: Outside) -> None:
         connection = bounded.open()
         while decided < DECISIONS:
             decided += 1
-            body = {"limit_kib": FIRST_KIB + 4 * decided, "reason": "x" * 200}
+            body = {"max_mem_kib": FIRST_KIB + 4 * decided, "reason": "x" * 200}
             assert connection.ask("PUT", PATH, body)[0] == 200
             if decided % PACE == 0:
                 peak()
@@ -77,10 +77,10 @@ def _was_cut(sock: socket.socket) -> bool:
 
 def _demand_all(daemon: Outside, id_: str) -> None:
     """Resume where they stood: each decision is told, in order, once; and none was left out."""
-    daemon.ask("PUT", PATH, {"limit_kib": FIRST_KIB})
-    listener = Listener(daemon, "?domain=db&kind=decided", Last_Event_ID=id_)
+    daemon.ask("PUT", PATH, {"max_mem_kib": FIRST_KIB})
+    listener = Listener(daemon, "?domain=db&kind=decision", Last_Event_ID=id_)
     began_s = time.monotonic()
-    found = listener.until("decided", limit_kib=FIRST_KIB + 1024)
+    found = listener.until("mem-max", limit_kib=FIRST_KIB + 1024)
     listener.close()
     figure("stalled", f"{len(found)} events made up for in", f"{time.monotonic() - began_s:.1f} s")
     told = [event.limit_kib for event in found]

@@ -31,7 +31,7 @@ def writes(number: int, count: int) -> Iterator[Write]:
             ("PUT", own, {"amount_kib": kib}, 0),
             ("DELETE", own, None, 0),
             ("POST", own + "/increase", {"by_kib": kib}, 0),
-            ("PUT", "limit", {"limit_kib": mib * MIB + kib, "force": kib < 100}, 0),
+            ("PUT", "limit", {"max_mem_kib": mib * MIB + kib, "force": kib < 100}, 0),
             ("PUT", "target", {"target_kib": mib * MIB, "enforce": kib < 400}, 0),
             ("PUT", "target", {"by_kib": kib - 256}, 0),
         ]
@@ -54,7 +54,7 @@ def main() -> None:
         if status != 200:
             refused += 1
             continue
-        assert answer["push"]["state"] in ("applied", "over_limit"), answer
+        assert answer["push"]["state"] in ("applied", "over-limit"), answer
         confirmed.append([answer["uuid"], answer["revision"], answer["limit_kib"], added])
         if headers.get("Idempotency_Key") and draw.random() < 0.5:
             again = connection.ask(method, f"/v1/domains/{ref}/{where}", body, **headers)[1]

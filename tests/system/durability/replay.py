@@ -143,11 +143,11 @@ def verdict(directory: Path, files: dict[str, bytearray], acknowledged: list[lis
 
 
 def _open(database: Path) -> Kept:
-    """Load the records as the daemon does, and compare them with the fold of the journal."""
+    """Load the records as the daemon does, and compare them with the fold of the history."""
     with closing(SqliteLedger(database)) as ledger:
         records = {record.uuid: record for record in ledger.load().records}
         kept = audit(database)
-    assert records == kept.records, "the records are not the fold of the journal"
+    assert records == kept.records, "the records are not the fold of the history"
     return kept
 
 

@@ -70,7 +70,7 @@ def test_ten_years_under_the_daemon(sign: str) -> None:
 def _jumped(client: Client, path: str, sign: str) -> None:
     """Demand that the history shows the jump, and keeps its order all the same."""
     lines = client.ask("GET", f"{path}/history")["entries"]
-    revisions = [line["revision"] for line in lines if line["kind"] == "component"]
+    revisions = [line["revision"] for line in lines if line["kind"] == "component-set"]
     assert revisions == sorted(revisions, reverse=True)
     first, last = (datetime.fromisoformat(lines[place]["at"]) for place in (-1, 0))
     days = (last - first).days

@@ -41,7 +41,7 @@ class Truth:
     place: Path
     host: SimulatedHost
     records: dict[str, Record] = field(default_factory=dict)
-    journal: list[Any] = field(default_factory=list)
+    history: list[Any] = field(default_factory=list)
     world: list[tuple[int, StoreFacts]] = field(default_factory=list)
 
     def look(self) -> list[tuple[int, StoreFacts]]:
@@ -59,9 +59,9 @@ class Truth:
 
 
 def lines(database: Path) -> list[Any]:
-    """Return the journal, whole."""
+    """Return the history, whole."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute("SELECT * FROM journal ORDER BY seq").fetchall()
+        return connection.execute("SELECT * FROM history ORDER BY seq").fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
         record = bench.arbiter.records.get(uuid)
         assert record is not None
         found.records[uuid] = record
-    found.journal, found.world = lines(database), found.look()
+    found.history, found.world = lines(database), found.look()
     for file in database.parent.iterdir():
         if not file.name.endswith("-shm"):
             shutil.copy(file, place / "killed" / file.name)
@@ -126,7 +126,7 @@ def outcome(truth: Truth, database: Path) -> str:
         return "seen by the check that follows"
     finally:
         bench.close()
-    same = lines(database)[: len(truth.journal)] == truth.journal
+    same = lines(database)[: len(truth.history)] == truth.history
     return "harmless" if same else "WRONG: the history"
 
 
@@ -136,7 +136,7 @@ def places(truth: Truth, dice: random.Random) -> Iterator[tuple[str, str, int]]:
         ("killed", NAME),
         ("killed", f"{NAME}-wal"),
         ("stopped", NAME),
-        ("killed", f"{NAME}-tail"),
+        ("killed", f"{NAME}-high-water"),
     ]
     for _ in range(FLIPS):
         kind, name = dice.choices(files, (10, 10, 10, 1))[0]
@@ -169,7 +169,7 @@ def test_the_daemon_refuses_a_wal_that_was_damaged() -> None:
         path = f"/v1/domains/{stand.uuids[0]}/limit"
         with stand.client() as client:
             for mib in range(300, 340):
-                told = client.ask("PUT", path, {"limit_kib": mib * 1024})
+                told = client.ask("PUT", path, {"max_mem_kib": mib * 1024})
                 assert told.status == 200
         stand.kill()
         wal = stand.database.with_name(f"{NAME}-wal")
@@ -183,7 +183,7 @@ def test_the_daemon_refuses_a_wal_that_was_damaged() -> None:
         assert stand.process.wait(60) == 1
         stand.process = None
         said = stand.log.read_text()
-        assert "maxmemd: cannot trust the ledger: line" in said
+        assert "maxmemd: cannot trust the ledger: entry" in said
         assert "docs/recovery.md" in said
         assert [fact.max_pages for fact in stand.facts()] == [fact.max_pages for fact in before]
 
@@ -199,13 +199,13 @@ def test_an_old_line_that_was_damaged_is_said_by_health() -> None:
             note = Entry(stand.uuids[0], 1, "refused", "{}", "{}", None)
             ledger.commit(1, [note] * 1100)
         with closing(sqlite3.connect(stand.database)) as connection:
-            connection.execute("UPDATE journal SET at_ns = at_ns + 1 WHERE seq = 1")
+            connection.execute("UPDATE history SET at_ns = at_ns + 1 WHERE seq = 1")
             connection.commit()
 
         stand.spawn()
         with until_serving(stand) as client:
             until("the check has run", lambda: integrity(client) != "being checked")
-            assert integrity(client).startswith("ledger-corrupt: cannot trust the ledger: line 1 ")
+            assert integrity(client).startswith("ledger-corrupt: cannot trust the ledger: entry 1 ")
             assert client.ask("GET", "/v1/health").status == 503
             shown = client.ask("GET", f"/v1/domains/{stand.uuids[0]}")
             assert shown["max_pages"] == limits[stand.uuids[0]]

@@ -86,7 +86,7 @@ class Load:
         key, path = f"wish-{next(self.numbers)}", f"/v1/domains/{dice.choice(self.stand.uuids)}"
         kind = dice.randrange(4)
         if kind == 0:
-            limit = {"limit_kib": 4 * dice.randrange(64 * 256, 512 * 256)}
+            limit = {"max_mem_kib": 4 * dice.randrange(64 * 256, 512 * 256)}
             return Wish(key, "PUT", f"{path}/limit", limit)
         if kind == 1:
             target = {"target_kib": 4 * dice.randrange(16 * 256, 60 * 256)}

@@ -61,7 +61,7 @@ def test_a_backup_is_whole_and_older(bench: Bench, tmp_path: Path) -> None:
 def test_a_backup_and_adopt_keep_what_xen_holds(bench: Bench, tmp_path: Path) -> None:
     """With drift = adopt no maximum changes, and the components of the backup are there."""
     shutil.copy(tmp_path / "backup", tmp_path / "ledger.sqlite")
-    (tmp_path / "ledger.sqlite-tail").unlink()
+    (tmp_path / "ledger.sqlite-high-water").unlink()
     before = [fact.max_pages for fact in bench.xen.domains()]
     again = Bench(tmp_path / "ledger.sqlite", bench.host, drift="adopt")
     again.arbiter.start()

@@ -66,24 +66,24 @@ def test_creation(here: Built, daemon: Outside, slack: int, born: int) -> None:
     """libxl_domain_create_new announces the build, and populates once the maximum is in force."""
     ran = here.run("create", CONFIG, STUB_SLACK=slack, STUB_DOMID=born)
     assert (ran.rc, ran.xen) == (0, [f"populate {born} 32768"])
-    assert amounts(daemon, born) == {"limit": 128 * MIB, "slack": MIB}
+    assert amounts(daemon, born) == {"max-mem": 128 * MIB, "slack": MIB}
     assert max_kib(daemon, born) == 129 * MIB
     _, body = daemon.ask("GET", f"/v1/domains/{born}/history")
-    wish = next(line["wish"] for line in body["entries"] if line["kind"] == "build")
+    wish = next(line["wish"] for line in body["entries"] if line["kind"] == "build-announced")
     assert wish == {"target_kib": 131072, "life": "created", "static_max_kib": 262144}
 
 
 def test_creation_by_default(here: Built, daemon: Outside, born: int) -> None:
     """Where the configuration has no target libxl's sum says it."""
     assert here.run("create", "{}", STUB_DOMID=born).rc == 0
-    assert amounts(daemon, born) == {"limit": 32 * MIB, "slack": MIB}
+    assert amounts(daemon, born) == {"max-mem": 32 * MIB, "slack": MIB}
 
 
 def test_a_stub_domain_beside_the_guest(here: Built, daemon: Outside, born: int) -> None:
     """The second domain of one creation has its own numbers."""
     assert here.run("create", CONFIG, STUB_STUBDOM=BUILDING[-1], STUB_DOMID=born).rc == 0
-    assert amounts(daemon, born)["limit"] == 128 * MIB
-    assert amounts(daemon, BUILDING[-1]) == {"limit": 28 * MIB, "slack": MIB}
+    assert amounts(daemon, born)["max-mem"] == 128 * MIB
+    assert amounts(daemon, BUILDING[-1]) == {"max-mem": 28 * MIB, "slack": MIB}
 
 
 @pytest.mark.parametrize(("stream", "life"), [("file", "restored"), ("/dev/null", "migrated-in")])
@@ -92,7 +92,9 @@ def test_restore(here: Built, daemon: Outside, stream: str, life: str, born: int
     (here.directory / "file").write_text("")
     assert here.run("restore", CONFIG, here.directory / stream, STUB_DOMID=born).rc == 0
     _, body = daemon.ask("GET", f"/v1/domains/{born}/history")
-    assert [line["wish"]["life"] for line in body["entries"] if line["kind"] == "build"] == [life]
+    assert [
+        line["wish"]["life"] for line in body["entries"] if line["kind"] == "build-announced"
+    ] == [life]
 
 
 def test_a_refused_build(here: Built) -> None:
@@ -107,7 +109,7 @@ def test_libxenctrl_alone(here: Built, daemon: Outside, web: int, born: int) -> 
     for kib in (700 * MIB, 100 * MIB):
         assert here.run("raw", web, kib).rc == 0
         assert max_kib(daemon, web) == kib
-        assert amounts(daemon, web) == {"limit": kib - MIB, "slack": MIB}
+        assert amounts(daemon, web) == {"max-mem": kib - MIB, "slack": MIB}
     _, body = daemon.ask("GET", f"/v1/domains/{web}")
     assert body["static_max_kib"] == 1024 * MIB
     assert here.run("raw", web, 2**64 - 1).rc == 0
@@ -143,7 +145,7 @@ def test_a_read_modify_write_is_an_increase(here: Built, daemon: Outside, web: i
         assert amounts(daemon, web)["populated"] == times * 256
     for word, rc in ((132096, 0), (132096 - 4096, -1)):
         assert here.run("bump", web, 1, word, program="qemu-client").rc == rc
-    assert amounts(daemon, web)["limit"] == 512 * MIB
+    assert amounts(daemon, web)["max-mem"] == 512 * MIB
 
 
 def test_a_device_model_sets_no_maximum(here: Built, daemon: Outside, web: int) -> None:

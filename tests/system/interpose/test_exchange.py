@@ -135,7 +135,7 @@ def test_what_is_sent(away: Built, server: Server) -> None:
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
     }
-    assert body == '{"limit_kib": 716800}'
+    assert body == '{"max_mem_kib": 716800}'
 
 
 @pytest.mark.parametrize(("bytes_", "words"), NOT_REPLIES)

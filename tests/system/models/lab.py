@@ -15,7 +15,7 @@ from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, Record, record_from_state
+from maxmemd.policy.components import MAX_MEM, Record, record_from_state
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.wishes import Wish
 from maxmemd.pusher.local import LocalPusher
@@ -187,20 +187,20 @@ class Lab:
         if kept != answer.record:
             raise Violation(f"{step.words}: granted, and the ledger does not have it")
         push = answer.push
-        if push is None or answer.domid is None or push.state not in ("applied", "over_limit"):
+        if push is None or answer.domid is None or push.state not in ("applied", "over-limit"):
             return
         if push.max_pages not in self.held.get(answer.domid, {push.max_pages}):
             told = f"said to be in force, and Xen held {sorted(self.held[answer.domid])}"
             raise Violation(f"{step.words}: {push.max_pages} pages are {told}")
 
     def settled(self) -> None:
-        """Let a daemon that is up be calm, and hold all that is left against the journal."""
+        """Let a daemon that is up be calm, and hold all that is left against the history."""
         self.pause = None
         self.host.heal()
         for _ in range(2):
             self.clock.forward(100.0)
             self.arbiter.poll()
-        self._journal_is_whole()
+        self._history_is_whole()
         for fact in self.host.machine.domains():
             record = self.arbiter.records.get(fact.uuid)
             if fact.domid and record is not None and not fact.dying:
@@ -210,11 +210,11 @@ class Lab:
         if fact.max_pages != record.limit.max_pages:
             wanted = record.limit.max_pages
             raise Violation(f"Xen holds {fact.max_pages} pages, {wanted} are decided")
-        target, limit = self.host.nodes.facts(fact.domid).target, record.amount(LIMIT)
+        target, limit = self.host.nodes.facts(fact.domid).target, record.amount(MAX_MEM)
         if target is not None and limit is not None and limit < target:
             raise Violation(f"the limit {limit} is below the target {target}")
 
-    def _journal_is_whole(self) -> None:
+    def _history_is_whole(self) -> None:
         """Revisions follow one another, every key is there at most once, and heads are records."""
         revisions: dict[str, int] = {}
         keys = [line.key for line in self.ledger.lines if line.key is not None]
@@ -244,7 +244,7 @@ class Lab:
     def key(self) -> object:
         """Return all that the future depends on.
 
-        Not the journal's past lines, nor the revisions' numbers: the arbiter decides by neither.
+        Not the history's past entries, nor the revisions' numbers: the arbiter decides by neither.
         """
         busy = tuple(self.mailbox)
         own = (tuple(self.place), busy, self.up, self.crashes_left, self.polls_left)
@@ -266,8 +266,8 @@ class Lab:
         heads = {uuid: ledger.lines[head] for uuid, head in ledger.heads.items()}
         records = tuple((uuid, _amounts(line.state)) for uuid, line in heads.items())
         rows = tuple(
-            (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.state, row.effects,
-             row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
+            (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.push_state,
+             row.effects, row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
             for row in ledger.instances.values()
         )  # fmt: skip
         keys = sorted(line.key for line in ledger.lines if line.key is not None)
@@ -374,7 +374,7 @@ def _silent(domid: int, limit: Memory) -> None:
 @cache
 def _amounts(state: str | None) -> object:
     record = record_from_state("", 0, json.loads(state or "{}"))
-    parts = tuple(sorted((key, part.amount.kib) for key, part in record.parts.items()))
+    parts = tuple(sorted((key, part.amount.kib) for key, part in record.components.items()))
     return parts, record.static_max
 
 

@@ -14,7 +14,7 @@ from maxmemd.arbiter.batch import Batch
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.arbiter.observation import Observation
 from maxmemd.policy import lives
-from maxmemd.policy.components import LIMIT, Key, Record
+from maxmemd.policy.components import MAX_MEM, Key, Record
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.orders import Order
 from maxmemd.policy.verdicts import Grant, Refusal
@@ -33,22 +33,22 @@ three clients that ask; a migration and a stranger, who step in within a turn, t
 
 
 def folded(lab: Lab) -> None:
-    """Hold the record against the journal, folded by a few lines that know nothing of the policy.
+    """Hold the record against the history, folded by a few lines that know nothing of the policy.
 
-    Every granted wish counts once, in the order of the journal and of its client's program.
+    Every granted wish counts once, in the order of the history and of its client's program.
     """
     parts: dict[Key, int] = {}
     steps: dict[str, int] = {}
     for line in lab.ledger.lines:
         if line.uuid == lab.vm and line.state is not None and line.key is None:
-            parts = {(o, n): kib for o, n, kib, _ in json.loads(line.state)["parts"]}
+            parts = {(o, n): kib for o, n, kib, _ in json.loads(line.state)["components"]}
         elif line.uuid == lab.vm and line.state is not None and line.key is not None:
             _count(parts, line.kind, json.loads(line.wish))
             client, step = line.key.split(":")
             if int(step) < steps.get(client, 0):
                 raise Violation(f"step {step} of client {client} counts after a later one")
             steps[client] = int(step)
-    found = {key: part.amount.kib for key, part in lab.record().parts.items()}
+    found = {key: part.amount.kib for key, part in lab.record().components.items()}
     if {key: kib for key, kib in parts.items() if kib} != {
         k: kib for k, kib in found.items() if kib
     }:
@@ -60,14 +60,14 @@ def folded(lab: Lab) -> None:
 
 def _count(parts: dict[Key, int], kind: str, wish: dict[str, int | str]) -> None:
     if kind == "mem-max":
-        parts[LIMIT] = int(wish["limit_kib"])
+        parts[MAX_MEM] = int(wish["max_mem_kib"])
     elif kind == "mem-set":
-        parts[LIMIT] = int(wish["target_kib"])
-    elif kind == "build":
-        parts[LIMIT] = max(parts[LIMIT], int(wish["target_kib"]))
+        parts[MAX_MEM] = int(wish["target_kib"])
+    elif kind == "build-announced":
+        parts[MAX_MEM] = max(parts[MAX_MEM], int(wish["target_kib"]))
     else:
         key = (str(wish["owner"]), str(wish["name"]))
-        by_kib = parts.get(key, 0) + int(wish["by_kib"]) if kind == "increase" else 0
+        by_kib = parts.get(key, 0) + int(wish["by_kib"]) if kind == "component-increased" else 0
         parts[key] = by_kib or int(wish["amount_kib"])
 
 
@@ -141,7 +141,7 @@ class FeedsBack(Batch):
     ) -> Grant | Refusal:
         assert seen is not None
         fed = lives.with_maximum(self.rules, record, seen.xen.max_pages)
-        same = Record(record.uuid, record.revision, fed.parts, record.static_max)
+        same = Record(record.uuid, record.revision, fed.components, record.static_max)
         return super()._verdict(ask, same, seen)
 
 

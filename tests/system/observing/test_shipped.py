@@ -27,8 +27,8 @@ _NAME = re.compile(r"\bmaxmemd_[a-z0-9_]+")
 def api(tmp_path: Path) -> Iterator[Inside]:
     """Give a daemon that has decided and refused something, so that every series is there."""
     with Inside(tmp_path) as inside:
-        inside.put("/v1/domains/web/limit", {"limit_kib": 700 * 1024})
-        inside.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 4})
+        inside.put("/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
+        inside.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 4})
         yield inside
 
 
@@ -145,5 +145,5 @@ def test_commands_of_the_alerts_exist() -> None:
     text = RULES.read_text(encoding="utf-8")
     for verb in re.findall(r"maxmemctl ([a-z-]+)", text):
         assert find(verb) is not None, verb
-    for kind in re.findall(r"--kind ([a-z_]+)", text):
+    for kind in re.findall(r"--kind ([a-z-]+)", text):
         assert kind in EventKind.__args__  # type: ignore[attr-defined]

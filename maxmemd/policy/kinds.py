@@ -1,0 +1,57 @@
+"""The kinds of entries and events, each in the one spelling that is used everywhere.
+
+The history, the events, journald's MAXMEM_KIND and maxmemctl have these words, and so have
+programs that filter by them: a kind is never changed, as codes are not.
+"""
+
+from enum import StrEnum
+
+
+class EntryKind(StrEnum):
+    """What an entry of the history is."""
+
+    MEM_MAX = "mem-max"
+    MEM_SET = "mem-set"
+    COMPONENT_SET = "component-set"
+    COMPONENT_REMOVED = "component-removed"
+    COMPONENT_INCREASED = "component-increased"
+    ROLLBACK = "rollback"
+    IMPORT = "import"
+    BUILD_ANNOUNCED = "build-announced"
+    HEADROOM = "headroom"
+    ADOPTED = "adopted"
+    """The first record of a domain that nobody decided on, as it was found."""
+    BUILD_FOLLOWED = "build-followed"
+    """The record became what the toolstack wrote while it built the domain."""
+    RECORD_REPLACED = "record-replaced"
+    """An instance was built afresh: what its toolstack wrote took the record's place."""
+    REFUSED = "refused"
+    DRIFT = "drift"
+    OVER_LIMIT = "over-limit"
+    RECOVERED = "recovered"
+    INSTANCE_BEGAN = "instance-began"
+    INSTANCE_ENDED = "instance-ended"
+    FORGOTTEN = "forgotten"
+
+    @property
+    def is_decision(self) -> bool:
+        """Whether an entry of this kind is there because a record changed.
+
+        Drift is not, though where it is adopted (drift = "adopt") its entry carries a record.
+        """
+        return self in _DECISIONS
+
+
+_DECISIONS = frozenset(list(EntryKind)[: list(EntryKind).index(EntryKind.REFUSED)])
+
+
+class PushKind(StrEnum):
+    """What the event of a push is; pushes are not in the history."""
+
+    APPLIED = "push-applied"
+    MISMATCHED = "push-mismatched"
+    FAILED = "push-failed"
+
+
+DECISION = "decision"
+"""Stands for every kind that is a decision, where events are chosen by kind."""
