@@ -104,7 +104,7 @@ class Lifecycle:
         return self._asked(instance) or StoreFacts(name=instance.name)
 
     def take_theirs(self, record: Record, fact: XenFacts, words: dict[str, object]) -> Record:
-        """Make Xen's maximum the operator's, for it drifted. Raises LedgerError."""
+        """Make Xen's maximum the operator's: drift that is adopted. Raises LedgerError."""
         taken = lives.with_maximum(self.rules, record, fact.max_pages)
         self.records.commit(
             [entry_of(taken, EntryKind.DRIFT, DAEMON, to_json_text(words))], {taken.uuid: taken}

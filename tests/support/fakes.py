@@ -104,11 +104,11 @@ class MemoryLedger:
         """Do nothing: lists need no closing."""
 
     def kinds(self, uuid: str) -> list[str]:
-        """Return the kinds of a domain's lines, oldest first."""
+        """Return the kinds of a domain's entries, oldest first."""
         return [line.kind for line in self.lines if line.uuid == uuid]
 
     def words(self, kind: str) -> list[dict[str, object]]:
-        """Return what the lines of one kind say."""
+        """Return what the entries of one kind say."""
         return [json.loads(line.wish) for line in self.lines if line.kind == kind]
 
     def _rebooting(self) -> dict[str, str]:

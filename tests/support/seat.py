@@ -129,7 +129,7 @@ class Seat:
         return self.arbiter.instances.find(str(domid))[0].state
 
     def kinds(self, domid: int) -> list[str]:
-        """Return the kinds of a domain's history lines, oldest first."""
+        """Return the kinds of a domain's entries, oldest first."""
         return self.memory.kinds(self.uuid(domid))
 
 
