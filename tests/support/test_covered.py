@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import covered
-from tests.support import again
+from tests.support import again, covered
 
 
 class Runs:
