@@ -185,7 +185,7 @@ def _service(config: Config, adapters: Backend) -> Service:
             keep_gone_s=config.keep_gone_s,
         )
 
-    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)
+    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().feed)
     reader, tail = LedgerReader(config.database), LedgerFollower(config.database)
     feed = mailbox.listener = EventStream(tail)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
