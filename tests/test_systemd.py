@@ -14,12 +14,11 @@ import pytest
 
 from maxmemd import systemd
 from maxmemd.arbiter import mailbox, thread
-from maxmemd.client import retry as client_retry
 from maxmemd.client import transport
 from maxmemd.config.settings import DEFAULT_DEVICE_MODEL_SOCKET
 from maxmemd.errors import ConfigError
 from maxmemd.pusher import client
-from maxmemd.rest import connection, retry
+from maxmemd.rest import retry
 from maxmemd.systemd import (
     DEVICE_MODELS,
     JournalHandler,
@@ -268,8 +267,12 @@ def test_who_waits_how_long() -> None:
     assert told_s < float(re.findall(r"REPLY_LEAST_MS (\d+)", source)[0]) / 1000
     defaults = (UNITS.parent / "interpose" / "interpose.conf").read_text()
     busy_s = float(re.findall(r"#busy_ms = (\d+)", defaults)[0]) / 1000
-    assert connection.AGAIN_S == client_retry.AGAIN_S == busy_s >= 3 * daemon_s
+    wait_s = float(re.findall(r"#wait_ms = (\d+)", defaults)[0]) / 1000
+    notice_s = float(re.findall(r"SILENT_MS (\d+)", source)[0]) / 1000
+    assert retry.RETRY_S == busy_s >= 3 * daemon_s
     assert retry.REPLY_S == transport.TIMEOUT.read > busy_s + told_s
+    assert (wait_s, notice_s) == (retry.CONNECT_S, retry.NOTICE_S)
+    assert transport.TIMEOUT.connect == retry.CONNECT_S
 
 
 @pytest.mark.needs("systemd")
