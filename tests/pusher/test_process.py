@@ -122,7 +122,7 @@ def test_what_xen_and_xenstore_refuse(sim: SimHost, pusher: PusherClient) -> Non
     with pytest.raises(DomainGone) as gone:
         pusher.domain(77)
     assert (gone.value.domid, gone.value.errno) == (77, ESRCH)
-    sim.call("xenstore_gone", True)
+    sim.call("set_xenstore_away", True)
     with pytest.raises(XenstoreError):
         pusher.facts(1)
     (looked,) = pusher.look([1], stores=[1])
