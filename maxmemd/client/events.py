@@ -1,7 +1,7 @@
 """The client's position in the stream of events, and the meaning of its lines."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import httpx
 
@@ -10,6 +10,14 @@ from maxmemd.wire import replies
 
 TIMEOUT = httpx.Timeout(STREAM_SILENCE_S, connect=CONNECT_S)
 LOST = (httpx.TransportError, httpx.StreamError)
+
+
+class StreamRequest(TypedDict):
+    """Keyword arguments of httpx's `stream`."""
+
+    params: dict[str, str]
+    headers: dict[str, str]
+    timeout: httpx.Timeout
 
 
 class Position:
@@ -24,8 +32,8 @@ class Position:
         if kinds:
             self._query["kind"] = ",".join(kinds)
 
-    def request(self) -> dict[str, Any]:
-        """Return the keyword arguments of a request that continues from here."""
+    def request(self) -> StreamRequest:
+        """Return the arguments of a request that continues from here."""
         headers = {"Accept": "text/event-stream"}
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id

@@ -36,7 +36,7 @@ def request_of(
         headers["Idempotency-Key"] = key or secrets.token_hex(16)
     if if_match is not None:
         headers["If-Match"] = f'"{if_match}"'
-    query: dict[str, Any] = call.query | ({"dry_run": "true"} if dry_run else {})
+    query: dict[str, int | str] = {**call.query, **({"dry_run": "true"} if dry_run else {})}
     content = None if call.body is None else call.body.model_dump_json(exclude_none=True)
     if content is not None:
         headers["Content-Type"] = "application/json"

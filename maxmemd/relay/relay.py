@@ -79,7 +79,7 @@ class Relay:
                     self._scan(connection)
                 elif token.isdigit() and int(token) in self._stubs:
                     self._stubs[int(token)].look_soon(monotonic())
-            # The pipe before the results: one that comes in between wakes the next round.
+            # Drain first: a result that arrives after take_results() then wakes the next round.
             self._drain()
             for result in self._sender.take_results():
                 self._on_result(result)

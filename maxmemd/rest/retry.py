@@ -14,7 +14,7 @@ RETRY_S = 30.0
 """How long a request is retried when the daemon is busy or the connection is lost."""
 PAUSE_S = 0.1
 NOTICE_S = 3.0
-"""After this time without a reply, the user is told what is waited for."""
+"""After this time without a reply, a message says what the client waits for."""
 CONNECT_S = 3.0
 """How long a write waits for a daemon that is away: it may be restarting."""
 REPLY_S = 40.0

@@ -7,16 +7,12 @@ Replies are bounded, and untrusted until they are parsed.
 
 import errno
 import os
-import select
-import socket
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-SOCKETS = (Path("/run/xenstored/socket"), Path("/var/run/xenstored/socket"))
-DEVICE = Path("/dev/xen/xenbus")
-"""Used where xenstored is a domain of its own: the same protocol, through the kernel."""
+from maxmemd.xen.xs_socket import find_xenstored, open_xenstored, wait_readable
 
 DIRECTORY, READ, GET_PERMS, WATCH, UNWATCH = 1, 2, 3, 4, 5
 TRANSACTION_START, TRANSACTION_END, WRITE, RM, SET_PERMS = 6, 7, 11, 13, 14
@@ -38,7 +34,7 @@ class Connection:
 
     def __init__(self, path: Path | None = None, *, patience_s: float = 5.0) -> None:
         """Connect to a socket or a device; None searches for xenstored's."""
-        self._fd = _open(path or _find_xenstored(), patience_s)
+        self._fd = open_xenstored(path or find_xenstored(), patience_s)
         self._patience_s = patience_s
         self._request = 0
         self._received = bytearray()
@@ -114,7 +110,7 @@ class Connection:
         Returns none when `wake_fd` becomes readable or the time is over.
         """
         has_any = self._events or self._received
-        if not has_any and _readable(self._fd, wake_fd, within_s=timeout_s) != [self._fd]:
+        if not has_any and wait_readable(self._fd, wake_fd, within_s=timeout_s) != [self._fd]:
             return []
         # At least one message, then all that has been read already: poll() shows no buffered bytes.
         taken = 0
@@ -210,7 +206,7 @@ class Connection:
     def _take(self, size: int, deadline: float) -> bytes:
         while len(self._received) < size:
             left = deadline - time.monotonic()
-            if left <= 0 or not _readable(self._fd, within_s=left):
+            if left <= 0 or not wait_readable(self._fd, within_s=left):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             chunk = os.read(self._fd, PAYLOAD_MAX + _HEADER.size)
             if not chunk:
@@ -219,28 +215,6 @@ class Connection:
         taken = bytes(self._received[:size])
         del self._received[:size]
         return taken
-
-
-def _readable(*descriptors: int, within_s: float | None = None) -> list[int]:
-    """Wait for some descriptors and return which; select(2) would not take those above 1023."""
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poll.poll(None if within_s is None else within_s * 1e3)]
-
-
-def _find_xenstored() -> Path:
-    return next((path for path in SOCKETS if path.exists()), DEVICE)
-
-
-def _open(path: Path, patience_s: float) -> int:
-    if path.is_char_device():
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(patience_s)
-        connection.connect(str(path))
-        connection.setblocking(True)
-        return connection.detach()
 
 
 def is_answer(error: OSError) -> bool:

@@ -29,7 +29,7 @@ class Ideal:
     def step(self, pages: int, goal: int, since_s: float, until_s: float) -> int:
         """Return the pages that it wants to have at `until_s`."""
         wanted = self.bound(pages, goal)
-        reach = self._moved(until_s) - self._moved(since_s)
+        reach = self._reach_at(until_s) - self._reach_at(since_s)
         return max(wanted, pages - reach) if wanted < pages else min(wanted, pages + reach)
 
     def bound(self, pages: int, goal: int) -> int:
@@ -41,7 +41,8 @@ class Ideal:
         """Return for how many of the first `at_s` seconds it moved."""
         return at_s
 
-    def _moved(self, at_s: float) -> int:
+    def _reach_at(self, at_s: float) -> int:
+        """Return the pages it can have moved by then: a total, so that rounding does not add up."""
         return int(self.rate.pages * self.active_s(at_s))
 
 

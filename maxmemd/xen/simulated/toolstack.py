@@ -77,7 +77,7 @@ class Toolstack(Builder):
     def rename(self, domid: int, name: str) -> None:
         """Rename a domain."""
         with self.lock:
-            self._configs[domid] = replace(self._configured(domid), name=name)
+            self._configs[domid] = replace(self._config_of(domid), name=name)
             self.nodes.put(domid, {"name": name})
 
     def _image(self, domid: int) -> Image:
@@ -91,12 +91,12 @@ class Toolstack(Builder):
 
         Source: libxl_domain.c:libxl_retrieve_domain_configuration.
         """
-        config, seen = self._configured(domid), self.nodes.facts(domid)
+        config, seen = self._config_of(domid), self.nodes.facts(domid)
         maxmem = config.maxmem if seen.static_max is None else seen.static_max
         now = replace(config, maxmem=maxmem)
         return now if seen.target is None else replace(now, memory=seen.target + config.fudge)
 
-    def _configured(self, domid: int) -> Config:
+    def _config_of(self, domid: int) -> Config:
         config = self._configs.get(domid)
         if config is None:
             raise HypervisorError.of("find the configuration", domid, ESRCH)
