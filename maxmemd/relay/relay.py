@@ -87,7 +87,7 @@ class Relay:
             self._report_ready()
 
     def _scan(self, connection: Connection) -> None:
-        """Update the table of domains, and watch in each new one for becoming a stub domain."""
+        """Update the table of domains, and watch each new one: it may become a stub domain."""
         here = {int(name) for name in connection.children("/local/domain") if name.isdigit()}
         for domid in self._stubs.keys() - here:
             self._watch(connection, self._stubs.pop(domid), set())
@@ -102,6 +102,7 @@ class Relay:
         due = [stub for stub in self._stubs.values() if stub.due_s <= now_s]
         for stub in sorted(due, key=lambda stub: stub.due_s):
             try:
+                # Before the look: a reply that is written makes the domain due once more.
                 stub.on_look(now_s)
                 self._attend(connection, stub, now_s)
             except OSError as error:
