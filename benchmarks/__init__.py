@@ -1,1 +1,1 @@
-"""What the project promises of speed and size, measured as ratios in one run: `make bench`."""
+"""`make bench`: speed and size, mostly as ratios, so that the machine matters little."""

@@ -7,21 +7,25 @@ import time
 from functools import cache
 from pathlib import Path
 
-from benchmarks.figures import FIGURES, Bench
+from benchmarks.bench import Bench
+from benchmarks.figures import FIGURES
 from benchmarks.load import Generator
 from benchmarks.report import CannotMeasure, Row, as_json, as_table, progress
 
 DISK = Path("/var/tmp")
-"""Where databases are made: /tmp may be memory, on which a commit costs nothing."""
+"""Where databases are made: /tmp may be in memory, where a commit costs nothing."""
 
 
 def main() -> int:
-    """Run what was asked for; return 0 when every bar is reached, 2 when one cannot be told."""
+    """Run the measurements; return 1 if a bar is missed, 2 if one cannot be measured."""
     arguments = _parser().parse_args()
     names = arguments.only.split(",") if arguments.only else list(FIGURES)
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
-        print(f"cannot measure {unknown[0]}: there are {', '.join(FIGURES)}", file=sys.stderr)
+        print(
+            f"cannot measure {unknown[0]}: the measurements are {', '.join(FIGURES)}",
+            file=sys.stderr,
+        )
         return 2
     try:
         rows = _measure(names)

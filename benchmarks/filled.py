@@ -1,4 +1,4 @@
-"""A ledger of 1,000 domains and 100,000 revisions, filled through the arbiter itself."""
+"""Fill a ledger with many domains and revisions, through the arbiter."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def arbiter_on(database: Path, host: SimulatedHost) -> Arbiter:
 
 
 def fill(database: Path, *, domains: int, revisions: int) -> None:
-    """Fill a ledger, and leave it agreeing with a freshly made host of so many guests.
+    """Fill a ledger so that it agrees with a new simulated host of `domains` guests.
 
     Raises CannotMeasure when a wish is not granted.
     """

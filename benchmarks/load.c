@@ -1,11 +1,11 @@
 /*
- * A closed-loop load generator: N connections to a Unix socket, each sends its next PUT when it
- * has the whole reply of the last one. Written in C so that it takes little of the machine.
+ * A closed-loop load generator: each of N connections to a Unix socket sends its next PUT after the
+ * whole reply to the one before. In C, so that it takes little of the machine.
  *
  *     load SOCKET CONNECTIONS SECONDS WARM_SECONDS DOMAINS component|limit
  *
- * Prints one line: requests in the measured time, errors in all of it (a status that is not 2xx),
- * and the latencies p50, p90, p99 and the worst, in milliseconds.
+ * Prints one line: requests in the measured time, errors in the whole time (statuses other than
+ * 2xx), and the latencies p50, p90, p99 and the longest, in milliseconds.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,7 +67,7 @@ static void send_request(struct connection *connection)
         fail("send");
 }
 
-/* The length of a reply whose head has arrived, 0 until then. */
+/* Return the length of a reply whose head has arrived, 0 before. */
 static size_t reply_size(struct connection *connection)
 {
     char *end, *length;
@@ -83,7 +83,7 @@ static size_t reply_size(struct connection *connection)
     return end + 4 - connection->reply + strtoul(length + 17, NULL, 10);
 }
 
-/* Read what is there; whether the reply is whole. */
+/* Read what has arrived; return whether the reply is complete. */
 static int receive(struct connection *connection)
 {
     size_t size;

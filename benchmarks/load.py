@@ -1,4 +1,4 @@
-"""The load generator: load.c is compiled once a run, and its one line is read."""
+"""The load generator: load.c, compiled once for each run of the benchmarks."""
 
 import shutil
 import statistics
@@ -16,9 +16,9 @@ WARM_S = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one round showed. Latencies are milliseconds, `cpu_us` is the server's for one reply.
+    """The result of one round. Latencies are in ms, `cpu_us` is the server's CPU time per reply.
 
-    A busy machine changes the CPU that a reply costs far less than how long it takes.
+    A busy machine changes the CPU time far less than the latency.
     """
 
     per_s: float
@@ -36,12 +36,11 @@ class Generator:
 
     @classmethod
     def build(cls, directory: Path) -> "Generator":
-        """Compile it into a directory. Raises CannotMeasure where there is no compiler."""
+        """Compile it into a directory. Raises CannotMeasure without a compiler."""
         compiler = shutil.which("gcc") or shutil.which("cc")
         if compiler is None:
             raise CannotMeasure(
-                "cannot build the load generator: there is no C compiler (apt-get install gcc"
-                " libc6-dev)"
+                "cannot build the load generator: no C compiler (apt-get install gcc libc6-dev)"
             )
         program = directory / "load"
         command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)]

@@ -1,7 +1,7 @@
-"""The daemon in its shipped form, on a simulated host with a given number of guests.
+"""The daemon as it is shipped, on a simulated host with a given number of guests.
 
-`python -m benchmarks.ours SOCKET DATABASE GUESTS [separate]`; "separate": with the process that
-pushes apart, as on a real Xen.
+`python -m benchmarks.ours SOCKET DATABASE GUESTS [separate]`; "separate" runs the pusher as a
+process of its own, as on a real Xen.
 """
 
 import sys
@@ -24,25 +24,27 @@ from maxmemd.xen.simulated import SimulatedHost
 BOOT = "benchmark"
 
 
-def world(guests: int, *, separate: bool = False) -> Backend:
-    """Return the adapters of a simulated host, as `maxmemd serve` makes them."""
+def make_backend(guests: int, *, separate: bool = False) -> Backend:
+    """Return the backend of a simulated host, as `maxmemd serve` makes it."""
     if separate:
-        pusher = apart(guests)
-        return Backend(pusher, BOOT, f"a simulated host of {guests}, apart", simulated=True)
+        pusher = pusher_process(guests)
+        return Backend(
+            pusher, BOOT, f"a simulated host of {guests}, with a pusher process", simulated=True
+        )
     host = SimulatedHost.with_guests(guests)
     return Backend.of_simulated(host, BOOT, f"a simulated host of {guests}")
 
 
-def apart(guests: int) -> PusherClient:
-    """Return the way to a simulated host in a process of its own."""
-    words = ("benchmarks.pusher", "--guests", str(guests))
-    return PusherClient(ChildConnector(Config().dom0_floor, *words))
+def pusher_process(guests: int) -> PusherClient:
+    """Return the client of a pusher process, which has the simulated host."""
+    program = ("benchmarks.pusher", "--guests", str(guests))
+    return PusherClient(ChildConnector(Config().dom0_floor, *program))
 
 
 def main(socket: str, database: str, guests: str, how: str = "") -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     config = Config(socket=Path(socket), database=Path(database), hypervisor="simulated")
-    make = partial(world, int(guests), separate=bool(how))
+    make = partial(make_backend, int(guests), separate=bool(how))
     uvloop.run(serve_on(config, make, on_started=on_started))
 
 

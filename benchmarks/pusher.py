@@ -9,7 +9,7 @@ from maxmemd.xen.simulated import SimulatedHost
 
 
 def main() -> int:
-    """Run the program on a host with so many guests."""
+    """Run the program on a host with the given number of guests."""
     *arguments, _, guests = sys.argv[1:]
     host = SimulatedHost.with_guests(int(guests))
     return program.main(

@@ -1,4 +1,4 @@
-"""Rows of the one table, and the lines that say how far the run is."""
+"""The rows of the table, and the progress lines."""
 
 import json
 import sys
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 
 
 class CannotMeasure(Exception):
-    """Something that the measurement needs is missing or broke."""
+    """Something that a measurement needs is missing or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `bar` and `passed` are None where it is only reported."""
+    """One figure. `bar` and `passed` are None for a figure without a bar."""
 
     what: str
     value: float
@@ -23,22 +23,22 @@ class Row:
 
 
 def at_least(what: str, value: float, bar: float, *, unit: str = "x", note: str = "") -> Row:
-    """Return a row that passes when the value reaches the bar."""
+    """Return a row that passes if the value is at least the bar."""
     return Row(what, value, unit, f">= {bar:g}", value >= bar, note)
 
 
 def at_most(what: str, value: float, bar: float, *, unit: str = "x", note: str = "") -> Row:
-    """Return a row that passes while the value does not pass the bar."""
+    """Return a row that passes if the value is at most the bar."""
     return Row(what, value, unit, f"<= {bar:g}", value <= bar, note)
 
 
 def progress(text: str) -> None:
-    """Say what is being done, on stderr."""
+    """Print a progress line to stderr."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def as_table(rows: Sequence[Row]) -> str:
-    """Return the table as text, for people."""
+    """Return the rows as a table."""
     cells = [("", "figure", "measured", "bar", "how")]
     cells += [(_mark(row), row.what, _number(row), row.bar or "-", row.note) for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(4)]
@@ -50,7 +50,7 @@ def as_table(rows: Sequence[Row]) -> str:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """Return the same for programs."""
+    """Return the rows as JSON."""
     return json.dumps([asdict(row) for row in rows], indent=1)
 
 

@@ -1,7 +1,7 @@
-"""What the daemon is compared with, one a process: `python -m benchmarks.rivals KIND SOCKET DB`.
+"""The servers that the daemon is compared with: `python -m benchmarks.rivals KIND SOCKET DB`.
 
-All three run under the uvicorn, event loop, HTTP parser and garbage collection of the daemon,
-and answer the same request with a reply of the same form.
+All three have the daemon's uvicorn, event loop, HTTP parser and settings of the garbage collector,
+and reply to the same requests with the same form.
 """
 
 import gc
@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI
 from fastapi import Path as InPath
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from maxmemd.wire import replies, requests
 
@@ -27,7 +28,7 @@ Name = Annotated[str, InPath(pattern=requests.NAME)]
 
 
 def reply_to(ref: str, kib: int, revision: int) -> replies.DecisionReply:
-    """Return a reply of the form and size that the daemon's have."""
+    """Return a reply of the form and size of the daemon's."""
     pages = kib // 4
     return replies.DecisionReply(
         uuid=f"51a70000-0000-4000-8000-{int(ref):012x}",
@@ -41,8 +42,8 @@ def reply_to(ref: str, kib: int, revision: int) -> replies.DecisionReply:
     )
 
 
-def fastapi(_: Path) -> Any:
-    """Rival (a): FastAPI routes with the daemon's models, and nothing behind them."""
+def fastapi(_: Path) -> ASGIApp:
+    """Rival (a): FastAPI routes with the daemon's models, which do nothing."""
     app = FastAPI()
 
     @app.put(COMPONENT, response_model=replies.DecisionReply)
@@ -58,12 +59,12 @@ def fastapi(_: Path) -> Any:
     return app
 
 
-def raw(_: Path) -> Any:
-    """Rival (b): the bytes of a reply, whatever is asked: the limit of an ASGI server."""
+def raw(_: Path) -> ASGIApp:
+    """Rival (b): the same bytes for every request: the most that an ASGI server can do."""
     body = reply_to("1", 1048576, 1).model_dump_json().encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
 
-    async def app(_scope: Any, receive: Any, send: Any) -> None:
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -76,7 +77,7 @@ class Base(DeclarativeBase):
 
 
 class Domain(Base):
-    """What a domain's limit is."""
+    """A domain and its limit."""
 
     __tablename__ = "domain"
 
@@ -86,7 +87,7 @@ class Domain(Base):
 
 
 class Decision(Base):
-    """What was decided."""
+    """One decision."""
 
     __tablename__ = "decision"
 
@@ -98,8 +99,8 @@ class Decision(Base):
     actor: Mapped[str]
 
 
-def orm(database: Path) -> Any:
-    """Rival (c): the ORM commits each request in FastAPI's thread pool; as durable as ours."""
+def orm(database: Path) -> ASGIApp:
+    """Rival (c): the ORM commits each request in FastAPI's thread pool, as durable as ours."""
     sessions = _sessions(database)
     app = FastAPI()
 
@@ -108,17 +109,17 @@ def orm(database: Path) -> Any:
         ref: str, owner: Name, name: Name, body: requests.AmountRequest
     ) -> replies.DecisionReply:
         with sessions() as session, session.begin():
-            return _decided(session, ref, body.amount_kib, f"{owner}/{name}")
+            return _decide(session, ref, body.amount_kib, f"{owner}/{name}")
 
     @app.put(LIMIT, response_model=replies.DecisionReply)
     def limit(ref: str, body: requests.LimitRequest) -> replies.DecisionReply:
         with sessions() as session, session.begin():
-            return _decided(session, ref, body.max_mem_kib, "operator/max-mem")
+            return _decide(session, ref, body.max_mem_kib, "operator/max-mem")
 
     return app
 
 
-def _decided(session: Session, ref: str, kib: int, actor: str) -> replies.DecisionReply:
+def _decide(session: Session, ref: str, kib: int, actor: str) -> replies.DecisionReply:
     domain = session.get_one(Domain, int(ref))
     domain.kib, domain.revision = kib, domain.revision + 1
     session.add(
@@ -152,11 +153,11 @@ def _sessions(database: Path) -> sessionmaker[Session]:
     return made
 
 
-KINDS: dict[str, Callable[[Path], Any]] = {"fastapi": fastapi, "raw": raw, "orm": orm}
+KINDS: dict[str, Callable[[Path], ASGIApp]] = {"fastapi": fastapi, "raw": raw, "orm": orm}
 
 
 def main(kind: str, socket: str, database: str) -> None:
-    """Serve one of them until told to stop."""
+    """Serve one of them until SIGTERM or SIGINT."""
     app = KINDS[kind](Path(database))
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Server processes: started, waited for, measured from outside, ended."""
+"""Start server processes, wait for them, measure them from outside, and end them."""
 
 import json
 import os
@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. `ready_s` is how long it took from exec to its first answer."""
+    """A running server. `ready_s` is the time from exec to its first reply."""
 
     process: subprocess.Popen[bytes]
     path: Path
@@ -32,13 +32,13 @@ class Server:
         return get(self.path, path)
 
     def cpu_s(self) -> float:
-        """Return the CPU time that all its threads have used, the ended ones too."""
+        """Return the CPU time of all its threads, including ended ones."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def resident_mb(self, field: str = "VmRSS") -> float:
-        """Return what the process holds in memory; VmHWM is the most it ever did."""
+        """Return the process's resident memory; VmHWM is its peak."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         found = re.search(rf"{field}:\s+(\d+) kB", status)
         if found is None:
@@ -48,39 +48,39 @@ class Server:
 
 @contextmanager
 def ours(directory: Path, guests: int, *, separate: bool = False) -> Iterator[Server]:
-    """Run the daemon on a simulated host; its database is kept in the directory.
+    """Run the daemon on a simulated host, with its database in `directory`.
 
-    `separate`: with the process that pushes apart.
+    `separate` runs the pusher as a process of its own.
     """
     path = directory / "ours.sock"
-    words = ["benchmarks.ours", path, directory / "ledger.sqlite", guests]
-    words += ["separate"] if separate else []
-    with running(directory, path, words, "/v1/health") as server:
+    arguments = ["benchmarks.ours", path, directory / "ledger.sqlite", guests]
+    arguments += ["separate"] if separate else []
+    with running(directory, path, arguments, "/v1/health") as server:
         yield server
 
 
 @contextmanager
 def rival(directory: Path, kind: str) -> Iterator[Server]:
-    """Run one of the servers that the daemon is compared with."""
+    """Run a server of benchmarks/rivals.py."""
     path = directory / f"{kind}.sock"
-    words = ["benchmarks.rivals", kind, path, directory / f"{kind}.sqlite"]
-    with running(directory, path, words, "/") as server:
+    arguments = ["benchmarks.rivals", kind, path, directory / f"{kind}.sqlite"]
+    with running(directory, path, arguments, "/") as server:
         yield server
 
 
 @contextmanager
-def running(directory: Path, path: Path, words: list[object], probe: str) -> Iterator[Server]:
-    """Run `python -m WORDS`, wait for its first answer to `probe`, and end it afterwards.
+def running(directory: Path, path: Path, arguments: list[object], probe: str) -> Iterator[Server]:
+    """Run `python -m ARGUMENTS`, wait for its first reply to `probe`, and end it afterwards.
 
-    Raises CannotMeasure, with what the server wrote, when it does not come up.
+    Raises CannotMeasure, with what the server wrote, if it does not start.
     """
     log = directory / f"{path.stem}.log"
-    command = [sys.executable, "-m", *(str(word) for word in words)]
+    command = [sys.executable, "-m", *(str(argument) for argument in arguments)]
     with log.open("wb") as file:
         began_s = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
     try:
-        yield Server(process, path, _answered(process, path, probe, log) - began_s)
+        yield Server(process, path, _wait_for_reply(process, path, probe, log) - began_s)
     finally:
         process.terminate()
         try:
@@ -90,8 +90,8 @@ def running(directory: Path, path: Path, words: list[object], probe: str) -> Ite
             process.wait()
 
 
-def _answered(process: subprocess.Popen[bytes], path: Path, probe: str, log: Path) -> float:
-    """Return when the server first answered: 200, or anything where the probe is no route."""
+def _wait_for_reply(process: subprocess.Popen[bytes], path: Path, probe: str, log: Path) -> float:
+    """Return the time of the first reply: 200, or any status for a probe of /."""
     until_s = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < until_s:
         try:
@@ -102,11 +102,11 @@ def _answered(process: subprocess.Popen[bytes], path: Path, probe: str, log: Pat
             return time.monotonic()
         time.sleep(0.002)
     written = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise CannotMeasure(f"cannot start {path.stem}: {written or 'it said nothing'}")
+    raise CannotMeasure(f"cannot start {path.stem}: {written or 'it wrote nothing'}")
 
 
 def get(path: Path, what: str) -> tuple[int, Any]:
-    """GET over a connection of its own. Raises OSError while nobody listens."""
+    """GET over a new connection. Raises OSError while nothing listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(PATIENCE_S)
         connection.connect(str(path))

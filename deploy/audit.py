@@ -1,6 +1,6 @@
-"""Known vulnerabilities of the libraries in the package: `python deploy/audit.py`, or `make audit`.
+"""`make audit`: look for known vulnerabilities of the libraries in the package.
 
-pip-audit asks; a library that nobody could be asked about is never taken for a sound one.
+pip-audit looks them up; a library that it could not look up is never reported as sound.
 """
 
 import json
@@ -13,30 +13,28 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 SERVICES = ("pypi", "osv")
-"""Who is asked, one after the other: PyPI's JSON API, and OSV."""
+"""Asked one after the other: PyPI's JSON API, and OSV."""
 SOUND, VULNERABLE, UNKNOWN = 0, 1, 2
 
 
 def main() -> int:
-    """Ask until somebody has answered for every library; say what came of it."""
-    excuses = []
+    """Ask each service until one knows every library; print the result."""
+    failures = []
     for service in SERVICES:
-        told, said = _asked(service)
-        status, lines = verdict(told, _pinned())
+        report, errors = _run_pip_audit(service)
+        status, lines = verdict(report, _pinned_names())
         if status != UNKNOWN:
-            print(
-                "\n".join([f"audit: {service} was asked about {len(_pinned())} libraries", *lines])
-            )
+            print(f"audit: {service} knows all {len(_pinned_names())} libraries", *lines, sep="\n")
             return status
-        excuses += [f"  {service}: {line[:300]}" for line in [*lines, *said]]
-    print("cannot audit requirements.lock: nobody answered for every library", file=sys.stderr)
-    print("\n".join(excuses), file=sys.stderr)
+        failures += [f"  {service}: {line[:300]}" for line in [*lines, *errors]]
+    print("cannot audit requirements.lock: no service knows every library", file=sys.stderr)
+    print("\n".join(failures), file=sys.stderr)
     return UNKNOWN
 
 
-def verdict(told: Mapping[str, Any], pinned: Sequence[str]) -> tuple[int, list[str]]:
-    """Return the status for what pip-audit wrote of the `pinned` libraries, and why."""
-    parts = {part["name"]: part for part in told.get("dependencies", [])}
+def verdict(report: Mapping[str, Any], pinned: Sequence[str]) -> tuple[int, list[str]]:
+    """Return the status for pip-audit's report on the `pinned` libraries, and its lines."""
+    parts = {part["name"]: part for part in report.get("dependencies", [])}
     missed = [name for name in pinned if "vulns" not in parts.get(name, {})]
     if missed or not pinned:
         why = parts.get(missed[0], {}).get("skip_reason") if missed else None
@@ -50,8 +48,8 @@ def verdict(told: Mapping[str, Any], pinned: Sequence[str]) -> tuple[int, list[s
     return (VULNERABLE, lines) if lines else (SOUND, ["no known vulnerability"])
 
 
-def _asked(service: str) -> tuple[dict[str, Any], list[str]]:
-    """Return what pip-audit wrote; where that is nothing, the last line of why."""
+def _run_pip_audit(service: str) -> tuple[dict[str, Any], list[str]]:
+    """Return pip-audit's report; if it wrote none, an empty one and its last line on stderr."""
     command = [sys.executable, "-m", "pip_audit", "-r", str(LOCK), "--require-hashes"]
     command += ["--disable-pip", "--progress-spinner", "off", "-f", "json", "-s", service]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -61,7 +59,7 @@ def _asked(service: str) -> tuple[dict[str, Any], list[str]]:
         return {}, done.stderr.splitlines()[-1:]
 
 
-def _pinned() -> list[str]:
+def _pinned_names() -> list[str]:
     lines = LOCK.read_text(encoding="utf-8").splitlines()
     return [line.partition("==")[0] for line in lines if "==" in line and line[0] not in " #"]
 

@@ -1,7 +1,7 @@
-"""`make run`: start the daemon on the simulated host and show it at work in the terminal.
+"""`make run`: start the daemon on a simulated host and show it at work in the terminal.
 
-The guests are made up, the daemon is the real one. After the scene it stays up and says how to
-talk to it; with RUN_ONCE=1 it ends, with exit status 0 only if every step came out as told.
+The guests are simulated, the daemon is the real one. After the scene it keeps running; with
+RUN_ONCE=1 it ends, with exit status 0 only if every step had its expected result.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ PATIENCE_S = 20.0
 
 @dataclass
 class Scene:
-    """Runs maxmemctl as a person would, and checks that each step comes out as told."""
+    """Runs maxmemctl as a person would, and checks the result of each step."""
 
     host: SimulatedHost
     socket: Path
-    wrong: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def play(self) -> None:
         """Play every step."""
@@ -54,21 +54,21 @@ class Scene:
         self.say("Now some other program writes web's maximum behind our back: 64 MiB.")
         self.host.foreign_write(self.domid("web"), Memory.of_mib(64))
         self.expect("web", pages=(800 + 1) * 256 + 64)
-        self.say("It was seen and healed, and the history says so:")
+        self.say("maxmemd noticed, and set it back; the history shows it:")
         self.ctl("history -n 4 web")
 
     def say(self, text: str) -> None:
-        """Tell what comes next."""
+        """Print what comes next."""
         print(f"\n# {text}", flush=True)
 
     def ctl(self, command: str, *, status: int = 0) -> None:
-        """Run one command line of maxmemctl and show it with its output."""
+        """Run a command of maxmemctl, and show it with its output."""
         print(f"$ maxmemctl {command}", flush=True)
         arguments = [sys.executable, "-m", "maxmemd.cli", *shlex.split(command)]
         environment = {**os.environ, "MAXMEM_SOCKET": str(self.socket)}
         ended = subprocess.run(arguments, env=environment, check=False, timeout=PATIENCE_S)
         if ended.returncode != status:
-            self.wrong.append(f"{command!r} ended with {ended.returncode} instead of {status}")
+            self.failures.append(f"{command!r} ended with {ended.returncode} instead of {status}")
 
     def domid(self, name: str) -> int:
         """Return a guest's domid."""
@@ -80,12 +80,12 @@ class Scene:
         )
 
     def expect(self, name: str, *, pages: int) -> None:
-        """Wait until Xen holds that many pages for a guest, and show it."""
+        """Wait until a guest's maximum in Xen is `pages`, and show it."""
         hypervisor, domid = self.host.hypervisor(), self.domid(name)
         give_up_s = time.monotonic() + PATIENCE_S
         while (held := hypervisor.domain(domid).max_pages) != pages:
             if time.monotonic() > give_up_s:
-                self.wrong.append(f"Xen holds {held} pages for {name} instead of {pages}")
+                self.failures.append(f"Xen holds {held} pages for {name} instead of {pages}")
                 return
             time.sleep(0.05)
         print(f"  (Xen holds max_pages = {held} for {name})", flush=True)
@@ -99,31 +99,31 @@ def main() -> int:
         socket=directory / "maxmemd.sock", database=directory / "ledger.sqlite", poll_s=1.0
     )
     host = SimulatedHost.demo()
-    world = Backend.of_simulated(host, "scene", "the simulated host")
+    backend = Backend.of_simulated(host, "scene", "the simulated host")
     scene = Scene(host, config.socket)
-    stage = threading.Thread(target=_perform, args=(scene, directory), daemon=True)
-    stage.start()
-    asyncio.run(serve_on(config, lambda: world))
-    return 1 if scene.wrong else 0
+    thread = threading.Thread(target=_perform, args=(scene, directory), daemon=True)
+    thread.start()
+    asyncio.run(serve_on(config, lambda: backend))
+    return 1 if scene.failures else 0
 
 
 def _perform(scene: Scene, directory: Path) -> None:
-    """Play the scene once the daemon listens; then say how to go on, or end the daemon."""
+    """Play the scene once the daemon listens; then print how to go on, or end the daemon."""
     print("maxmemd on a SIMULATED host: no Xen and no real guest is touched.", flush=True)
     try:
         _wait_for(scene.socket)
         scene.play()
     except Exception as error:  # noqa: BLE001 - the daemon must end, and the status say so
-        scene.wrong.append(repr(error))
-    for wrong in scene.wrong:
-        print(f"\nNOT AS TOLD: {wrong}", flush=True)
+        scene.failures.append(repr(error))
+    for failure in scene.failures:
+        print(f"\nFAILED: {failure}", flush=True)
     if os.environ.get("RUN_ONCE"):
-        print("\nEvery step came out as told." if not scene.wrong else "", flush=True)
+        print("\nEvery step had its expected result." if not scene.failures else "", flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
         return
     command = f"export MAXMEM_SOCKET={scene.socket}"
     print(
-        f"\n# The daemon stays up (Ctrl-C ends it). Talk to it from another terminal:\n"
+        f"\n# The daemon keeps running (Ctrl-C ends it). Talk to it from another terminal:\n"
         f"  {command}\n"
         f"  {Path(sys.executable).parent}/maxmemctl list\n"
         f"  curl --unix-socket {scene.socket} http://maxmemd/v1/domains/web/explain\n"

@@ -1,4 +1,4 @@
-"""Make the virtual environment with exactly the locked packages: `python3 deploy/setup.py DIR`."""
+"""Make a virtual environment with the locked packages: `python3 deploy/setup.py DIR`."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ LOCK = ROOT / "requirements-dev.lock"
 
 
 def main(directory: Path) -> int:
-    """Create or renew the environment; say what is done, and what to do when it cannot be."""
+    """Create or update the environment; print what is done, or what to do if it cannot be."""
     python = directory / "bin" / "python"
     if not _works(python):
         if not _has_venv() and not _install_venv():

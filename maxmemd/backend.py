@@ -1,4 +1,4 @@
-"""The adapters of one host: which there are, and which this machine needs."""
+"""Choose what maxmemd runs on: the pusher of a real Xen, or a simulated host."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ PRIVCMD = Path("/dev/xen/privcmd")
 
 
 class SystemClock:
-    """Time as the operating system has it."""
+    """The operating system's clocks."""
 
     def monotonic_s(self) -> float:
         """Seconds that never go back."""
@@ -33,7 +33,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The adapters of one host. `boot` tells one boot of it from another."""
+    """What one host is reached by. `boot` identifies its current boot."""
 
     pusher: Pusher
     boot: str
@@ -42,13 +42,13 @@ class Backend:
 
     @classmethod
     def of_simulated(cls, host: "SimulatedHost", boot: str, name: str) -> "Backend":
-        """Return the adapters of a simulated host here, whose guests live on our time."""
+        """Return the backend of a simulated host in this process, on this process's clock."""
         pusher = LocalPusher(host.hypervisor(time.monotonic), host.xenstore())
         return cls(pusher, boot, name, simulated=True)
 
 
 def choose_backend(config: Config) -> Backend:
-    """Return the adapters that the configuration, or else the machine, asks for.
+    """Return the configured backend; "auto" is Xen if this machine has it, else a simulated host.
 
     Raises HypervisorError or XenstoreError.
     """
@@ -57,16 +57,16 @@ def choose_backend(config: Config) -> Backend:
         wanted = "xen" if PRIVCMD.exists() or config.pusher.is_socket() else "simulated"
     if wanted == "xen":
         from maxmemd.pusher.client import PusherClient
-        from maxmemd.pusher.connect import connector_for
+        from maxmemd.pusher.connect import choose_connector
 
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        way = connector_for(config.pusher, config.dom0_floor)
-        remote = PusherClient(way, alive=Watchdog().fed)
-        return Backend(remote, boot, remote.meet().hypervisor, simulated=False)
+        connector = choose_connector(config.pusher, config.dom0_floor)
+        pusher = PusherClient(connector, on_failed_attempt=Watchdog().feed)
+        return Backend(pusher, boot, pusher.wait_until_ready().hypervisor, simulated=False)
 
     from maxmemd.xen.simulated import SimulatedHost
 
-    LOG.warning("SIMULATED HOST: there is no Xen here, or none was asked for.")
-    LOG.warning("SIMULATED HOST: the guests are made up, no real domain is touched.")
+    LOG.warning("SIMULATED HOST: this machine has no Xen, or the configuration asks for none.")
+    LOG.warning("SIMULATED HOST: its guests are invented; no real domain is touched.")
     boot = f"simulated-{os.getpid()}"
     return Backend.of_simulated(SimulatedHost.demo(), boot, "the simulated host")

@@ -113,7 +113,7 @@ def _service(config: Config, adapters: Backend) -> Service:
 
     reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
     feed = EventStream(follower)
-    alive = Watchdog().fed
+    alive = Watchdog().feed
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=feed.wake)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
     return Service(mailbox, reader, follower, feed, config, adapters.simulated, disk, tokens)

@@ -1,4 +1,4 @@
-"""What can go wrong around a decision, as facts with permanent codes.
+"""Errors with permanent codes.
 
     MaxmemError
     |-- HypervisorError      xen-failed          Xen answered a hypercall with an errno
@@ -8,15 +8,15 @@
     |-- XenstoreError        xenstore-failed     xenstored is away or refused
     |-- LedgerError          ledger-failed       SQLite could not read or write
     |   |-- LedgerBusy       ledger-busy         another process holds the database
-    |   |-- LedgerFull       ledger-full         no space for the next decision
-    |   |-- LedgerCorrupt    ledger-corrupt      what was read is not what was written
+    |   |-- LedgerFull       ledger-full         no space left for the next decision
+    |   |-- LedgerCorrupt    ledger-corrupt      not what was written
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
     |-- ArbiterBusy          arbiter-busy        no answer in time, or the queue is full
-    |-- TokensError          tokens-failed       the tokens of remote clients cannot be kept
+    |-- TokensError          tokens-failed       remote clients' tokens cannot be stored
     `-- ConfigError          config-invalid      the configuration file cannot be used
 
-A refusal of a wish is not an error: it is a value (policy/verdicts.py). A code is never changed
-and never reused. HTTP status is known only to api/problems.py, exit status only to cli.py.
+A refused wish is not an error but a value (policy/verdicts.py). A code is never changed and never
+reused. HTTP statuses are in api/problems.py, exit statuses in cli/.
 """
 
 import errno as _errno
@@ -24,7 +24,7 @@ import os
 
 
 class MaxmemError(Exception):
-    """Anything that maxmemd reports by code. The message starts with "cannot"."""
+    """An error that maxmemd reports by its code. The message begins with "cannot"."""
 
     code = "internal"
 
@@ -42,18 +42,18 @@ class HypervisorError(MaxmemError):
 
     @classmethod
     def of(cls, what: str, domid: int | None, errno: int) -> "HypervisorError":
-        """Return the class that this errno means."""
+        """Return an error of the class that stands for this errno."""
         return _BY_ERRNO.get(errno, HypervisorError)(what, domid, errno)
 
 
 class DomainGone(HypervisorError):
-    """There is no domain of that domid, or it is another domain by now (A3, A6)."""
+    """No domain has that domid, or another one has it now (A3, A6)."""
 
     code = "domain-gone"
 
 
 class NotPermitted(HypervisorError):
-    """Xen does not let this domain, or this process, do that."""
+    """Xen does not permit this to the calling domain or process."""
 
     code = "xen-not-permitted"
 
@@ -72,7 +72,7 @@ _BY_ERRNO: dict[int, type[HypervisorError]] = {
 
 
 class XenstoreError(MaxmemError):
-    """xenstored did not do what was asked."""
+    """xenstored is away, or refused a request."""
 
     code = "xenstore-failed"
 
@@ -94,31 +94,31 @@ class LedgerBusy(LedgerError):
 
 
 class LedgerFull(LedgerError):
-    """There is no space left where the database is."""
+    """No space is left on the database's file system."""
 
     code = "ledger-full"
 
 
 class LedgerCorrupt(LedgerError):
-    """A gap, an edit or a flipped bit: the ledger is not what was written."""
+    """The ledger is not what was written: a gap, an edit or a flipped bit."""
 
     code = "ledger-corrupt"
 
 
 class LedgerTooNew(LedgerError):
-    """The database was migrated by a later maxmemd than this one."""
+    """A later maxmemd has migrated the database."""
 
     code = "ledger-too-new"
 
 
 class ArbiterBusy(MaxmemError):
-    """The arbiter did not answer in time; whether the wish was granted is in the history."""
+    """The arbiter did not answer in time; the history shows whether the wish was granted."""
 
     code = "arbiter-busy"
 
 
 class TokensError(MaxmemError):
-    """A token was not created or not revoked: the file could not be written."""
+    """A token was not created or revoked: its file could not be written."""
 
     code = "tokens-failed"
 
@@ -126,7 +126,7 @@ class TokensError(MaxmemError):
 class ConfigError(MaxmemError):
     """The configuration cannot be used; the message names the file, the key and what to write.
 
-    `key` is whose value it is, where only who read the file can tell its line.
+    `key` is the key whose value is wrong, for the file's reader to find its line.
     """
 
     code = "config-invalid"

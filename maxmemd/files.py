@@ -1,4 +1,4 @@
-"""Files that decide who may do what, and names that must outlast a power cut."""
+"""Check that a file can be trusted, and bring files to the disk."""
 
 import os
 import stat
@@ -8,9 +8,9 @@ from maxmemd.errors import ConfigError
 
 
 def check_trusted(path: Path, found: os.stat_result, *, is_secret: bool = False) -> None:
-    """Raise ConfigError for a file that another user could have written, or read a secret from.
+    """Raise ConfigError for a file that other users can write, or a secret that they can read.
 
-    `found` is of the open file, so that the file that is read is the one that was checked.
+    `found` is fstat of the open file, so that the file that is read is the one that was checked.
     """
     mode = stat.S_IMODE(found.st_mode)
     if is_secret and mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -27,7 +27,7 @@ def check_trusted(path: Path, found: os.stat_result, *, is_secret: bool = False)
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or the names in a directory, to the disk. Raises OSError."""
+    """Flush a file, or a directory's entries, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

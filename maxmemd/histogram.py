@@ -1,4 +1,4 @@
-"""Counts by size: a histogram that costs a bisection."""
+"""A histogram whose update costs one bisection."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ SECONDS = (
     2.5,
     5,
 )
-"""From a hypercall that is quick to a disk that is not."""
+"""Bounds from a fast hypercall to a slow disk."""
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Histogram:
-    """How many values were at most each bound. One thread notes; others may look at it."""
+    """Counts of values up to each bound. One thread observes values; others may read."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -35,12 +35,12 @@ class Histogram:
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
 
-    def note(self, value: float) -> None:
+    def observe(self, value: float) -> None:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Return how many were at most each bound, as text; the last one is infinite."""
+        """Return the cumulative count up to each bound, the bounds as text; the last is "+Inf"."""
         bounds = [*(repr(float(bound)) for bound in self.bounds), "+Inf"]
         return list(zip(bounds, accumulate(map(float, self.counts)), strict=True))

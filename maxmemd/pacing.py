@@ -1,27 +1,27 @@
-"""How often something may happen, and how long to wait after failures; callers give the time."""
+"""Back-off and rate limits; the caller passes the time."""
 
 import math
 from dataclasses import dataclass
 
 ROUNDING_S = 1e-6
-"""Times are sums of floats: what is due by less than this is due now."""
+"""Times are sums of floats: what is due within this time is due now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits that double with each failure in a row: `first_s` after the first, `most_s` at most."""
+    """A wait that doubles with each failure in a row, from `first_s` up to `most_s`."""
 
     first_s: float
     most_s: float
 
     def wait_s(self, failures: int) -> float:
-        """Return how long to wait after a failure that so many others came before."""
+        """Return how long to wait after a failure that followed this many others."""
         doubled = min(failures, 62)  # 2.0 ** 1024 raises, and most_s is reached long before
         return min(self.most_s, self.first_s * 2.0**doubled)
 
 
 class TokenBucket:
-    """Lets one thing pass every `every_s` seconds, and `burst_s` worth of them at once."""
+    """Allows one event every `every_s` seconds, and a burst of `burst_s` seconds' worth of them."""
 
     __slots__ = ("burst_s", "due_s", "every_s", "missed")
 
@@ -31,7 +31,7 @@ class TokenBucket:
         self.missed = 0
 
     def wait_s(self, now_s: float) -> float:
-        """Take one, and return 0; where none is left, return after how many seconds there is."""
+        """Take a token and return 0; if none is left, return the seconds until there is one."""
         ahead_s = max(0.0, self.due_s - now_s)
         wait_s = ahead_s + self.every_s - max(self.burst_s, self.every_s)
         if wait_s > ROUNDING_S:

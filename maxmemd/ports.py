@@ -1,4 +1,4 @@
-"""The verbs that the arbiter needs from the world, and nothing more."""
+"""What the arbiter needs from Xen, xenstore, the ledger and the clock."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
@@ -15,7 +15,7 @@ class Hypervisor(Protocol):
     """Xen, or a host that obeys its laws (A1-A10). Used from one thread."""
 
     def domains(self) -> Sequence[XenFacts]:
-        """Return every domain by rising domid, asked with as few hypercalls as possible.
+        """Return every domain by rising domid, with as few hypercalls as possible.
 
         Raises HypervisorError.
         """
@@ -41,12 +41,12 @@ class Hypervisor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Close the handle."""
         ...
 
 
 class Xenstore(Protocol):
-    """What xenstore knows of domains. Used from one thread, but for `watch`."""
+    """The nodes of domains in xenstore. Used from one thread; `watch` calls back from another."""
 
     def facts(self, domid: int) -> StoreFacts:
         """Return name and memory nodes; all None for a domain without them.
@@ -66,30 +66,31 @@ class Xenstore(Protocol):
         """
         ...
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed`, from a thread of the adapter's own, when domains may have come or gone.
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change`, from a thread of the adapter's own, when domains may have come or gone.
 
         Events carry no domid, may be coalesced or spurious (A5): the callee rescans.
         """
         ...
 
     def close(self) -> None:
-        """End the watch and give the handles back."""
+        """End the watch and close the handles."""
         ...
 
 
 class LookResult(NamedTuple):
-    """What a look at one domain showed, or why it showed nothing; `store` only where asked for."""
+    """One domain's facts, or the errors instead of them; `store` is None unless asked for."""
 
     xen: XenFacts | HypervisorError
     store: StoreFacts | XenstoreError | None
 
 
 class Pusher(Protocol):
-    """The one way from the arbiter to Xen and xenstore. Used from one thread, but for `watch`.
+    """All that the arbiter does with Xen and xenstore. Used from one thread, but for `watch`.
 
-    `domains`, `domain`, `host` and `facts` are those of Hypervisor and Xenstore, and raise as they
-    do. Several domains are looked at, and several orders carried out, at the price of one message.
+    `domains`, `domain`, `host` and `facts` are those of Hypervisor and Xenstore, and raise the same
+    errors. `look` and `push` take several domains and orders, since each call may be a message to
+    another process.
     """
 
     def domains(self) -> Sequence[XenFacts]:
@@ -113,19 +114,19 @@ class Pusher(Protocol):
         ...
 
     def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
-        """Carry out several orders, in this order; one that fails keeps none from its turn.
+        """Carry out several orders, in this order; a failed one does not stop the next.
 
         Raising: max_pages, PoD target, static-max, target. Lowering: static-max and target, PoD
         target, max_pages last. Then the domain is read back.
         """
         ...
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed`, from a thread of its own, when domains may have come or gone (A5)."""
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change`, from a thread of its own, when domains may have come or gone (A5)."""
         ...
 
     def close(self) -> None:
-        """End the watch and give the handles back."""
+        """End the watch and close the handles."""
         ...
 
 
@@ -142,14 +143,14 @@ class Clock(Protocol):
 
 
 class Ledger(Protocol):
-    """Where decisions are kept. Used from one thread. Every method raises LedgerError."""
+    """The database of decisions. Used from one thread. Every method raises LedgerError."""
 
     def load(self) -> Snapshot:
-        """Return what is kept, checked. Raises LedgerCorrupt."""
+        """Return the stored state, checked. Raises LedgerCorrupt."""
         ...
 
     def reopen(self) -> None:
-        """After a failed commit: bring the file to one certain state before the next `load`."""
+        """After a failed commit: open the file again, so that `load` finds what is on disk."""
         ...
 
     def commit(
@@ -161,11 +162,11 @@ class Ledger(Protocol):
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
     ) -> None:
-        """Keep all of it or nothing; it survives a power cut once this returns."""
+        """Store all of it or nothing; once this returns, it survives a power cut."""
         ...
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """Return the entries that were kept under these idempotency keys."""
+        """Return the entries stored under these idempotency keys."""
         ...
 
     def record_at(self, uuid: str, revision: int) -> Record | None:

@@ -1,7 +1,7 @@
-"""What systemd and a service say to each other: readiness, the watchdog, a socket, the journal.
+"""A service's side of systemd: readiness, the watchdog, passed sockets, journald.
 
-Spoken by hand, for it is a few datagrams: sd_notify(3), sd_listen_fds(3), systemd's native
-journal protocol. Where no systemd asked for it nothing happens.
+Written by hand, since it is a few datagrams: sd_notify(3), sd_listen_fds(3), journald's native
+protocol. Without systemd all of it does nothing.
 """
 
 import logging
@@ -17,17 +17,17 @@ FIRST_SOCKET = 3
 """The descriptor of the first socket that systemd passes (SD_LISTEN_FDS_START)."""
 
 DEVICE_MODELS = "device-model"
-"""What the unit of the device models' own socket calls it (FileDescriptorName=)."""
+"""FileDescriptorName= in the unit of the device models' own socket."""
 
 JOURNAL = "/run/systemd/journal/socket"
 JOURNAL_WITHIN_S = 0.1
-"""A line may wait so long for journald; those behind it do not wait, until it takes one again."""
+"""How long a line waits for journald. After one has timed out, the next do not wait at all."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
 def notify(state: str) -> None:
-    """Tell systemd, where it asked to be told (sd_notify(3)); an abstract name starts with @."""
+    """Send a state to systemd if it listens (sd_notify(3)); "@" begins an abstract address."""
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
@@ -36,10 +36,10 @@ def notify(state: str) -> None:
 
 
 class Watchdog:
-    """Tells systemd that a thread gets on, ten times in the time that it allows.
+    """Sends systemd's keep-alives for one thread, ten in the time that WatchdogSec= allows.
 
-    `fed` is called by that thread after every step: when it hangs in a hypercall or on the disk
-    nothing is told any more, and systemd starts the service anew (WatchdogSec=).
+    The thread calls `feed` after every step: when it hangs in a hypercall or on the disk, the
+    keep-alives end and systemd restarts the service.
     """
 
     def __init__(self) -> None:
@@ -47,47 +47,48 @@ class Watchdog:
         here = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._every_s = int(limit) / 1e7 if limit.isdigit() and here else None
         self._last_s = 0.0
-        self._is_heard = True
+        self._last_was_sent = True
 
-    def fed(self) -> None:
-        """Note that the thread got on. Where systemd cannot be told, that is said once."""
+    def feed(self) -> None:
+        """Send a keep-alive if one is due; log the first of several that fail."""
         if self._every_s is None or monotonic() - self._last_s < self._every_s:
             return
         self._last_s = monotonic()
         try:
             notify("WATCHDOG=1")
         except OSError as error:
-            if self._is_heard:
-                LOG.error("cannot tell systemd that the service lives: %s", error)  # noqa: TRY400
-            self._is_heard = False
+            if self._last_was_sent:
+                LOG.error("cannot send a keep-alive to systemd: %s", error)  # noqa: TRY400
+            self._last_was_sent = False
         else:
-            self._is_heard = True
+            self._last_was_sent = True
 
 
 def passed_sockets() -> tuple[socket.socket, socket.socket | None] | None:
     """Return the listening Unix sockets that systemd holds for this service; None without any.
 
-    The first is the API's, the second the device models' own, where its unit is there: the name
-    that a unit gives its socket tells them apart. Requests wait in them while the service is
-    restarted. Raises ConfigError for any others.
+    The first is the API's, the second the device models' own if its unit is installed; they are
+    known by their names, since systemd does not promise an order. Requests wait in them while the
+    service restarts. Raises ConfigError for any other sockets.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None
     count, names = os.environ.get("LISTEN_FDS", ""), os.environ.get("LISTEN_FDNAMES", "")
     for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
-    apart = [place for place, name in enumerate(names.split(":")) if name == DEVICE_MODELS]
-    if (count, len(apart)) not in (("1", 0), ("2", 1)):
-        detail = f"cannot take {count} sockets from systemd ({names or 'without names'}): one"
-        detail += " ListenStream= is needed, and another may be there whose FileDescriptorName= is"
-        raise ConfigError(f"{detail} {DEVICE_MODELS}")
-    if not apart:
-        return _listening(FIRST_SOCKET), None
-    return _listening(FIRST_SOCKET + 1 - apart[0]), _listening(FIRST_SOCKET + apart[0])
+    own = [index for index, name in enumerate(names.split(":")) if name == DEVICE_MODELS]
+    if (count, len(own)) not in (("1", 0), ("2", 1)):
+        raise ConfigError(
+            f"cannot take {count} sockets from systemd ({names or 'without names'}): give one"
+            f" ListenStream=, and at most one more with FileDescriptorName={DEVICE_MODELS}"
+        )
+    if not own:
+        return _take_listener(FIRST_SOCKET), None
+    return _take_listener(FIRST_SOCKET + 1 - own[0]), _take_listener(FIRST_SOCKET + own[0])
 
 
-def _listening(descriptor: int) -> socket.socket:
-    """Return a passed socket, which no child is to inherit. Raises ConfigError."""
+def _take_listener(descriptor: int) -> socket.socket:
+    """Return a passed socket, not inheritable by children. Raises ConfigError."""
     passed = socket.socket(fileno=descriptor)
     passed.set_inheritable(False)
     listens = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -99,7 +100,7 @@ def _listening(descriptor: int) -> socket.socket:
 
 
 def start_logging() -> None:
-    """Log to the journal where stderr leads there, to stderr otherwise."""
+    """Log to journald if stderr leads there, else to stderr."""
     if is_journal():
         logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
     else:
@@ -108,16 +109,16 @@ def start_logging() -> None:
 
 
 def is_journal(stream: int = 2) -> bool:
-    """Whether a descriptor leads to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    """Whether a descriptor leads to journald (systemd.exec(5), JOURNAL_STREAM)."""
     wanted = os.environ.get("JOURNAL_STREAM", "")
     found = os.fstat(stream)
     return wanted == f"{found.st_dev}:{found.st_ino}"
 
 
 class JournalHandler(logging.Handler):
-    """Logs to the journal with fields: MAXMEM_ before each name of a record's `fields`.
+    """Logs to journald, with a field MAXMEM_NAME for each name in a log record's `fields`.
 
-    journalctl -u maxmemd MAXMEM_UID=1000 finds what a log line says of that client.
+    So journalctl -u maxmemd MAXMEM_UID=1000 finds the lines about that client.
     """
 
     def __init__(self, path: str = JOURNAL) -> None:
@@ -127,10 +128,10 @@ class JournalHandler(logging.Handler):
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; where the journal is gone it goes to stderr, as logging does it.
+        """Send one record; without journald it goes to stderr, as logging's errors do.
 
-        A journald that hangs does not hold up the arbiter: lines are lost, and MAXMEM_LOST of the
-        next one says how many.
+        A journald that hangs must not stop the arbiter: lines are dropped, and the next one that is
+        sent has their number in MAXMEM_LOST.
         """
         try:
             fields: dict[str, object] = {
@@ -159,6 +160,6 @@ class JournalHandler(logging.Handler):
 
 
 def _field(name: str, value: str) -> bytes:
-    """Return a field as the journal takes it: with its length, so that it may have lines."""
+    """Return a field in the form with a length, whose value may have several lines."""
     data = value.encode(errors="backslashreplace")
     return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"

@@ -14,12 +14,11 @@ import pytest
 
 from maxmemd import systemd
 from maxmemd.arbiter import mailbox, thread
-from maxmemd.client import retry as client_retry
 from maxmemd.client import transport
 from maxmemd.config.settings import DEFAULT_DEVICE_MODEL_SOCKET
 from maxmemd.errors import ConfigError
 from maxmemd.pusher import client
-from maxmemd.rest import connection, retry
+from maxmemd.rest import retry
 from maxmemd.systemd import (
     DEVICE_MODELS,
     JournalHandler,
@@ -64,7 +63,7 @@ def test_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     notify("READY=1")
-    Watchdog().fed()
+    Watchdog().feed()
 
 
 def test_the_watchdog_is_fed_in_time(
@@ -77,7 +76,7 @@ def test_the_watchdog_is_fed_in_time(
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
     watchdog = Watchdog()
     for now[0] in (100.0, 100.5, 100.99, 101.0, 101.5):
-        watchdog.fed()
+        watchdog.feed()
     assert (manager.recv(99), manager.recv(99)) == (b"WATCHDOG=1", b"WATCHDOG=1")
     with pytest.raises(BlockingIOError):
         manager.recv(99)
@@ -89,7 +88,7 @@ def test_the_watchdog_of_another_process(
     """A watchdog that is meant for another process is not fed."""
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    Watchdog().fed()
+    Watchdog().feed()
     with pytest.raises(BlockingIOError):
         manager.recv(99)
 
@@ -107,8 +106,8 @@ def test_a_watchdog_that_nobody_hears(
 
     def feed() -> int:
         now[0] += 1.0
-        watchdog.fed()
-        return caplog.text.count("cannot tell systemd that the service lives: ")
+        watchdog.feed()
+        return caplog.text.count("cannot send a keep-alive to systemd: ")
 
     assert (feed(), feed()) == (1, 1)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
@@ -262,14 +261,18 @@ def test_who_waits_how_long() -> None:
     )
     told_s = mailbox.ANSWER_WITHIN_S + 1
     assert pusher_s < mailbox.ANSWER_WITHIN_S
-    assert pusher_s < client.PATIENCE_S < daemon_s
+    assert pusher_s < client.REPLY_WITHIN_S < daemon_s
     assert told_s <= daemon_s - daemon_s / 10 - thread.IDLE_S
     source = (UNITS.parent / "interpose" / "daemon.c").read_text()
     assert told_s < float(re.findall(r"REPLY_LEAST_MS (\d+)", source)[0]) / 1000
     defaults = (UNITS.parent / "interpose" / "interpose.conf").read_text()
     busy_s = float(re.findall(r"#busy_ms = (\d+)", defaults)[0]) / 1000
-    assert connection.AGAIN_S == client_retry.AGAIN_S == busy_s >= 3 * daemon_s
+    wait_s = float(re.findall(r"#wait_ms = (\d+)", defaults)[0]) / 1000
+    notice_s = float(re.findall(r"SILENT_MS (\d+)", source)[0]) / 1000
+    assert retry.RETRY_S == busy_s >= 3 * daemon_s
     assert retry.REPLY_S == transport.TIMEOUT.read > busy_s + told_s
+    assert (wait_s, notice_s) == (retry.CONNECT_S, retry.NOTICE_S)
+    assert transport.TIMEOUT.connect == retry.CONNECT_S
 
 
 @pytest.mark.needs("systemd")

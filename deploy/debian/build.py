@@ -1,7 +1,7 @@
 """Build the Debian package: `python deploy/debian/build.py [DIRECTORY]`, or `make deb`.
 
-It holds the pinned wheels of everything that Debian 12 lacks, below /usr/lib/maxmemd, so that
-`dpkg -i` needs no network. Nothing of the build machine's Python goes in.
+It contains the pinned wheels of all libraries that Debian 12 lacks, in /usr/lib/maxmemd, so that
+`dpkg -i` needs no network. Nothing comes from the build machine's Python.
 """
 
 import compileall
@@ -95,15 +95,20 @@ def main() -> int:
 
 
 def libraries(site: Path, wheels: Path) -> dict[str, Any]:
-    """Install the locked wheels, as Debian's Python takes them, and this checkout's own.
+    """Install the locked wheels for Debian's Python, and this checkout's; return pip's report.
 
-    Returns what pip tells of the locked ones.
+    The report is about the locked wheels only.
     """
     wheels.mkdir(parents=True, exist_ok=True)
     report = wheels / "report.json"
     locked(site, report)
     _run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT))
-    own = ["--no-index", "--find-links", str(wheels), "maxmemd"]  # by name: no path is noted
+    own = [
+        "--no-index",
+        "--find-links",
+        str(wheels),
+        "maxmemd",
+    ]  # by name, so that no path gets into the package
     _run(*PIP, "install", *_target(site), *own)
     shutil.rmtree(site / "bin", ignore_errors=True)
     for cache in [*site.rglob("__pycache__"), *site.rglob("tests"), *site.rglob("test")]:
@@ -117,7 +122,7 @@ def libraries(site: Path, wheels: Path) -> dict[str, Any]:
 
 
 def locked(site: Path, report: Path, *also: str) -> None:
-    """Install the locked wheels, and no other; write what pip tells of them."""
+    """Install the locked wheels and no others; write pip's report on them."""
     lock = ["--require-hashes", "-r", str(ROOT / "requirements.lock"), "--report", str(report)]
     _run(*PIP, "install", *_target(site), *lock, *also)
 
@@ -153,14 +158,14 @@ def _files(root: Path, version: str) -> None:
 
 
 def contents(report: dict[str, Any], version: str, library: bytes) -> bytes:
-    """Return the bill of what is inside, for what pip told and for the interposing library."""
+    """Return the SBOM, from pip's report and the interposing library."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     ours = {"version": version, "architecture": ARCHITECTURE, "made": MADE.isoformat()}
     return sbom(report, ours, project["dependencies"], library)
 
 
 def _control(root: Path, version: str) -> None:
-    """Write the control files: what dpkg knows of the package, and what it runs."""
+    """Write the control files and the maintainer scripts."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     size = sum(path.stat().st_size for path in files) // 1024
     fields = (HERE / "control").read_text(encoding="utf-8")

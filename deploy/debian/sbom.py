@@ -1,6 +1,6 @@
-"""What is inside the package, as CycloneDX: of what pip says that it took, and of nothing else.
+"""The package's SBOM in CycloneDX, made from pip's report of what it installed.
 
-The same input gives the same bytes: no name of a machine, no address, no random number.
+The same input gives the same bytes: it contains no host name, no address and no random number.
 """
 
 import hashlib
@@ -22,17 +22,17 @@ from packaging.utils import canonicalize_name
 
 OURS = "GPL-2.0-or-later"
 LICENCES = {"uvloop": "Apache-2.0 OR MIT"}
-"""Of wheels whose metadata does not say it in SPDX's words."""
+"""For wheels whose metadata has no SPDX expression."""
 HASHED = "each wheel, as in requirements.lock; inside, tests are left out and libraries stripped"
 
 
 def sbom(
     report: Mapping[str, Any], ours: Mapping[str, str], direct: Sequence[str], library: bytes
 ) -> bytes:
-    """Return the document. Raises ValueError for a wheel whose licence is not known.
+    """Return the document. Raises ValueError for a wheel of unknown licence.
 
-    `report` is what `pip install --report` wrote; `ours` the package's version, its architecture
-    and its date in ISO 8601; `direct` what pyproject.toml asks for; `library` the interposing
+    `report` is that of `pip install --report`; `ours` the package's version, its architecture
+    and its date in ISO 8601; `direct` the dependencies in pyproject.toml; `library` the interposing
     library as it is in the package.
     """
     package = _package(ours)
@@ -70,7 +70,7 @@ def _package(ours: Mapping[str, str]) -> Component:
 
 
 def _interposing(version: str, library: bytes) -> Component:
-    """Return the library that stands before libxl: ours, in C, a file of the package."""
+    """Return the component of the interposing library."""
     return Component(
         name="libmaxmem-interpose.so",
         version=version,
@@ -83,7 +83,7 @@ def _interposing(version: str, library: bytes) -> Component:
 
 
 def _wheel(name: str, one: Mapping[str, Any]) -> Component:
-    """Return a library as it was taken; its hash is the wheel's."""
+    """Return the component of a Python library; its hash is the wheel's."""
     version = one["metadata"]["version"]
     sha256 = one["download_info"]["archive_info"]["hashes"]["sha256"]
     return Component(
@@ -98,7 +98,7 @@ def _wheel(name: str, one: Mapping[str, Any]) -> Component:
 
 
 def _licence(name: str, metadata: Mapping[str, Any]) -> str:
-    """Return a wheel's licence in SPDX's words."""
+    """Return a wheel's licence as an SPDX expression."""
     for said in (metadata.get("license_expression"), metadata.get("license"), LICENCES.get(name)):
         if said and (is_supported_id(said) or is_expression(said)):
             return str(said)
@@ -106,18 +106,18 @@ def _licence(name: str, metadata: Mapping[str, Any]) -> str:
 
 
 def _needed(asked: Iterable[str], environment: Mapping[str, str]) -> list[str]:
-    """Return the names of what is needed here; an extra that nobody asked for is not."""
+    """Return the names of the dependencies for this environment, without extras."""
     needed = map(Requirement, asked)
     here = {**environment, "extra": ""}
     return [_name(one.name) for one in needed if not one.marker or one.marker.evaluate(here)]
 
 
 def _name(said: str) -> str:
-    """Return a library's name in the one way that PyPI and the lock write it."""
+    """Return a library's normalized name, as in PyPI and the lock file."""
     return str(canonicalize_name(said))
 
 
 def _serial(parts: Iterable[Component], made: str) -> UUID:
-    """Return a number that is another one whenever anything inside is."""
+    """Return a serial number that depends on all contents and on nothing else."""
     said = [(str(one.purl), [known.content for known in one.hashes]) for one in parts]
     return uuid5(NAMESPACE_URL, json.dumps([said, made]))

@@ -1,4 +1,4 @@
-/* Time that no setting of the clock moves: deadlines stand on it. */
+/* Monotonic time, for deadlines: setting the clock does not change it. */
 #include "clock.h"
 
 #include <time.h>

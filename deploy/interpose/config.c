@@ -1,8 +1,8 @@
 /*
  * The configuration file, /etc/maxmemd/interpose.conf: lines of key=value, # begins a comment.
  *
- * A key or a value that is not known is said once, and its default is used: a typing error must
- * not keep a host from starting its guests. MAXMEM_INTERPOSE_CONF names another file, and
+ * For an unknown key or value one message is printed and the default is used: a typing error must
+ * not stop a host from starting its guests. MAXMEM_INTERPOSE_CONF names another file, and
  * MAXMEM_SOCKET another socket, as for maxmemctl.
  */
 #include "config.h"
@@ -21,7 +21,7 @@
 #define DEVICE_MODEL_SOCKET_DEFAULT "/run/maxmemd-device-model/maxmemd.sock"
 #define FILE_MOST 16384
 #define WAIT_DEFAULT_MS 3000
-#define BUSY_DEFAULT_MS 30000 /* its watchdog takes 10 s; then it has to start */
+#define BUSY_DEFAULT_MS 30000 /* the watchdog takes 10 s, then a restart */
 #define TIME_MOST_MS 60000
 
 static struct config values = {
@@ -34,7 +34,7 @@ static void set_socket(char socket[static 108], const char *value, const char *w
     if (value[0] == '/' && strlen(value) < sizeof values.socket)
         strcpy(socket, value);
     else
-        say("cannot use the socket '%s' of %s: write an absolute path", value, where);
+        say("cannot use the socket '%s' in %s: give an absolute path", value, where);
 }
 
 static void set(const char *key, const char *value, const char *where)
@@ -54,13 +54,13 @@ static void set(const char *key, const char *value, const char *where)
     else if (!strcmp(key, "busy_ms") && is_time)
         values.busy_ms = number;
     else
-        say("cannot use '%s=%s' of %s: the keys are socket=PATH, device_model_socket=PATH,"
+        say("cannot use '%s=%s' in %s: the keys are socket=PATH, device_model_socket=PATH,"
             " when_away=refuse|direct, wait_ms=0..%d, busy_ms=0..%d", key, value, where, TIME_MOST_MS,
             TIME_MOST_MS);
 }
 
-/* Cut blanks off both ends, in place. */
-static char *trimmed(char *text)
+/* Remove blanks at both ends, in place. */
+static char *trim(char *text)
 {
     text += strspn(text, " \t\r\n");
     size_t length = strlen(text);
@@ -71,17 +71,17 @@ static char *trimmed(char *text)
 
 static void read_line(char *line, const char *path)
 {
-    char *value, *key = trimmed(line);
+    char *value, *key = trim(line);
 
     if (!*key || *key == '#')
         return;
     value = strchr(key, '=');
     if (value)
         *value++ = '\0';
-    set(trimmed(key), value ? trimmed(value) : "", path);
+    set(trim(key), value ? trim(value) : "", path);
 }
 
-/* Without stdio, which takes memory: a child of fork may have to read it too. */
+/* Without stdio, which allocates memory: after fork() malloc may be locked by a lost thread. */
 static void read_file(const char *path)
 {
     char text[FILE_MOST + 1], *rest = text, *line;

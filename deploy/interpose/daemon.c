@@ -1,8 +1,7 @@
 /*
- * The daemon, as a caller of libxenctrl wants to see it. Every request carries an idempotency
- * key: one that was cut off, or met an arbiter that hangs, is sent again, and yet happens once. A
- * daemon that is not there is waited for a little, one that is in trouble until its watchdog has
- * had the time to restart it.
+ * Requests to the daemon, with retries. Each request has an idempotency key: when the connection is
+ * lost or the arbiter hangs, it is sent again, and still happens only once. A daemon that is away
+ * has a few seconds to come back, one in trouble the time in which its watchdog restarts it.
  */
 #include "daemon.h"
 
@@ -23,7 +22,7 @@
 #include "say.h"
 
 #define PAUSE_NS 50000000L
-#define SILENT_MS 3000 /* then a line on stderr says what is waited for */
+#define SILENT_MS 3000 /* then a line on stderr says what we wait for */
 #define REPLY_LEAST_MS 9000 /* the daemon itself answers arbiter-busy after 7 s */
 
 static void make_key(char key[33])
@@ -31,11 +30,11 @@ static void make_key(char key[33])
     uint64_t random[2] = { (uint64_t)now_ms(), (uint64_t)getpid() };
     ssize_t got = getrandom(random, sizeof random, GRND_NONBLOCK);
 
-    (void)got; /* early in boot: time and pid have to do */
+    (void)got; /* early in boot, time and pid must do */
     snprintf(key, 33, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
 }
 
-/* Return whether the answer is that the arbiter waits for Xen or the disk, or that it stops. */
+/* Return whether the arbiter cannot answer: it waits for Xen or the disk, or is shutting down. */
 static bool is_busy(const struct exchange *with)
 {
     char code[48];
@@ -45,8 +44,8 @@ static bool is_busy(const struct exchange *with)
 }
 
 /*
- * Exchange until there is an answer or no time is left. Once the daemon was busy, or the
- * connection ended, its watchdog may restart it: from then on nothing but an answer counts.
+ * Exchange until there is an answer or no time is left. Once the daemon was busy or a connection
+ * was lost, the daemon may be restarting: from then on a refused connection is retried as well.
  */
 static enum outcome exchange_until_answered(struct exchange *with)
 {
@@ -55,7 +54,7 @@ static enum outcome exchange_until_answered(struct exchange *with)
     bool troubled = false, said = false;
 
     for (;;) {
-        with->reply_ms = config()->busy_ms - (now_ms() - began); /* it may be starting */
+        with->reply_ms = config()->busy_ms - (now_ms() - began); /* the daemon may be starting */
         if (with->reply_ms < REPLY_LEAST_MS)
             with->reply_ms = REPLY_LEAST_MS;
         enum outcome outcome = exchange(with);
@@ -67,7 +66,7 @@ static enum outcome exchange_until_answered(struct exchange *with)
         long patience = troubled ? config()->busy_ms : config()->wait_ms;
         if (outcome == NOT_CONNECTED && patience < config()->wait_ms)
             patience = config()->wait_ms;
-        if (waited >= patience) /* what was cut off once may have been done */
+        if (waited >= patience) /* a request that was cut off once may have been carried out */
             return troubled && outcome == NOT_CONNECTED ? CUT_OFF : outcome;
         if (!said && waited >= SILENT_MS)
             say("waiting for maxmemd at %s: %s", with->socket, busy ? "it is busy" : with->trouble);
@@ -96,7 +95,7 @@ static void say_unreachable(const struct exchange *with, enum outcome outcome)
     if (config()->direct)
         so = "going on without it (when_away=direct in interpose.conf)";
     else if (outcome != NOT_CONNECTED)
-        so = "whether it was done is in the domain's history (maxmemctl history)";
+        so = "maxmemctl history shows whether it was done";
     say("cannot reach maxmemd at %s: %s (is it running? systemctl status maxmemd); %s",
         with->socket, with->trouble, so);
 }

@@ -1,14 +1,13 @@
 /*
- * One HTTP exchange: one request, one reply of a stated length, and the connection is closed.
+ * One HTTP exchange: one request, one reply with a Content-Length, then the connection is closed.
  *
- * A client library would do more and costs more: loading libcurl and the two dozen libraries that
- * it depends on takes more than half as long as a whole `xl mem-max`. So this is written by hand,
- * for the one server that there is, and accepts nothing but what that server sends: a reply in
- * chunks, of no stated length or of too many bytes is refused with a message.
+ * Written by hand: loading libcurl and its two dozen dependencies takes more than half as long as a
+ * whole `xl mem-max`. It accepts only what maxmemd sends: a reply in chunks, without a length or
+ * with too many bytes is refused with a message.
  *
- * It is made to run inside of any program: one descriptor, close-on-exec from its birth; no memory
- * from the heap; nothing that is kept between calls, so nothing that a fork could break; no
- * SIGPIPE; calls that a signal interrupts go on; every wait ends by one deadline.
+ * It runs inside of any program. So it has one descriptor, close-on-exec from the start; takes no
+ * memory from the heap; keeps nothing between calls that a fork could break; raises no SIGPIPE;
+ * resumes interrupted system calls; and has one deadline for all waits.
  */
 #include "exchange.h"
 
@@ -35,7 +34,7 @@
 #define END_OF_HEAD "\r\n\r\n"
 #define LENGTH_UNKNOWN (-1)
 
-/* Keep a message for people and return the outcome. */
+/* Store the message and return the outcome. */
 __attribute__((format(printf, 3, 4)))
 static enum outcome fail(struct exchange *with, enum outcome outcome, const char *format, ...)
 {
@@ -48,8 +47,8 @@ static enum outcome fail(struct exchange *with, enum outcome outcome, const char
 }
 
 /*
- * Connect, for a second at most: where the queue of a Unix socket is full, connect waits for
- * SO_SNDTIMEO, and poll has no part in it (unix(7)).
+ * Connect, within a second: while the backlog of a Unix socket is full, connect() blocks for
+ * SO_SNDTIMEO, and poll() cannot be used to wait (unix(7)).
  */
 static enum outcome connect_to_socket(struct exchange *with, int fd)
 {
@@ -66,13 +65,13 @@ static enum outcome connect_to_socket(struct exchange *with, int fd)
         failed = connect(fd, (const struct sockaddr *)&address, sizeof address);
     while (failed && errno == EINTR && now_ms() < until);
     if (failed && (errno == EAGAIN || errno == EINTR))
-        return fail(with, NOT_CONNECTED, "nothing accepts the connection");
+        return fail(with, NOT_CONNECTED, "the connection is not accepted");
     if (failed)
         return fail(with, NOT_CONNECTED, "%s", strerror(errno));
     return ANSWERED;
 }
 
-/* Wait until the socket can be read or written; false at the deadline. */
+/* Wait until the socket is readable or writable; return false at the deadline. */
 static bool wait_until_ready(int fd, short events, int64_t until)
 {
     struct pollfd one = { fd, events, 0 };
@@ -85,8 +84,8 @@ static bool wait_until_ready(int fd, short events, int64_t until)
 }
 
 /*
- * Send the whole request. A server that closes early may have sent the reason before: that is why
- * a failed send is no outcome of its own, and the reply is read all the same.
+ * Send the whole request. When sending fails, the reply is still read: a server that closes early
+ * may have sent the reason before.
  */
 static enum outcome send_request(struct exchange *with, int fd, int64_t until)
 {
@@ -105,14 +104,14 @@ static enum outcome send_request(struct exchange *with, int fd, int64_t until)
         if (part >= 0)
             sent += (size_t)part;
         else if (errno == EAGAIN && !wait_until_ready(fd, POLLOUT, until))
-            return fail(with, NO_ANSWER, "the request is not taken in %ld ms", with->reply_ms);
+            return fail(with, NO_ANSWER, "the request was not read within %ld ms", with->reply_ms);
         else if (errno != EAGAIN && errno != EINTR)
             return ANSWERED;
     }
     return ANSWERED;
 }
 
-/* Return the value of the only header of that name, "" where there is none, NULL for several. */
+/* Return the value of a header, "" if it is missing, NULL if it occurs more than once. */
 static const char *header(const char *head, const char *name)
 {
     size_t length = strlen(name);
@@ -130,7 +129,7 @@ static const char *header(const char *head, const char *name)
     return found;
 }
 
-/* Read decimal digits up to the end of a header's line; LENGTH_UNKNOWN for anything else. */
+/* Parse decimal digits up to the end of the line; return LENGTH_UNKNOWN for anything else. */
 static long parse_length(const char *value)
 {
     char *end;
@@ -144,7 +143,7 @@ static long parse_length(const char *value)
     return strncmp(end, "\r\n", 2) || errno ? LENGTH_UNKNOWN : amount;
 }
 
-/* Read status and body length from a head, which a 0 ends after its last line. */
+/* Parse status and body length; `head` ends with a 0 after its last line. */
 static enum outcome parse_head(struct exchange *with, const char *head, size_t room, size_t *length)
 {
     const char *said, *encoding;
@@ -152,35 +151,35 @@ static enum outcome parse_head(struct exchange *with, const char *head, size_t r
 
     if (strncmp(head, "HTTP/1.", 7) || !isdigit((unsigned char)head[7]) || head[8] != ' '
         || strspn(head + 9, "0123456789") != 3 || !strchr(" \r", head[12]) || !head[12])
-        return fail(with, NO_ANSWER, "what it sends is not HTTP");
+        return fail(with, NO_ANSWER, "the reply is not HTTP");
     with->status = strtol(head + 9, NULL, 10);
     if (with->status < 200)
-        return fail(with, NO_ANSWER, "it sends status %ld, which is no final answer", with->status);
+        return fail(with, NO_ANSWER, "status %ld is not a final one", with->status);
 
     encoding = header(head, "Transfer-Encoding");
     if (!encoding || *encoding)
-        return fail(with, NO_ANSWER, "its reply has a transfer encoding (chunks?)");
+        return fail(with, NO_ANSWER, "the reply has a Transfer-Encoding");
     said = header(head, "Content-Length");
     stated = said ? parse_length(said) : LENGTH_UNKNOWN;
     if (stated == LENGTH_UNKNOWN)
-        return fail(with, NO_ANSWER, "its reply has no unique Content-Length");
+        return fail(with, NO_ANSWER, "the reply has no unique Content-Length");
     if ((size_t)stated > room)
-        return fail(with, NO_ANSWER, "its reply of %ld bytes is too long", stated);
+        return fail(with, NO_ANSWER, "the reply of %ld bytes is too long", stated);
     *length = (size_t)stated;
     return ANSWERED;
 }
 
-/* Receive the next part of the reply; ANSWERED where there was one. */
+/* Receive the next part of the reply; return ANSWERED if there was one. */
 static enum outcome receive_part(struct exchange *with, int fd, int64_t until)
 {
     size_t room = sizeof with->reply - 1 - with->length;
     ssize_t part;
 
     if (room == 0)
-        return fail(with, NO_ANSWER, "its reply is too long");
+        return fail(with, NO_ANSWER, "the reply is too long");
     do {
         if (!wait_until_ready(fd, POLLIN, until))
-            return fail(with, NO_ANSWER, "no reply in %ld ms", with->reply_ms);
+            return fail(with, NO_ANSWER, "no reply within %ld ms", with->reply_ms);
         part = recv(fd, with->reply + with->length, room, MSG_DONTWAIT);
     } while (part < 0 && (errno == EINTR || errno == EAGAIN));
     if (part < 0)
@@ -191,7 +190,7 @@ static enum outcome receive_part(struct exchange *with, int fd, int64_t until)
     return ANSWERED;
 }
 
-/* Receive the reply; its body is left at the beginning of `reply`. */
+/* Receive the reply; its body is moved to the beginning of `reply`. */
 static enum outcome receive_reply(struct exchange *with, int fd, int64_t until)
 {
     char *const reply = with->reply, *end = NULL;
@@ -205,8 +204,8 @@ static enum outcome receive_reply(struct exchange *with, int fd, int64_t until)
     }
     head = (size_t)(end - reply) + strlen(END_OF_HEAD);
     if (memchr(reply, '\0', head))
-        return fail(with, NO_ANSWER, "what it sends is not HTTP");
-    end[2] = '\0'; /* every line of the head keeps its end */
+        return fail(with, NO_ANSWER, "the reply is not HTTP");
+    end[2] = '\0'; /* after the last line's CRLF, which header() and parse_length() need */
     outcome = parse_head(with, reply, sizeof with->reply - 1 - head, &length);
     while (outcome == ANSWERED && with->length - head < length)
         outcome = receive_part(with, fd, until);

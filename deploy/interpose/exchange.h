@@ -6,21 +6,21 @@
 
 struct exchange {
     const char *method, *path, *body, *key, *socket;
-    long reply_ms;     /* how long it may take */
-    long status;       /* HTTP's */
-    char reply[16384]; /* the body, ended by a 0; with its head it has to fit */
+    long reply_ms;     /* the longest time to wait */
+    long status;       /* HTTP status */
+    char reply[16384]; /* the body, ended by a 0; head and body must fit */
     size_t length;     /* of the body, in bytes */
-    char trouble[256]; /* what is wrong, for people */
+    char trouble[256]; /* what went wrong, for the user */
 };
 
 enum outcome {
     ANSWERED,
-    NOT_CONNECTED, /* nothing accepts: the request was not sent */
+    NOT_CONNECTED, /* the request was not sent */
     CUT_OFF,      /* the connection ended before the reply did */
-    NO_ANSWER,    /* in time, or none that can be understood */
+    NO_ANSWER,    /* no reply in time, or an invalid one */
 };
 
-/* Send one request and wait for its reply, for reply_ms at most. */
+/* Send one request and wait up to reply_ms for its reply. */
 enum outcome exchange(struct exchange *with);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What a call of libxl's is about. libxl computes a sum and sets it, several calls deeper; only
- * the call that the program made says what is wanted. A table of fixed size: no memory to free.
+ * What a build is meant to be. libxl computes a sum and sets it several calls deeper; only the call
+ * that the program made has the target. The table has a fixed size, so there is no memory to free.
  */
 #include "intent.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define SLOTS 64
-#define MOST_SLACK_KIB 65536 /* a guess: what any version of libxl adds to a target */
+#define MOST_SLACK_KIB 65536 /* a guess: no version of libxl adds more to a target */
 #define NO_DOMAIN UINT32_MAX
 
 static struct slot {
@@ -32,7 +32,7 @@ static void in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* Only the forking thread lives on in a child: it builds nothing that other threads began. */
+/* A child has only the forking thread: builds that other threads began are not its own. */
 static void in_child(void)
 {
     for (int i = 0; i < SLOTS; i++)
@@ -77,7 +77,7 @@ static bool is_target_and_slack(const struct slot *slot, uint64_t max_kib)
     return slot->intent.target_kib != KIB_UNKNOWN && over >= 0 && over <= MOST_SLACK_KIB;
 }
 
-/* Return the slot of this thread, or of any thread whose target fits; NULL where there is none. */
+/* Return this thread's slot, else that of any thread whose target fits, else NULL. */
 static struct slot *slot_for(uint32_t domid, uint64_t max_kib)
 {
     struct slot *other = NULL;
@@ -102,7 +102,7 @@ bool intent_find(uint32_t domid, uint64_t max_kib, struct intent *found)
     if (slot) {
         slot->domid = domid;
         *found = slot->intent;
-        slot->used = !slot->async; /* its call has ended, so that intent_end cannot free it */
+        slot->used = !slot->async; /* intent_end, which came before, has left it in use */
     }
     pthread_mutex_unlock(&lock);
     return slot != NULL;

@@ -1,7 +1,7 @@
 /*
- * Single values out of JSON text that is known to be well-formed: the daemon's replies and
- * libxl's. A key is never mistaken for text, for inside a string a quote has a backslash before
- * it: "key" in quotes and then a colon is a key.
+ * Single values from JSON text that is known to be well-formed: the daemon's replies and libxl's.
+ * Text in a string is not mistaken for a key, since its quotes have backslashes: only a key is
+ * quoted and followed by a colon.
  */
 #include "json.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Return where the value of the first such key begins, or NULL. */
+/* Return where the value of the first key of this name begins, or NULL. */
 static const char *value_of(const char *text, const char *key)
 {
     char quoted[64];

@@ -1,4 +1,4 @@
-/* Single values out of JSON text. */
+/* Single values from JSON text. */
 #ifndef MAXMEM_JSON_H
 #define MAXMEM_JSON_H
 
@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Read the first number of that key; false where there is none (or null). */
+/* Read the number of the first key of this name; return false if there is none, or null. */
 bool json_number(const char *text, const char *key, int64_t *number);
 
-/* Copy the first string of that key, cut to `size`; "" where there is none. */
+/* Copy the string of the first key of this name, cut to `size`; "" if there is none. */
 void json_string(const char *text, const char *key, char *copy, size_t size);
 
 #endif

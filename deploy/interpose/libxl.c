@@ -1,13 +1,12 @@
 /*
- * Calls of libxl's that say what is wanted. mem-max and mem-set are asked of the daemon, which
- * does all that libxl would have done; a refusal has libxl's return code and the sentence of
- * libxl 4.17, so that xl and libvirt report what they always report. In front of the sentence,
- * where libxl names its own file and line, the log names this library: the line is ours. Creation
- * and restore go on in libxl, and leave a note of what they are about for the write that comes
- * underneath (xc.c).
+ * The functions of libxl whose arguments are what the program wants. For mem-max and mem-set the
+ * daemon does all that libxl would have done. A refusal has libxl's return code and the sentence of
+ * libxl 4.17, so that xl and libvirt report what they always report; in the log, where libxl names
+ * its file and line, this library is named instead. Creation and restore are left to libxl, with
+ * a note of their target for the write that they lead to (xc.c).
  *
  * The parameters are those of Xen 4.8 and later (LIBXL_HAVE_MEMKB_64BITS); contexts,
- * configurations and the like are only handed on.
+ * configurations and the like are only passed on.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -30,8 +29,8 @@
 #define ERROR_INVAL (-6)
 #define ERROR_LOCK_FAIL (-15)
 #define SOURCE(function) "libmaxmem-interpose:" function
-#define STALE 0      /* libxl appends whatever errno was, "Success" as a rule */
-#define MAX_FAILED 1 /* libxl_domain_setmaxmem's own, for what it refuses itself */
+#define STALE 0      /* libxl appends an errno that is not its own, mostly "Success" */
+#define MAX_FAILED 1 /* what libxl_domain_setmaxmem returns for its own refusals */
 
 EXPORT int libxl_ctx_alloc(void **context, int version, unsigned flags, void *logger);
 EXPORT int libxl_ctx_free(void *context);
@@ -68,7 +67,7 @@ static bool has_code(const struct answer *answer, const char *code)
     return !strcmp(answer->code, code);
 }
 
-/* Log that there is no such domain, with the sentence of libxl__userdata_path. */
+/* Log that there is no such domain, in the words of libxl__userdata_path. */
 static int report_no_domain(const void *context, uint32_t domid, const char *where)
 {
     logger_error(context, LOGGER_NO_DOMAIN, STALE, where,
@@ -168,7 +167,7 @@ int libxl_set_memory_target(void *context, uint32_t domid, int64_t target_memkb,
     return ERROR_FAIL;
 }
 
-/* Read a configuration by libxl's own JSON, so that its layout need not be known. */
+/* Read a configuration through libxl's JSON: its layout differs from version to version. */
 static struct intent intent_of(void *context, void *config_of, const char *life)
 {
     struct intent intent = { life, KIB_UNKNOWN, KIB_UNKNOWN };
@@ -196,7 +195,7 @@ int libxl_domain_create_new(void *context, void *config_of, uint32_t *domid, con
     return rc;
 }
 
-/* A stream in a file was saved here; one that comes through a pipe or a socket migrates in. */
+/* A stream from a file was saved here; one from a pipe or a socket migrates in. */
 static const char *life_of(int restore_fd)
 {
     struct stat what;

@@ -1,6 +1,6 @@
 /*
- * libxl's own way of saying what is wrong. A context's logger is known from libxl_ctx_alloc, a
- * public call, so that nothing depends on how a context is laid out.
+ * Errors through libxl's logger. A context's logger is known from libxl_ctx_alloc, a public
+ * function, so that nothing depends on the layout of a context.
  */
 #include "logger.h"
 

@@ -1,7 +1,7 @@
 /*
- * Which program this is. libxl populates guests with the same call as QEMU does, but below a
- * maximum that it has just set; only a device model has to make room first. Debian calls it
- * xen-qemu-system-i386, Xen's own build qemu-system-i386, the traditional one qemu-dm.
+ * Which program this is. libxl populates guests with the same call as QEMU, but below a maximum
+ * that it has just set; only a device model has to ask for headroom first. Its executable is called
+ * xen-qemu-system-i386 in Debian, qemu-system-i386 in Xen's build, and qemu-dm if traditional.
  */
 #include "program.h"
 

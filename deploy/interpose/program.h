@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Return whether this process is a device model: its executable is called *qemu*. */
+/* Return whether this process is a device model: its executable's name contains "qemu". */
 bool is_device_model(void);
 
 #endif

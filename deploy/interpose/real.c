@@ -1,6 +1,6 @@
 /*
- * The functions that ours stand before: the next definition in the order of loading. Where a
- * library came later, by dlopen (libvirt's drivers), it is found among what is loaded.
+ * The functions that ours replace: the next definition in loading order. Libraries that were
+ * loaded later by dlopen(), as for libvirt's drivers, are searched by name.
  */
 #include "real.h"
 
@@ -16,7 +16,7 @@ struct search {
     void *found;
 };
 
-/* Look into one loaded library of Xen's; a positive answer ends the walk. */
+/* Search one loaded library of Xen; a result other than 0 ends the iteration. */
 static int search_library(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct search *search = data;
@@ -29,7 +29,7 @@ static int search_library(struct dl_phdr_info *info, size_t size, void *data)
     if (!library)
         return 0;
     search->found = dlsym(library, search->name);
-    dlclose(library); /* it was loaded before, and stays */
+    dlclose(library); /* it stays loaded by its first user */
     return search->found != NULL;
 }
 
@@ -40,6 +40,6 @@ void *real(const char *name)
     if (!search.found)
         dl_iterate_phdr(search_library, &search);
     if (!search.found)
-        say("cannot call %s: no library of this program has it", name);
+        say("cannot call %s: no loaded library defines it", name);
     return search.found;
 }

@@ -1,4 +1,4 @@
-/* What a refusal means in errno's words. Codes are permanent: docs/api.md lists them. */
+/* The errno of each refusal. Codes are permanent: docs/api.md lists them. */
 #include "refusal.h"
 
 #include <errno.h>
@@ -26,5 +26,5 @@ int errno_of(const struct answer *answer)
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (!strcmp(answer->code, table[i].code))
             return table[i].number;
-    return EINVAL; /* a decision: the numbers do not go together */
+    return EINVAL; /* a decision: the amounts do not fit together */
 }

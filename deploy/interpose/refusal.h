@@ -1,10 +1,10 @@
-/* What a refusal means in errno's words. */
+/* The errno of each refusal. */
 #ifndef MAXMEM_REFUSAL_H
 #define MAXMEM_REFUSAL_H
 
 #include "daemon.h"
 
-/* Return the errno that an answer which is no grant means. */
+/* Return the errno for an answer that is no grant. */
 int errno_of(const struct answer *answer);
 
 #endif

@@ -1,12 +1,12 @@
 /*
- * The root that a device model locks itself into. With dm_restrict libxl makes an empty directory
- * of mode 0000 and starts QEMU with -chroot and -runas; QEMU goes there last of all, and is root
- * until then. What it populates later it does as its domain's uid, and cannot find the daemon's
- * socket: so the daemon's socket for device models is linked into the new root beforehand. Only
- * root can do that, for the folder that it lies in is closed to everybody else.
+ * The root directory of a restricted device model. With dm_restrict libxl makes an empty directory
+ * of mode 0000 and starts QEMU with -chroot and -runas; QEMU does both at the end of its start, and
+ * is root until then. Later it runs as its domain's uid and could not reach the daemon's socket, so
+ * the daemon's socket for device models is linked into the new root before. Only root can do that:
+ * the directory of that socket is closed to all other users.
  *
- * libxl removes such a directory when it needs it for another device model of that domid (a soft
- * reset, a domid that is used again), and gives up where it is not empty. Then our link goes first.
+ * libxl removes such a directory before it makes one for another device model of that domid (after
+ * a soft reset, or when a domid is reused), and fails if it is not empty. So our link is removed.
  * Source: tools/libs/light/libxl_dm.c:libxl__build_device_model_args_new.
  */
 #include "root.h"
@@ -26,20 +26,20 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define NAME "maxmemd.sock"
-#define LIBXLS "qemu-root-" /* and a domid: what libxl calls such a directory */
+#define ROOT_PREFIX "qemu-root-" /* then a domid: libxl's name for such a directory */
 #define SEARCH (S_IXUSR | S_IXGRP | S_IXOTH)
 
 EXPORT int chroot(const char *path);
 EXPORT int rmdir(const char *path);
 
-static atomic_bool inside; /* a root of its own */
+static atomic_bool inside; /* after chroot() */
 
 const char *socket_path(void)
 {
     return inside ? "/" NAME : config()->socket;
 }
 
-/* Remove our link, if there is one; 0, or -1 and an errno. */
+/* Remove our link if there is one; return 0, or -1 and an errno. */
 static int remove_link(int directory)
 {
     struct stat found;
@@ -49,7 +49,7 @@ static int remove_link(int directory)
     return S_ISSOCK(found.st_mode) ? unlinkat(directory, NAME, 0) : 0;
 }
 
-/* Link the socket into a directory, which any uid may then search. */
+/* Link the socket into a directory, and let any uid search it. */
 static int link_socket(int directory)
 {
     struct stat found;
@@ -68,14 +68,14 @@ static void link_socket_or_say(const char *path)
     int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (directory < 0 || link_socket(directory))
-        say("cannot link %s into %s: %s; once it is in there this device model cannot ask for"
-            " headroom, and what it populates has to fit below the maximum as it is",
+        say("cannot link %s into %s: %s; this device model will not be able to ask for headroom, so"
+            " its pages have to fit below the present maximum",
             config()->device_model_socket, path, strerror(errno));
     if (directory >= 0)
         close(directory);
 }
 
-/* Remove our link from a directory that is to be removed, or was not gone into. */
+/* Remove our link from a directory that will be removed, or that chroot() did not enter. */
 static void unlink_socket(const char *path)
 {
     int directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -98,7 +98,7 @@ int chroot(const char *path)
     }
     if (!is_device_model())
         return next(path);
-    link_socket_or_say(path); /* reads the configuration as well, which is out of reach in there */
+    link_socket_or_say(path); /* also reads the configuration, which cannot be read inside */
     errno = before;
     rc = next(path);
     before = errno;
@@ -110,13 +110,13 @@ int chroot(const char *path)
     return rc;
 }
 
-static bool is_libxls(const char *path)
+static bool is_libxl_root(const char *path)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
-    const char *domid = name + strlen(LIBXLS);
+    const char *domid = name + strlen(ROOT_PREFIX);
 
-    return !strncmp(name, LIBXLS, strlen(LIBXLS)) && *domid
+    return !strncmp(name, ROOT_PREFIX, strlen(ROOT_PREFIX)) && *domid
            && domid[strspn(domid, "0123456789")] == '\0';
 }
 
@@ -129,7 +129,7 @@ int rmdir(const char *path)
         errno = ENOSYS;
         return -1;
     }
-    if (is_libxls(path))
+    if (is_libxl_root(path))
         unlink_socket(path);
     errno = before;
     return next(path);

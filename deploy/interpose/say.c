@@ -1,4 +1,4 @@
-/* Messages to people, on stderr: one line, one write, so that threads do not mix theirs. */
+/* Messages on stderr: one write() for each line, so that threads do not mix theirs. */
 #include "say.h"
 
 #include <errno.h>
@@ -21,6 +21,6 @@ void say(const char *format, ...)
     size_t length = strlen(line);
     line[length] = '\n';
     ssize_t written = write(STDERR_FILENO, line, length + 1);
-    (void)written; /* there is no other place to report it to */
+    (void)written; /* there is no other place to report a failure */
     errno = before;
 }

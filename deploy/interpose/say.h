@@ -1,8 +1,8 @@
-/* Messages to people, on stderr: one line, one write. */
+/* Messages on stderr. */
 #ifndef MAXMEM_SAY_H
 #define MAXMEM_SAY_H
 
-/* Say one line, "maxmemd: " in front; errno is left as it was. */
+/* Print one line that begins with "maxmemd: "; errno is not changed. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

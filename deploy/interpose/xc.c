@@ -1,6 +1,6 @@
 /*
- * The calls of libxenctrl that touch a maximum, or live below it. The write never reaches Xen
- * from here: the daemon decides and pushes, and the caller gets 0, or -1 and an errno.
+ * The functions of libxenctrl that set a maximum or populate pages below it. Maxima are not written
+ * to Xen here: the daemon decides and pushes, and the caller gets 0, or -1 and an errno.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,7 +20,7 @@
 #define SLACK_KIB UINT64_C(1024)               /* LIBXL_MAXMEM_CONSTANT */
 #define UNLIMITED_KIB UINT64_C(17179869180)    /* 0xFFFFFFFF pages */
 
-/* The head of xc_dominfo_t, from Xen 4.3 to 4.17; the call is gone in 4.18. */
+/* The first fields of xc_dominfo_t, from Xen 4.3 to 4.17; 4.18 has removed the function. */
 struct dominfo {
     uint32_t domid, ssidref;
     unsigned int flags, shutdown_reason;
@@ -39,7 +39,7 @@ static __thread struct {
     bool known;
     uint32_t domid;
     uint64_t max_kib;
-} last_read; /* what a device model read last, for its read-modify-write */
+} last_read; /* what a device model has read, of its read-modify-write */
 
 static int set_without_daemon(void *xch, uint32_t domid, uint64_t max_memkb)
 {
@@ -51,7 +51,7 @@ static int set_without_daemon(void *xch, uint32_t domid, uint64_t max_memkb)
     return -1;
 }
 
-/* Return what the caller expects for an answer; without one do what interpose.conf says. */
+/* Return the caller's result for an answer; without one, do what when_away says. */
 static int finish(const struct answer *answer, void *xch, uint32_t domid, uint64_t max_memkb)
 {
     if (answer->granted)
@@ -87,7 +87,7 @@ static struct answer announce(uint32_t domid, uint64_t max_memkb, const struct i
 }
 
 /*
- * A device model that read max and sets max + x means x more; nothing else is its business.
+ * A device model that reads a maximum and sets it higher means the difference; it may do no more.
  * Source: QEMU 2.3, xen-hvm.c:xen_ram_alloc.
  */
 static int increase(void *xch, uint32_t domid, uint64_t max_memkb)
@@ -121,7 +121,7 @@ int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
         answer = announce(domid, max_memkb, &build);
     else if (intent_any()) /* a stub domain beside the guest */
         answer = announce(domid, max_memkb, &beside);
-    else /* libxenctrl alone: a sum is wanted, whatever the target is, and no node is written */
+    else /* libxenctrl alone: the caller wants a sum, whatever the target, and no node written */
         answer = ask(domid, "PUT", "limit",
                      "{\"max_mem_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
                      without_slack(max_memkb));
@@ -145,7 +145,7 @@ int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct domi
     return found;
 }
 
-/* Populate, with room made first. Whatever the daemon says, Xen has the last word. */
+/* Populate after asking for headroom. Whatever the daemon answers, Xen decides. */
 int xc_domain_populate_physmap_exact(void *xch, uint32_t domid, unsigned long extents,
                                      unsigned int order, unsigned int flags, void *start)
 {
@@ -160,7 +160,7 @@ int xc_domain_populate_physmap_exact(void *xch, uint32_t domid, unsigned long ex
     if (is_device_model() && pages > 0 && pages <= UINT32_MAX) {
         struct answer answer = ask(domid, "POST", "headroom", "{\"pages\": %lu}", pages);
         if (!answer.granted && !answer.away)
-            say("no room was made for %lu pages of domain %" PRIu32 ": %s", pages, domid,
+            say("no headroom for %lu pages of domain %" PRIu32 ": %s", pages, domid,
                 answer.detail);
     }
     return next(xch, domid, extents, order, flags, start);

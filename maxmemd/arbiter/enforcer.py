@@ -45,7 +45,7 @@ class Enforcer:
         rows = []
         for (instance, _, revision), outcome in zip(dues, outcomes, strict=True):
             self._note(instance, outcome, revision)
-            self.took_s.note(share_s)
+            self.took_s.observe(share_s)
             rows.append(self._row(instance, revision, outcome.seen))
         return rows
 

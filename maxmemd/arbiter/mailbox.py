@@ -213,7 +213,7 @@ class Mailbox:
         now_s = monotonic()  # the loop's own clock has milliseconds
         for (item, future, asked_s), answer in zip(batch, answers, strict=True):
             if type(item) is DecisionRequest:
-                self.took_s.note(now_s - asked_s)
+                self.took_s.observe(now_s - asked_s)
             if future.done():
                 continue
             if isinstance(answer, MaxmemError):

@@ -170,7 +170,7 @@ class Records:
             self._records.pop(uuid, None)
         self.forgets += len(forgotten)
         self.commits += 1
-        self.took_s.note(self._clock.monotonic_s() - start_s)
+        self.took_s.observe(self._clock.monotonic_s() - start_s)
         for entry in entries:
             if entry.actor == DAEMON:
                 log_event(entry.uuid, entry.kind, json.loads(entry.wish))

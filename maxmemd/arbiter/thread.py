@@ -171,7 +171,7 @@ class ArbiterThread:
             LOG.exception("a batch of %d failed", len(batch))
             broken = MaxmemError("cannot decide: it is a fault of maxmemd, which its log describes")
             answers = [broken for _ in batch]
-        self.sizes.note(len(batch))
+        self.sizes.observe(len(batch))
         self._owner.answered(answers)
 
     def _attempt(self, step: Callable[[], None]) -> None:

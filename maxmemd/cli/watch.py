@@ -133,9 +133,9 @@ class _Names:
 
     def __init__(self, call: Invocation) -> None:
         there = call.server
-        hasty = DaemonConnection(there.path, there.url, there.files)
-        hasty.again_s = 0.0  # the next event waits
-        self._call = Invocation(call.verb, call.options, call.args, hasty)
+        # No retries: the next event waits, and a UUID will do for a name.
+        server = DaemonConnection(there.path, there.url, there.files, retry_s=0.0)
+        self._call = Invocation(call.verb, call.options, call.args, server)
         self._names: dict[str, str] = {}
         self._asked_s = -NAMES_EVERY_S
 

@@ -1,4 +1,4 @@
-"""Python clients of maxmemd: a verb makes a typed Ask, a client does it.
+"""Python clients of maxmemd: `calls` makes typed requests, a client sends them.
 
 with Client() as maxmemd:
     reply = maxmemd.do(calls.set_limit("web", LimitRequest(max_mem_kib=524288)), if_match=7)
@@ -21,17 +21,17 @@ from pydantic import BaseModel, ValidationError
 from maxmemd.client import calls, events
 from maxmemd.client.calls import Call
 from maxmemd.client.events import Position
-from maxmemd.client.retry import BUSY, PAUSE_S, Retry
+from maxmemd.client.retry import Retry
 from maxmemd.client.transport import request_of, settings
+from maxmemd.rest.connection import DEFAULT_SOCKET
+from maxmemd.rest.retry import BUSY, PAUSE_S, RECONNECT_S
 from maxmemd.wire import replies
-
-DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
 
 T = TypeVar("T", bound=BaseModel)
 
 
 class Refused(Exception):
-    """The daemon said no: permanent `code`, a sentence, the numbers, and the HTTP status."""
+    """The daemon refused: its permanent `code`, `detail`, numbers and HTTP status."""
 
     def __init__(self, code: str, detail: str, numbers: dict[str, Any], status: int) -> None:
         super().__init__(detail)
@@ -39,11 +39,11 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """No reply of maxmemd's came; whether a write happened is in the domain's history."""
+    """There was no reply from maxmemd; the domain's history shows whether a write happened."""
 
 
 class Client:
-    """Does what is asked over the daemon's Unix socket, or at a URL if one is given.
+    """Sends calls over the daemon's Unix socket, or to a URL if one is given.
 
     `token_file` holds the bearer token; `options` are httpx.Client's, for TLS `verify` (an
     ssl.SSLContext, with the client's certificate if it has one).
@@ -64,49 +64,49 @@ class Client:
 
     def do(
         self,
-        ask: Call[T],
+        call: Call[T],
         *,
         dry_run: bool = False,
         if_match: int | None = None,
         key: str | None = None,
     ) -> T:
-        """Do what is asked; a lost request is sent again for 30 s, with the same Idempotency-Key.
+        """Send a call and return its reply. Raises Refused for a problem, or Unreachable.
 
-        So is one that is answered arbiter-busy: the daemon may be started anew. Raises Refused for
-        a problem document and Unreachable where no reply came.
+        A call that is answered arbiter-busy, or loses its connection, is sent again for 30 s with
+        the same Idempotency-Key.
         """
-        sent, again = request_of(self._http, ask, dry_run, if_match, key), Retry(self._where)
+        request, retry = request_of(self._http, call, dry_run, if_match, key), Retry(self._where)
         while True:
             try:
-                return _read(ask, self._http.send(sent))
-            except (httpx.TransportError, Refused) as why:
-                _give_up(why, again)
+                return _read(call, self._http.send(request))
+            except (httpx.TransportError, Refused) as error:
+                _raise_unless_retried(error, retry)
             time.sleep(PAUSE_S)
 
     def events(
         self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
     ) -> Iterator[replies.Event]:
-        """Yield what happens, for ever; a lost stream goes on after the last event.
+        """Yield events without end; a lost stream continues after the last event.
 
-        `since` is the id of the last event seen, "0" for the first there is, "" for what happens
-        from now on. `domain` had better be a UUID: a name may come to mean another one.
-        Raises Refused for a problem document, and Unreachable where there is no stream at first.
+        `since` is the id of the last event seen, "0" for all there are, "" for those from now on.
+        Give `domain` as a UUID: a name may become another domain's. Raises Refused for a problem,
+        and Unreachable if the first connection fails.
         """
-        place = Position(since, domain, kinds)
+        position = Position(since, domain, kinds)
         while True:
             try:
-                with self._http.stream("GET", "/v1/events", **place.asked()) as reply:
+                with self._http.stream("GET", "/v1/events", **position.request()) as reply:
                     if reply.status_code != 200:
                         reply.read()
-                        _refuse(reply, place)
+                        _raise_refusal(reply, position)
                     for line in reply.iter_lines():
-                        event = place.take(line)
+                        event = position.read_line(line)
                         if event is not None:
                             yield event
-            except events.LOST as why:
-                if not place.known:
-                    raise _away(self._where, why) from why
-            time.sleep(events.AGAIN_S)
+            except events.LOST as error:
+                if not position.is_known:
+                    raise _unreachable(self._where, error) from error
+            time.sleep(RECONNECT_S)
 
     def close(self) -> None:
         """Close the connections."""
@@ -125,7 +125,7 @@ class Client:
 
 
 class AsyncClient:
-    """As Client, for asyncio."""
+    """Client, for asyncio."""
 
     def __init__(
         self,
@@ -142,40 +142,40 @@ class AsyncClient:
 
     async def do(
         self,
-        ask: Call[T],
+        call: Call[T],
         *,
         dry_run: bool = False,
         if_match: int | None = None,
         key: str | None = None,
     ) -> T:
         """As Client.do."""
-        sent, again = request_of(self._http, ask, dry_run, if_match, key), Retry(self._where)
+        request, retry = request_of(self._http, call, dry_run, if_match, key), Retry(self._where)
         while True:
             try:
-                return _read(ask, await self._http.send(sent))
-            except (httpx.TransportError, Refused) as why:
-                _give_up(why, again)
+                return _read(call, await self._http.send(request))
+            except (httpx.TransportError, Refused) as error:
+                _raise_unless_retried(error, retry)
             await asyncio.sleep(PAUSE_S)
 
     async def events(
         self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
     ) -> AsyncIterator[replies.Event]:
         """As Client.events."""
-        place = Position(since, domain, kinds)
+        position = Position(since, domain, kinds)
         while True:
             try:
-                async with self._http.stream("GET", "/v1/events", **place.asked()) as reply:
+                async with self._http.stream("GET", "/v1/events", **position.request()) as reply:
                     if reply.status_code != 200:
                         await reply.aread()
-                        _refuse(reply, place)
+                        _raise_refusal(reply, position)
                     async for line in reply.aiter_lines():
-                        event = place.take(line)
+                        event = position.read_line(line)
                         if event is not None:
                             yield event
-            except events.LOST as why:
-                if not place.known:
-                    raise _away(self._where, why) from why
-            await asyncio.sleep(events.AGAIN_S)
+            except events.LOST as error:
+                if not position.is_known:
+                    raise _unreachable(self._where, error) from error
+            await asyncio.sleep(RECONNECT_S)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -193,41 +193,41 @@ class AsyncClient:
         await self.close()
 
 
-def _read(ask: Call[T], reply: httpx.Response) -> T:
+def _read(call: Call[T], reply: httpx.Response) -> T:
     try:
         if reply.headers.get("content-type", "").startswith("application/problem+json"):
             problem = replies.Problem.model_validate_json(reply.content)
             numbers = dict(problem.model_extra or {})
             raise Refused(problem.code, problem.detail, numbers, problem.status)
-        return ask.gives.model_validate_json(reply.content)
-    except ValidationError as why:
+        return call.gives.model_validate_json(reply.content)
+    except ValidationError as error:
         raise Unreachable(
-            f"cannot read the reply to {ask.method} {ask.path} (HTTP {reply.status_code}):"
-            " it is not of this version of maxmemd"
-        ) from why
+            f"cannot read the reply to {call.method} {call.path} (HTTP {reply.status_code}):"
+            " it comes from another version of maxmemd"
+        ) from error
 
 
-def _give_up(why: httpx.TransportError | Refused, again: Retry) -> None:
-    """Raise what a request has come to, unless it is to be sent again."""
-    if isinstance(why, Refused):
-        if why.code != BUSY or not again.after(why):
-            raise why
-    elif not again.after(why):
-        raise _away(again.where, why) from why
+def _raise_unless_retried(error: httpx.TransportError | Refused, retry: Retry) -> None:
+    """Raise the error of a request, unless it is to be sent again."""
+    if isinstance(error, Refused):
+        if error.code != BUSY or not retry.should_follow(error):
+            raise error
+    elif not retry.should_follow(error):
+        raise _unreachable(retry.where, error) from error
 
 
-def _refuse(reply: httpx.Response, place: Position) -> None:
-    """Raise what a reply that is no stream means; later, trouble of the daemon's is waited out."""
-    if reply.status_code < 500 or not place.known:
+def _raise_refusal(reply: httpx.Response, position: Position) -> None:
+    """Raise the problem in a reply; once a position is known, a failing daemon is waited for."""
+    if reply.status_code < 500 or not position.is_known:
         _read(_EVENTS, reply)
 
 
 _EVENTS = Call("GET", "/v1/events", replies.Event)
 
 
-def _away(where: str, why: Exception) -> Unreachable:
+def _unreachable(where: str, error: Exception) -> Unreachable:
     return Unreachable(
-        f"cannot get a reply from maxmemd at {where}: {str(why) or type(why).__name__}"
+        f"cannot get a reply from maxmemd at {where}: {str(error) or type(error).__name__}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The verbs of the API: each makes an Ask, which a client does.
+"""The requests of the API: each function makes a Call, which a client sends.
 
 A `ref` is a domid, a UUID or a name. Amounts are KiB, as everywhere on the wire.
 """
@@ -16,7 +16,7 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request: what is sent, and the model of what comes back."""
+    """One request, and the model of its reply."""
 
     method: str
     path: str
@@ -41,12 +41,12 @@ def domain(ref: str) -> Call[replies.DomainReply]:
 
 
 def set_limit(ref: str, body: requests.LimitRequest) -> Call[replies.DecisionReply]:
-    """Set what the guest may use at most: xl mem-max."""
+    """Set the most that the guest may use: xl mem-max."""
     return Call("PUT", _of(ref, "limit"), replies.DecisionReply, body)
 
 
 def set_target(ref: str, body: requests.TargetRequest) -> Call[replies.DecisionReply]:
-    """Set what the balloon aims at: xl mem-set."""
+    """Set the balloon's target: xl mem-set."""
     return Call("PUT", _of(ref, "target"), replies.DecisionReply, body)
 
 
@@ -60,7 +60,7 @@ def set_component(
 def increase_component(
     ref: str, owner: str, name: str, body: requests.IncreaseRequest
 ) -> Call[replies.DecisionReply]:
-    """Add to one owner's amount, or take from it."""
+    """Add to one owner's amount, or subtract from it."""
     return Call(
         "POST", _of(ref, "components", owner, name, "increase"), replies.DecisionReply, body
     )
@@ -92,28 +92,28 @@ def explain(ref: str) -> Call[replies.ExplainReply]:
 
 
 def history(ref: str, *, limit: int = 50, before: int | None = None) -> Call[replies.HistoryReply]:
-    """Ask for what was decided, newest first; `before` is a reply's next_before."""
+    """Ask for a domain's decisions, newest first; `before` is a reply's next_before."""
     query = {"limit": limit} | ({} if before is None else {"before": before})
     return Call("GET", _of(ref, "history"), replies.HistoryReply, query=query)
 
 
 def pushes(ref: str, *, limit: int = 50) -> Call[replies.PushesReply]:
-    """Ask for what was pushed to Xen, newest first."""
+    """Ask for a domain's pushes to Xen, newest first."""
     return Call("GET", _of(ref, "pushes"), replies.PushesReply, query={"limit": limit})
 
 
 def export_record(ref: str) -> Call[replies.RecordReply]:
-    """Ask for a record as it travels with its domain."""
+    """Ask for the record to take along when a domain moves to another host."""
     return Call("GET", _of(ref, "record"), replies.RecordReply)
 
 
 def import_record(uuid: str, body: requests.RecordBody) -> Call[replies.DecisionReply]:
-    """Take the record of a domain that comes from elsewhere."""
+    """Import the record of a domain that comes from another host."""
     return Call("PUT", f"/v1/records/{_quoted(uuid)}", replies.DecisionReply, body)
 
 
 def health() -> Call[replies.Health]:
-    """Ask whether the daemon is ready; one that is not says so and is no refusal."""
+    """Ask whether the daemon is ready; a reply that it is not is no refusal."""
     return Call("GET", "/v1/health", replies.Health)
 
 
@@ -122,5 +122,5 @@ def _of(ref: str, *more: str) -> str:
 
 
 def _quoted(part: str) -> str:
-    """Return one segment of a path; dots are quoted too, so that none is ".."."""
+    """Return one segment of a path; its dots are quoted, since ".." would be resolved."""
     return quote(part, safe="").replace(".", "%2E")

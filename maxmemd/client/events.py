@@ -1,41 +1,47 @@
-"""The stream of events as a client has it: where it is, and what a line of it means."""
+"""The client's position in the stream of events, and the meaning of its lines."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import httpx
 
+from maxmemd.rest.retry import CONNECT_S, STREAM_SILENCE_S
 from maxmemd.wire import replies
 
-AGAIN_S = 1.0
-"""Seconds before a stream that ended is connected again."""
-TIMEOUT = httpx.Timeout(40.0, connect=3.0)
-"""Seconds; the daemon says something every 15."""
+TIMEOUT = httpx.Timeout(STREAM_SILENCE_S, connect=CONNECT_S)
 LOST = (httpx.TransportError, httpx.StreamError)
 
 
+class StreamRequest(TypedDict):
+    """Keyword arguments of httpx's `stream`."""
+
+    params: dict[str, str]
+    headers: dict[str, str]
+    timeout: httpx.Timeout
+
+
 class Position:
-    """A place in the stream. `known` once the daemon has said where it is."""
+    """A position in the stream. `is_known` once the daemon has sent an id."""
 
     def __init__(self, since: str, domain: str | None, kinds: Sequence[str]) -> None:
-        self._last = since
-        self.known = False
+        self._last_id = since
+        self.is_known = False
         self._query: dict[str, str] = {}
         if domain is not None:
             self._query["domain"] = domain
         if kinds:
             self._query["kind"] = ",".join(kinds)
 
-    def asked(self) -> dict[str, Any]:
-        """Return the rest of the request that goes on from here."""
+    def request(self) -> StreamRequest:
+        """Return the arguments of a request that continues from here."""
         headers = {"Accept": "text/event-stream"}
-        if self._last:
-            headers["Last-Event-ID"] = self._last
+        if self._last_id:
+            headers["Last-Event-ID"] = self._last_id
         return {"params": self._query, "headers": headers, "timeout": TIMEOUT}
 
-    def take(self, line: str) -> replies.Event | None:
-        """Take one line; return the event that it is, if it is one. Raises ValidationError."""
+    def read_line(self, line: str) -> replies.Event | None:
+        """Follow one line; return its event if it has one. Raises ValidationError."""
         field, _, value = line.partition(": ")
         if field == "id":
-            self._last, self.known = value, True
+            self._last_id, self.is_known = value, True
         return replies.Event.model_validate_json(value) if field == "data" else None

@@ -1,4 +1,4 @@
-"""A request as it is sent, and the connection that it goes over."""
+"""Make httpx's requests and the settings of its clients."""
 
 import secrets
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 
 from maxmemd.client.calls import Call
+from maxmemd.rest.retry import CONNECT_S, REPLY_S
 
-TIMEOUT = httpx.Timeout(40.0, connect=3.0)
-"""Seconds: a daemon that hangs is started anew by then."""
+TIMEOUT = httpx.Timeout(REPLY_S, connect=CONNECT_S)
 
 
 def settings(url: str | None, token_file: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what a client of httpx's is made with."""
+    """Return the keyword arguments of httpx.Client or httpx.AsyncClient."""
     base = {"base_url": url or "http://maxmemd", "timeout": TIMEOUT, "trust_env": url is not None}
     if token_file is not None:
         if not (url or "").startswith("https://"):
@@ -25,21 +25,21 @@ def settings(url: str | None, token_file: str | None, options: dict[str, Any]) -
 
 def request_of(
     http: httpx.Client | httpx.AsyncClient,
-    ask: Call[Any],
+    call: Call[Any],
     dry_run: bool,
     if_match: int | None,
     key: str | None,
 ) -> httpx.Request:
-    """Return the request that an Ask is; a write has an Idempotency-Key, which tells it apart."""
+    """Return the HTTP request of a call; a write gets an Idempotency-Key."""
     headers = {"Accept": "application/json"}
-    if ask.method != "GET":
+    if call.method != "GET":
         headers["Idempotency-Key"] = key or secrets.token_hex(16)
     if if_match is not None:
         headers["If-Match"] = f'"{if_match}"'
-    query: dict[str, Any] = ask.query | ({"dry_run": "true"} if dry_run else {})
-    content = None if ask.body is None else ask.body.model_dump_json(exclude_none=True)
+    query: dict[str, int | str] = {**call.query, **({"dry_run": "true"} if dry_run else {})}
+    content = None if call.body is None else call.body.model_dump_json(exclude_none=True)
     if content is not None:
         headers["Content-Type"] = "application/json"
     return http.build_request(
-        ask.method, ask.path, params=query or None, content=content, headers=headers
+        call.method, call.path, params=query or None, content=content, headers=headers
     )

@@ -1,6 +1,6 @@
-"""Doing what was decided: the only code that tells Xen and xenstore anything.
+"""Carry out what was decided: the only code that writes to Xen and xenstore.
 
-On a real Xen it runs in a process of its own (`process`), the only one that holds Xen's handle;
-the arbiter reaches it through a socket (`remote`). On a simulated host the arbiter has it in its
-own process (`direct`).
+On a real Xen it runs in a process of its own (`server`), the only one that holds Xen's handle; the
+arbiter reaches it through a socket (`client`). With a simulated host the arbiter calls it in its
+own process (`local`).
 """

@@ -1,4 +1,4 @@
-"""maxmemd-pusher: the program."""
+"""The program maxmemd-pusher: its options, and the handles it opens."""
 
 import argparse
 import logging
@@ -11,54 +11,54 @@ from maxmemd import __version__
 from maxmemd.config.file import load
 from maxmemd.errors import ConfigError, MaxmemError
 from maxmemd.ports import Pusher
-from maxmemd.pusher.server import PATIENCE_S, PusherServer
+from maxmemd.pusher.server import MESSAGE_WITHIN_S, PusherServer
 from maxmemd.systemd import notify, passed_sockets, start_logging
 from maxmemd.units import Memory
 
 LOG = logging.getLogger("maxmemd.pusher")
 
 
-def real() -> Pusher:
-    """Open Xen's handle and xenstore's. Raises HypervisorError."""
+def open_xen() -> Pusher:
+    """Open the handles of Xen and xenstore. Raises HypervisorError."""
     from maxmemd.pusher.local import LocalPusher
     from maxmemd.xen.xencall import Xencall
     from maxmemd.xen.xenstore import Xenstored
 
-    return LocalPusher(Xencall(), Xenstored(patience_s=PATIENCE_S))
+    return LocalPusher(Xencall(), Xenstored(patience_s=MESSAGE_WITHIN_S))
 
 
-def main(argv: Sequence[str] | None = None, make: Callable[[], Pusher] = real) -> int:
-    """Run the program; return its exit status."""
+def main(argv: Sequence[str] | None = None, open_pusher: Callable[[], Pusher] = open_xen) -> int:
+    """Serve until the parent or systemd ends it; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="maxmemd-pusher",
-        description="Hold Xen's handle: do what maxmemd decided, and no more.",
-        epilog="Started by systemd (maxmemd-pusher.service), or by maxmemd serve where systemd did"
-        " not. It takes dom0_floor from the configuration, and nothing else.",
+        description="Set the limits that maxmemd decided: the only process with a handle of Xen.",
+        epilog="Started by systemd (maxmemd-pusher.service), otherwise by maxmemd serve. Of the"
+        " configuration it reads dom0_floor only.",
     )
     parser.add_argument("--version", action="version", version=f"maxmemd {__version__}")
     parser.add_argument("--config", type=Path, help="default: /etc/maxmemd/maxmemd.toml if any")
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--dom0-floor-kib", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     start_logging()
     try:
-        kib = asked.dom0_floor_kib
-        floor = load(asked.config).dom0_floor if kib is None else Memory(kib=kib)
-        listener = _listener(asked.fd)
+        kib = arguments.dom0_floor_kib
+        floor = load(arguments.config).dom0_floor if kib is None else Memory(kib=kib)
+        listener = _listener(arguments.fd)
     except MaxmemError as error:
         LOG.critical("%s", error)
         return 2
-    process = PusherServer(listener, make, floor)
+    server = PusherServer(listener, open_pusher, floor)
     notify("READY=1")
     try:
-        process.serve(until=None if asked.fd is None else sys.stdin.fileno())
+        server.serve(until=None if arguments.fd is None else sys.stdin.fileno())
     finally:
-        process.close()
+        server.close()
     return 0
 
 
 def _listener(descriptor: int | None) -> socket.socket:
-    """Return the socket that systemd passed, or the parent. Raises ConfigError."""
+    """Return the socket that the parent or systemd passed. Raises ConfigError."""
     if descriptor is not None:
         return socket.socket(fileno=descriptor)
     passed = passed_sockets()

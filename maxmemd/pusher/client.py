@@ -1,4 +1,4 @@
-"""The way to Xen through the process that pushes: one message to look, one to push."""
+"""The Pusher of ports.py over a socket: one message for each look, one for each batch of orders."""
 
 import errno
 import socket
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.pacing import Backoff
@@ -14,58 +14,57 @@ from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.ports import LookResult
 from maxmemd.pusher import protocol
+from maxmemd.pusher.protocol import Json
 
-PATIENCE_S = 8.0
-"""How long an answer may take: longer than the pusher's own watchdog, shorter than ours."""
+REPLY_WITHIN_S = 8.0
+"""How long a reply may take: longer than the pusher's own watchdog, shorter than the daemon's."""
 START_WITHIN_S = 60.0
-"""How long it may take to start: it is Python, and a dom0 that boots is busy."""
-LEAST_S = 0.05
+"""How long the pusher may take to start: it loads Python, and a booting dom0 is busy."""
+SHORTEST_TIMEOUT_S = 0.05
 RECONNECT = Backoff(0.2, 5.0)
-_REACH = "reach the process that pushes (systemctl status maxmemd-pusher)"
+_REACH = "reach the pusher (systemctl status maxmemd-pusher)"
 
 
 class Connector(Protocol):
-    """How that process is reached."""
+    """Connects to the pusher."""
 
     def connect(self) -> socket.socket:
         """Return a new connection. Any thread may call. Raises OSError."""
         ...
 
     def close(self) -> None:
-        """Need it no more."""
+        """Release what is needed for connecting."""
         ...
 
 
 class PusherClient:
     """The Pusher of ports.py, in another process.
 
-    `alive` is called when a wait for it has ended without an answer: several may follow each other,
-    and who waits is not stuck.
+    `on_failed_attempt` is called after each attempt that got no reply. One request may make two
+    attempts, which together take longer than a watchdog allows for one step.
     """
 
     def __init__(
         self,
-        way: Connector,
+        connector: Connector,
         *,
-        patience_s: float = PATIENCE_S,
-        alive: Callable[[], None] = lambda: None,
+        patience_s: float = REPLY_WITHIN_S,
+        on_failed_attempt: Callable[[], None] = lambda: None,
     ) -> None:
-        self._way, self._patience_s, self._alive = way, patience_s, alive
+        self._connector, self._patience_s = connector, patience_s
+        self._on_failed_attempt = on_failed_attempt
         self._connection: socket.socket | None = None
-        self._watched: socket.socket | None = None
+        self._watch_connection: socket.socket | None = None
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def meet(self) -> HostFacts:
-        """Ask for the host's totals for the first time: the other process may have to start yet.
+    def wait_until_ready(self) -> HostFacts:
+        """Return the host's totals, with the patience that a starting pusher needs.
 
         Raises HypervisorError.
         """
-        usual_s, self._patience_s = self._patience_s, max(self._patience_s, START_WITHIN_S)
-        try:
-            return self.host()
-        finally:
-            self._patience_s = usual_s
+        patience_s = max(self._patience_s, START_WITHIN_S)
+        return protocol.host_from_json(self._ask("host", patience_s=patience_s))
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid."""
@@ -80,97 +79,97 @@ class PusherClient:
         return protocol.host_from_json(self._ask("host"))
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return what xenstore says of a domain. Raises XenstoreError."""
+        """Return a domain's facts from xenstore. Raises XenstoreError."""
         try:
             return protocol.store_from_json(self._ask("facts", domid))
         except HypervisorError as error:
             raise XenstoreError(error.what, error.errno) from error
 
     def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[LookResult]:
-        """Look at several domains; where nobody answers, that is what each look shows."""
+        """Look at several domains; without a reply every result is the error."""
         try:
-            return [
-                protocol.looked_from_json(words)
-                for words in self._ask("look", domids, list(stores))
-            ]
+            replies = self._ask("look", domids, list(stores))
         except HypervisorError as error:
             return [LookResult(error, None) for _ in domids]
+        return [protocol.look_result_from_json(payload) for payload in replies]
 
     def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
-        """Carry out several orders; where nobody answers, all of them have failed."""
+        """Carry out several orders; without a reply all of them have failed."""
         if not orders:
             return []
         try:
-            done = self._ask("push", [protocol.order_to_json(order) for order in orders])
+            replies = self._ask("push", [protocol.order_to_json(order) for order in orders])
         except HypervisorError as error:
             return [Outcome(None, errno=error.errno, error=str(error)) for _ in orders]
-        return [protocol.outcome_from_json(words) for words in done]
+        return [protocol.outcome_from_json(payload) for payload in replies]
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` from a thread, now and when domains may have come or gone."""
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` from a thread, now and when domains may have come or gone."""
         self._watcher = threading.Thread(
-            target=self._watch, args=[changed], name="pusher-watch", daemon=True
+            target=self._watch, args=[on_change], name="pusher-watch", daemon=True
         )
         self._watcher.start()
 
     def close(self) -> None:
-        """End the watch and the connection, and give up the way."""
+        """End the watch, close the connection and the connector."""
+        # First the event, then the socket: a watcher that connects in between sees the event and
+        # does not block in recv().
         self._closed.set()
-        watched = self._watched
-        if watched is not None:
-            with suppress(OSError):  # it was ended by the other side
-                watched.shutdown(socket.SHUT_RDWR)
+        connection = self._watch_connection
+        if connection is not None:
+            with suppress(OSError):  # the pusher has closed it already
+                connection.shutdown(socket.SHUT_RDWR)
         if self._watcher is not None:
             self._watcher.join()
-        self._drop()
-        self._way.close()
+        self._disconnect()
+        self._connector.close()
 
-    def _ask(self, *message: object) -> Any:
-        """Send one message and return its answer; a connection that proves lost is made anew, once.
+    def _ask(self, *request: object, patience_s: float | None = None) -> Json:
+        """Send one request and return its reply; retry once on a new connection if it was lost.
 
-        What is asked may be asked twice: it sets values, and adds nothing. Both together have the
-        patience of one. Raises what the answer says, or HypervisorError where there is none.
+        Sending twice is safe: requests set values and add nothing. Both attempts share one
+        deadline. Raises the error that the reply names, or HypervisorError without a reply.
         """
-        end_s = monotonic() + self._patience_s
+        deadline_s = monotonic() + (self._patience_s if patience_s is None else patience_s)
         try:
             try:
-                answer = self._exchange(message, end_s)
-            except ConnectionError:
-                self._drop()
-                self._alive()
-                answer = self._exchange(message, end_s)
+                reply = self._exchange(request, deadline_s)
+            except ConnectionError:  # the pusher may have been restarted since the last request
+                self._disconnect()
+                self._on_failed_attempt()
+                reply = self._exchange(request, deadline_s)
         except (OSError, protocol.Malformed) as error:
-            self._drop()
-            self._alive()
+            self._disconnect()  # a late reply must not be taken for the next request's
+            self._on_failed_attempt()
             number = getattr(error, "errno", None) or errno.ECONNRESET
             number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else number
             raise HypervisorError(_REACH, None, number) from error
-        if "error" in answer:
-            raise protocol.error_from_json(answer["error"])
-        return answer["ok"]
+        if "error" in reply:
+            raise protocol.error_from_json(reply["error"])
+        return reply["ok"]
 
-    def _exchange(self, message: Sequence[object], end_s: float) -> Any:
+    def _exchange(self, request: Sequence[object], deadline_s: float) -> Json:
         if self._connection is None:
-            self._connection = self._way.connect()
-        self._connection.settimeout(max(LEAST_S, end_s - monotonic()))
-        protocol.send(self._connection, message)
+            self._connection = self._connector.connect()
+        self._connection.settimeout(max(SHORTEST_TIMEOUT_S, deadline_s - monotonic()))
+        protocol.send(self._connection, request)
         return protocol.receive(self._connection)
 
-    def _drop(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _watch(self, changed: Callable[[], None]) -> None:
-        """Watch until closed; connect again, ever more slowly, while nobody is there."""
+    def _watch(self, on_change: Callable[[], None]) -> None:
+        """Watch until closed; while the pusher is away, reconnect with growing pauses."""
         failures = 0
         while not self._closed.is_set():
             with suppress(OSError):
-                self._watched = self._way.connect()
-                with self._watched as connection:
+                self._watch_connection = self._connector.connect()
+                with self._watch_connection as connection:
                     protocol.send(connection, ["watch"])
                     while not self._closed.is_set() and connection.recv(4096):
                         failures = 0
-                        changed()
+                        on_change()
             self._closed.wait(RECONNECT.wait_s(failures))
             failures += 1

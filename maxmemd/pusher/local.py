@@ -1,4 +1,4 @@
-"""Carry out orders on a hypervisor and a xenstore at hand: the order of effects, the read-back."""
+"""Carry out orders on a hypervisor and a xenstore in this process, and read each one back."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from maxmemd.ports import Hypervisor, LookResult, Xenstore
 
 @dataclass(slots=True)
 class LocalPusher:
-    """The Pusher of ports.py, in the process that it is called from."""
+    """The Pusher of ports.py, in the caller's own process."""
 
     hypervisor: Hypervisor
     xenstore: Xenstore
@@ -30,7 +30,7 @@ class LocalPusher:
         return self.hypervisor.host()
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return what xenstore says of a domain."""
+        """Return a domain's facts from xenstore."""
         return self.xenstore.facts(domid)
 
     def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[LookResult]:
@@ -41,12 +41,12 @@ class LocalPusher:
         """Carry out one order after the other."""
         return [self._push(order) for order in orders]
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` when domains may have come or gone."""
-        self.xenstore.watch(changed)
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` when domains may have come or gone."""
+        self.xenstore.watch(on_change)
 
     def close(self) -> None:
-        """Give the handles back."""
+        """Close xenstore's handle, then Xen's: the watch ends before anything it leads to."""
         self.xenstore.close()
         self.hypervisor.close()
 
@@ -65,7 +65,6 @@ class LocalPusher:
         return LookResult(xen, store)
 
     def _push(self, order: Order) -> Outcome:
-        """Carry out one order. A domain that Xen still has is not gone, whatever a call said."""
         try:
             if order.raising:
                 self._raise(order)
@@ -73,40 +72,43 @@ class LocalPusher:
                 self._lower(order)
             return Outcome(self._read_back(order))
         except DomainGone as error:
-            return Outcome(None, not self._is_here(order), error.errno, str(error))
+            # Xen decides whether a domain is gone: xenstore's nodes go first when it is destroyed.
+            return Outcome(None, not self._has_domain(order), error.errno, str(error))
         except (HypervisorError, XenstoreError) as error:
             return Outcome(None, gone=False, errno=error.errno, error=str(error))
 
     def _raise(self, order: Order) -> None:
-        """Raise the maximum first: Xen refuses a PoD target above it (A9)."""
+        # The maximum first: Xen refuses a PoD target above it (A9), and a guest that sees its new
+        # target before the new maximum has its balloon refused the pages.
         self.hypervisor.set_max_mem(order.domid, order.limit)
         self._set_pod_target(order)
-        self._write(order)
+        self._write_nodes(order)
 
     def _lower(self, order: Order) -> None:
-        """Lower the target first, so that the guest shrinks before the maximum stops it."""
-        self._write(order)
+        # The maximum last: with the target first, the guest can begin to shrink; below a maximum
+        # that is already lower, whatever it or its device model still populates is refused.
+        self._write_nodes(order)
         self._set_pod_target(order)
         self.hypervisor.set_max_mem(order.domid, order.limit)
 
     def _set_pod_target(self, order: Order) -> None:
-        """Set what the guest may have populated; the maximum caps it (A9)."""
         target = order.effects.pod_target
-        if target is not None:
+        if target is not None:  # above the maximum it would be EINVAL (A9)
             self.hypervisor.set_pod_target(order.domid, min(target, order.limit))
 
-    def _write(self, order: Order) -> None:
+    def _write_nodes(self, order: Order) -> None:
         target, static_max = order.effects.target, order.effects.static_max
         if target is not None or static_max is not None:
             self.xenstore.write(order.domid, order.uuid, target=target, static_max=static_max)
 
     def _read_back(self, order: Order) -> XenFacts:
+        """Return the domain as Xen has it now. Raises DomainGone if its domid is another's (A6)."""
         seen = self.hypervisor.domain(order.domid)
         if seen.uuid != order.uuid:
             raise DomainGone("read the maximum back", order.domid, ESRCH)
         return seen
 
-    def _is_here(self, order: Order) -> bool:
+    def _has_domain(self, order: Order) -> bool:
         """Whether Xen has this domain, or cannot say."""
         try:
             seen = self.hypervisor.domain(order.domid)

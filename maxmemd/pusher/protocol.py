@@ -1,7 +1,8 @@
-"""What travels between the arbiter and the process that pushes: JSON behind its length.
+"""The messages between the arbiter and the pusher: JSON behind its length.
 
-A request is a list of a verb and its words; an answer is {"ok": ...} or {"error": [...]}. What a
-request says is checked word by word: whoever sends it may have been taken over.
+A request is a list: a command and its arguments. A reply is {"ok": ...} or {"error": [...]}. The
+pusher checks every field of a request, since the process that sends it parses HTTP and may be
+compromised. Replies come from the privileged side and are trusted.
 """
 
 import socket
@@ -23,143 +24,154 @@ from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 
+Json = Any
+"""Decoded JSON: what it is, the function that takes it has to find out."""
+
 LENGTH = struct.Struct("!I")
 MOST_BYTES = 16 * 1024 * 1024
-"""No message is longer: 32,752 domains are about 5 MiB."""
+"""The longest message; 32,752 domains take about 5 MiB."""
 MOST_DOMAINS = 4096
-"""What one request may be about; a batch has 256 wishes at most."""
+"""The most domains in one request; a batch has 256 wishes at most."""
 
-
-_HYPERVISORS = {
+_HYPERVISOR_ERRORS = {
     kind.code: kind for kind in (HypervisorError, DomainGone, NotPermitted, WrongInterface)
 }
 
 
 class Malformed(Exception):
-    """A message that is not one of ours."""
+    """The message does not follow this protocol."""
 
 
-def send(to: socket.socket, value: object) -> None:
+def send(connection: socket.socket, message: object) -> None:
     """Send one message. Raises OSError."""
-    data = to_json(value)
-    to.sendall(LENGTH.pack(len(data)) + data)
+    data = to_json(message)
+    connection.sendall(LENGTH.pack(len(data)) + data)
 
 
-def receive(source: socket.socket) -> Any:
+def receive(connection: socket.socket) -> Json:
     """Return the next message. Raises OSError, ConnectionError at the end, and Malformed."""
-    (length,) = LENGTH.unpack(_exactly(source, LENGTH.size))
+    (length,) = LENGTH.unpack(_receive_exactly(connection, LENGTH.size))
     if length > MOST_BYTES:
-        raise Malformed(f"a message of {length} bytes")
+        raise Malformed(f"{length} bytes are more than {MOST_BYTES}")
     try:
-        return from_json(_exactly(source, length))
+        return from_json(_receive_exactly(connection, length))
     except ValueError as error:
         raise Malformed(str(error)) from None
 
 
-def _exactly(source: socket.socket, length: int) -> bytearray:
+def _receive_exactly(connection: socket.socket, length: int) -> bytearray:
     data = bytearray()
     while len(data) < length:
-        part = source.recv(min(1 << 20, length - len(data)))
-        if not part:
-            raise ConnectionResetError("the other end is gone")
-        data += part
+        chunk = connection.recv(min(1 << 20, length - len(data)))
+        if not chunk:
+            raise ConnectionResetError("the connection was closed")
+        data += chunk
     return data
 
 
 def order_to_json(order: Order) -> list[object]:
-    """Return an order as it travels."""
+    """Return an order as JSON."""
     effects = order.effects
     amounts = (effects.pod_target, effects.static_max, effects.target)
     kib = [None if amount is None else amount.kib for amount in amounts]
     return [order.domid, order.uuid, order.limit.kib, order.raising, *kib]
 
 
-def order_from_json(words: Any) -> Order:
-    """Return the order that these words say. Raises Malformed."""
+def order_from_json(payload: Json) -> Order:
+    """Return the order in a request. Raises Malformed."""
     try:
-        domid, uuid, limit, raising, pod_target, static_max, target = words
-        effects = Effects(_amount(pod_target), _amount(static_max), _amount(target))
+        domid, uuid, limit, raising, pod_target, static_max, target = payload
+        effects = Effects(_memory(pod_target), _memory(static_max), _memory(target))
         if type(uuid) is not str or len(uuid) != 36 or type(raising) is not bool:
-            raise Malformed("an order without a UUID")
+            raise Malformed("an order has no UUID, or does not say whether it raises")
         effects = NO_EFFECTS if effects == NO_EFFECTS else effects
         return Order(domid_from_json(domid), uuid, Memory(kib=limit), raising, effects)
     except (TypeError, ValueError) as error:
-        raise Malformed(f"an order that says {error}") from None
+        raise Malformed(f"an order has a wrong field: {error}") from None
 
 
-def domid_from_json(word: Any) -> int:
+def domid_from_json(payload: Json) -> int:
     """Return a domid. Raises Malformed for anything that no domain can have."""
-    if type(word) is not int or not 0 <= word < DOMID_FIRST_RESERVED:
-        raise Malformed("no domid")
-    return word
+    if type(payload) is not int or not 0 <= payload < DOMID_FIRST_RESERVED:
+        raise Malformed("not a domid")
+    return payload
 
 
-def list_from_json(word: Any) -> list[Any]:
-    """Return a list that is not too long. Raises Malformed."""
-    if type(word) is not list or len(word) > MOST_DOMAINS:
-        raise Malformed("no list, or one that is too long")
-    return word
+def list_from_json(payload: Json) -> list[Json]:
+    """Return a list of bounded length. Raises Malformed."""
+    if type(payload) is not list or len(payload) > MOST_DOMAINS:
+        raise Malformed("not a list, or too long a list")
+    return payload
 
 
-def _amount(kib: Any) -> Memory | None:
+def _memory(kib: Json) -> Memory | None:
     return None if kib is None else Memory(kib=kib)
 
 
 def store_to_json(store: StoreFacts) -> list[object]:
-    """Return what xenstore says of a domain as it travels."""
+    """Return a domain's facts from xenstore as JSON."""
     amounts = (store.target, store.static_max)
     kib = [None if amount is None else amount.kib for amount in amounts]
     return [store.name, *kib, store.videoram.kib]
 
 
-def store_from_json(words: Any) -> StoreFacts:
-    """Return what these words say of a domain's nodes."""
-    name, target, static_max, videoram = words
-    return StoreFacts(name, _amount(target), _amount(static_max), Memory(kib=videoram))
+def store_from_json(payload: Json) -> StoreFacts:
+    """Return a domain's facts from xenstore."""
+    name, target, static_max, videoram = payload
+    return StoreFacts(name, _memory(target), _memory(static_max), Memory(kib=videoram))
 
 
-def looked_to_json(looked: LookResult) -> list[object]:
-    """Return what a look showed as it travels."""
-    xen, store = looked
-    shown = {"error": error_to_json(xen)} if isinstance(xen, HypervisorError) else xen
+def look_result_to_json(result: LookResult) -> list[object]:
+    """Return what a look showed as JSON; an error stands where the facts would."""
+    xen, store = result
+    xen_payload = {"error": error_to_json(xen)} if isinstance(xen, HypervisorError) else xen
     if isinstance(store, XenstoreError):
-        return [shown, {"error": error_to_json(store)}]
-    return [shown, None if store is None else store_to_json(store)]
+        return [xen_payload, {"error": error_to_json(store)}]
+    return [xen_payload, None if store is None else store_to_json(store)]
 
 
-def looked_from_json(words: Any) -> LookResult:
+def look_result_from_json(payload: Json) -> LookResult:
     """Return what a look showed."""
-    xen, store = words
-    shown = error_from_json(xen["error"]) if isinstance(xen, dict) else XenFacts(*xen)
-    nodes = error_from_json(store["error"]) if isinstance(store, dict) else store
-    return LookResult(shown, store_from_json(nodes) if isinstance(nodes, list) else nodes)
+    xen, store = payload
+    facts = _hypervisor_error(xen["error"]) if isinstance(xen, dict) else XenFacts(*xen)
+    if isinstance(store, dict):
+        return LookResult(facts, _xenstore_error(store["error"]))
+    return LookResult(facts, None if store is None else store_from_json(store))
 
 
 def outcome_to_json(outcome: Outcome) -> list[object]:
-    """Return how an order ended as it travels."""
+    """Return the outcome of an order as JSON."""
     return list(outcome)
 
 
-def outcome_from_json(words: Any) -> Outcome:
-    """Return how an order ended."""
-    seen, gone, errno, error = words
+def outcome_from_json(payload: Json) -> Outcome:
+    """Return the outcome of an order."""
+    seen, gone, errno, error = payload
     return Outcome(None if seen is None else XenFacts(*seen), gone, errno, error)
 
 
-def host_from_json(words: Any) -> HostFacts:
+def host_from_json(payload: Json) -> HostFacts:
     """Return the host's totals."""
-    return HostFacts(**words)
+    return HostFacts(**payload)
 
 
 def error_to_json(error: HypervisorError | XenstoreError) -> list[object]:
-    """Return an error as it travels."""
+    """Return an error as JSON."""
     domid = error.domid if isinstance(error, HypervisorError) else None
     return [error.code, error.what, domid, error.errno]
 
 
-def error_from_json(words: Any) -> Any:
-    """Return the error that these words say."""
-    code, what, domid, errno = words
-    if code == XenstoreError.code:
-        return XenstoreError(what, errno)
-    return _HYPERVISORS[code](what, domid, errno)
+def error_from_json(payload: Json) -> HypervisorError | XenstoreError:
+    """Return the error in a reply."""
+    is_xenstores = payload[0] == XenstoreError.code
+    return _xenstore_error(payload) if is_xenstores else _hypervisor_error(payload)
+
+
+def _hypervisor_error(payload: Json) -> HypervisorError:
+    code, what, domid, errno = payload
+    return _HYPERVISOR_ERRORS[code](what, domid, errno)
+
+
+def _xenstore_error(payload: Json) -> XenstoreError:
+    _, what, _, errno = payload
+    return XenstoreError(what, errno)

@@ -1,9 +1,8 @@
-"""maxmemd-pusher: the one process that holds Xen's handle, and xenstore's.
+"""maxmemd-pusher: the only process with handles of Xen and xenstore.
 
-Whoever holds /dev/xen/privcmd owns the host, so this process parses no HTTP, knows no SQL, and does
-nothing but: say what is there, and bring a live domain's limit, target and static-max to what an
-order says. An order is checked here, whatever the arbiter checked: whoever parses requests may
-have been taken over.
+A process with /dev/xen/privcmd open controls the host, so this one parses no HTTP and knows no SQL.
+It reports what Xen and xenstore have, and sets a live domain's limit, target and static-max to an
+order's. It checks every order again: the daemon parses HTTP and may be compromised.
 """
 
 import logging
@@ -14,149 +13,148 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from errno import EPERM, ESRCH
-from typing import Any
 
 from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.ports import Pusher
 from maxmemd.pusher import protocol
-from maxmemd.pusher.protocol import Malformed
+from maxmemd.pusher.protocol import Json, Malformed
 from maxmemd.systemd import Watchdog
 from maxmemd.units import Memory
 
 LOG = logging.getLogger("maxmemd.pusher")
 MOST_CONNECTIONS = 8
-"""One arbiter has two: it asks, and it waits for changes. The last one's may be there too."""
-PATIENCE_S = 2.0
-"""How long a message may take to come, or to be taken."""
+"""A daemon has two, for requests and for the watch; those of the one before may still be open."""
+MESSAGE_WITHIN_S = 2.0
+"""How long a message may take to arrive, or to be accepted by the other side."""
 IDLE_S = 1.0
-
-
-_BELOW = (
-    "cannot give dom0 less than dom0_floor"
-    " (where that was changed: systemctl restart maxmemd-pusher)"
+_BELOW_FLOOR = (
+    "cannot give dom0 less than dom0_floor (after changing it: systemctl restart maxmemd-pusher)"
 )
 
 
 class PusherServer:
-    """Serves one way to Xen on a listening socket, one message after the other.
+    """Serves a Pusher on a listening socket, one message at a time.
 
-    `make` opens the handles; while it cannot, every answer says why, and it is tried again.
-    `dom0_floor` is the least that dom0 may be given.
+    `open_pusher` opens the handles; while it fails, every reply says why, and the next request
+    tries again. Orders that give dom0 less than `dom0_floor` are refused.
     """
 
     def __init__(
-        self, listener: socket.socket, make: Callable[[], Pusher], dom0_floor: Memory
+        self, listener: socket.socket, open_pusher: Callable[[], Pusher], dom0_floor: Memory
     ) -> None:
-        self._listener, self._make, self._dom0_floor = listener, make, dom0_floor
+        self._listener, self._open_pusher, self._dom0_floor = listener, open_pusher, dom0_floor
         self._pusher: Pusher | None = None
         self._watchdog = Watchdog()
         self._connections: list[socket.socket] = []
-        self._watching: list[socket.socket] = []
-        self._changed_read, self._changed_write = os.pipe()
-        os.set_blocking(self._changed_write, False)
-        self._verbs: Mapping[str, Callable[..., object]] = {
-            "domains": lambda: list(map(tuple, self._open().domains())),  # are faster as JSON
-            "domain": lambda domid: self._open().domain(protocol.domid_from_json(domid)),
-            "host": lambda: asdict(self._open().host()),
+        self._watchers: list[socket.socket] = []
+        self._change_read, self._change_write = os.pipe()
+        os.set_blocking(self._change_write, False)
+        self._commands: Mapping[str, Callable[..., object]] = {
+            "domains": lambda: list(map(tuple, self._get_pusher().domains())),  # faster as JSON
+            "domain": lambda domid: self._get_pusher().domain(protocol.domid_from_json(domid)),
+            "host": lambda: asdict(self._get_pusher().host()),
             "facts": self._facts,
             "look": self._look,
             "push": self._push,
         }
 
     def serve(self, until: int | None = None) -> None:
-        """Serve until the descriptor `until` can be read (its other end is gone)."""
+        """Serve until the descriptor `until` becomes readable: its other end was closed."""
         ends = [] if until is None else [until]
         while True:
-            self._watchdog.fed()
-            sources: list[socket.socket | int] = [self._listener, self._changed_read, *ends]
-            sources += [*self._connections, *self._watching]
+            self._watchdog.feed()
+            sources: list[socket.socket | int] = [self._listener, self._change_read, *ends]
+            sources += [*self._connections, *self._watchers]
             readable, _, _ = select.select(sources, [], [], IDLE_S)
             if until in readable:
                 return
-            if self._changed_read in readable:
-                os.read(self._changed_read, 4096)
-                self._tell()
+            # Changes first: orders may take seconds, and the next scan should not wait for them.
+            if self._change_read in readable:
+                os.read(self._change_read, 4096)
+                self._notify_watchers()
             if self._listener in readable:
                 self._accept()
             for connection in [one for one in self._connections if one in readable]:
                 self._serve_one(connection)
-            for connection in [one for one in self._watching if one in readable]:
-                self._end(connection)  # it has nothing more to say: it is gone
+            for connection in [one for one in self._watchers if one in readable]:
+                self._disconnect(connection)  # a watcher sends nothing more: this is its end
 
     def close(self) -> None:
-        """Give all handles back."""
-        for connection in (*self._connections, *self._watching):
+        """Close all connections and handles."""
+        for connection in (*self._connections, *self._watchers):
             connection.close()
         if self._pusher is not None:
+            # Before the pipe: until the watch has ended, its thread may still write there.
             self._pusher.close()
-        os.close(self._changed_read)
-        os.close(self._changed_write)
+        os.close(self._change_read)
+        os.close(self._change_write)
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
-        if len(self._connections) + len(self._watching) >= MOST_CONNECTIONS:
-            self._end((self._connections + self._watching)[0])
-        connection.settimeout(PATIENCE_S)
+        if len(self._connections) + len(self._watchers) >= MOST_CONNECTIONS:
+            self._disconnect((self._connections + self._watchers)[0])
+        connection.settimeout(MESSAGE_WITHIN_S)
         self._connections.append(connection)
 
-    def _end(self, connection: socket.socket) -> None:
-        for some in (self._connections, self._watching):
-            if connection in some:
-                some.remove(connection)
+    def _disconnect(self, connection: socket.socket) -> None:
+        for connections in (self._connections, self._watchers):
+            if connection in connections:
+                connections.remove(connection)
         connection.close()
 
     def _serve_one(self, connection: socket.socket) -> None:
-        """Take one message and answer it; whoever sends nonsense is cut off, and it is said."""
+        """Receive one message and reply; disconnect a client whose message is malformed."""
         try:
-            verb, *words = protocol.list_from_json(protocol.receive(connection))
-            if verb == "watch":
+            command, *arguments = protocol.list_from_json(protocol.receive(connection))
+            if command == "watch":
                 self._watch(connection)
             else:
-                protocol.send(connection, self._answer(verb, words))
+                protocol.send(connection, self._reply(command, arguments))
         except (Malformed, ValueError, TypeError) as error:
-            LOG.critical("a message is refused, and its connection cut: %s", error)
-            self._end(connection)
-        except OSError:  # gone, or it does not take its answer
-            self._end(connection)
+            LOG.critical("malformed message, connection closed: %s", error)
+            self._disconnect(connection)
+        except OSError:  # the client has gone, or does not read its reply
+            self._disconnect(connection)
 
-    def _answer(self, verb: Any, words: Sequence[Any]) -> object:
-        """Do what a message says. Raises Malformed, or TypeError for words that are not its."""
-        if type(verb) is not str or verb not in self._verbs:
-            raise Malformed(f"no verb {verb!r:.40}")
+    def _reply(self, command: Json, arguments: Sequence[Json]) -> object:
+        """Run a command. Raises Malformed, and TypeError for a wrong number of arguments."""
+        if type(command) is not str or command not in self._commands:
+            raise Malformed(f"no command {command!r:.40}")
         try:
-            return {"ok": self._verbs[verb](*words)}
+            return {"ok": self._commands[command](*arguments)}
         except (HypervisorError, XenstoreError) as error:
             return {"error": protocol.error_to_json(error)}
 
-    def _facts(self, domid: Any) -> object:
-        return protocol.store_to_json(self._open().facts(protocol.domid_from_json(domid)))
+    def _facts(self, domid: Json) -> object:
+        return protocol.store_to_json(self._get_pusher().facts(protocol.domid_from_json(domid)))
 
-    def _look(self, domids: Any, stores: Any) -> object:
-        asked = [protocol.domid_from_json(domid) for domid in protocol.list_from_json(domids)]
-        wanted = {protocol.domid_from_json(domid) for domid in protocol.list_from_json(stores)}
-        pusher, shown = self._open(), []
-        for domid in asked:
-            (looked,) = pusher.look([domid], stores=wanted)
-            shown.append(protocol.looked_to_json(looked))
-            self._watchdog.fed()
-        return shown
+    def _look(self, domids: Json, stores: Json) -> object:
+        # Every domid is checked before the first is looked at: a malformed message does nothing.
+        checked = [protocol.domid_from_json(domid) for domid in protocol.list_from_json(domids)]
+        with_store = {protocol.domid_from_json(domid) for domid in protocol.list_from_json(stores)}
+        pusher, results = self._get_pusher(), []
+        for domid in checked:
+            (result,) = pusher.look([domid], stores=with_store)
+            results.append(protocol.look_result_to_json(result))
+            self._watchdog.feed()
+        return results
 
-    def _push(self, orders: Any) -> object:
-        """Carry out orders; each is a step of its own for the watchdog."""
-        asked = [protocol.order_from_json(words) for words in protocol.list_from_json(orders)]
-        done = []
-        for order in asked:
-            done.append(protocol.outcome_to_json(self._push_one(order)))
-            self._watchdog.fed()
-        return done
+    def _push(self, orders: Json) -> object:
+        # One after the other, so that the watchdog limits each order and not the whole batch.
+        checked = [protocol.order_from_json(order) for order in protocol.list_from_json(orders)]
+        outcomes = []
+        for order in checked:
+            outcomes.append(protocol.outcome_to_json(self._push_one(order)))
+            self._watchdog.feed()
+        return outcomes
 
     def _push_one(self, order: Order) -> Outcome:
-        """Carry out an order for a live domain that still is the one that is meant (A3, A6)."""
-        pusher = self._open()
+        """Carry out an order if its domid still is the domain that is meant, alive (A3, A6)."""
+        pusher = self._get_pusher()
         if self._starves_dom0(order):
-            LOG.critical("refused: dom0 is to have less than its floor: %s", order)
-            return Outcome(None, errno=EPERM, error=_BELOW)
+            LOG.critical("refused: dom0 would get less than dom0_floor: %s", order)
+            return Outcome(None, errno=EPERM, error=_BELOW_FLOOR)
         try:
             seen = pusher.domain(order.domid)
         except HypervisorError as error:
@@ -168,37 +166,38 @@ class PusherServer:
         return outcome
 
     def _starves_dom0(self, order: Order) -> bool:
-        """Whether dom0 is to have less than its floor in any amount: its balloon follows them."""
+        """Whether any amount of an order for dom0 is below its floor: its balloon follows them."""
         effects = order.effects
         amounts = (order.limit, effects.pod_target, effects.static_max, effects.target)
         return order.domid == 0 and min(filter(None, amounts)) < self._dom0_floor
 
     def _watch(self, connection: socket.socket) -> None:
-        """Send a byte on this connection from now on whenever domains came or went; one at once."""
-        self._open()
+        """Send a byte on this connection at once, and whenever domains may have come or gone."""
+        self._get_pusher()
         self._connections.remove(connection)
         connection.setblocking(False)
-        self._watching.append(connection)
-        self._tell()
+        self._watchers.append(connection)
+        # At once: a change between the daemon's last scan and this watch would be missed.
+        self._notify_watchers()
 
-    def _tell(self) -> None:
-        for connection in list(self._watching):
+    def _notify_watchers(self) -> None:
+        for connection in list(self._watchers):
             try:
                 connection.send(b"!")
-            except BlockingIOError:  # it has not read of the last change yet
+            except BlockingIOError:  # earlier bytes are still unread, and say the same
                 continue
             except OSError:
-                self._end(connection)
+                self._disconnect(connection)
 
-    def _open(self) -> Pusher:
-        """Return the way to Xen; opened when first needed. Raises HypervisorError."""
+    def _get_pusher(self) -> Pusher:
+        """Return the pusher, opened when first needed. Raises HypervisorError."""
         if self._pusher is None:
-            pusher = self._make()
-            pusher.watch(self._changed)
+            pusher = self._open_pusher()
+            pusher.watch(self._on_change)
             self._pusher = pusher
         return self._pusher
 
-    def _changed(self) -> None:
-        """Note that domains came or went; from xenstore's thread."""
-        with suppress(BlockingIOError):  # it is noted already
-            os.write(self._changed_write, b"!")
+    def _on_change(self) -> None:
+        """Wake `serve`; called from xenstore's thread."""
+        with suppress(BlockingIOError):  # the pipe is full, so `serve` will wake
+            os.write(self._change_write, b"!")

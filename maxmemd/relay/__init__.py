@@ -1,5 +1,5 @@
-"""`maxmemd relay`: what device models in stub domains ask by way of xenstore.
+"""`maxmemd relay`: requests of device models in stub domains, through xenstore.
 
-A process of its own: it holds no Xen handle and no SQL, decides nothing and remembers nothing. What
-was asked and answered is in xenstore, what was granted in the ledger.
+A process of its own, without a Xen handle and without SQL. It decides and stores nothing: requests
+and replies are in xenstore, decisions in the ledger.
 """

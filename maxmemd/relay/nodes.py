@@ -1,9 +1,9 @@
-"""What xenstore says of a domain that may be a stub domain, and the nodes that are made for it.
+"""Which domain a stub domain serves, by xenstore, and the nodes of its requests and replies.
 
 libxl_dm.c:libxl__spawn_stub_dm writes /local/domain/N/image/device-model-domid and
-/local/domain/S/target, each with the rights of the path above: dom0's to write, the domain's to
-read. S serves N only where both say so and no guest could have written either. A domain owns
-nothing below its own path but what it is given; SET_TARGET gives S the rights of N, no more.
+/local/domain/S/target. Both inherit the permissions of the node above: dom0 writes, the domain
+reads. S serves N only if both nodes agree and no guest could have written either. A domain owns
+only the nodes below its path that it was given; SET_TARGET gives S the rights of N, no more.
 """
 
 import re
@@ -17,8 +17,8 @@ from maxmemd.xen.xs_wire import Connection
 _UUID = re.compile(r"/vm/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
-class Bound(NamedTuple):
-    """A stub domain and the domain that it serves, each by domid and UUID: domids return (A6)."""
+class Binding(NamedTuple):
+    """A stub domain and the domain that it serves, with UUIDs, since domids are reused (A6)."""
 
     domid: int
     uuid: str
@@ -27,86 +27,90 @@ class Bound(NamedTuple):
 
 
 class StubState(NamedTuple):
-    """What is seen of one domain. `target` is whom it says to serve, as dom0 wrote it.
+    """One domain's nodes. `target` is the domain that it serves according to its own node.
 
-    `bound` is None unless the other side says so too. `request` and `reply` are as they are.
+    `binding` is None unless that domain's node agrees. `request` and `reply` are unparsed.
     """
 
     target: int | None = None
-    bound: Bound | None = None
+    binding: Binding | None = None
     request: bytes | None = None
     reply: bytes | None = None
 
 
 def home_path(domid: int) -> str:
-    """Return the path that is a domain's."""
+    """Return a domain's path in xenstore."""
     return f"/local/domain/{domid}"
 
 
 def target_node(domid: int) -> str:
-    """Return the node that says whom a stub domain serves."""
+    """Return the node with the domain that a stub domain serves."""
     return f"{home_path(domid)}/target"
 
 
-def model_node(domid: int) -> str:
-    """Return the node that says which stub domain a domain's device model is in."""
+def device_model_node(domid: int) -> str:
+    """Return the node with the stub domain that serves a domain."""
     return f"{home_path(domid)}/image/device-model-domid"
 
 
 def request_node(domid: int) -> str:
-    """Return the node that a stub domain writes to."""
+    """Return the node that a stub domain writes its requests to."""
     return f"{home_path(domid)}/maxmem/request"
 
 
 def read_stub(connection: Connection, domid: int) -> StubState:
-    """Return what is to be seen of a domain. Raises OSError."""
+    """Read a domain's nodes. Raises OSError."""
     nodes = ("vm", "target", "maxmem/request", "maxmem/reply")
     paths = [f"{home_path(domid)}/{node}" for node in nodes]
-    vm, said, request, reply = connection.read(*paths)
-    target = _domid(said)
+    vm, target_value, request, reply = connection.read(*paths)
+    target = _domid(target_value)
     if target is None or target in (0, domid):
         return StubState(None, None, request, reply)
 
-    their_vm, model = connection.read(f"{home_path(target)}/vm", model_node(target))
-    permissions = connection.permissions(target_node(domid), model_node(target))
-    if not _is_dom0s(permissions[0]):
+    target_vm, model = connection.read(f"{home_path(target)}/vm", device_model_node(target))
+    permissions = connection.permissions(target_node(domid), device_model_node(target))
+    if not _only_dom0_writes(permissions[0]):
         return StubState(None, None, request, reply)
-    uuid, target_uuid = _uuid(vm), _uuid(their_vm)
-    bound = None
-    if uuid and target_uuid and _domid(model) == domid and _is_dom0s(permissions[1]):
-        bound = Bound(domid, uuid, target, target_uuid)
-    return StubState(target, bound, request, reply)
+    uuid, target_uuid = _uuid(vm), _uuid(target_vm)
+    binding = None
+    if uuid and target_uuid and _domid(model) == domid and _only_dom0_writes(permissions[1]):
+        binding = Binding(domid, uuid, target, target_uuid)
+    return StubState(target, binding, request, reply)
 
 
-def make_nodes(connection: Connection, bound: Bound) -> bool:
-    """Make what is missing of a stub domain's nodes; False where it is another domain by now.
+def make_nodes(connection: Connection, binding: Binding) -> bool:
+    """Make a stub domain's missing nodes; False if the domid is another domain's now.
 
-    Whoever may write a node may remove it (tools/xenstored/core.c:do_rm), but only whoever may
-    write the node above can make it again. Raises OSError.
+    A stub domain may remove its request node, since it may write it (tools/xenstored/core.c:do_rm),
+    but cannot make it again: that takes the right to write the node above. Raises OSError.
     """
-    reader, writer = f"r{bound.domid}", f"b{bound.domid}"
+    reader, writer = f"r{binding.domid}", f"b{binding.domid}"
     wanted = (("", reader), ("/request", writer), ("/reply", reader))
 
     def make(transaction: int) -> None:
         for node, right in wanted:
-            path, rights = f"{home_path(bound.domid)}/maxmem{node}", ["n0", right]
+            path, rights = f"{home_path(binding.domid)}/maxmem{node}", ["n0", right]
             found = connection.permissions(path, transaction=transaction)[0]
             if found is None:
                 connection.write(path, "", transaction)
             if found != rights:
                 connection.permit(path, *rights, transaction=transaction)
 
-    return _within(connection, bound, make)
+    return _transact_if_alive(connection, binding, make)
 
 
-def write_reply(connection: Connection, bound: Bound, text: str) -> bool:
-    """Write a reply; False where the stub domain is another one by now. Raises OSError."""
-    path = f"{home_path(bound.domid)}/maxmem/reply"
-    return _within(connection, bound, lambda transaction: connection.write(path, text, transaction))
+def write_reply(connection: Connection, binding: Binding, text: str) -> bool:
+    """Write a reply; False if the domid is another domain's now. Raises OSError."""
+    path = f"{home_path(binding.domid)}/maxmem/reply"
+
+    def write(transaction: int) -> None:
+        connection.write(path, text, transaction)
+
+    return _transact_if_alive(connection, binding, write)
 
 
 def remove_nodes(connection: Connection, domid: int) -> None:
-    """Take the nodes away from a domain that is nobody's device model. Raises OSError."""
+    """Remove the nodes of a domain that serves no domain. Raises OSError."""
     path = f"{home_path(domid)}/maxmem"
 
     def remove(transaction: int) -> None:
@@ -117,19 +121,21 @@ def remove_nodes(connection: Connection, domid: int) -> None:
 
 
 class _Gone(Exception):
-    """The path is not the domain's any more."""
+    """The path belongs to another domain now, or to none."""
 
 
-def _within(connection: Connection, bound: Bound, body: Callable[[int], None]) -> bool:
-    """Run `body` in a transaction that checks first, so that a dead path is never made again."""
-
-    def checked(transaction: int) -> None:
-        if not is_home_of(connection, transaction, bound.domid, bound.uuid):
+def _transact_if_alive(
+    connection: Connection, binding: Binding, body: Callable[[int], None]
+) -> bool:
+    def check_and_run(transaction: int) -> None:
+        # In the same transaction as the writes: xenstored makes missing parents, so a write after
+        # the domain's end would leave nodes that belong to nothing, or to the domid's next owner.
+        if not is_home_of(connection, transaction, binding.domid, binding.uuid):
             raise _Gone
         body(transaction)
 
     try:
-        connection.transact(checked)
+        connection.transact(check_and_run)
     except _Gone:
         return False
     return True
@@ -144,13 +150,13 @@ def _domid(value: bytes | None) -> int | None:
 
 
 def _uuid(value: bytes | None) -> str | None:
-    """Return the UUID that /local/domain/N/vm names; None where it names none."""
+    """Return the UUID in the value of /local/domain/N/vm, or None."""
     found = _UUID.match("" if value is None else value.decode(errors="replace").lower())
     return None if found is None else found[1]
 
 
-def _is_dom0s(permissions: list[str] | None) -> bool:
-    """Whether nobody but dom0 may write a node: it owns it, and all others may read at most."""
+def _only_dom0_writes(permissions: list[str] | None) -> bool:
+    """Whether dom0 owns a node and all others may read it at most."""
     if not permissions or permissions[0][1:] != "0":
         return False
     others = [word for word in permissions[1:] if word[1:] != "0"]

@@ -1,1 +1,1 @@
-"""The small REST client, standard library only, that maxmemctl and the relay share."""
+"""The small REST client of maxmemctl and the relay: standard library only."""

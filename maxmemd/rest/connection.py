@@ -1,6 +1,6 @@
 """One request and its reply, over the daemon's Unix socket or to a URL.
 
-HTTP/1.1 is spoken by hand on the socket: http.client imports ssl and email, which take three
+HTTP/1.1 is written by hand for the socket: http.client imports ssl and email, which take three
 times as long as starting the interpreter. A URL goes through http.client.
 """
 
@@ -11,29 +11,31 @@ from collections.abc import Mapping
 from time import monotonic, sleep
 
 from maxmemd.rest.reply import Answer, Away, Body, Lost, Unreachable
-from maxmemd.rest.retry import REPLY_S, Retry
+from maxmemd.rest.retry import BUSY, CONNECT_S, REPLY_S, RETRY_S, Retry
 
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
-PATIENCE_S = 3.0
-"""How long a write waits for a daemon that is away: it may be restarting."""
-AGAIN_S = 30.0
-"""How long a request is sent again that meets a busy daemon or loses its connection."""
-BUSY = "arbiter-busy"
 MOST_BYTES = 64 * 2**20
-"""No reply is larger."""
+"""The largest reply that is read."""
 
 
 class DaemonConnection:
-    """Where maxmemd answers: a Unix socket, or a URL if one is given."""
-
-    again_s = AGAIN_S
+    """Where maxmemd listens: a Unix socket, or a URL if one is given."""
 
     def __init__(
-        self, path: str, url: str | None = None, files: Mapping[str, str] | None = None
+        self,
+        path: str,
+        url: str | None = None,
+        files: Mapping[str, str] | None = None,
+        *,
+        retry_s: float | None = None,
     ) -> None:
-        """`files` are what a URL may need: token-file, cert (with its key) and cacert."""
+        """`files` are what a URL may need: token-file, cert (with its key) and cacert.
+
+        `retry_s` is how long a request is retried, by default RETRY_S.
+        """
         self.path, self.url, self.files = path, url, files or {}
         self.where = url or path
+        self._retry_s = RETRY_S if retry_s is None else retry_s
 
     def ask(
         self,
@@ -42,11 +44,11 @@ class DaemonConnection:
         body: Body | None = None,
         headers: "dict[str, str] | None" = None,
     ) -> Answer:
-        """Send one request and return the reply.
+        """Send one request and return the reply. Raises Unreachable.
 
-        A write waits PATIENCE_S for a daemon that is away. Where the daemon is busy, or the
-        connection is lost, the request is sent again: a write carries the same Idempotency-Key, so
-        it happens once.
+        A write waits CONNECT_S for a daemon that is away. When the daemon is busy or the connection
+        is lost, the request is sent again: a write has the same Idempotency-Key each time, so it
+        happens once.
         """
         head = {"Accept": "application/json", **(headers or {})}
         if method != "GET":
@@ -54,131 +56,131 @@ class DaemonConnection:
         data = b"" if body is None else json.dumps(body).encode()
         if data:
             head["Content-Type"] = "application/json"
-        exchange = self._over_url if self.url else self._over_socket
-        wait = Retry(self.where, self.again_s)
+        exchange = self._exchange_with_url if self.url else self._exchange_with_socket
+        retry = Retry(self.where, self._retry_s)
         while True:
             try:
-                answer = self._answer(*exchange(method, path, head, data, wait))
+                answer = self._parse(*exchange(method, path, head, data, retry))
             except Lost:
-                if not wait.goes_on("the connection was lost"):
+                if not retry.pause_after("the connection was lost"):
                     raise self._lost() from None
                 continue
             except Away:
-                if not wait.troubled:
+                # Before any trouble this is an answer: nothing was sent. After it the request may
+                # have been carried out, and the daemon is probably restarting.
+                if not retry.had_trouble:
                     raise
-                if not wait.goes_on("it is away"):
+                if not retry.pause_after("it is away"):
                     raise self._lost() from None
                 continue
-            if answer.code != BUSY or not wait.goes_on("it is busy"):
+            if answer.code != BUSY or not retry.pause_after("it is busy"):
                 return answer
 
     def _lost(self) -> Unreachable:
         return Unreachable(
-            f"cannot get a reply from {self.where}: the connection was lost, and in"
-            f" {self.again_s:.0f} s there was none (journalctl -u maxmemd tells why)"
+            f"cannot get a reply from {self.where}: the connection was lost, and"
+            f" {self._retry_s:.0f} s of retries brought none (see journalctl -u maxmemd)"
         )
 
-    def _over_socket(
-        self, method: str, path: str, headers: dict[str, str], data: bytes, wait: Retry
+    def _exchange_with_socket(
+        self, method: str, path: str, headers: dict[str, str], data: bytes, retry: Retry
     ) -> tuple[int, bytes]:
         lines = [f"{method} {path} HTTP/1.1", "Host: maxmemd", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"Content-Length: {len(data)}"] if data or method != "GET" else []
         request = "\r\n".join(lines).encode() + b"\r\n\r\n" + data
-        with self._connected(patient=method != "GET") as sock:
+        with self._connect(patient=method != "GET") as sock:
             try:
                 sock.sendall(request)
-                return _reply(sock, wait)
+                return _receive_reply(sock, retry)
             except TimeoutError:
                 raise Unreachable(
-                    f"cannot get a reply from {self.where} within {REPLY_S:.0f} s: whether a"
-                    " change was made is in maxmemctl history"
+                    f"cannot get a reply from {self.where} within {REPLY_S:.0f} s:"
+                    " maxmemctl history shows whether a change was made"
                 ) from None
-            except (ConnectionError, ValueError) as why:
-                raise Lost from why
+            except (ConnectionError, ValueError) as error:
+                raise Lost from error
 
-    def _connected(self, patient: bool) -> socket.socket:
-        until = monotonic() + PATIENCE_S
+    def _connect(self, patient: bool) -> socket.socket:
+        deadline_s = monotonic() + CONNECT_S
         while True:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.settimeout(REPLY_S)
             try:
                 sock.connect(self.path)
                 return sock
-            except (ConnectionRefusedError, FileNotFoundError) as why:
-                error: OSError = why
-            except BlockingIOError as why:  # its backlog is full: busy, not away
-                error, patient = why, True
-            except OSError as why:
+            except (ConnectionRefusedError, FileNotFoundError) as error:
+                reason: OSError = error
+            except BlockingIOError as error:  # the backlog is full: the daemon is there, and busy
+                reason, patient = error, True
+            except OSError as error:
                 sock.close()
-                raise self._away(why) from None
+                raise self._away(error) from None
             sock.close()
-            if not patient or monotonic() >= until:
-                raise self._away(error)
+            if not patient or monotonic() >= deadline_s:
+                raise self._away(reason)
             sleep(0.05)
 
-    def _away(self, why: OSError) -> Away:
+    def _away(self, error: OSError) -> Away:
         hint = "is it running? systemctl status maxmemd, or start it: maxmemd serve"
-        if isinstance(why, PermissionError):
+        if isinstance(error, PermissionError):
             hint = "run this as root or as a member of the socket's group"
-        return Away(f"cannot reach maxmemd at {self.where}: {why.strerror or why} ({hint})")
+        return Away(f"cannot reach maxmemd at {self.where}: {error.strerror or error} ({hint})")
 
-    def _over_url(
+    def _exchange_with_url(
         self, method: str, path: str, headers: dict[str, str], data: bytes, _: Retry
     ) -> tuple[int, bytes]:
         from http.client import HTTPException
 
-        from maxmemd.rest.tcp import link_to
+        from maxmemd.rest.tcp import connection_to
 
-        link, prefix, token = link_to(self.url, self.files, REPLY_S)
+        connection, prefix, token = connection_to(self.url, self.files, REPLY_S)
         try:
-            link.request(method, prefix + path, data or None, headers | token)
-            reply = link.getresponse()
+            connection.request(method, prefix + path, data or None, headers | token)
+            reply = connection.getresponse()
             return reply.status, reply.read(MOST_BYTES)
-        except ConnectionResetError as why:
-            raise Lost from why
-        except HTTPException as why:
-            raise Lost from why
-        except OSError as why:
-            raise self._away(why) from None
+        except (ConnectionResetError, HTTPException) as error:
+            raise Lost from error
+        except OSError as error:
+            raise self._away(error) from None
         finally:
-            link.close()
+            connection.close()
 
-    def _answer(self, status: int, raw: bytes) -> Answer:
+    def _parse(self, status: int, raw: bytes) -> Answer:
         try:
             body = json.loads(raw)
         except ValueError:
             body = None
         if not isinstance(body, dict):
             raise Unreachable(
-                f"cannot read the reply of {self.where} (HTTP {status}): is it"
-                " maxmemd that listens there?"
+                f"cannot read the reply from {self.where} (HTTP {status}): does maxmemd listen"
+                " there?"
             )
         return Answer(status, body)
 
 
-def _reply(sock: socket.socket, wait: Retry) -> tuple[int, bytes]:
-    """Return status and body of the reply; ValueError where it is cut short or is not HTTP."""
+def _receive_reply(sock: socket.socket, retry: Retry) -> tuple[int, bytes]:
+    """Return status and body of the reply; ValueError if it is cut short or not HTTP."""
     head, split, body = b"", b"", b""
     length = MOST_BYTES
     while len(body) < length:
-        got = wait.hear(sock)
-        if not got:
+        chunk = retry.receive(sock)
+        if not chunk:
             break
         if split:
-            body += got
+            body += chunk
             continue
-        head, split, body = (head + got).partition(b"\r\n\r\n")
+        head, split, body = (head + chunk).partition(b"\r\n\r\n")
         if split:
-            length = _length(head)
+            length = _content_length(head)
     if not split or len(body) != length:
         raise ValueError("the reply was cut short")
     return int(head.split(None, 2)[1]), body
 
 
-def _length(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     for line in head.lower().split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         if name == b"content-length":
             return int(value)
-    raise ValueError("the reply does not say how long it is")
+    raise ValueError("the reply has no Content-Length")

@@ -1,4 +1,4 @@
-"""The stream of events: read as it comes, and connected again where it ends."""
+"""The stream of events: read line by line, and connected again after it ends."""
 
 import json
 import socket
@@ -9,120 +9,117 @@ from urllib.parse import urlencode
 
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.reply import Answer, Body, Unreachable
-from maxmemd.rest.tcp import link_to
+from maxmemd.rest.retry import RECONNECT_S, STREAM_SILENCE_S
+from maxmemd.rest.tcp import connection_to
 from maxmemd.rest.text import print_error
 
-SILENT_S = 40.0
-"""The daemon says something every 15 s; one that is silent for longer is connected anew."""
-AGAIN_S = 1.0
 MOST_LINE = 1024 * 1024
 
 
 class StreamRefused(Exception):
-    """The daemon does not give this stream."""
+    """The daemon refuses this stream."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.code)
         self.answer = answer
 
 
-class _Unix(HTTPConnection):
+class _UnixHTTPConnection(HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("maxmemd", timeout=SILENT_S)
+        super().__init__("maxmemd", timeout=STREAM_SILENCE_S)
         self._path = path
 
     def connect(self) -> None:
         """Connect to the socket instead of the host."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SILENT_S)
+        self.sock.settimeout(STREAM_SILENCE_S)
         self.sock.connect(self._path)
 
 
 def follow_events(server: DaemonConnection, query: dict[str, str], since: str) -> Iterator[Body]:
-    """Yield events for ever; `since` is the id to go on after, "" for what happens from now on.
+    """Yield events without end, after the one with the id `since`; "" begins with the next event.
 
-    Raises Unreachable where nobody answers at first, and Refused where the answer is no. Later
-    the daemon may be away for as long as it likes.
+    Raises Unreachable if the first connection fails, and StreamRefused. Once an id is known, the
+    daemon may be away for any time: the stream then continues after the last event.
     """
-    last, known = since, False
+    last_id, has_position = since, False
     while True:
         try:
-            for place, event in _once(server, query, last):
-                last, known = place, True
+            for event_id, event in _read_stream(server, query, last_id):
+                last_id, has_position = event_id, True
                 if event is not None:
                     yield event
-        except (OSError, HTTPException) as why:
-            if not known:
-                raise _away(server, why) from None
+        except (OSError, HTTPException) as error:
+            if not has_position:
+                raise _unreachable(server, error) from None
             print_error(
-                f"maxmemd at {server.where} is away ({why or type(why).__name__}): waiting for it"
+                f"maxmemd at {server.where} is away ({error or type(error).__name__}):"
+                " waiting for it"
             )
-            sleep(AGAIN_S)
-            while not _answers(server):
-                sleep(AGAIN_S)
+            sleep(RECONNECT_S)
+            while not _is_listening(server):
+                sleep(RECONNECT_S)
 
 
-def _once(
-    server: DaemonConnection, query: dict[str, str], last: str
+def _read_stream(
+    server: DaemonConnection, query: dict[str, str], last_id: str
 ) -> Iterator[tuple[str, Body | None]]:
-    """Yield ids and events of one connection, until it ends: then ConnectionError is raised."""
-    link, prefix, token = _link(server)
+    """Yield ids and events of one connection; raises ConnectionError at its end."""
+    connection, prefix, token = _connection(server)
     try:
-        headers = (
-            {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {}) | token
-        )
-        asked = f"?{urlencode(query)}" if query else ""
-        link.request("GET", f"{prefix}/v1/events{asked}", headers=headers)
-        reply = link.getresponse()
+        headers = {"Accept": "text/event-stream"} | token
+        headers |= {"Last-Event-ID": last_id} if last_id else {}
+        parameters = f"?{urlencode(query)}" if query else ""
+        connection.request("GET", f"{prefix}/v1/events{parameters}", headers=headers)
+        reply = connection.getresponse()
         if reply.status != 200:
-            raise _refused(server, reply.status, reply.read(MOST_LINE))
+            raise _refusal(server, reply.status, reply.read(MOST_LINE))
         while line := reply.readline(MOST_LINE):
             field, _, value = line.decode().rstrip("\r\n").partition(": ")
             if field == "id":
-                last = value
+                last_id = value
             elif field == "data":
-                yield last, json.loads(value)
+                yield last_id, json.loads(value)
             elif not field:
-                yield last, None
+                # The end of a message, or a keep-alive: an id without an event is a position too.
+                yield last_id, None
         raise ConnectionResetError("it ended the stream")
     finally:
-        link.close()
+        connection.close()
 
 
-def _link(server: DaemonConnection) -> tuple[HTTPConnection, str, dict[str, str]]:
+def _connection(server: DaemonConnection) -> tuple[HTTPConnection, str, dict[str, str]]:
     if server.url is None:
-        return _Unix(server.path), "", {}
-    return link_to(server.url, server.files, SILENT_S)
+        return _UnixHTTPConnection(server.path), "", {}
+    return connection_to(server.url, server.files, STREAM_SILENCE_S)
 
 
-def _refused(server: DaemonConnection, status: int, raw: bytes) -> Exception:
+def _refusal(server: DaemonConnection, status: int, raw: bytes) -> Exception:
+    """Return what to raise for a reply that is no stream; trouble of the daemon's passes."""
     try:
         body = json.loads(raw)
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        return Unreachable(f"cannot read the reply of {server.where} (HTTP {status})")
-    return (
-        ConnectionResetError(body["detail"])
-        if status >= 500
-        else StreamRefused(Answer(status, body))
-    )
+        return Unreachable(f"cannot read the reply from {server.where} (HTTP {status})")
+    if status >= 500:
+        return ConnectionResetError(body["detail"])
+    return StreamRefused(Answer(status, body))
 
 
-def _answers(server: DaemonConnection) -> bool:
-    """Whether somebody listens there again."""
-    link, _, _ = _link(server)
+def _is_listening(server: DaemonConnection) -> bool:
+    connection, _, _ = _connection(server)
     try:
-        link.connect()
+        connection.connect()
     except OSError:
         return False
     finally:
-        link.close()
+        connection.close()
     return True
 
 
-def _away(server: DaemonConnection, why: Exception) -> Unreachable:
-    said = getattr(why, "strerror", None) or why
-    return Unreachable(f"cannot reach maxmemd at {server.where}: {said} (is it running?)")
+def _unreachable(server: DaemonConnection, error: Exception) -> Unreachable:
+    reason = getattr(error, "strerror", None) or error
+    return Unreachable(f"cannot reach maxmemd at {server.where}: {reason} (is it running?)")

@@ -1,4 +1,4 @@
-"""A reply of the daemon, and why there is none."""
+"""A reply of the daemon, and the reasons for none."""
 
 TYPE_CHECKING = False  # typing takes a tenth of maxmemctl's start
 if TYPE_CHECKING:
@@ -9,11 +9,11 @@ Body = dict[str, "Any"]
 
 
 class Unreachable(Exception):
-    """There is no reply: maxmemd is away, silent, or not what answered."""
+    """There is no reply: maxmemd is away or silent, or something else answered."""
 
 
 class Away(Unreachable):
-    """Nobody takes the request."""
+    """Nothing accepts the connection: the request was not sent."""
 
 
 class Lost(Exception):
@@ -30,5 +30,5 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The problem's permanent code, "" for a reply that is none."""
+        """The permanent code of a problem, "" for any other reply."""
         return str(self.body.get("code", "")) if self.status >= 400 else ""

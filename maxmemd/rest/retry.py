@@ -1,59 +1,71 @@
-"""How long one request is waited for, and what is said meanwhile."""
+"""How long clients of the daemon wait, when they retry, and when they say that they wait.
+
+The library in `client/` takes its times from here. The C library in deploy/interpose has the same.
+"""
 
 import socket
 from time import monotonic, sleep
 
 from maxmemd.rest.text import print_error
 
+BUSY = "arbiter-busy"
+"""The only refusal that is retried: a hanging daemon is killed by its watchdog and restarted."""
+RETRY_S = 30.0
+"""How long a request is retried when the daemon is busy or the connection is lost."""
 PAUSE_S = 0.1
-SILENT_S = 3.0
-"""Then it is said what is waited for."""
+NOTICE_S = 3.0
+"""After this time without a reply, a message says what the client waits for."""
+CONNECT_S = 3.0
+"""How long a write waits for a daemon that is away: it may be restarting."""
 REPLY_S = 40.0
-"""How long a reply may take, with all repetitions: a daemon that hangs is started anew by then
+"""How long a reply may take, with all retries: by then a hanging daemon has been restarted
 (WatchdogSec=10, and ten seconds more on a busy dom0)."""
+STREAM_SILENCE_S = 40.0
+"""The daemon sends something every 15 s; after this time without, the stream is taken for lost."""
+RECONNECT_S = 1.0
+"""The pause before a lost event stream is connected again."""
 
 
 class Retry:
-    """The patience with one request: `again_s` in all for trouble that passes, REPLY_S for the end.
+    """The retries of one request, for `retry_s` in all.
 
-    `troubled` once the daemon was busy or the connection was lost: it may be killed and started
-    anew, so from then on it is waited for also where nobody listens.
+    `had_trouble` once the daemon was busy or a connection was lost: it may be restarting, so from
+    then on a refused connection is retried as well.
     """
 
-    def __init__(self, where: str, again_s: float) -> None:
-        self._where, self._again_s, self._began_s = where, again_s, monotonic()
-        self._said = self.troubled = False
-        self._why = "no reply yet"
+    def __init__(self, where: str, retry_s: float) -> None:
+        self._where, self._retry_s, self._began_s = where, retry_s, monotonic()
+        self._was_noticed = self.had_trouble = False
+        self._trouble = "no reply yet"
 
-    def goes_on(self, why: str) -> bool:
-        """Note trouble, and wait a little; False where the patience is over."""
-        self.troubled, self._why = True, why
-        if self.is_over(self._again_s):
+    def pause_after(self, trouble: str) -> bool:
+        """Pause before the next attempt; return False at once when the time is over."""
+        self.had_trouble, self._trouble = True, trouble
+        if self._has_taken(self._retry_s):
             return False
-        if self.is_over(SILENT_S):
-            self._say()
+        if self._has_taken(NOTICE_S):
+            self._notice()
         sleep(PAUSE_S)
         return True
 
-    def is_over(self, seconds: float) -> bool:
-        """Whether so many seconds have passed."""
-        return monotonic() >= self._began_s + seconds
-
-    def hear(self, sock: socket.socket) -> bytes:
-        """Return what comes next. Raises TimeoutError after REPLY_S in all."""
-        if not self._said:
-            sock.settimeout(self._left(SILENT_S))
+    def receive(self, sock: socket.socket) -> bytes:
+        """Return the next part of the reply. Raises TimeoutError REPLY_S after the beginning."""
+        if not self._was_noticed:
+            sock.settimeout(self._left_s(NOTICE_S))
             try:
                 return sock.recv(65536)
             except TimeoutError:
-                self._say()
-        sock.settimeout(self._left(REPLY_S))
+                self._notice()
+        sock.settimeout(self._left_s(REPLY_S))
         return sock.recv(65536)
 
-    def _left(self, seconds: float) -> float:
-        return max(0.001, self._began_s + seconds - monotonic())
+    def _has_taken(self, seconds: float) -> bool:
+        return monotonic() >= self._began_s + seconds
 
-    def _say(self) -> None:
-        if not self._said:
-            print_error(f"waiting for maxmemd at {self._where}: {self._why}")
-        self._said = True
+    def _left_s(self, seconds: float) -> float:
+        return max(0.001, self._began_s + seconds - monotonic())  # 0 would mean "do not block"
+
+    def _notice(self) -> None:
+        if not self._was_noticed:
+            print_error(f"waiting for maxmemd at {self._where}: {self._trouble}")
+        self._was_noticed = True

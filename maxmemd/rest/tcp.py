@@ -1,4 +1,4 @@
-"""A connection to a daemon elsewhere: plain HTTP, or TLS with a token or a certificate."""
+"""A connection to a daemon by its URL: plain HTTP, or TLS with a token or a certificate."""
 
 import ssl
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from maxmemd.rest.reply import Unreachable
 
 
-def link_to(
-    url: str | None, files: Mapping[str, str], within_s: float
+def connection_to(
+    url: str | None, files: Mapping[str, str], timeout_s: float
 ) -> tuple[HTTPConnection, str, dict[str, str]]:
-    """Return a connection, what paths begin with there, and the header that carries the token.
+    """Return a connection, the prefix of all paths, and the header with the token if there is one.
 
-    Raises Unreachable for a URL, a token or a certificate that cannot be used.
+    It is not connected yet. Raises Unreachable for an unusable URL, token or certificate.
     """
     try:
         parts = urlsplit(str(url))
@@ -27,15 +27,15 @@ def link_to(
     if parts.scheme == "http":
         if files.keys() & {"token-file", "cert", "cacert"}:
             raise Unreachable(f"cannot use {url} with secrets: give https://...")
-        return HTTPConnection(host, port, timeout=within_s), prefix, {}
+        return HTTPConnection(host, port, timeout=timeout_s), prefix, {}
     try:
-        token, context = _token(files), _tls_context(files)
-    except (OSError, ValueError) as why:
-        raise Unreachable(f"cannot use the token or the certificates: {why}") from None
-    return HTTPSConnection(host, port, timeout=within_s, context=context), prefix, token
+        token, context = _token_header(files), _tls_context(files)
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"cannot use the token or the certificates: {error}") from None
+    return HTTPSConnection(host, port, timeout=timeout_s, context=context), prefix, token
 
 
-def _token(files: Mapping[str, str]) -> dict[str, str]:
+def _token_header(files: Mapping[str, str]) -> dict[str, str]:
     if "token-file" not in files:
         return {}
     token = Path(files["token-file"]).read_text(encoding="ascii").strip()

@@ -1,13 +1,13 @@
-"""Text for a terminal: nothing that came from elsewhere moves the cursor."""
+"""Text for a terminal, without control characters from other people's input."""
 
 import sys
 
 
 def plain(text: str) -> str:
-    """Return text with every character that is not printable replaced by "?"."""
+    """Return text with unprintable characters replaced by "?"."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def print_error(text: str) -> None:
-    """Print one line of maxmemctl's own to stderr, without control characters."""
+    """Print one line to stderr as maxmemctl's, without control characters."""
     sys.stderr.write(f"maxmemctl: {plain(text)}\n")

@@ -1,1 +1,1 @@
-"""Adapters to Xen, and a simulated host that obeys its laws."""
+"""Adapters to Xen and xenstore, and a simulated host that behaves like them."""

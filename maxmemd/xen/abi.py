@@ -1,7 +1,7 @@
-"""The bytes that travel between us and Xen: numbers and layouts of x86-64, nothing that does.
+"""Numbers and structure layouts of Xen's hypercalls on x86-64; no code that calls them.
 
-The same from Xen 4.14 to 4.22 but for the interface version, the size of a list entry, and where
-physinfo keeps its totals (A2).
+The same from Xen 4.14 to 4.22 but for the interface version, the size of a list entry, and the
+offset of the totals in physinfo (A2).
 """
 
 import struct
@@ -48,11 +48,11 @@ TOTALS = struct.Struct("<QQQQ")
 """Of struct xen_sysctl_physinfo: total, free, scrub and outstanding pages."""
 
 POD_TARGET = struct.Struct("<Q24xH6x")
-"""struct xen_pod_target: target_pages, three numbers that come back, domid."""
+"""struct xen_pod_target: target_pages, three numbers that Xen returns, domid."""
 
 INFO_FORMAT = "<H2xIQQQQQ8xQIII16sI"
 """struct xen_domctl_getdomaininfo: domain, flags, tot, max, outstanding, shr and paged pages,
-cpu_time, nr_online_vcpus, max_vcpu_id, ssidref, handle, cpupool. What follows differs."""
+cpu_time, nr_online_vcpus, max_vcpu_id, ssidref, handle, cpupool. Later fields differ."""
 
 INFO = struct.Struct(INFO_FORMAT)
 
@@ -60,16 +60,16 @@ Info = tuple[int, int, int, int, int, int, int, int, int, int, int, bytes, int]
 
 
 def totals_offset(sysctl_version: int) -> int:
-    """Return where TOTALS are in struct xen_sysctl.
+    """Return the offset of TOTALS in struct xen_sysctl.
 
-    arch_capabilities and a pad came before them with 0x15, Xen 4.17 (commit 6b2b9b3405, "x86:
+    arch_capabilities and a pad were put before them with 0x15, Xen 4.17 (commit 6b2b9b3405, "x86:
     report Interrupt Controller Virtualization capabilities").
     """
     return 48 if sysctl_version >= 0x15 else 40
 
 
 def facts_of(info: Info, uuid: str) -> XenFacts:
-    """Name what INFO unpacked; the flags are XEN_DOMINF_* (xen/include/public/domctl.h)."""
+    """Return unpacked INFO as facts; the flags are XEN_DOMINF_* (xen/include/public/domctl.h)."""
     domid, flags, tot, most, claimed, shared, paged, cpu, online, vcpu, ssid, _, pool = info
     return XenFacts(
         domid,
@@ -95,6 +95,6 @@ def facts_of(info: Info, uuid: str) -> XenFacts:
 
 
 def uuid_of(handle: bytes) -> str:
-    """Write xen_domain_handle_t, 16 bytes, as text."""
+    """Return xen_domain_handle_t, 16 bytes, as text."""
     h = handle.hex()
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

@@ -1,7 +1,7 @@
-"""Ask and tell Xen by hypercall, through libxencall only: its ABI outlives every release.
+"""Hypercalls, through libxencall only: its ABI is stable, libxenctrl's changes with each release.
 
-No libxenctrl and no compiler: the structures are packed here (abi.py). The interface versions are
-found by asking (A2), and so is the size of a list entry: one build serves Xen 4.14 to 4.22.
+The structures are packed here (abi.py). The interface versions and the size of a list entry are
+probed (A2), so one build works on Xen 4.14 to 4.22.
 """
 
 import ctypes
@@ -16,14 +16,14 @@ from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 from maxmemd.xen import abi
 
 LIST_ENTRIES = 1024
-"""Domains asked for in one XEN_SYSCTL_getdomaininfolist."""
+"""The most domains in one XEN_SYSCTL_getdomaininfolist."""
 
 _PROBED_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffer:
-    """Memory that a hypercall may read and write."""
+    """Memory that hypercalls may read and write: locked by libxencall, never moved or freed."""
 
     view: memoryview
     address: int
@@ -33,7 +33,7 @@ class Xencall:
     """The Hypervisor of ports.py, on a real Xen. One handle, buffers allocated once, one thread."""
 
     def __init__(self) -> None:
-        """Open the handle and find out which interface this Xen speaks. Raises HypervisorError."""
+        """Open the handle and probe this Xen's interface. Raises HypervisorError."""
         self._uuids: dict[bytes, str] = {}
         self._library = _load()
         self._handle: int | None = self._open()
@@ -41,6 +41,7 @@ class Xencall:
             self._domctl_buffer = self._buffer(abi.DOMCTL_SIZE)
             self._sysctl_buffer = self._buffer(abi.SYSCTL_SIZE)
             self._pod_target_buffer = self._buffer(abi.POD_TARGET_SIZE)
+            # The versions first: the entry size is probed with a sysctl.
             self._domctl_version = self._probe_domctl()
             self._sysctl_version = self._probe_sysctl()
             entry_size = self._probe_entry_size()
@@ -65,17 +66,17 @@ class Xencall:
         return found
 
     def domain(self, domid: int) -> XenFacts:
-        """Return one domain; up to Xen 4.17 it answers for the next higher domid: compare (A3)."""
-        what = "ask for a domain"
+        """Return one domain. Raises DomainGone."""
+        what = "read a domain"
         self._domctl(what, abi.GETDOMAININFO, domid, 0)
         facts = self._facts(abi.INFO.unpack_from(self._domctl_buffer.view, abi.DOMCTL_BODY))
-        if facts.domid != domid:
+        if facts.domid != domid:  # up to Xen 4.17 it may be the next higher one (A3)
             raise DomainGone(what, domid, errno.ESRCH)
         return facts
 
     def host(self) -> HostFacts:
         """Return the host's totals, in 4 KiB pages (XEN_SYSCTL_physinfo)."""
-        self._physinfo("ask for the host's memory")
+        self._physinfo("read the host's memory")
         offset = abi.totals_offset(self._sysctl_version)
         total, free, scrub, claimed = abi.TOTALS.unpack_from(self._sysctl_buffer.view, offset)
         freed, used = map(self._sharing, (abi.SHARING_FREED, abi.SHARING_SHARED))
@@ -95,7 +96,7 @@ class Xencall:
             raise HypervisorError.of(what, domid, ctypes.get_errno())
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Close the handle, and with it the buffers."""
         if self._handle is not None:
             self._library.xencall_close(self._handle)
             self._handle = None
@@ -116,7 +117,7 @@ class Xencall:
         return _Buffer(memoryview((ctypes.c_char * size).from_address(address)).cast("B"), address)
 
     def _probe_domctl(self) -> int:
-        """Return the version that is not answered with EACCES (xen/common/domctl.c:do_domctl)."""
+        """Return the version that is not refused with EACCES (xen/common/domctl.c:do_domctl)."""
         what = "use the domctl interface of this Xen"
         for version in abi.DOMCTL_VERSIONS:
             self._domctl_version = version
@@ -128,7 +129,7 @@ class Xencall:
         raise WrongInterface(what, None, errno.EACCES)
 
     def _probe_sysctl(self) -> int:
-        """Return the version that is not answered with EACCES (xen/common/sysctl.c:do_sysctl)."""
+        """Return the version that is not refused with EACCES (xen/common/sysctl.c:do_sysctl)."""
         what = "use the sysctl interface of this Xen"
         for version in abi.SYSCTL_VERSIONS:
             self._sysctl_version = version
@@ -142,7 +143,8 @@ class Xencall:
     def _probe_entry_size(self) -> int:
         """Return how many bytes Xen writes for one domain: 104 up to 4.15, 112 from 4.16 on x86.
 
-        Twice, over two patterns: the last byte that does not show the pattern was written.
+        Over two patterns, since the entry's last byte may equal one of them: what differs from the
+        pattern was written by Xen.
         """
         buffer = self._buffer(_PROBED_BYTES)
         size = 0
@@ -163,19 +165,19 @@ class Xencall:
         return f"Xen {number >> 16}.{number & 0xFFFF}{text}"
 
     def _list(self, first: int, most: int, buffer: _Buffer) -> int:
-        """Have `buffer` filled from the domid `first` on; return the number of entries."""
-        asked = (abi.GETDOMAININFOLIST, self._sysctl_version, first, most, buffer.address, 0)
-        abi.LIST.pack_into(self._sysctl_buffer.view, 0, *asked)
+        """Fill `buffer` with domains from the domid `first` on; return the number of entries."""
+        fields = (abi.GETDOMAININFOLIST, self._sysctl_version, first, most, buffer.address, 0)
+        abi.LIST.pack_into(self._sysctl_buffer.view, 0, *fields)
         self._sysctl("list the domains")
         found: int = abi.LIST.unpack_from(self._sysctl_buffer.view)[5]
         return min(most, found)
 
     def _sharing(self, what: int) -> int:
-        """Return a count of shared pages; a Xen without memory sharing (ENOSYS) shares none."""
+        """Return a count of shared pages; 0 for a Xen without memory sharing (ENOSYS)."""
         return max(0, int(self._library.xencall2(self._handle, abi.MEMORY_OP, what, 0)))
 
     def _facts(self, info: abi.Info) -> XenFacts:
-        """Name the fields. UUIDs are remembered as text: a list is asked for often."""
+        """Return unpacked INFO as facts, with cached UUIDs: every poll lists all domains."""
         handle = info[11]
         uuid = self._uuids.get(handle)
         if uuid is None:
@@ -186,8 +188,8 @@ class Xencall:
 
     def _domctl(self, what: str, command: int, domid: int, kib: int) -> None:
         _check(what, domid)
-        asked = (command, self._domctl_version, domid, kib)
-        abi.DOMCTL_HEAD.pack_into(self._domctl_buffer.view, 0, *asked)
+        fields = (command, self._domctl_version, domid, kib)
+        abi.DOMCTL_HEAD.pack_into(self._domctl_buffer.view, 0, *fields)
         if self._library.xencall1(self._handle, abi.DOMCTL, self._domctl_buffer.address) < 0:
             raise HypervisorError.of(what, domid, ctypes.get_errno())
 
@@ -202,7 +204,7 @@ class Xencall:
 
 
 def _check(what: str, domid: int) -> None:
-    """Refuse what is no domid: Xen would read 0x7FF0 as "myself"."""
+    """Raise DomainGone for a reserved domid: Xen takes 0x7FF0 for the calling domain."""
     if not 0 <= domid < DOMID_FIRST_RESERVED:
         raise DomainGone(what, domid, errno.ESRCH)
 

@@ -1,6 +1,6 @@
-"""What xenstore knows of domains: read it, write it under living domains only, and be told.
+"""Domains' nodes in xenstore: read, written for living domains only, and watched.
 
-Values are other people's input: a number is digits and below 2**52 KiB, or it is nothing.
+Guests and toolstacks write the values: anything but digits below 2**52 KiB is taken for no number.
 """
 
 import errno
@@ -19,16 +19,16 @@ from maxmemd.xen.xs_wire import Connection
 
 RECONNECT = Backoff(0.5, 30.0)
 MUTE_FOR = 2.0
-"""After a time-out everybody else is refused at once, for so many times the patience."""
+"""After a time-out, requests fail at once for this many times the patience."""
 _NAME_MAX = 255
 _T = TypeVar("_T")
 
 
 class Xenstored:
-    """The Xenstore of ports.py, on xenstored. It connects when asked, and again after a loss."""
+    """The Xenstore of ports.py, on xenstored. It connects when needed, and again after a loss."""
 
     def __init__(self, path: Path | None = None, *, patience_s: float = 5.0) -> None:
-        """Take the path of xenstored's socket or device (None: look for it) and a time-out."""
+        """Take the path of xenstored's socket or device (None: search for it) and a time-out."""
         self._path, self._patience_s = path, patience_s
         self._connection: Connection | None = None
         self._watcher: threading.Thread | None = None
@@ -55,7 +55,7 @@ class Xenstored:
     def write(
         self, domid: int, uuid: str, *, target: Memory | None, static_max: Memory | None
     ) -> None:
-        """Write what is not None, in one transaction, if the domain lives and is `uuid`.
+        """Write what is not None, in one transaction, if the domain exists and is `uuid`.
 
         As libxl does: target and static-max in KiB, /vm/UUID/memory in MiB without video RAM
         (tools/libs/light/libxl_mem.c:libxl_set_memory_target).
@@ -69,6 +69,8 @@ class Xenstored:
             nodes[f"/vm/{uuid}/memory"] = target.mib
 
         def write_all(connection: Connection, transaction: int) -> None:
+            # The check belongs to the transaction: xenstored makes missing parents, so a write
+            # after the domain's end would leave nodes that the domid's next owner inherits.
             if not is_home_of(connection, transaction, domid, uuid):
                 raise DomainGone(f"write {home}", domid, errno.ESRCH)
             for path, number in nodes.items():
@@ -79,10 +81,10 @@ class Xenstored:
 
         self._with_connection(f"write {home}", transact)
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` from a thread, now and when domains may have come or gone (A5)."""
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` from a thread, now and when domains may have come or gone (A5)."""
         self._watcher = threading.Thread(
-            target=self._watch, args=[changed], name="xenstore-watch", daemon=True
+            target=self._watch, args=[on_change], name="xenstore-watch", daemon=True
         )
         self._watcher.start()
 
@@ -99,10 +101,10 @@ class Xenstored:
         os.close(self._wake_write)
 
     def _with_connection(self, what: str, body: Callable[[Connection], _T]) -> _T:
-        """Run `body`; where an old connection proves to be lost, once more on a new one.
+        """Run `body`, and once more on a new connection if the old one proves to be lost.
 
-        A xenstored that hangs is waited for once: whoever asks for many domains cannot wait for
-        each of them.
+        After a time-out, the next requests fail at once: a poll of many domains must not wait for a
+        hanging xenstored once for each of them.
         """
         if monotonic() < self._mute_until_s:
             raise XenstoreError(what, errno.ETIMEDOUT)
@@ -128,8 +130,8 @@ class Xenstored:
             self._connection.close()
             self._connection = None
 
-    def _watch(self, changed: Callable[[], None]) -> None:
-        """Watch until closed; connect again, ever more slowly, while xenstored is away."""
+    def _watch(self, on_change: Callable[[], None]) -> None:
+        """Watch until closed; while xenstored is away, reconnect with growing pauses."""
         failures = 0
         while not self._closed.wait(0):
             try:
@@ -140,27 +142,29 @@ class Xenstored:
                 continue
             failures = 0
             try:
-                self._announce(connection, changed)
+                self._call_at_events(connection, on_change)
             except OSError:
-                changed()
+                # The next connection's first event may be long in coming: until then the callee
+                # should know that xenstored is away.
+                on_change()
                 self._closed.wait(RECONNECT.wait_s(failures))
             finally:
                 connection.close()
 
-    def _announce(self, connection: Connection, changed: Callable[[], None]) -> None:
-        """Call `changed` at each event; the first come with the watches themselves."""
+    def _call_at_events(self, connection: Connection, on_change: Callable[[], None]) -> None:
+        """Call `on_change` at each event; the first ones come with the watches themselves."""
         for path in ("@introduceDomain", "@releaseDomain"):
             connection.watch(path, path)
         self._mute_until_s = 0.0
         while events := connection.events(self._wake_read):
             for _ in events:
-                changed()
+                on_change()
 
 
 def is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) -> bool:
-    """Return whether /local/domain/DOMID is there and belongs to the domain.
+    """Return whether /local/domain/DOMID exists and belongs to the domain.
 
-    `vm` is /vm/UUID, to which other toolstacks add. dom0 outlives all of this, and has no `vm`.
+    Its `vm` node is /vm/UUID, to which some toolstacks append. dom0 has none, and never ends.
     """
     (vm,) = connection.read(f"/local/domain/{domid}/vm", transaction=transaction)
     if vm is None:
@@ -169,7 +173,7 @@ def is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) 
 
 
 def _memory(value: bytes | None) -> Memory | None:
-    """Parse a number of KiB; None for anything else, such as "-1", which dom0less writes."""
+    """Parse a number of KiB; None for anything else, such as the "-1" of dom0less."""
     text = (value or b"").strip(b" \t\r\n\0")
     if not text.isdigit() or len(text) > len(str(END_KIB)):
         return None
@@ -178,7 +182,7 @@ def _memory(value: bytes | None) -> Memory | None:
 
 
 def _name(value: bytes | None) -> str | None:
-    """Decode a name, cut to a sane length; what cannot be printed becomes a question mark."""
+    """Decode a name, cut to _NAME_MAX bytes, with "?" for unprintable characters."""
     if not value:
         return None
     text = value[:_NAME_MAX].decode(errors="replace")

@@ -401,7 +401,7 @@ def test_one_wishs_trouble_is_not_anothers(seat: Seat) -> None:
 
 def test_xenstore_is_needed_where_it_is_looked_at(seat: Seat) -> None:
     """Without xenstore mem-max is an error; a device model's share needs none."""
-    seat.host.xenstore_gone(gone=True)
+    seat.host.set_xenstore_away(away=True)
     assert isinstance(seat.ask(1, SetLimit(mib(96))), XenstoreError)
     assert seat.grant(1, more().wish).push is not None
     seat.host.heal()

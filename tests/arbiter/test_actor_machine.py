@@ -278,7 +278,7 @@ class Arbitration(RuleBasedStateMachine):
             domid = self.here[self.pick(number, self.here)]  # type: ignore[arg-type]
             self.host.lie(domid, number - 50)
         elif what == "away":
-            self.host.xenstore_gone(gone=True)
+            self.host.set_xenstore_away(away=True)
         else:
             self.host.fail(what, errno)
         self.sick = True

@@ -259,7 +259,7 @@ def test_while_xenstore_is_away_nothing_is_concluded() -> None:
     seat.poll()
     seat.host.destroy(web)
     seat.poll()
-    seat.host.xenstore_gone(gone=True)
+    seat.host.set_xenstore_away(away=True)
     born = finish(seat.host.building(web_of(96, 256)))
     seat.poll()
     assert seat.pages(born) == 97 * 256
@@ -273,7 +273,7 @@ def test_names_come_when_they_can_be_had() -> None:
     """A domain whose name xenstore could not tell is found by name later."""
     seat = Seat()
     seat.host.create("web", memory=mib(64))
-    seat.host.xenstore_gone(gone=True)
+    seat.host.set_xenstore_away(away=True)
     seat.restart()
     assert {instance.name for instance in seat.arbiter.instances} == {None}
     seat.host.heal()

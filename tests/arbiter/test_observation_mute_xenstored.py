@@ -11,7 +11,7 @@ import pytest
 from maxmemd.arbiter.messages import DecisionRequest, DomainView, Granted, LookAtDomains
 from maxmemd.errors import XenstoreError
 from maxmemd.policy.wishes import Increase, SetLimit
-from maxmemd.pusher.server import PATIENCE_S
+from maxmemd.pusher.server import MESSAGE_WITHIN_S
 from maxmemd.units import Memory
 from maxmemd.xen.xenstore import Xenstored
 from tests.support.seat import ACTOR, DM, Seat
@@ -25,7 +25,7 @@ def mute(tmp_path: Path) -> Iterator[Xenstored]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "mute"))
         listener.listen(128)
-        with closing(Xenstored(tmp_path / "mute", patience_s=PATIENCE_S)) as adapter:
+        with closing(Xenstored(tmp_path / "mute", patience_s=MESSAGE_WITHIN_S)) as adapter:
             yield adapter
 
 

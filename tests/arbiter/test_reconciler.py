@@ -260,7 +260,7 @@ def test_a_lie_is_tried_again_and_is_no_drift() -> None:
 def test_open_effects_alone_are_tried_again() -> None:
     """When Xen holds the limit but xenstore refused the nodes, they are written later."""
     seat = seat_of()
-    seat.host.xenstore_gone(gone=True)
+    seat.host.set_xenstore_away(away=True)
     answer = seat.arbiter.turn([])
     assert answer == []
     seat.host.heal()

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from maxmemd.cli import main
-from maxmemd.rest.connection import DaemonConnection
+from maxmemd.rest import connection
 from tests.support.stub import Stub
 
 Ctl = Callable[..., tuple[int, str, str]]
@@ -29,7 +29,7 @@ def ctl(stub: Stub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     It does not go on asking; what does has tests of its own (test_connection.py).
     """
     monkeypatch.setenv("MAXMEM_SOCKET", str(stub.server_address))
-    monkeypatch.setattr(DaemonConnection, "again_s", 0.0)
+    monkeypatch.setattr(connection, "RETRY_S", 0.0)
 
     def run(*words: str) -> tuple[int, str, str]:
         status = main(list(words))

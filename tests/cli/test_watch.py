@@ -102,7 +102,7 @@ LINES = [
 @pytest.fixture(autouse=True)
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connect again at once."""
-    monkeypatch.setattr(events, "AGAIN_S", 0.0)
+    monkeypatch.setattr(events, "RECONNECT_S", 0.0)
 
 
 @pytest.mark.parametrize(("words", "line"), LINES)

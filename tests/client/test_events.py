@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from maxmemd.client import AsyncClient, Client, Refused, Unreachable, events
+from maxmemd.client import AsyncClient, Client, Refused, Unreachable
 from maxmemd.wire import replies
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -80,7 +80,7 @@ def async_take(served: Served, most: int, **options: Any) -> list[replies.Event]
 @pytest.fixture(params=[sync_take, async_take], ids=["Client", "AsyncClient"])
 def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Take:
     """Give one way to take events; nobody waits."""
-    monkeypatch.setattr(events, "AGAIN_S", 0.0)
+    monkeypatch.setattr("maxmemd.client.RECONNECT_S", 0.0)
     found: Take = request.param
     return found
 

@@ -74,7 +74,9 @@ def test_errors(error: HypervisorError | XenstoreError) -> None:
 @pytest.mark.parametrize("xen", [FACTS, DomainGone("ask for a domain", 7, ESRCH)], ids=repr)
 def test_looks(xen: XenFacts | HypervisorError, store: StoreFacts | XenstoreError | None) -> None:
     """What a look showed, or why it showed nothing."""
-    found = protocol.looked_from_json(sent(protocol.looked_to_json(LookResult(xen, store))))
+    found = protocol.look_result_from_json(
+        sent(protocol.look_result_to_json(LookResult(xen, store)))
+    )
     assert repr(found) == repr(LookResult(xen, store))
 
 

@@ -21,7 +21,7 @@ from maxmemd.policy.orders import Order
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.pusher import client
 from maxmemd.pusher.client import PusherClient
-from maxmemd.pusher.connect import ChildConnector, SocketConnector, connector_for
+from maxmemd.pusher.connect import ChildConnector, SocketConnector, choose_connector
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import UNLIMITED, Memory
 from tests.support.simhost import SimHost
@@ -122,7 +122,7 @@ def test_what_xen_and_xenstore_refuse(sim: SimHost, pusher: PusherClient) -> Non
     with pytest.raises(DomainGone) as gone:
         pusher.domain(77)
     assert (gone.value.domid, gone.value.errno) == (77, ESRCH)
-    sim.call("xenstore_gone", True)
+    sim.call("set_xenstore_away", True)
     with pytest.raises(XenstoreError):
         pusher.facts(1)
     (looked,) = pusher.look([1], stores=[1])
@@ -293,7 +293,9 @@ def test_a_pusher_that_hangs_is_given_up(sim: SimHost, child: ChildConnector) ->
     Each wait that ends is told, so that several do not look like one who is stuck.
     """
     waits: list[float] = []
-    pusher = PusherClient(child, patience_s=0.3, alive=lambda: waits.append(time.monotonic()))
+    pusher = PusherClient(
+        child, patience_s=0.3, on_failed_attempt=lambda: waits.append(time.monotonic())
+    )
     while True:  # it may take longer than that to start
         with suppress(HypervisorError):
             assert pusher.domain(1).domid == 1
@@ -323,7 +325,7 @@ def test_one_that_takes_long_to_start(sim: SimHost, monkeypatch: pytest.MonkeyPa
     with pytest.raises(HypervisorError):
         pusher.host()
     monkeypatch.setattr(client, "START_WITHIN_S", WITHIN_S)
-    assert pusher.meet() == sim.call("xen.host")
+    assert pusher.wait_until_ready() == sim.call("xen.host")
     assert child.process is not None
     child.process.send_signal(signal.SIGSTOP)
     with pytest.raises(HypervisorError) as hung:
@@ -403,7 +405,7 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
         fd = listener.fileno()
         command = [sys.executable, "-c", source, str(fd), "--host", str(sim.path)]
         process = subprocess.Popen(command, cwd=ROOT, pass_fds=[fd])
-        way = connector_for(path, FLOOR)
+        way = choose_connector(path, FLOOR)
         assert isinstance(way, SocketConnector)
         pusher = PusherClient(way, patience_s=WITHIN_S)
         assert [seen.domid for seen in pusher.domains()] == [0, 1]
@@ -415,6 +417,6 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
     )
     assert ended.returncode == 2
     assert b"systemctl start maxmemd-pusher" in ended.stderr
-    child = connector_for(tmp_path / "none", FLOOR)
+    child = choose_connector(tmp_path / "none", FLOOR)
     assert isinstance(child, ChildConnector)
     child.close()

@@ -20,7 +20,7 @@ class Counted:
     def __init__(self) -> None:
         self.times = 0
 
-    def fed(self) -> None:
+    def feed(self) -> None:
         """Count."""
         self.times += 1
 
@@ -42,10 +42,10 @@ def test_it_is_fed_after_every_item(process: PusherServer, verb: str) -> None:
     """However long a message is, only one item of it must end in time."""
     domids = list(range(1, 31))
     if verb == "look":
-        answer = process._answer("look", [domids, domids])
+        answer = process._reply("look", [domids, domids])
     else:
-        found = [process._open().domain(domid) for domid in domids]
+        found = [process._get_pusher().domain(domid) for domid in domids]
         orders = [Order(one.domid, one.uuid, Memory.of_mib(96), True, NO_EFFECTS) for one in found]
-        answer = process._answer("push", [[protocol.order_to_json(order) for order in orders]])
+        answer = process._reply("push", [[protocol.order_to_json(order) for order in orders]])
     assert isinstance(answer, dict)
     assert len(answer["ok"]) == process._watchdog.times == 30  # type: ignore[attr-defined]

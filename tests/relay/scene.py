@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Self
 
 from maxmemd.relay.relay import Relay
-from maxmemd.rest.connection import DaemonConnection
 from maxmemd.xen.xs_wire import Connection
 from tests.support.tree import Rights
 from tests.support.xenstored import FakeXenstored
@@ -50,11 +49,11 @@ class Scene:
         """Start a relay and wait until it is ready."""
         ready = threading.Event()
         self.relay = Relay(
-            DaemonConnection(str(self.daemon)),
+            str(self.daemon),
             self.boot,
             xenstored=self.fake.path,
             patience_s=self.patience_s,
-            ready=ready.set,
+            on_ready=ready.set,
         )
         self._thread = threading.Thread(target=self.relay.run)
         self._thread.start()

@@ -3,21 +3,21 @@
 import pytest
 
 from maxmemd.relay import nodes
-from maxmemd.relay.nodes import Bound
+from maxmemd.relay.nodes import Binding
 from maxmemd.xen.xs_wire import Connection
 from tests.relay.scene import Scene, until, uuid_of
 from tests.support.stub import Stub
 
 S, N = 21, 20
 TARGET, MODEL = f"/local/domain/{S}/target", f"/local/domain/{N}/image/device-model-domid"
-BOUND = Bound(S, uuid_of(S), N, uuid_of(N))
+BOUND = Binding(S, uuid_of(S), N, uuid_of(N))
 
 
-def seen(scene: Scene) -> Bound | None:
+def seen(scene: Scene) -> Binding | None:
     """Return whom the relay would believe the domain to serve."""
     connection = Connection(scene.fake.path)
     try:
-        return nodes.read_stub(connection, S).bound
+        return nodes.read_stub(connection, S).binding
     finally:
         connection.close()
 

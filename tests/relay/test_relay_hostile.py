@@ -64,12 +64,12 @@ def test_the_retries_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
     home = pace.StubDomain(S)
     waits = []
     for _ in range(12):
-        home.undecided(100.0)
+        home.on_no_answer(100.0)
         waits.append(home.retry_s - 100.0)
     assert waits[:3] == [0.5, 1.0, 2.0]
     assert waits[-1] == pace.RETRY.most_s
-    home.decided("granted 4", 100.0)
-    home.undecided(100.0)
+    home.on_answer("granted 4", 100.0)
+    home.on_no_answer(100.0)
     assert home.retry_s == 100.5
 
 
@@ -225,12 +225,12 @@ def test_a_flood_of_requests(served: Scene, daemon: Stub, monkeypatch: pytest.Mo
 def test_the_pace() -> None:
     """After the burst it is one in ASK_EVERY_S; what was not used is saved up to a burst."""
     home = pace.StubDomain(S)
-    assert [home.asks.wait_s(100.0) for _ in range(pace.ASK_BURST + 1)] == [
+    assert [home.rate.wait_s(100.0) for _ in range(pace.ASK_BURST + 1)] == [
         0.0
     ] * pace.ASK_BURST + [1.0]
-    assert home.asks.wait_s(101.0) == 0.0
-    assert home.asks.wait_s(101.0) == 1.0
-    assert [home.asks.wait_s(9999.0) for _ in range(pace.ASK_BURST + 1)][-2:] == [0.0, 1.0]
+    assert home.rate.wait_s(101.0) == 0.0
+    assert home.rate.wait_s(101.0) == 1.0
+    assert [home.rate.wait_s(9999.0) for _ in range(pace.ASK_BURST + 1)][-2:] == [0.0, 1.0]
 
 
 def test_what_was_answered_is_not_asked_again(served: Scene, daemon: Stub) -> None:
@@ -259,7 +259,7 @@ def test_transactions_that_always_clash(
     served: Scene, daemon: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What xenstored refuses about one domain is tried again; the connection is kept."""
-    monkeypatch.setattr("maxmemd.relay.relay.AGAIN_S", 0.1)
+    monkeypatch.setattr("maxmemd.relay.relay.RETRY_S", 0.1)
     connections = list(served.fake.clients)
     served.fake.conflicts = 40
     assert served.answer(S, "a1 headroom 7") == "granted 4096"
@@ -292,7 +292,7 @@ def test_the_log_is_no_place_to_flood(
     with caplog.at_level(logging.INFO, "maxmemd"):
         for number in range(8):
             served.answer(S, f"r{number} headroom 7")
-    assert caplog.text.count("a stub domain waits, the daemon is asked again") == 1
+    assert caplog.text.count("cannot answer a stub domain yet (retrying)") == 1
     assert not [record for record in caplog.records if record.levelname != "WARNING"]
 
 

@@ -72,7 +72,7 @@ def test_errors_keep_class_and_numbers(sim: SimHost) -> None:
     hypervisor, xenstore = sim.hypervisor(), sim.xenstore()
     sim.call("fail", "set_max_mem", 1)
     sim.call("fail", "domains", EBUSY)
-    sim.call("xenstore_gone", True)
+    sim.call("set_xenstore_away", True)
     with pytest.raises(NotPermitted) as refused:
         hypervisor.set_max_mem(1, MIB)
     with pytest.raises(HypervisorError) as busy:

@@ -13,4 +13,4 @@ def test_every_step_comes_out_as_told() -> None:
     env, scene = {**os.environ, "RUN_ONCE": "1"}, [sys.executable, str(SCENE)]
     ended = subprocess.run(scene, env=env, capture_output=True, text=True, timeout=99, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "Every step came out as told." in ended.stdout
+    assert "Every step had its expected result." in ended.stdout

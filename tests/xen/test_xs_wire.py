@@ -222,7 +222,7 @@ def test_what_is_an_answer(dom0: Connection, fake: FakeXenstored) -> None:
         dom0.read(HOME)
     assert is_answer(caught.value)
     fake.answer = lambda _kind, _body: (99, b"")
-    with pytest.raises(OSError, match="nothing that was asked") as caught:
+    with pytest.raises(OSError, match="belongs to no request") as caught:
         dom0.read(HOME)
     assert not is_answer(caught.value)
     fake.answer = lambda _kind, _body: None

@@ -1,24 +1,24 @@
-"""The two ports of a simulated host. Faults strike here, before the host does anything."""
+"""The ports Hypervisor and Xenstore of a simulated host. Faults occur here, before any effect."""
 
 from collections.abc import Callable, Sequence
 from errno import ECONNREFUSED
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from maxmemd.errors import XenstoreError
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.units import Memory
-from maxmemd.xen.simulated.nodes import Watch
-
-if TYPE_CHECKING:
-    from maxmemd.xen.simulated.host import SimulatedHost
+from maxmemd.xen.simulated.faults import Faults
+from maxmemd.xen.simulated.machine import Machine
+from maxmemd.xen.simulated.nodes import Nodes, Watch
 
 
 class SimulatedHypervisor:
-    """A `Hypervisor`. With `now`, the guests live up to it whenever Xen is asked about them."""
+    """A `Hypervisor`. `advance` is called before each read: it lets the guests live up to now."""
 
-    def __init__(self, host: "SimulatedHost", now: Callable[[], float] | None = None) -> None:
-        self._host, self._machine, self._faults = host, host.machine, host.faults
-        self._now = now
+    def __init__(
+        self, machine: Machine, faults: Faults, advance: Callable[[], None] | None = None
+    ) -> None:
+        self._machine, self._faults, self._advance = machine, faults, advance
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid."""
@@ -40,7 +40,7 @@ class SimulatedHypervisor:
         pages = limit.max_pages
         if self._faults.armed:
             self._faults.hypercall("set_max_mem", domid)
-            pages = self._faults.bend(domid, pages)
+            pages = self._faults.pages_held(domid, pages)
         self._machine.set_max(domid, pages)
 
     def set_pod_target(self, domid: int, target: Memory) -> None:
@@ -55,15 +55,25 @@ class SimulatedHypervisor:
     def _before(self, verb: str, domid: int | None) -> None:
         if self._faults.armed:
             self._faults.hypercall(verb, domid)
-        if self._now is not None:
-            self._host.advance(self._now())
+        if self._advance is not None:
+            self._advance()
+
+
+class WriteNodes(Protocol):
+    """Writes memory nodes as Nodes.write does, and tells the guest."""
+
+    def __call__(
+        self, domid: int, uuid: str, *, target: Memory | None, static_max: Memory | None
+    ) -> None:
+        """Write what is not None. Raises DomainGone."""
+        ...
 
 
 class SimulatedXenstore:
-    """A `Xenstore`. `close` ends the watches that were begun here."""
+    """A `Xenstore`. `close` ends the watches that were started here."""
 
-    def __init__(self, host: "SimulatedHost") -> None:
-        self._host, self._nodes, self._faults = host, host.nodes, host.faults
+    def __init__(self, nodes: Nodes, faults: Faults, write_nodes: WriteNodes) -> None:
+        self._nodes, self._faults, self._write_nodes = nodes, faults, write_nodes
         self._watches: list[Watch] = []
 
     def facts(self, domid: int) -> StoreFacts:
@@ -74,17 +84,17 @@ class SimulatedXenstore:
     def write(
         self, domid: int, uuid: str, *, target: Memory | None, static_max: Memory | None
     ) -> None:
-        """Write memory nodes of a living domain of that UUID. Raises DomainGone."""
+        """Write memory nodes if the domain exists and has that UUID. Raises DomainGone."""
         self._before("write", domid)
-        self._host.write_nodes(domid, uuid, target=target, static_max=static_max)
+        self._write_nodes(domid, uuid, target=target, static_max=static_max)
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call `changed` now and when domains come or go, from a thread of its own (A5)."""
-        self._watches.append(self._nodes.watch(changed))
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` now and when domains come or go, from a thread of its own (A5)."""
+        self._watches.append(self._nodes.watch(on_change))
 
-    def quiet(self, timeout_s: float = 10.0) -> bool:
-        """Wait until every event so far has been answered; return whether it was in time."""
-        return all(watch.quiet(timeout_s) for watch in self._watches)
+    def wait_until_quiet(self, timeout_s: float = 10.0) -> bool:
+        """Wait until the calls for all events so far have returned; False at the time-out."""
+        return all(watch.wait_until_quiet(timeout_s) for watch in self._watches)
 
     def close(self) -> None:
         """End the watches."""
@@ -94,5 +104,5 @@ class SimulatedXenstore:
     def _before(self, verb: str, domid: int) -> None:
         if self._faults.armed:
             self._faults.request(verb, domid)
-        if self._nodes.away:
+        if self._nodes.is_away:
             raise XenstoreError(f"{verb} xenstore nodes of domain {domid}", ECONNREFUSED)

@@ -1,9 +1,8 @@
-"""libxl's way with domains, step by step, so that a test may interleave anything.
+"""libxl's builds and destructions of domains, in steps, so that tests can interleave anything.
 
 The order is libxl's (tools/libs/light/libxl_create.c, libxl_dom.c): a domain exists with
-max_pages 0, gets its maximum, is populated, and only then do xenstore's nodes announce it;
-its device model populates what it needs after that. A limit does not travel: on restore and
-migration it is computed again.
+max_pages 0, gets its maximum, is populated, and only then appears in xenstore; its device model
+populates its own pages after that. A limit does not travel: restore and migration compute it again.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,13 +20,13 @@ from maxmemd.xen.simulated.machine import Machine
 from maxmemd.xen.simulated.nodes import STATIC_MAX, TARGET, VIDEORAM, Nodes
 
 CIRRUS = Memory.of_mib(8)
-"""Video RAM of an HVM guest unless it is told otherwise (libxl_create.c)."""
+"""An HVM guest's default video RAM (libxl_create.c)."""
 
 VGA_HOLE_PAGES = 32
 """RAM of an HVM guest that is not populated: the VGA window (xg_dom_x86.c)."""
 
 SPECIAL_PAGES = 8
-"""xenstore, console, and their like; as many again for a device model's ioreq server."""
+"""For xenstore, console and the like; as many again for a device model's ioreq server."""
 
 VGA_ROM_PAGES = 16
 NIC_ROM_PAGES = 64
@@ -38,10 +37,10 @@ _NONE = Memory(kib=0)
 
 
 class Builder:
-    """Births and deaths of domains on one machine. Any thread may call anything.
+    """Builds and destroys domains on one machine. Any thread may call anything.
 
-    `setmaxmem` is what libxl calls to set a maximum, and `headroom` what a device model calls
-    before it populates pages; a client of maxmemd is put there to make the two its clients.
+    libxl calls `setmaxmem` to set a maximum, and a device model `headroom` before it populates
+    pages; replacing them by maxmemd's client models the interposing library.
     """
 
     def __init__(self, *, total: Memory, dom0: Memory) -> None:
@@ -101,8 +100,8 @@ class Builder:
         """Build a domain from its configuration, or from an image.
 
         The steps: created, named, limited, claimed (not from an image), populated, introduced,
-        device-model, and running unless it is to stay paused. What fails
-        destroys it, as libxl does; a generator that is dropped leaves it half built.
+        device-model, and running unless `paused`. A failed step destroys the domain, as in
+        libxl; dropping the generator leaves it half built.
         """
         domid = self.machine.create(config.uuid, config.kind, domid)
         try:
@@ -146,13 +145,13 @@ class Builder:
         return domid
 
     def foreign_write(self, domid: int, limit: Memory) -> None:
-        """Set max_pages as some other program would: nobody can tell who it was (A7)."""
+        """Set max_pages as another program would; Xen does not record which (A7)."""
         self.machine.set_max(domid, limit.max_pages)
 
     def plug(self, domid: int, pages: int) -> None:
         """Let the device model make headroom and populate pages, as for a NIC's ROM.
 
-        Nothing gives them back (A8). Raises HypervisorError when they do not fit.
+        They are never returned (A8). Raises HypervisorError when they do not fit.
         """
         self.headroom(domid, pages)
         self.populate(domid, pages)
@@ -191,7 +190,7 @@ class Builder:
         self._start_guest(domid, config, target.pages, image)
 
     def _fill(self, domid: int, config: Config, image: Image | None) -> Iterator[Step]:
-        """Populate RAM: claimed first when it is a fresh build; a stream just comes."""
+        """Populate RAM: a fresh build claims it first, a restore does not."""
         if image is not None:
             self.populate(domid, image.tot_pages)
             return
@@ -206,7 +205,7 @@ class Builder:
         self.populate(domid, ram + _SPECIAL[config.kind])
 
     def _start_device_model(self, domid: int, config: Config) -> None:
-        """Populate what QEMU does: it dies when one block does not fit (xen_ram_alloc)."""
+        """Populate QEMU's blocks: it exits when one does not fit (xen_ram_alloc)."""
         self.plug(domid, config.videoram.pages)
         self.plug(domid, VGA_ROM_PAGES)
         for _ in range(config.nics):
@@ -215,7 +214,7 @@ class Builder:
     def _start_guest(
         self, domid: int, config: Config, target_pages: int, image: Image | None
     ) -> None:
-        """Bring the balloon driver up, and let it read memory/target as it is by now."""
+        """Start the balloon driver; memory/target may have changed since the build."""
         with self.lock:
             holds = self.machine.domain(domid).tot_pages
             offset = holds - target_pages if image is None else image.offset
@@ -229,7 +228,7 @@ class Builder:
         self.drivers.start(0, Ideal(), target_pages=dom0.pages, offset=0)
 
     def _new_uuid(self) -> str:
-        """Return the next UUID: the same ones in the same order on every host."""
+        """Return the next UUID, the same sequence on every host."""
         with self.lock:
             self._uuids += 1
             return f"51a70000-0000-4000-8000-{self._uuids:012x}"

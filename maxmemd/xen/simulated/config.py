@@ -1,4 +1,4 @@
-"""What a domain is built from, and the steps in which it lives."""
+"""The configuration that a domain is built from, and the steps of its life."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from maxmemd.xen.simulated.domain import Kind
 from maxmemd.xen.simulated.guests import Guest
 
 SLACK = Memory(kib=1024)
-"""What libxl adds to every maximum (LIBXL_MAXMEM_CONSTANT)."""
+"""libxl adds this to every maximum (LIBXL_MAXMEM_CONSTANT)."""
 
 
 class Step(NamedTuple):
-    """A step of a life that has just been taken, and the domain it was taken on."""
+    """A step that has just been taken, and the domain it was taken on."""
 
     name: str
     domid: int
 
 
 Life = Generator[Step, None, int]
-"""A life in steps; its value is the domid of the domain it leaves, or that is gone."""
+"""Steps of a domain's life; the value is the domid of the resulting, or destroyed, domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What xl keeps of a domain beside xenstore. `nics` are emulated, so HVM's only."""
+    """xl's stored configuration of a domain. `nics` are emulated ones, for HVM only."""
 
     name: str
     uuid: str
@@ -38,13 +38,13 @@ class Config:
 
     @property
     def fudge(self) -> Memory:
-        """What memory/target leaves out (libxl_internal.h:libxl__get_targetmem_fudge)."""
+        """The part that memory/target excludes (libxl_internal.h:libxl__get_targetmem_fudge)."""
         balloons = self.kind == "hvm" and self.maxmem > self.memory
         return self.videoram + (SLACK if balloons else Memory(kib=0))
 
 
 class Options(TypedDict, total=False):
-    """How to create a domain: the keywords of Toolstack.creating."""
+    """The keyword arguments of Toolstack.creating."""
 
     memory: Required[Memory]
     kind: Kind
@@ -67,7 +67,7 @@ class Image:
 
 
 def finish(life: Life) -> int:
-    """Take all steps that are left; return the domid that the life leaves."""
+    """Take all remaining steps; return the life's value."""
     while True:
         try:
             next(life)

@@ -1,4 +1,4 @@
-"""What the simulated Xen keeps of one domain."""
+"""One domain in the simulated Xen."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ _CPU_NS_PER_S = 20_000_000
 
 @dataclass(slots=True)
 class Domain:
-    """A domain in Xen. `facts` is its picture at `facts_s`, or None after a change."""
+    """A domain. `facts` caches its facts as of `facts_s`; None after a change."""
 
     domid: int
     uuid: str
@@ -37,18 +37,18 @@ class Domain:
         return not (self.paused or self.shutdown or self.dying)
 
     def cpu_ns_at(self, now_s: int) -> int:
-        """Return its CPU time: a guest mostly waits."""
+        """Return its CPU time; a running guest uses a fiftieth of it."""
         if not self.runs:
             return self.cpu_ns
         return self.cpu_ns + (now_s - self.running_since_s) * _CPU_NS_PER_S
 
-    def picture(self, now_s: int) -> XenFacts:
-        """Return its facts, drawn once a second or after a change: this is the hot path."""
+    def facts_at(self, now_s: int) -> XenFacts:
+        """Return its facts, made once a second or after a change: this is the hot path."""
         if self.facts is None or self.facts_s != now_s:
-            self.facts, self.facts_s = self._draw(now_s), now_s
+            self.facts, self.facts_s = self._make_facts(now_s), now_s
         return self.facts
 
-    def _draw(self, now_s: int) -> XenFacts:
+    def _make_facts(self, now_s: int) -> XenFacts:
         return XenFacts(  # by position: names cost a quarter of the time
             self.domid,
             self.uuid,

@@ -1,6 +1,6 @@
-"""Guests with a balloon driver: how many pages a guest holds as time passes.
+"""Guests with a balloon driver: how many pages a guest has as time passes.
 
-Arithmetic only. Time is passed in, and how finely it is sliced makes no difference.
+Arithmetic only. The caller passes the time; in how many steps makes no difference.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ _RATE = Memory.of_mib(256)
 
 
 class Guest(Protocol):
-    """A behaviour: a value that any number of domains may share."""
+    """A behaviour: an immutable value that several domains may share."""
 
     def step(self, pages: int, goal: int, since_s: float, until_s: float) -> int:
-        """Return the pages that a guest of `pages` wants to hold at `until_s`."""
+        """Return the pages that a guest with `pages` wants to have at `until_s`."""
         ...
 
 
@@ -27,9 +27,9 @@ class Ideal:
     rate: Memory = _RATE
 
     def step(self, pages: int, goal: int, since_s: float, until_s: float) -> int:
-        """Return the pages it wants to hold at `until_s`."""
+        """Return the pages that it wants to have at `until_s`."""
         wanted = self.bound(pages, goal)
-        reach = self._moved(until_s) - self._moved(since_s)
+        reach = self._reach_at(until_s) - self._reach_at(since_s)
         return max(wanted, pages - reach) if wanted < pages else min(wanted, pages + reach)
 
     def bound(self, pages: int, goal: int) -> int:
@@ -38,32 +38,33 @@ class Ideal:
         return goal
 
     def active_s(self, at_s: float) -> float:
-        """Return the seconds that it was willing to move by `at_s`."""
+        """Return for how many of the first `at_s` seconds it moved."""
         return at_s
 
-    def _moved(self, at_s: float) -> int:
+    def _reach_at(self, at_s: float) -> int:
+        """Return the pages it can have moved by then: a total, so that rounding does not add up."""
         return int(self.rate.pages * self.active_s(at_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor(Ideal):
-    """Does not shrink below a minimum that it tells nobody."""
+    """Does not shrink below a minimum that it does not announce."""
 
     minimum: Memory
 
     def bound(self, pages: int, goal: int) -> int:
-        """Return the goal, or the minimum that stops it on the way down."""
+        """Return the goal, or the minimum if that is higher."""
         return max(goal, min(pages, self.minimum.pages))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling(Ideal):
-    """Does not grow above a maximum that it tells nobody."""
+    """Does not grow above a maximum that it does not announce."""
 
     maximum: Memory
 
     def bound(self, pages: int, goal: int) -> int:
-        """Return the goal, or the maximum that stops it on the way up."""
+        """Return the goal, or the maximum if that is lower."""
         return min(goal, max(pages, self.maximum.pages))
 
 
@@ -79,12 +80,12 @@ class Stuck(Ideal):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intermittent(Ideal):
-    """Moves for `interval_s`, then sticks for as long, and so on."""
+    """Moves for `interval_s`, stops for as long, and so on."""
 
     interval_s: float = 5.0
 
     def active_s(self, at_s: float) -> float:
-        """Return the seconds of the intervals in which it moves."""
+        """Return for how many of the first `at_s` seconds it moved."""
         rounds, rest = divmod(at_s, 2 * self.interval_s)
         return rounds * self.interval_s + min(rest, self.interval_s)
 
@@ -93,13 +94,13 @@ class Room(Protocol):
     """What balloon drivers need of the machine."""
 
     def balloon(self, domid: int, wanted: Callable[[int], int]) -> int:
-        """Move a running domain to what it wants, as far as Xen lets it; return its pages."""
+        """Move a running domain to what it wants, as far as Xen allows; return its pages."""
         ...
 
 
 @dataclass(slots=True)
 class _Driver:
-    """`offset` is what a guest holds beyond its target: video RAM, ROMs, holes (pages)."""
+    """`offset` is the pages of a guest beyond its target: video RAM, ROMs, holes."""
 
     guest: Guest
     offset: int
@@ -111,7 +112,7 @@ class Drivers:
 
     A driver moves by how much its target *changed* since it came up, as Linux does
     (drivers/xen/xen-balloon.c): pages that a device model populated are not its own (A8).
-    `restless` are the guests that may not be at their goal.
+    `restless` are the domids of guests that may not be at their goal.
     """
 
     def __init__(self) -> None:
@@ -129,26 +130,26 @@ class Drivers:
         self.restless.discard(domid)
 
     def aim(self, domid: int, target_pages: int) -> None:
-        """Tell a guest that memory/target is now so many pages; before it is up, do nothing."""
+        """Tell a guest its new memory/target in pages; does nothing before the driver is up."""
         driver = self._drivers.get(domid)
         if driver is not None:
             driver.goal = target_pages + driver.offset
             self.restless.add(domid)
 
     def shift(self, domid: int, pages: int) -> None:
-        """Note pages that somebody else populated: no balloon gives them back (A8)."""
+        """Note pages that the device model populated: the balloon never returns them (A8)."""
         driver = self._drivers.get(domid)
         if driver is not None:
             driver.offset += pages
             driver.goal += pages
 
     def offset(self, domid: int) -> int:
-        """Return what the guest holds beyond its target, in pages; 0 before it is up."""
+        """Return the guest's pages beyond its target; 0 before the driver is up."""
         driver = self._drivers.get(domid)
         return 0 if driver is None else driver.offset
 
     def advance(self, room: Room, since_s: float, until_s: float) -> None:
-        """Let every guest that is not at its goal move for that long."""
+        """Let every guest that is not at its goal move during this time."""
         for domid in sorted(self.restless):
             driver = self._drivers[domid]
 

@@ -1,4 +1,4 @@
-"""The simulated host: what a program, a demo or a test holds of it."""
+"""The simulated host as a whole: for the demo, benchmarks and tests."""
 
 import time
 from collections.abc import Callable
@@ -17,9 +17,8 @@ SMALL = Memory.of_mib(64)
 class SimulatedHost(Toolstack):
     """A Xen host in memory that obeys A1-A10. Any thread may call anything.
 
-    Time is passed in by `advance` or `tick`; only then do guests move. `sleep` is what a slow
-    hypercall calls. Nothing holds a lock across two operations: a hypercall and a xenstore
-    write are two, in a transaction or not (A10).
+    Guests move only when `advance` or `tick` lets time pass. Slow hypercalls call `sleep`. No lock
+    is held across two operations: a hypercall and a write to xenstore are never atomic (A10).
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class SimulatedHost(Toolstack):
 
     @classmethod
     def demo(cls) -> "SimulatedHost":
-        """Return a host of 16 GiB with guests of every kind and temper."""
+        """Return a host of 16 GiB with guests of every kind and behaviour."""
         host = cls(total=Memory.of_mib(16384))
         host.create("web", memory=Memory.of_mib(512), maxmem=Memory.of_mib(1024))
         host.create(
@@ -55,7 +54,7 @@ class SimulatedHost(Toolstack):
 
     @classmethod
     def with_guests(cls, count: int, *, memory: Memory = SMALL) -> "SimulatedHost":
-        """Return a host with that many PV guests, guest-0001 and on, each half of its maximum."""
+        """Return a host with `count` PV guests, guest-0001 and so on, each at half its maximum."""
         maxmem = memory + memory
         host = cls(total=DOM0 + Memory(kib=count * (maxmem + SLACK).kib))
         for number in range(1, count + 1):
@@ -63,22 +62,23 @@ class SimulatedHost(Toolstack):
         return host
 
     def hypervisor(self, now: Callable[[], float] | None = None) -> SimulatedHypervisor:
-        """Open a Hypervisor; with `now` (seconds), time passes whenever it is asked."""
-        return SimulatedHypervisor(self, now)
+        """Return a Hypervisor; with `now` (seconds), the guests live up to it at each read."""
+        advance = None if now is None else lambda: self.advance(now())
+        return SimulatedHypervisor(self.machine, self.faults, advance)
 
     def xenstore(self) -> SimulatedXenstore:
-        """Open a Xenstore."""
-        return SimulatedXenstore(self)
+        """Return a Xenstore."""
+        return SimulatedXenstore(self.nodes, self.faults, self.write_nodes)
 
     def advance(self, now_s: float) -> None:
-        """Let the guests live until `now_s`; the first call only says what time it is."""
+        """Let the guests live until `now_s`; the first call only sets the time."""
         with self.lock:
             since_s = now_s if self._now_s is None else self._now_s
             self._now_s = max(since_s, now_s)
             self._live(self._now_s - since_s)
 
     def tick(self, seconds: float) -> None:
-        """Let the guests live for that long."""
+        """Let the guests live for this time."""
         with self.lock:
             self._live(seconds)
 
@@ -90,7 +90,7 @@ class SimulatedHost(Toolstack):
         target: Memory | None = None,
         static_max: Memory | None = None,
     ) -> None:
-        """Write memory nodes, and let the guest see its target. Raises DomainGone."""
+        """Write memory nodes, and tell the guest its target. Raises DomainGone."""
         with self.lock:
             self.nodes.write(domid, uuid, target=target, static_max=static_max)
             if target is not None:
@@ -99,25 +99,25 @@ class SimulatedHost(Toolstack):
     def fail(
         self, verb: str, errno: int, *, times: int | None = None, domid: int | None = None
     ) -> None:
-        """Let the next `times` calls of a port's verb, or of populate, fail (None: all)."""
+        """Make the next `times` calls of a port's method, or of populate, fail (None: all)."""
         self.faults.fail(verb, errno, times, domid)
 
     def lie(self, domid: int, offset_pages: int) -> None:
-        """Let what set_max_mem writes read back as so many pages more or less; 0 ends it."""
+        """Make maxima read back this many pages off what set_max_mem wrote; 0 ends it."""
         self.faults.lie(domid, offset_pages)
 
     def delay(self, verb: str, seconds: float) -> None:
-        """Let every call of a port's verb take that long; 0 ends it."""
+        """Make every call of a port's method take this time; 0 ends it."""
         self.faults.delay(verb, seconds)
 
     def heal(self) -> None:
         """End every fault, delay and lie, and bring xenstored back."""
         self.faults.clear()
-        self.nodes.go(away=False)
+        self.nodes.set_away(away=False)
 
-    def xenstore_gone(self, gone: bool) -> None:
+    def set_xenstore_away(self, away: bool) -> None:
         """Take xenstored away, or bring it back: then every watch fires."""
-        self.nodes.go(away=gone)
+        self.nodes.set_away(away=away)
 
     def populate(self, domid: int, pages: int) -> None:
         """Populate pages that no balloon driver knows of. Raises HypervisorError."""

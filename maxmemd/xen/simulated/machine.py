@@ -1,6 +1,6 @@
-"""The simulated Xen: a table of domains and the laws of their memory (A1, A3, A4, A6-A9).
+"""The simulated Xen: domains and the rules of their memory (A1, A3, A4, A6-A9).
 
-Everything is counted in 4 KiB pages, as in Xen. Only methods change a domain, under one lock.
+Amounts are 4 KiB pages, as in Xen. Only these methods change a domain, under one lock.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _BOOT_NS = 1_000_000
 class Machine:
     """One host's memory and domains. Any thread may call anything.
 
-    `now_s` is for how many whole seconds the host has run: CPU time is counted by it.
+    `now_s` is the host's uptime in whole seconds, by which CPU time is counted.
     """
 
     def __init__(self, total: Memory, dom0: Memory, lock: RLock) -> None:
@@ -36,18 +36,18 @@ class Machine:
         self.populate(0, dom0.pages)
         self.unpause(0)
 
-    # what Xen tells
+    # reading
 
     def domain(self, domid: int) -> XenFacts:
         """Return one domain. Raises DomainGone (A3)."""
         with self._lock:
-            return self._find("read", domid).picture(self.now_s)
+            return self._find("read", domid).facts_at(self.now_s)
 
     def domains(self) -> list[XenFacts]:
-        """Return every domain by rising domid, zombies among them."""
+        """Return every domain by rising domid, including zombies."""
         with self._lock:
             table, now_s = self._domains, self.now_s
-            return [table[domid].picture(now_s) for domid in sorted(table)]
+            return [table[domid].facts_at(now_s) for domid in sorted(table)]
 
     def host(self) -> HostFacts:
         """Return the host's totals."""
@@ -64,7 +64,7 @@ class Machine:
     def set_max(self, domid: int, pages: int) -> None:
         """Set max_pages, saturated; below tot_pages is accepted, of zombies too (A1).
 
-        Who did it is not kept (A7). Source: xen/common/domctl.c:XEN_DOMCTL_max_mem.
+        Xen does not record who did it (A7). Source: xen/common/domctl.c:XEN_DOMCTL_max_mem.
         """
         with self._lock:
             domain = self._change("set max_pages", domid)
@@ -82,7 +82,7 @@ class Machine:
             domain.pod_target = pages
 
     def claim(self, domid: int, pages: int) -> None:
-        """Set host memory aside for a build; 0 ends the claim.
+        """Claim host memory for a build; 0 ends the claim.
 
         Source: xen/common/page_alloc.c:domain_set_outstanding_pages.
         """
@@ -101,11 +101,11 @@ class Machine:
             self._claimed += outstanding
 
     def populate(self, domid: int, pages: int) -> None:
-        """Give a domain pages: all of them, or an error as Xen answers it and none.
+        """Give a domain pages: all of them, or none and Xen's error.
 
         ENOMEM beyond the host's free memory, then EINVAL while it dies, EPERM when it already
         holds more than max_pages, E2BIG when it would. Source: xen/common/page_alloc.c:
-        assign_pages, which the heap comes before.
+        assign_pages, after the allocation from the heap.
         """
         with self._lock:
             domain = self._change("populate", domid)
@@ -122,7 +122,7 @@ class Machine:
     def balloon(self, domid: int, wanted: Callable[[int], int]) -> int:
         """Move a running domain to the pages it wants, as far as it goes; return what it holds.
 
-        A guest that is refused a page stays where it is: no error reaches anybody.
+        A guest that is refused a page stays where it is, without any error.
         """
         with self._lock:
             domain = self._change("balloon", domid)
@@ -136,10 +136,10 @@ class Machine:
     # lives
 
     def create(self, uuid: str, kind: Kind, domid: int | None = None) -> int:
-        """Make a paused domain that may hold no page at all (A4); return its domid.
+        """Make a paused domain whose maximum is 0 (A4); return its domid.
 
-        domids rise, wrap at DOMID_FIRST_RESERVED and are used again only then (A6). One UUID
-        may be on several domains. Source: xen/common/domctl.c:XEN_DOMCTL_createdomain.
+        Domids rise, wrap at DOMID_FIRST_RESERVED and are reused only then (A6). Several domains may
+        have the same UUID. Source: xen/common/domctl.c:XEN_DOMCTL_createdomain.
         """
         with self._lock:
             if domid is None:
@@ -157,7 +157,7 @@ class Machine:
             domain.paused = True
 
     def unpause(self, domid: int) -> None:
-        """Let a domain's vcpus run: from now on it has used CPU time."""
+        """Let a domain's vcpus run: it has used CPU time from now on."""
         with self._lock:
             domain = self._change("unpause", domid)
             domain.cpu_ns = domain.cpu_ns_at(self.now_s) + _BOOT_NS
@@ -165,14 +165,14 @@ class Machine:
             domain.paused = False
 
     def shut_down(self, domid: int, reason: int) -> None:
-        """End what runs in a domain; the domain, its memory and its maximum stay (A5)."""
+        """Shut the guest down; the domain, its memory and its maximum stay (A5)."""
         with self._lock:
             domain = self._change("shut down", domid)
             domain.cpu_ns = domain.cpu_ns_at(self.now_s)
             domain.shutdown, domain.shutdown_reason = True, reason
 
     def kill(self, domid: int) -> None:
-        """Begin a domain's death: no more pages, while Xen still lists it without the flag.
+        """Start destroying a domain: it gets no more pages, but Xen does not list it as dying yet.
 
         Source: xen/common/domain.c:domain_kill, DOMDYING_dying.
         """
@@ -183,14 +183,14 @@ class Machine:
             domain.dying = True
 
     def bury(self, domid: int) -> None:
-        """Take a dying domain's pages back: a zombie, listed as dying, until it is released."""
+        """Free a dying domain's pages: it is a zombie, listed as dying, until `release`."""
         with self._lock:
             domain = self._change("destroy", domid)
             self._assign(domain, -domain.tot_pages)
             domain.dead = True
 
     def release(self, domid: int) -> None:
-        """Forget a zombie: its last reference is dropped."""
+        """Remove a zombie, as when its last reference is dropped."""
         with self._lock:
             self._find("release", domid)
             del self._domains[domid]
@@ -216,7 +216,7 @@ class Machine:
         return (domid for domid in chain(after, before) if domid not in self._domains)
 
     def _available(self, domain: Domain) -> int:
-        """Return the pages that this domain could get: what others claimed is not its own."""
+        """Return the pages that this domain could get: free and not claimed by others."""
         return self._free - (self._claimed - domain.outstanding)
 
     def _assign(self, domain: Domain, pages: int) -> None:

@@ -1,4 +1,4 @@
-"""The simulated xenstore: the nodes that libxl keeps of domains, and watches on their coming."""
+"""The simulated xenstore: the nodes that libxl writes for domains, and watches on domains."""
 
 from collections.abc import Callable, Mapping
 from errno import ESRCH
@@ -21,7 +21,7 @@ class Nodes:
         self._domains: dict[int, dict[str, str]] = {}
         self._vms: dict[str, dict[str, str]] = {}
         self._watches: list[Watch] = []
-        self._away = False
+        self._is_away = False
 
     def add(self, domid: int, uuid: str) -> None:
         """Make /local/domain/N with its link to /vm/UUID."""
@@ -37,14 +37,14 @@ class Nodes:
                 self._vms.pop(gone.removeprefix("/vm/"), None)
 
     def put(self, domid: int, nodes: Mapping[str, str]) -> None:
-        """Write nodes below /local/domain/N as their toolstack. Raises DomainGone."""
+        """Write nodes below /local/domain/N as the toolstack does. Raises DomainGone."""
         with self._lock:
             if domid not in self._domains:
                 raise HypervisorError.of("write xenstore nodes", domid, ESRCH)
             self._domains[domid].update(nodes)
 
     def read(self, path: str) -> str | None:
-        """Return the value of a node, or None where there is none."""
+        """Return the value of a node, or None if it is missing."""
         with self._lock:
             root, _, rest = path.removeprefix("/").partition("/")
             if root == "vm":
@@ -54,7 +54,7 @@ class Nodes:
             return self._domains.get(int(domid), {}).get(node)
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return name and memory nodes; a node that holds no number is none."""
+        """Return name and memory nodes; None for a node whose value is no number."""
         with self._lock:
             nodes = self._domains.get(domid)
             if nodes is None:
@@ -69,9 +69,9 @@ class Nodes:
     def write(
         self, domid: int, uuid: str, *, target: Memory | None, static_max: Memory | None
     ) -> None:
-        """Write memory nodes of a domain that is alive and of this UUID, in one transaction.
+        """Write memory nodes of a domain that exists and has this UUID, in one transaction.
 
-        Raises DomainGone and writes nothing otherwise: a dead path is never recreated.
+        Raises DomainGone otherwise, and writes nothing: a removed path is never made again.
         """
         with self._lock:
             nodes = self._domains.get(domid)
@@ -83,81 +83,81 @@ class Nodes:
                 nodes[TARGET] = str(target.kib)
                 self._vms[uuid]["memory"] = str(target.mib)
 
-    def watch(self, changed: Callable[[], None]) -> "Watch":
+    def watch(self, on_change: Callable[[], None]) -> "Watch":
         """Register a watch on domains that come and go; it fires at once (A5)."""
-        watch = Watch(changed)
+        watch = Watch(on_change)
         with self._lock:
             self._watches.append(watch)
         return watch
 
     def unwatch(self, watch: "Watch") -> None:
-        """End a watch: no call begins after this returns."""
+        """End a watch: it makes no further call once this returns."""
         with self._lock:
             self._watches.remove(watch)
         watch.close()
 
     def fire(self) -> None:
-        """Tell every watch that a domain came or went; which one is not said (A5)."""
+        """Fire every watch, since a domain came or went; an event does not say which (A5)."""
         with self._lock:
-            for watch in [] if self._away else self._watches:
+            for watch in [] if self._is_away else self._watches:
                 watch.fire()
 
     @property
-    def away(self) -> bool:
-        """Whether xenstored is away: nobody can ask it, and it tells nobody."""
-        return self._away
+    def is_away(self) -> bool:
+        """Whether xenstored is away: it answers no request and fires no watch."""
+        return self._is_away
 
-    def go(self, *, away: bool) -> None:
-        """Take xenstored away or bring it back; a watch is registered again, so it fires."""
+    def set_away(self, *, away: bool) -> None:
+        """Take xenstored away or bring it back; then clients watch again, so watches fire."""
         with self._lock:
-            self._away = away
+            self._is_away = away
             self.fire()
 
 
 class Watch:
-    """Calls `changed` from a thread of its own; what happens meanwhile is one more call (A5)."""
+    """Calls `on_change` from its own thread; events during a call cause one more call (A5)."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
-        self._news = Condition()
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._condition = Condition()
         self._pending, self._busy, self._closed = True, False, False
         self._thread = Thread(target=self._run, name="simulated-xenstore", daemon=True)
         self._thread.start()
 
     def fire(self) -> None:
-        """Make one more call, unless one is due already."""
-        with self._news:
+        """Cause one more call, unless one is due already."""
+        with self._condition:
             self._pending = True
-            self._news.notify_all()
+            self._condition.notify_all()
 
-    def quiet(self, timeout_s: float) -> bool:
-        """Wait until every event so far has been answered; return whether it was in time."""
-        with self._news:
-            return self._news.wait_for(lambda: not (self._pending or self._busy), timeout_s)
+    def wait_until_quiet(self, timeout_s: float) -> bool:
+        """Wait until the calls for all events so far have returned; False at the time-out."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not (self._pending or self._busy), timeout_s)
 
     def close(self) -> None:
-        """End the thread; a call that runs is waited for, but not by itself."""
-        with self._news:
+        """End the thread, after a call that is running; may be called from within one."""
+        with self._condition:
             self._closed = True
-            self._news.notify_all()
+            self._condition.notify_all()
         if current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
         while self._next():
-            self._changed()
+            self._on_change()
 
     def _next(self) -> bool:
-        with self._news:
+        with self._condition:
             self._busy = False
-            self._news.notify_all()
-            self._news.wait_for(lambda: self._pending or self._closed)
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: self._pending or self._closed)
             self._pending, self._busy = False, not self._closed
             return self._busy
 
 
 def _memory(text: str | None) -> Memory | None:
-    """Read a node's KiB; dom0less writes -1 where it has no number."""
+    """Parse a node's KiB; None for no number, such as the -1 of dom0less."""
     if text is None or not (text.isascii() and text.isdigit()) or int(text) >= END_KIB:
         return None
     return Memory(kib=int(text))

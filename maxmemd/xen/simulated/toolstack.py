@@ -1,4 +1,4 @@
-"""libxl's and xl's way with domains that exist: their ends, rebirths and moves (A5, A6)."""
+"""Shutdown, reboot, save, restore and migration as xl and libxl do them (A5, A6)."""
 
 from dataclasses import replace
 from errno import ESRCH
@@ -8,14 +8,14 @@ from maxmemd.xen.simulated.builder import Builder
 from maxmemd.xen.simulated.config import Config, Image, Life, Step, finish
 
 POWEROFF, REBOOT, SUSPEND = 0, 1, 2
-"""Reasons of a shutdown (xen/include/public/sched.h:SHUTDOWN_*)."""
+"""Shutdown reasons (xen/include/public/sched.h:SHUTDOWN_*)."""
 
 
 class Toolstack(Builder):
-    """What xl does with domains. Any thread may call anything."""
+    """xl's operations on domains. Any thread may call anything."""
 
     def shutdown(self, domid: int, reason: int = POWEROFF) -> None:
-        """Let a guest end itself; its domain stays until it is destroyed (A5)."""
+        """Shut a guest down; its domain stays until it is destroyed (A5)."""
         self.machine.shut_down(domid, reason)
         self.nodes.fire()
 
@@ -39,17 +39,17 @@ class Toolstack(Builder):
         return image
 
     def restore(self, image: Image, *, paused: bool = False) -> int:
-        """Restore a domain and return its domid; E2BIG when it held more than libxl computes."""
+        """Restore a domain and return its domid; E2BIG if it had more than libxl's new maximum."""
         return finish(self.building(image.config, image=image, paused=paused))
 
     def migrate_locally(self, domid: int) -> int:
-        """Migrate a domain to this very host; return its new domid."""
+        """Migrate a domain to this same host; return its new domid."""
         return finish(self.migrating(domid))
 
     def migrating(self, domid: int) -> Life:
-        """Migrate locally: the newcomer's building, suspended, handed-over, destroying.
+        """Migrate locally: the steps of building, suspended, handed-over, those of destroying.
 
-        The newcomer has the same UUID, is nameless first, then NAME--incoming, paused (A6).
+        The new domain has the same UUID, no name at first, then NAME--incoming, paused (A6).
         """
         image = self._image(domid)
         name = image.config.name
@@ -67,17 +67,17 @@ class Toolstack(Builder):
         return newcomer
 
     def pause(self, domid: int) -> None:
-        """Stop a guest: it balloons no more."""
+        """Pause a guest: its balloon stops."""
         self.machine.pause(domid)
 
     def unpause(self, domid: int) -> None:
-        """Let a guest run."""
+        """Unpause a guest."""
         self.machine.unpause(domid)
 
     def rename(self, domid: int, name: str) -> None:
-        """Give a domain another name."""
+        """Rename a domain."""
         with self.lock:
-            self._configs[domid] = replace(self._configured(domid), name=name)
+            self._configs[domid] = replace(self._config_of(domid), name=name)
             self.nodes.put(domid, {"name": name})
 
     def _image(self, domid: int) -> Image:
@@ -87,16 +87,16 @@ class Toolstack(Builder):
             return Image(config, holds, self.drivers.offset(domid))
 
     def _retrieve(self, domid: int) -> Config:
-        """Return what libxl builds a domain from again: xenstore's target and static-max.
+        """Return the configuration for rebuilding a domain, with xenstore's target and static-max.
 
         Source: libxl_domain.c:libxl_retrieve_domain_configuration.
         """
-        config, seen = self._configured(domid), self.nodes.facts(domid)
+        config, seen = self._config_of(domid), self.nodes.facts(domid)
         maxmem = config.maxmem if seen.static_max is None else seen.static_max
         now = replace(config, maxmem=maxmem)
         return now if seen.target is None else replace(now, memory=seen.target + config.fudge)
 
-    def _configured(self, domid: int) -> Config:
+    def _config_of(self, domid: int) -> Config:
         config = self._configs.get(domid)
         if config is None:
             raise HypervisorError.of("find the configuration", domid, ESRCH)

@@ -210,13 +210,13 @@ def test_a_target_without_nodes(api: Inside) -> None:
 def test_xenstore_is_away(api: Inside) -> None:
     """A decision that needs xenstore is refused while it is away; one that does not goes on."""
     api.get("/v1/domains")
-    api.host.xenstore_gone(gone=True)
+    api.host.set_xenstore_away(away=True)
     reply = api.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
     assert problem(reply, "xenstore-failed", 503)["errno"] == 111
     reply = api.ask("PUT", "/v1/domains/1/components/device-model/roms", {"amount_kib": 256})
     assert reply.status_code == 200
     assert api.get("/v1/domains/1")["name"] == "web"
-    api.host.xenstore_gone(gone=False)
+    api.host.set_xenstore_away(away=False)
     api.put("/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
 
 

@@ -153,9 +153,9 @@ def test_a_slow_hypercall_is_busy_and_health_answers(well: Stand) -> None:
     figure("Xen's faults", "slow hypercall: arbiter-busy after (bound 0.8)", f"{busy_s:.2f} s")
 
 
-def test_xenstore_gone_and_back(well: Stand) -> None:
+def test_set_xenstore_away_and_back(well: Stand) -> None:
     """What needs xenstore is refused or waits; what does not is decided; both converge."""
-    well.host.call("xenstore_gone", True)
+    well.host.call("set_xenstore_away", True)
     with well.client() as client:
         refused = client.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 204800})
         assert (refused.status, refused["code"]) == (503, "xenstore-failed")
@@ -165,7 +165,7 @@ def test_xenstore_gone_and_back(well: Stand) -> None:
         assert well.host.call("xen.domain", 1).max_pages == granted["max_pages"]
         well.host.call("foreign_write", 2, Memory.of_mib(1))
         until("drift is undone", well.agrees)
-        well.host.call("xenstore_gone", False)
+        well.host.call("set_xenstore_away", False)
         again = client.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 204800})
         assert again.status == 200
         assert well.host.call("store.facts", 1).static_max.kib == 204800

@@ -169,9 +169,7 @@ def test_another_domain_is_not_its_own(asking: Built, held: Held, root: Path, we
         qemu.do("chroot", root)
         qemu.do("become", BASE + web)
         assert qemu.do("populate", web + 1, 2000) == (0, 0)
-        said = (
-            f"maxmemd: no room was made for 2000 pages of domain {web + 1}: cannot let the device"
-        )
+        said = f"maxmemd: no headroom for 2000 pages of domain {web + 1}: cannot let the device"
         assert said in qemu.said
         assert f"device model of domain {web} do that" in qemu.said
     assert by(held.daemon, web + 1) == []
@@ -265,9 +263,9 @@ def test_without_the_socket(plain: Built, held: Held, root: Path, web: int) -> N
     with Locked(built) as qemu:
         assert qemu.do("chroot", root) == (0, 0)
         assert qemu.said == (
-            f"maxmemd: cannot link /nowhere/s into {root}: No such file or directory; once it is in"
-            " there this device model cannot ask for headroom, and what it populates has to fit"
-            " below the maximum as it is\n"
+            f"maxmemd: cannot link /nowhere/s into {root}: No such file or directory; this device"
+            " model will not be able to ask for headroom, so its pages have to fit below the"
+            " present maximum\n"
         )
         assert qemu.do("become", BASE + web) == (0, 0)
         assert qemu.do("populate", web, 1000) == (0, 0)
@@ -287,7 +285,7 @@ def test_a_root_on_another_file_system(asking: Built, web: int) -> None:
     try:
         with Locked(asking) as qemu:
             assert qemu.do("chroot", root) == (0, 0)
-            assert f"into {root}: Invalid cross-device link; once it is in there" in qemu.said
+            assert f"into {root}: Invalid cross-device link; this device model" in qemu.said
     finally:
         root.rmdir()
 
@@ -386,7 +384,7 @@ def _whole_life(built: Built, root: Path, domid: int, *wrapper: str, **more: obj
 def test_valgrind_from_within(asking: Built, held: Held, root: Path, web: int) -> None:
     """No error and no leak of ours."""
     said = _whole_life(asking, root, web, *valgrind(), "--vgdb=no")
-    assert "no room was made" in said
+    assert "no headroom for" in said
     assert "==" not in said
     assert len(by(held.daemon, web)) == 2
 
@@ -396,6 +394,6 @@ def test_sanitizers_from_within(sanitized: Built, held: Held, root: Path, web: i
     sanitized.socket = held.daemon.socket
     sanitized.conf = f"wait_ms=3000\ndevice_model_socket = {held.apart}"
     said = _whole_life(sanitized, root, web, ASAN_OPTIONS="detect_leaks=0")  # it has no /proc
-    assert "no room was made" in said
+    assert "no headroom for" in said
     assert "Sanitizer" not in said
     assert len(by(held.daemon, web)) == 2

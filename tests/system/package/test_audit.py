@@ -57,7 +57,7 @@ def test_no_lock_is_no_verdict() -> None:
 
 def test_every_library_of_the_lock_is_looked_up() -> None:
     """What is compared with pip-audit's answer is the whole lock, by pip-audit's own names."""
-    pinned = AUDIT._pinned()
+    pinned = AUDIT._pinned_names()
     assert {"uvloop", "typing-extensions", "sqlalchemy"} <= set(pinned)
     assert len(pinned) == (ROOT / "requirements.lock").read_text().count("==")
 
@@ -71,5 +71,5 @@ def test_where_nobody_answers() -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("cannot audit requirements.lock: nobody answered for every")
+    assert done.stderr.startswith("cannot audit requirements.lock: no service knows every")
     assert "pypi: " in done.stderr

@@ -132,7 +132,7 @@ def test_heal_ends_every_fault(scene: Scene) -> None:
         scene.host.fail(verb, EPERM)
         scene.host.delay(verb, 1.0)
     scene.host.lie(1, 7)
-    scene.host.xenstore_gone(True)
+    scene.host.set_xenstore_away(True)
     scene.host.heal()
     scene.xen.set_max_mem(1, MIB)
     assert scene.xen.domain(1).max_pages == 256
@@ -142,9 +142,9 @@ def test_heal_ends_every_fault(scene: Scene) -> None:
 
 def test_an_unknown_verb_is_refused(scene: Scene) -> None:
     """A fault that could never strike is a mistake of the test."""
-    with pytest.raises(ValueError, match="cannot disturb 'set_maxmem'"):
+    with pytest.raises(ValueError, match="cannot make 'set_maxmem' fail"):
         scene.host.fail("set_maxmem", EPERM)
-    with pytest.raises(ValueError, match="cannot disturb 'nap'"):
+    with pytest.raises(ValueError, match="cannot make 'nap' fail"):
         scene.host.delay("nap", 1.0)
 
 
@@ -152,17 +152,17 @@ def test_while_xenstored_is_gone_nobody_can_ask_and_it_tells_nobody(scene: Scene
     """When it is back the watch fires once, whatever came and went."""
     calls: list[int] = []
     scene.store.watch(lambda: calls.append(1))
-    assert scene.store.quiet()
-    scene.host.xenstore_gone(True)
+    assert scene.store.wait_until_quiet()
+    scene.host.set_xenstore_away(True)
     for verb in ("facts", "write"):
         with pytest.raises(XenstoreError):
             scene.calls()[verb]()
     scene.host.destroy(2)
     scene.host.create("three", memory=MIB)
-    assert scene.store.quiet()
+    assert scene.store.wait_until_quiet()
     assert len(calls) == 1
-    scene.host.xenstore_gone(False)
-    assert scene.store.quiet()
+    scene.host.set_xenstore_away(False)
+    assert scene.store.wait_until_quiet()
     assert len(calls) == 2
     assert scene.xen.domain(1).uuid == scene.uuid
     scene.store.close()

@@ -48,7 +48,7 @@ def test_a_watch_fires_for_every_change_of_the_population(
     counts = []
 
     def note() -> None:
-        assert xenstore.quiet()
+        assert xenstore.wait_until_quiet()
         counts.append(calls.count)
 
     xenstore.watch(calls)
@@ -68,9 +68,9 @@ def test_nothing_tells_of_a_domain_before_it_is_introduced(
     """By then its maximum is set and its memory populated (A4)."""
     calls = Calls()
     xenstore.watch(calls)
-    assert xenstore.quiet()
+    assert xenstore.wait_until_quiet()
     for step in host.creating("db", kind="hvm", memory=Memory.of_mib(64)):
-        assert xenstore.quiet()
+        assert xenstore.wait_until_quiet()
         seen = host.machine.domain(step.domid)
         built = seen.tot_pages > 0 and seen.max_pages > 0
         assert calls.count == (2 if step.name in ("introduced", "device-model", "running") else 1)
@@ -83,11 +83,11 @@ def test_neither_a_maximum_nor_a_node_fires(
     """Nobody hears of a foreign maximum: only polling finds it (A7)."""
     calls = Calls()
     xenstore.watch(calls)
-    assert xenstore.quiet()
+    assert xenstore.wait_until_quiet()
     host.foreign_write(1, MIB)
     host.write_nodes(1, host.machine.domain(1).uuid, target=MIB)
     host.pause(1)
-    assert xenstore.quiet()
+    assert xenstore.wait_until_quiet()
     assert calls.count == 1
 
 
@@ -106,9 +106,9 @@ def test_what_happens_during_a_call_is_one_more_call(
     assert entered.wait(10)
     for _ in range(100):
         host.nodes.fire()
-    assert not xenstore.quiet(timeout_s=0)
+    assert not xenstore.wait_until_quiet(timeout_s=0)
     leave.set()
-    assert xenstore.quiet()
+    assert xenstore.wait_until_quiet()
     assert calls.count == 2
 
 
@@ -120,7 +120,7 @@ def test_the_callee_may_ask_the_host(host: SimulatedHost, xenstore: SimulatedXen
         seen.append((len(host.machine.domains()), threading.current_thread().name))
 
     xenstore.watch(look)
-    assert xenstore.quiet()
+    assert xenstore.wait_until_quiet()
     assert seen == [(2, "simulated-xenstore")]
 
 
@@ -129,7 +129,7 @@ def test_close_ends_the_watches(host: SimulatedHost, xenstore: SimulatedXenstore
     calls = Calls()
     xenstore.watch(calls)
     xenstore.watch(calls)
-    assert xenstore.quiet()
+    assert xenstore.wait_until_quiet()
     xenstore.close()
     xenstore.close()
     host.nodes.fire()
