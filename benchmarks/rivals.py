@@ -35,6 +35,7 @@ def reply_to(ref: str, kib: int, revision: int) -> replies.DecisionReply:
         domid=int(ref),
         name=f"guest-{int(ref):04}",
         revision=revision,
+        max_mem_kib=kib,
         limit_kib=kib,
         max_pages=pages,
         unlimited=False,

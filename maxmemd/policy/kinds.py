@@ -20,7 +20,7 @@ class EntryKind(StrEnum):
     BUILD_ANNOUNCED = "build-announced"
     HEADROOM = "headroom"
     ADOPTED = "adopted"
-    """The first record of a domain that nobody decided on, as it was found."""
+    """The first record of a domain that had none: the maximum that was found."""
     BUILD_FOLLOWED = "build-followed"
     """The record became what the toolstack wrote while it built the domain."""
     RECORD_REPLACED = "record-replaced"

@@ -74,8 +74,8 @@ _OF_MAX_MEM = ("limit-below-target", "limit-below-dom0-floor")
 def _name_of_today(name: str) -> str:
     """Return an operator's component by its name of today.
 
-    Whoever had called one of his own max-mem has it apart from what is called so now, under a name
-    that no other one of his can have by this.
+    An operator's own component that had this name already is kept apart from it, as max-mem.former;
+    one that had that name gets another .former, so that no two become one.
     """
     if name == "limit":
         return "max-mem"
@@ -318,7 +318,7 @@ def _sealed(text: str) -> str:
 def _state_of(row: sa.Row[Any], was_in_force: bool) -> tuple[str, int | None]:
     """Return push state and drift_pages; `drifted` was a push that read back otherwise, or drift.
 
-    Where this very revision was seen in force, it was somebody else's write that was left alone;
+    Where this very revision was seen in force, it was another program's write that was left alone;
     which number it was is not known (0), so it is looked at again, and is not pushed over.
     """
     if row.push_state == "drifted" and was_in_force:

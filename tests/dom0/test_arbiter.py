@@ -117,7 +117,7 @@ def test_a_refusal_changes_nothing(daemon: Daemon, pvh1: Guest) -> None:
 
 
 def test_a_guest_shrinks_to_a_forced_limit(daemon: Daemon, pv1: Guest) -> None:
-    """Below what the guest holds the state is over_limit, until its balloon has followed."""
+    """Below what the guest holds the state is over-limit, until its balloon has followed."""
     settle(daemon, pv1, 200 * MIB)
     awake(pv1)
     path = f"/v1/domains/{pv1.domid}"

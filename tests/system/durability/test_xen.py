@@ -122,8 +122,8 @@ def test_a_domain_that_goes_in_between_is_gone(well: Stand) -> None:
         assert (shown["domid"], shown["limit_kib"]) == (None, 65 * 1024)
 
 
-def test_a_value_that_does_not_read_back_is_drifted(well: Stand) -> None:
-    """202 and drifted, with what was seen; tried again until Xen holds what was written."""
+def test_a_value_that_does_not_read_back_is_mismatched(well: Stand) -> None:
+    """202 and mismatched, with what was seen; tried again until Xen holds what was written."""
     well.host.call("lie", 2, -7)
     with well.client() as client:
         told = client.ask("PUT", "/v1/domains/2/limit", {"max_mem_kib": 400 * 1024})
