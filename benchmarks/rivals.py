@@ -19,6 +19,7 @@ from fastapi import Path as InPath
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from maxmemd import wire
+from maxmemd.policy.states import PushState
 
 DOMAINS = 64
 COMPONENT = "/v1/domains/{ref}/components/{owner}/{name}"
@@ -37,7 +38,7 @@ def reply_to(ref: str, kib: int, revision: int) -> wire.DecisionReply:
         limit_kib=kib,
         max_pages=pages,
         unlimited=False,
-        push=wire.Push(state="applied", max_pages=pages, seen_pages=pages),
+        push=wire.Push(state=PushState.APPLIED, max_pages=pages, seen_pages=pages),
     )
 
 

@@ -25,6 +25,7 @@ from maxmemd.api.server.tcp import check_usable, listen_tcp
 from maxmemd.api.server.unix import open_sockets
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import Backend, SystemClock, choose_backend
 from maxmemd.config.file import load, location_of
 from maxmemd.config.settings import Config
@@ -155,7 +156,7 @@ async def serve_on(
         service = _service(config, adapters)
         mailbox = service.mailbox
         await mailbox.start()
-        adapters.pusher.watch(mailbox.worker.kick)
+        adapters.pusher.watch(mailbox.thread.poll_soon)
         tasks = [
             asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
         ]
@@ -187,10 +188,8 @@ def _service(config: Config, adapters: Backend) -> Service:
             SqliteLedger(config.database),
             adapters.pusher,
             SystemClock(),
-            rules=config.rules,
-            drift=config.drift,
+            Settings(config.rules, config.drift, config.keep_gone_s),
             boot=adapters.boot,
-            keep_gone_s=config.keep_gone_s,
         )
 
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=Watchdog().fed)

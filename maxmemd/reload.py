@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.handlers.service import Service
-from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.settings import Settings
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 
@@ -51,11 +51,6 @@ class Reload:
         self._service.config = taken
         self._front.gate.take(taken.roles, taken.rates, taken.connections)
         self._service.feed.tell()
-        worker = self._service.mailbox.worker
-        worker.poll_s = taken.poll_s
-
-        def step(arbiter: Arbiter) -> None:
-            arbiter.take(taken.rules, drift=taken.drift, keep_gone_s=taken.keep_gone_s)
-
-        worker.between(step)
+        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s)
+        self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)

@@ -23,8 +23,10 @@ from maxmemd.errors import LedgerBusy, LedgerError, LedgerFull, MaxmemError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.codec import record_from_state
+from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
+from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import (
     Import,
     Increase,
@@ -349,7 +351,7 @@ class Arbitration(RuleBasedStateMachine):
         for uuid, domid in self.here.items():
             assert self.seat.pages(domid) == self.model[uuid].pages
             assert self.read(uuid) == self.nodes[uuid]
-            assert self.seat.state(domid) in ("applied", "over_limit")
+            assert self.seat.state(domid) in IN_FORCE
 
     @invariant()
     def the_journal_folds_to_the_records(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +12,9 @@ from maxmemd.arbiter import thread
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.messages import Answer, DecisionRequest, HostView, Query, Subject
+from maxmemd.arbiter.status import Figures
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
+from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.facts import HostFacts
 from maxmemd.policy.wishes import SetLimit
 from maxmemd.units import UNLIMITED
@@ -37,11 +38,17 @@ class FakeArbiter:
         self.go = threading.Event()
         self.go.set()
         self.has_notes = False
-        self.records = SimpleNamespace(commits=0)
+        self.commits = 0
         self.flushed = threading.Event()
         self.wrong: Exception | None = None
         self.wrong_poll: Exception | None = None
         self.answers: Callable[[DecisionRequest | Query], Answer | MaxmemError] = lambda _: VIEW
+
+    @property
+    def figures(self) -> Figures:
+        """Return how many commits there were, and nothing else."""
+        nothing = Histogram(SECONDS).snapshot()
+        return Figures("ok", 0, self.commits, 0, 0, 0, 0, 0, 0, {}, nothing, nothing)
 
     def start(self) -> None:
         """Do as a poll does."""
@@ -54,7 +61,7 @@ class FakeArbiter:
     def flush(self) -> None:
         """Write what was noted: nothing waits afterwards."""
         self.has_notes = False
-        self.records.commits += 1
+        self.commits += 1
         self.flushed.set()
 
     def poll(self) -> None:
@@ -76,7 +83,9 @@ class FakeArbiter:
 
 def mailbox_of(arbiter: FakeArbiter, *, poll_s: float = 3600.0) -> Mailbox:
     """Return a mailbox for a fake arbiter."""
-    return Mailbox(lambda: cast(Arbiter, arbiter), poll_s=poll_s)
+    return Mailbox(
+        lambda: cast(Arbiter, arbiter), poll_s=poll_s, monotonic_s=arbiter.clock.monotonic_s
+    )
 
 
 def run(story: Callable[[FakeArbiter, Mailbox], Coroutine[Any, Any, None]]) -> FakeArbiter:
@@ -108,7 +117,7 @@ def test_an_answer() -> None:
     """What is asked is answered; the start and the end each poll once."""
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
-        assert mailbox.worker.trouble == "ok"
+        assert mailbox.status.xen == "ok"
         assert await mailbox.ask(LOOK) is VIEW
         assert mailbox.is_prompt()
 
@@ -259,7 +268,7 @@ def test_a_kick_polls() -> None:
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         arbiter.polled.clear()
-        await asyncio.to_thread(mailbox.worker.kick)
+        await asyncio.to_thread(mailbox.thread.poll_soon)
         assert await asyncio.to_thread(arbiter.polled.wait, PATIENCE_S)
 
     assert run(story).polls == 3
@@ -298,15 +307,15 @@ def test_trouble_with_the_watch(
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         arbiter.wrong_poll = error
         for _ in range(2):
-            mailbox.worker.kick()
+            mailbox.thread.poll_soon()
             await mailbox.ask(LOOK)
         await mailbox.ask(LOOK)
-        assert mailbox.worker.trouble == trouble
+        assert mailbox.status.xen == trouble
         arbiter.wrong_poll = None
-        mailbox.worker.kick()
+        mailbox.thread.poll_soon()
         await mailbox.ask(LOOK)
         await mailbox.ask(LOOK)
-        assert mailbox.worker.trouble == "ok"
+        assert mailbox.status.xen == "ok"
 
     run(story)
     said = [r.message for r in caplog.records if r.message.startswith("the watch over Xen")]
@@ -383,7 +392,7 @@ def test_a_listener_hears_of_commits_and_of_nothing_else() -> None:
         ear = mailbox.listener = _Ear()
         await mailbox.ask(LOOK)
         assert ear.woken == 0
-        arbiter.records.commits += 3
+        arbiter.commits += 3
         await asyncio.gather(*(mailbox.ask(LOOK) for _ in range(9)))
         assert ear.woken == 1
         await mailbox.ask(LOOK)
@@ -414,7 +423,7 @@ def test_a_watch_that_hangs_is_not_prompt() -> None:
         assert mailbox.is_prompt()
         arbiter.clock.forward(0.1)
         assert not mailbox.is_prompt()
-        assert mailbox.worker.age_s > 3600.0
+        assert mailbox.thread.age_s > 3600.0
         arbiter.clock.forward(-3605.1)
 
     run(story)
@@ -430,8 +439,8 @@ def test_what_is_measured() -> None:
         arbiter.go.set()
         await asyncio.gather(first, *rest)
         assert mailbox.depth == 0
-        assert dict(mailbox.worker.sizes.buckets())["1.0"] == 1
-        assert mailbox.worker.sizes.total == 4
+        assert dict(mailbox.status.batch_sizes.buckets())["1.0"] == 1
+        assert mailbox.status.batch_sizes.total == 4
         assert sum(mailbox.took_s.counts) == 3
 
     run(story)
@@ -451,11 +460,11 @@ def test_what_no_step_may_raise_ends_the_process(
         arbiter = FakeArbiter()
         mailbox = mailbox_of(arbiter)
         if alive:
-            mailbox.worker._alive = fails
+            mailbox.thread._alive = fails
         await mailbox.start()
         if not alive:
-            mailbox.worker.between(fails)
-        await asyncio.to_thread(mailbox.worker._thread.join, PATIENCE_S)
+            mailbox.thread.call_soon(fails)
+        await asyncio.to_thread(mailbox.thread._thread.join, PATIENCE_S)
 
     for alive in (True, False):
         asyncio.run(play(alive=alive))
@@ -481,9 +490,9 @@ def test_the_first_comparison_is_tried_until_it_succeeds() -> None:
         await mailbox.start()
         try:
             await until(arbiter, lambda: arbiter.polls > 3)
-            assert not mailbox.agreement.is_set()
+            assert not mailbox.first_sync.is_set()
             arbiter.wrong_poll = None
-            await until(arbiter, mailbox.agreement.is_set)
+            await until(arbiter, mailbox.first_sync.is_set)
             polls = arbiter.polls
             for _ in range(5):
                 arbiter.clock.forward(thread.AGAIN_S)

@@ -6,6 +6,8 @@ import pytest
 
 from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
 from maxmemd.policy.components import LIMIT
+from maxmemd.policy.reference import Domid
+from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget
 from maxmemd.units import UNLIMITED, Memory
 from tests.seat import DM, MIB, Seat, mib
@@ -74,7 +76,7 @@ def test_what_others_have_is_not_given_up_to_drift() -> None:
     seat = seat_of("adopt")
     seat.host.foreign_write(1, Memory(kib=128))
     seat.poll()
-    assert (seat.pages(1), seat.state(1)) == (64, "over_limit")
+    assert (seat.pages(1), seat.state(1)) == (64, PushState.OVER_LIMIT)
     assert seat.amounts(1)["device-model/rom"] == 256
 
 
@@ -97,8 +99,9 @@ def test_drift_is_only_said() -> None:
     seat.host.foreign_write(1, mib(80))
     for _ in range(3):
         seat.poll()
-    assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, "drifted", 3)
-    [instance] = seat.arbiter.instances.find("1")
+    assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, PushState.PENDING, 3)
+    instance = seat.instance(1)
+    assert instance.drift_pages == THEIRS
     assert instance.error == (
         f"cannot keep {OURS} pages: another program wrote {THEIRS},"
         " and the configuration says to leave it (drift = alert)"
@@ -129,7 +132,7 @@ def test_an_alert_outlives_a_restart() -> None:
     seat.poll()
     seat.restart()
     seat.poll()
-    assert (seat.pages(1), seat.state(1)) == (THEIRS, "drifted")
+    assert (seat.pages(1), seat.state(1)) == (THEIRS, PushState.PENDING)
 
 
 def test_a_wish_ends_an_alert() -> None:
@@ -232,9 +235,9 @@ def test_a_failed_push_is_tried_again_when_it_is_time() -> None:
     seat.grant(1, SetLimit(mib(100)))
     tries = []
     for second in range(1, 16):
-        before = seat.arbiter.reconciler.enforcer.pushes
+        before = seat.arbiter.reconciler.pushes
         seat.poll(after_s=1)
-        if seat.arbiter.reconciler.enforcer.pushes > before:
+        if seat.arbiter.reconciler.pushes > before:
             tries.append(second)
     assert tries == [1, 3, 7, 15]
     assert seat.memory.words("drift") == []
@@ -250,7 +253,7 @@ def test_a_lie_is_tried_again_and_is_no_drift() -> None:
     seat.grant(1, SetLimit(mib(100)))
     for _ in range(5):
         seat.poll()
-    assert seat.state(1) == "drifted"
+    assert seat.state(1) == PushState.MISMATCHED
     assert seat.memory.words("drift") == []
     seat.host.heal()
     seat.poll(after_s=60)
@@ -277,9 +280,9 @@ def test_over_the_limit_is_in_force() -> None:
     seat = seat_of("adopt")
     seat.host.pause(1)
     seat.grant(1, SetLimit(mib(32), force=True))
-    assert seat.state(1) == "over_limit"
+    assert seat.state(1) == PushState.OVER_LIMIT
     seat.poll()
-    assert (seat.state(1), seat.memory.words("drift")) == ("over_limit", [])
+    assert (seat.state(1), seat.memory.words("drift")) == (PushState.OVER_LIMIT, [])
 
 
 def test_who_dies_under_the_push_is_closed() -> None:
@@ -289,7 +292,7 @@ def test_who_dies_under_the_push_is_closed() -> None:
     seat.host.fail("set_max_mem", ESRCH, domid=1)
     seat.host.fail("domain", ESRCH, domid=1)
     seat.poll()
-    assert seat.arbiter.instances.find("1") == []
+    assert seat.arbiter.instances.find(Domid(1)) == []
     assert seat.kinds(1)[-1] == "instance-ended"
 
 
@@ -335,7 +338,7 @@ def test_a_guest_that_holds_too_much_is_noted_until_it_has_shrunk() -> None:
     assert seat.memory.words("recovered") == []
     seat.grant(1, SetLimit(mib(80)))
     seat.poll()
-    assert seat.memory.words("recovered") == [{"domid": 1, "from": "over_limit"}]
+    assert seat.memory.words("recovered") == [{"domid": 1, "from": "over-limit"}]
 
 
 def test_a_push_that_failed_and_got_over_it_is_noted() -> None:
@@ -363,5 +366,5 @@ def test_drift_that_is_over_is_noted(drift: str) -> None:
         seat.poll()
         healed = True
     assert seat.arbiter.reconciler.healed == healed
-    lines = [{"domid": 1, "from": "drifted"}] if healed else []
+    lines = [{"domid": 1, "from": "drift"}] if healed else []
     assert seat.memory.words("recovered") == lines

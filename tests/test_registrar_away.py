@@ -4,6 +4,7 @@ import pytest
 
 from maxmemd.errors import LedgerFull
 from maxmemd.policy.components import LIMIT
+from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.wishes import (
     CREATED,
     RESTORED,
@@ -174,8 +175,8 @@ def test_an_announced_build_whose_commit_failed(*, kept: bool) -> None:
     seat.memory.fail(LedgerFull("cannot write: full"), kept=kept)
     assert isinstance(seat.ask(web, Build(mib(64), CREATED, static_max=mib(48))), LedgerFull)
     seat.poll()
-    (instance,) = seat.arbiter.instances.find(str(web))
-    assert (instance.announced, instance.unsure) == (kept, not kept)
+    phase = BuildPhase.ANNOUNCED if kept else BuildPhase.UNDECIDED
+    assert seat.instance(web).build_phase is phase
     finish(building)
     seat.poll()
     assert ("created" in seat.kinds(web)) is not kept
@@ -213,4 +214,4 @@ def test_a_domain_that_runs_owes_nothing() -> None:
     """Once all is known of how it came to be, the ledger keeps nothing about that."""
     seat = known()
     seat.poll()
-    assert {row.birth for row in seat.memory.instances.values()} == {None}
+    assert {row.build for row in seat.memory.instances.values()} == {None}

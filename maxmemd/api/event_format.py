@@ -12,7 +12,7 @@ from maxmemd import wire
 from maxmemd.api.problems import Rejected
 from maxmemd.api.serialize import when
 from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position
-from maxmemd.policy.components import record_from_state
+from maxmemd.policy.codec import record_from_text
 
 RETRY_MS = 1000
 """How long a client waits before it connects again."""
@@ -93,7 +93,7 @@ def _of_line(row: Any) -> dict[str, Any]:
     wish: dict[str, Any] = json.loads(row.wish)
     limit = None
     if row.state is not None:
-        limit = record_from_state(row.uuid, row.revision, json.loads(row.state)).limit
+        limit = record_from_text(row.uuid, row.revision, row.state).limit
     wanted = wish.get("wanted_pages", wish.get("max_pages"))
     return {
         "kind": kind,

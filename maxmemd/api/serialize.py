@@ -3,14 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from pydantic_core import to_json
 
 from maxmemd import wire
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
-from maxmemd.policy.components import Record, record_from_state
-from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.components import Record
+from maxmemd.policy.states import IN_FORCE, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
 
@@ -41,7 +42,7 @@ def push(status: PushStatus | None) -> wire.Push | None:
     if status is None:
         return None
     return wire.Push(
-        state=cast(Any, status.state),
+        state=status.state,
         max_pages=status.max_pages,
         seen_pages=status.seen_pages,
         errno=status.errno,
@@ -164,7 +165,9 @@ def _sentence(view: DomainView, lines: Sequence[wire.ExplainLine], limit: Memory
     if view.push is None:
         return f"{said} The domain does not live here now."
     if view.push.state in IN_FORCE:
-        tail = "" if view.push.state == "applied" else ", which is below what the guest holds"
+        tail = (
+            "" if view.push.state is PushState.APPLIED else ", which is below what the guest holds"
+        )
         return f"{said} Xen holds it{tail}."
     return f"{said} It is {view.push.state}: {view.push.error or 'not yet pushed'}."
 
@@ -172,7 +175,7 @@ def _sentence(view: DomainView, lines: Sequence[wire.ExplainLine], limit: Memory
 def _entry(row: Any) -> wire.HistoryEntry:
     record = None
     if row.state is not None:
-        record = record_from_state(row.uuid, row.revision, json.loads(row.state))
+        record = record_from_text(row.uuid, row.revision, row.state)
     return wire.HistoryEntry(
         seq=row.seq,
         at=when(row.at_ns),

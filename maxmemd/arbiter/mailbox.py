@@ -7,11 +7,14 @@ over one batch at a time, with one wake-up each way; no timer delays an idle arb
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Query
+from maxmemd.arbiter.settings import Settings
+from maxmemd.arbiter.status import Status
 from maxmemd.arbiter.thread import ArbiterThread
 from maxmemd.errors import ArbiterBusy, MaxmemError
 from maxmemd.histogram import SECONDS, Histogram
@@ -53,9 +56,10 @@ class Mailbox:
         *,
         poll_s: float,
         alive: Callable[[], None] = lambda: None,
+        monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
         """Take what makes the arbiter, and what its thread calls after every step."""
-        self.worker = ArbiterThread(make, self, poll_s=poll_s, alive=alive)
+        self.thread = ArbiterThread(make, self, poll_s=poll_s, alive=alive, monotonic_s=monotonic_s)
         self._waiting: deque[_Waiting] = deque()
         self._current: list[_Waiting] = []
         self._began_s = self._last_s = self._gather_until_s = 0.0
@@ -63,7 +67,7 @@ class Mailbox:
         self._ready: asyncio.Future[None] | None = None
         self.took_s = Histogram(SECONDS)
         self.listener: CommitListener | None = None
-        self.agreement = asyncio.Event()
+        self.first_sync = asyncio.Event()
         """Set once Xen and the ledger were compared, so that limits are in force."""
 
     async def start(self) -> None:
@@ -74,7 +78,7 @@ class Mailbox:
         """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
-        self.worker.start()
+        self.thread.start()
         await self._ready
 
     async def stop(self) -> None:
@@ -83,16 +87,21 @@ class Mailbox:
         What still waits is answered arbiter-busy, and so is whatever is asked from now on.
         """
         self._stopping = True
-        await asyncio.to_thread(self.worker.stop)
+        await asyncio.to_thread(self.thread.stop)
         for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(_stops())
         self._waiting.clear()
 
     @property
-    def arbiter(self) -> Arbiter | None:
-        """The arbiter, once it is made."""
-        return self.worker.arbiter
+    def status(self) -> Status:
+        """How the arbiter fares, as its thread last published it."""
+        return self.thread.status
+
+    def reconfigure(self, settings: Settings, *, poll_s: float) -> None:
+        """Let the arbiter decide by these settings from its next batch or poll on."""
+        self.thread.poll_s = poll_s
+        self.thread.call_soon(partial(Arbiter.reconfigure, settings=settings))
 
     def ask(self, item: DecisionRequest | Query) -> asyncio.Future[Answer]:
         """Queue a wish or a question; the future gets its answer or a MaxmemError."""
@@ -125,18 +134,13 @@ class Mailbox:
     def is_prompt(self) -> bool:
         """Whether the arbiter's thread got on lately, with a batch or with its watch over Xen."""
         busy = self._current and monotonic() - self._began_s > ANSWER_WITHIN_S
-        stuck = self.worker.age_s > ANSWER_WITHIN_S + self.worker.poll_s
-        return self.arbiter is not None and not busy and not stuck
+        stuck = self.thread.age_s > ANSWER_WITHIN_S + self.thread.poll_s
+        return self.status.figures is not None and not busy and not stuck
 
     @property
     def depth(self) -> int:
         """How many wishes and questions wait, or are in the batch that runs."""
         return len(self._waiting) + len(self._current)
-
-    @property
-    def forgets(self) -> int:
-        """How often records may have been dropped; see Records.forgets."""
-        return 0 if self.arbiter is None else self.arbiter.records.forgets
 
     def _begin_to_gather(self) -> None:
         self._gather_until_s = monotonic() + self._last_s
@@ -145,9 +149,14 @@ class Mailbox:
     def _gather(self, seen: int, quiet: int = 0) -> None:
         """Hand over once a few passes of the event loop have brought no further wish.
 
-        Not longer than the batch before took, so that a flood of wishes makes nobody wait more
+        Not longer than the batch before took, so that a flood of wishes makes no client wait more
         than twice as long.
         """
+        # Clients that were answered together ask again together, but not in one pass of the loop:
+        # each has a socket of its own. A batch that is handed over at the first wish would be a
+        # batch of one, with an fsync of its own, and the others would wait for it. A pass costs
+        # microseconds, an fsync milliseconds. Passes, not a timer: an idle loop makes them at
+        # once, so that a lone client does not wait.
         waiting = len(self._waiting)
         quiet = 0 if waiting > seen else quiet + 1
         if quiet < QUIET_PASSES and monotonic() < self._gather_until_s:
@@ -155,7 +164,7 @@ class Mailbox:
         else:
             self._hand_over()
 
-    def _wake(self) -> None:
+    def _wake_listener(self) -> None:
         """Tell the listener that something was committed."""
         if self.listener is not None:
             self.listener.wake()
@@ -167,25 +176,27 @@ class Mailbox:
         size = min(len(self._waiting), MOST_IN_BATCH)
         self._current = [self._waiting.popleft() for _ in range(size)]
         self._began_s = monotonic()
-        self.worker.hand([item for item, _, _ in self._current])
+        self.thread.submit([item for item, _, _ in self._current])
 
-    def started(self, error: Exception | None) -> None:
-        """Know that the arbiter is there, or why not. From its thread."""
-        self._loop.call_soon_threadsafe(self._started, error)
+    # called in the arbiter's thread
 
-    def agreed(self) -> None:
-        """Know that Xen and the ledger were compared. From the arbiter's thread."""
-        self._loop.call_soon_threadsafe(self.agreement.set)
+    def on_started(self, error: Exception | None) -> None:
+        """Let `start` return, or raise."""
+        self._loop.call_soon_threadsafe(self._end_start, error)
 
-    def answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
-        """Take the answers to the batch that was handed over. From the arbiter's thread."""
-        self._loop.call_soon_threadsafe(self._answered, answers)
+    def on_first_sync(self) -> None:
+        """Let `first_sync` be set."""
+        self._loop.call_soon_threadsafe(self.first_sync.set)
 
-    def committed(self) -> None:
-        """Know of a commit. From the arbiter's thread."""
-        self._loop.call_soon_threadsafe(self._wake)
+    def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Let the clients of the batch have their answers."""
+        self._loop.call_soon_threadsafe(self._resolve, answers)
 
-    def _started(self, error: Exception | None) -> None:
+    def on_committed(self) -> None:
+        """Let the listener know."""
+        self._loop.call_soon_threadsafe(self._wake_listener)
+
+    def _end_start(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():
             return
         if error is None:
@@ -193,13 +204,13 @@ class Mailbox:
         else:
             self._ready.set_exception(error)
 
-    def _answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+    def _resolve(self, answers: Sequence[Answer | MaxmemError]) -> None:
         """Resolve a whole batch, in the event loop; then hand the next one over."""
         batch, self._current = self._current, []
         now_s = monotonic()  # the loop's own clock has milliseconds
         for (item, future, asked_s), answer in zip(batch, answers, strict=True):
             if type(item) is DecisionRequest:
-                self.took_s.note(now_s - asked_s)
+                self.took_s.observe(now_s - asked_s)
             if future.done():
                 continue
             if isinstance(answer, MaxmemError):

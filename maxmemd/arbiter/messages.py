@@ -7,6 +7,7 @@ from typing import NamedTuple
 from maxmemd.policy.components import Record
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.wishes import Wish
 
@@ -46,9 +47,9 @@ class Query:
 
 
 class PushStatus(NamedTuple):
-    """How far a limit is in force; see census.Instance for the states."""
+    """How far a limit is in force."""
 
-    state: str
+    state: PushState
     max_pages: int
     seen_pages: int | None
     errno: int | None

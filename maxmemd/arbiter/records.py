@@ -4,20 +4,21 @@ After a failed commit nobody can say what the file holds: until `make_certain` h
 nothing may be decided and nothing is written.
 """
 
-import json
 import logging
 from collections import deque
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 
-from maxmemd.arbiter.codec import DAEMON, row_of, to_json_text
+from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
 from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
+from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.policy.states import PushState
 from maxmemd.ports import Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
@@ -42,15 +43,15 @@ class Records:
         self.commits = 0
         self.dropped = 0
         self._is_dropping = False
-        self.forgets = 0
-        """Grows when a record may have been dropped: until then a revision is one line."""
+        self.generation = 0
+        """Grows when a record may have been dropped: until then a revision is one entry."""
         self.took_s = Histogram(SECONDS)
 
     def load(self) -> Snapshot:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
-        self.forgets += 1
+        self.generation += 1
         return kept
 
     def __len__(self) -> int:
@@ -82,20 +83,20 @@ class Records:
         It is what the daemon saw or did by itself, and in the service's journal at once.
         """
         log_event(uuid, kind, words)
-        self._keep([*self._repeats.end(uuid), self._line(uuid, kind, words, DAEMON)])
+        self._keep([*self._repeats.flush(uuid), self._line(uuid, kind, words, DAEMON)])
 
     def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
         """Keep a refusal likewise, or count it where it says what was just said of this domain."""
         refusal = self._line(uuid, "refused", wish, actor)
-        self._keep(self._repeats.take(refusal, self._clock.monotonic_s()))
+        self._keep(self._repeats.add(refusal, self._clock.monotonic_s()))
 
-    def tell_old_repeats(self) -> None:
+    def note_old_repeats(self) -> None:
         """Note how often refusals were repeated that began a while ago."""
-        self._keep(self._repeats.end_old(self._clock.monotonic_s()))
+        self._keep(self._repeats.flush_old(self._clock.monotonic_s()))
 
-    def tell_repeats(self) -> None:
+    def note_all_repeats(self) -> None:
         """Note how often refusals were repeated: nothing is counted any more."""
-        self._keep(self._repeats.end_all())
+        self._keep(self._repeats.flush_all())
 
     def _keep(self, lines: Sequence[Entry]) -> None:
         for line in lines:
@@ -105,7 +106,7 @@ class Records:
     def _line(self, uuid: str, kind: str, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
-        return Entry(uuid, revision, kind, actor, to_json_text(wish), None)
+        return Entry(uuid, revision, kind, actor, to_text(wish), None)
 
     def note_push(self, row: PushRow) -> None:
         """Keep a push; it is written with the next transaction."""
@@ -114,7 +115,7 @@ class Records:
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
         """Keep an instance's state; the last one of it is written with the next transaction."""
-        self.note_rows([row_of(instance, ended_ns=ended_ns)])
+        self.note_rows([instance.to_row(ended_ns=ended_ns)])
 
     def note_rows(self, rows: Sequence[InstanceRow]) -> None:
         """Keep what instances are now; it is written with the next transaction."""
@@ -127,14 +128,14 @@ class Records:
     def flush(self) -> None:
         """Write all notes, if there are any. Raises LedgerError, and they go on waiting."""
         for instance in self._pushed:
-            if instance.state != "gone":
+            if instance.push_state is not PushState.GONE:
                 self.note_instance(instance)
         self._pushed.clear()
-        if self.waiting:
+        if self.has_notes:
             self.commit([], {})
 
     @property
-    def waiting(self) -> bool:
+    def has_notes(self) -> bool:
         """Whether notes wait to be written."""
         return bool(self._notes or self._pushes or self._instances or self._pushed)
 
@@ -151,27 +152,30 @@ class Records:
         Raises LedgerError, and then none of `records` holds; the notes go on waiting.
         """
         start_s = self._clock.monotonic_s()
+        # What was counted of a domain's refusals comes before its next entry, as it happened.
         for entry in entries:
-            self._notes += self._repeats.end(entry.uuid)
+            self._notes += self._repeats.flush(entry.uuid)
         with self._troubled():
             self._ledger.commit(
                 self._clock.wall_ns(),
-                [*self._notes, *entries],
+                [*self._notes, *entries],  # notes are older
                 instances=[*self._instances.values(), *instances],
                 pushes=list(self._pushes),
                 forgotten=forgotten,
             )
+        # Only now does anything of it hold; had it raised, the notes would wait on, and whether
+        # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
-        self._written()
+        self._drop_notes()
         self._records.update(records)
         for uuid in forgotten:
             self._records.pop(uuid, None)
-        self.forgets += len(forgotten)
+        self.generation += len(forgotten)
         self.commits += 1
-        self.took_s.note(self._clock.monotonic_s() - start_s)
+        self.took_s.observe(self._clock.monotonic_s() - start_s)
         for entry in entries:
             if entry.actor == DAEMON:
-                log_event(entry.uuid, entry.kind, json.loads(entry.wish))
+                log_event(entry.uuid, entry.kind, from_text(entry.wish))
 
     def make_certain(self) -> list[InstanceRow]:
         """After a failed commit, learn from the file whether it was kept after all.
@@ -181,8 +185,11 @@ class Records:
         """
         if not self._stale:
             return []
+        # What is in memory is as it was before that commit, for `commit` changes it only on
+        # success. So a domain that has another revision in the file shows that all of the commit
+        # was kept, the notes with it: they must not be written twice.
         before = self._records
-        with self._troubled(anew=True):
+        with self._troubled(reading_again=True):
             self._ledger.reopen()
             kept = self.load()
         self._stale = False
@@ -192,7 +199,7 @@ class Records:
             if record.uuid not in before or before[record.uuid].revision != record.revision
         }
         if moved:
-            self._written()
+            self._drop_notes()
         return [row for row in kept.instances if row.uuid in moved]
 
     def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
@@ -205,16 +212,16 @@ class Records:
                       " (limits are not)", NOTES_KEPT)  # fmt: skip
         self._is_dropping = True
 
-    def _written(self) -> None:
+    def _drop_notes(self) -> None:
         self._is_dropping = False
         self._notes.clear()
         self._pushes.clear()
         self._instances.clear()
 
     @contextmanager
-    def _troubled(self, *, anew: bool = False) -> Iterator[None]:
-        """Remember trouble with the ledger; until it is read anew nobody touches it again."""
-        if self._stale and not anew and self.trouble is not None:
+    def _troubled(self, *, reading_again: bool = False) -> Iterator[None]:
+        """Remember trouble with the ledger; nothing touches it until it has been read again."""
+        if self._stale and not reading_again and self.trouble is not None:
             raise self.trouble
         try:
             yield

@@ -6,11 +6,11 @@ line when the window ends, before anything else is written of that domain, and w
 stops.
 """
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 
+from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.entries import Entry
 
 WINDOW_S = 60.0
@@ -39,8 +39,8 @@ class RefusalCoalescer:
     def __init__(self) -> None:
         self._runs: OrderedDict[str, OrderedDict[_Said, _Run]] = OrderedDict()
 
-    def take(self, refusal: Entry, now_s: float) -> list[Entry]:
-        """Take a refusal; return the lines to be written: none where it is only counted."""
+    def add(self, refusal: Entry, now_s: float) -> list[Entry]:
+        """Add a refusal; return the entries to be written: none where it is only counted."""
         said = (refusal.revision, _who(refusal.actor), refusal.wish)
         runs = self._runs.setdefault(refusal.uuid, OrderedDict())
         run = runs.get(said)
@@ -52,14 +52,14 @@ class RefusalCoalescer:
         if len(runs) > MOST_RUNS:
             lines += _told(runs.popitem(last=False)[1])
         if len(self._runs) > MOST_DOMAINS:
-            lines += self.end(next(iter(self._runs)))
+            lines += self.flush(next(iter(self._runs)))
         return [*lines, refusal]
 
-    def end(self, uuid: str) -> list[Entry]:
+    def flush(self, uuid: str) -> list[Entry]:
         """End a domain's runs; return the lines that tell of them."""
         return [line for run in self._runs.pop(uuid, {}).values() for line in _told(run)]
 
-    def end_old(self, now_s: float) -> list[Entry]:
+    def flush_old(self, now_s: float) -> list[Entry]:
         """End the runs whose window is over; return the lines that tell of them."""
         lines = []
         for uuid, runs in list(self._runs.items()):
@@ -70,23 +70,23 @@ class RefusalCoalescer:
                 del self._runs[uuid]
         return lines
 
-    def end_all(self) -> list[Entry]:
+    def flush_all(self) -> list[Entry]:
         """End all runs; return the lines that tell of them."""
-        return [line for uuid in list(self._runs) for line in self.end(uuid)]
+        return [line for uuid in list(self._runs) for line in self.flush(uuid)]
 
 
 def _told(run: _Run) -> list[Entry]:
     """Return the line that tells how often a refusal was repeated, if it was."""
     if not run.again:
         return []
-    words = json.loads(run.newest.wish)
+    words = from_text(run.newest.wish)
     words |= {"again": run.again, "seconds": round(run.last_s - run.since_s)}
-    return [run.newest._replace(wish=json.dumps(words, separators=(",", ":")))]
+    return [run.newest._replace(wish=to_text(words))]
 
 
 @lru_cache(maxsize=256)
 def _who(actor: str) -> str:
     """Return who asked, whatever process of his it was: a loop in a shell has many."""
-    words = json.loads(actor)
+    words = from_text(actor)
     words.pop("pid", None)
-    return json.dumps(words)
+    return to_text(words)

@@ -52,9 +52,9 @@ def _in_force(push: "Body | None") -> str:
     seen = "" if push["seen_pages"] is None else f" (Xen holds {push['seen_pages']} pages)"
     words: dict[str, str] = {
         "applied": "yes",
-        "over_limit": "yes, and the guest uses more than the limit until it shrinks",
-        "pending": "not yet",
-        "drifted": "no: something else changed it",
+        "over-limit": "yes, and the guest uses more than the limit until it shrinks",
+        "pending": f"no: {push['error']}" if push.get("error") else "not yet",
+        "mismatched": "no: Xen holds another number than was written",
         "failed": f"no: {push.get('error') or 'Xen refused it'}",
         "gone": "no: the instance is gone",
     }

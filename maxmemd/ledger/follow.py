@@ -99,7 +99,8 @@ def merged(
     found: list[Occurrence] = []
     at, to = 0, 0
     while True:
-        if at == len(lines) == most or to == len(pushes) == most:
+        # a table that filled its answer may have more rows that are older than the other's next
+        if most in (at, to):
             break
         line = lines[at] if at < len(lines) else None
         push = pushes[to] if to < len(pushes) else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from maxmemd.errors import LedgerCorrupt, LedgerError, LedgerTooNew
 from maxmemd.ledger.schema import as_ledger_errors, engine
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/versions; a test compares."""
 
 

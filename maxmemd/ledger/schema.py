@@ -59,10 +59,11 @@ INSTANCE = sa.Table(
     sa.Column("boot", sa.Text, nullable=False),
     sa.Column("began_ns", sa.BigInteger, nullable=False),
     sa.Column("ended_ns", sa.BigInteger),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("push_state", sa.Text, nullable=False),
     sa.Column("settled_revision", sa.BigInteger, nullable=False),
     sa.Column("effects", sa.Text),
-    sa.Column("birth", sa.Text),
+    sa.Column("build", sa.Text),
+    sa.Column("drift_pages", sa.BigInteger),
 )
 
 PUSH = sa.Table(

@@ -23,7 +23,14 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
     index_elements=["uuid", "incarnation"],
     set_={
         name: _SET_INSTANCE.excluded[name]
-        for name in ("ended_ns", "state", "settled_revision", "effects", "birth")
+        for name in (
+            "ended_ns",
+            "push_state",
+            "settled_revision",
+            "effects",
+            "build",
+            "drift_pages",
+        )
     },
 )
 

@@ -5,9 +5,11 @@ A component is only ever what its owner said; the pushed sum is never fed back a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from maxmemd.units import Memory, max_pages_of
+
+ZERO = Memory(kib=0)
 
 Key = tuple[str, str]
 """(owner, name) of a component."""
@@ -63,6 +65,11 @@ class Record:
         part = self.parts.get(key)
         return None if part is None else part.amount
 
+    def amount_or_zero(self, key: Key) -> Memory:
+        """Return a component's amount, 0 KiB when the record has no such component."""
+        part = self.parts.get(key)
+        return ZERO if part is None else part.amount
+
     def with_amounts(
         self, amounts: Mapping[Key, Memory | None], *, static_max: Memory | None = None
     ) -> "Record":
@@ -78,26 +85,10 @@ class Record:
                 parts.pop(key, None)
             elif key not in parts or parts[key].amount != amount:
                 parts[key] = Part(amount, revision)
-        return Record(self.uuid, revision, parts, static_max or self.static_max)
+        kept = self.static_max if static_max is None else static_max
+        return Record(self.uuid, revision, parts, kept)
 
     def with_exactly(self, amounts: Mapping[Key, Memory], *, static_max: Memory | None) -> "Record":
         """Return the next revision with these components and no others."""
         gone = {key: None for key in self.parts if key not in amounts}
         return replace(self.with_amounts({**gone, **amounts}), static_max=static_max)
-
-
-def state_to_json(record: Record) -> dict[str, Any]:
-    """Return what the ledger keeps of a record (JSON types; amounts in KiB)."""
-    return {
-        "parts": [[*key, part.amount.kib, part.revision] for key, part in record.parts.items()],
-        "static_max_kib": None if record.static_max is None else record.static_max.kib,
-    }
-
-
-def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
-    """Return the record that `as_state` described. Raises KeyError, TypeError or ValueError."""
-    parts = {
-        (owner, name): Part(Memory(kib=kib), since) for owner, name, kib, since in state["parts"]
-    }
-    static_max = state["static_max_kib"]
-    return Record(uuid, revision, parts, None if static_max is None else Memory(kib=static_max))

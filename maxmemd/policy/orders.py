@@ -6,9 +6,6 @@ from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.verdicts import Effects
 from maxmemd.units import Memory
 
-IN_FORCE = ("applied", "over_limit")
-"""The push states in which Xen holds the limit: what is granted may be populated."""
-
 
 class Order(NamedTuple):
     """Bring the domain that has this domid, and is still this UUID, to a limit and its effects.

@@ -171,7 +171,9 @@ class PusherServer:
         """Whether dom0 is to have less than its floor in any amount: its balloon follows them."""
         effects = order.effects
         amounts = (order.limit, effects.pod_target, effects.static_max, effects.target)
-        return order.domid == 0 and min(filter(None, amounts)) < self._dom0_floor
+        # an amount of 0 is one to check: only None says that a thing is left alone
+        given = [amount for amount in amounts if amount is not None]
+        return order.domid == 0 and min(given) < self._dom0_floor
 
     def _watch(self, connection: socket.socket) -> None:
         """Send a byte on this connection from now on whenever domains came or went; one at once."""

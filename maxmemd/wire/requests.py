@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from maxmemd.policy.reference import UUID_PATTERN
+from maxmemd.policy.roles import END_DOMID
 from maxmemd.units import END_KIB
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 """Grammar of owners and component names."""
 
-UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-END_DOMID = 0x7FF0
-"""Domains have domids below this (xen/include/public/xen.h:DOMID_FIRST_RESERVED)."""
+UUID = f"^{UUID_PATTERN}$"
 
 
 def _integral(value: object) -> object:

@@ -106,7 +106,7 @@ def test_explain_shows_the_recorded_static_max(api: Inside) -> None:
 def test_explain_of_a_guest_that_must_shrink(api: Inside) -> None:
     """A limit below what the guest holds is in force, and the words say what that means."""
     body = api.put("/v1/domains/web/limit", {"limit_kib": 4096, "force": True})
-    assert body["push"]["state"] == "over_limit"
+    assert body["push"]["state"] == "over-limit"
     text = api.get("/v1/domains/web/explain")["text"]
     assert text.endswith("Xen holds it, which is below what the guest holds.")
 
@@ -147,7 +147,7 @@ def test_pushes(api: Inside) -> None:
     """Every push is told with its read-back, the newest first, as many as asked for."""
     for mib in (700, 800):
         api.put("/v1/domains/web/limit", {"limit_kib": mib * 1024})
-    api.mailbox.worker.kick()
+    api.mailbox.thread.poll_soon()
     api.put("/v1/domains/web/limit", {"limit_kib": 900 * 1024})
     pushes = api.get("/v1/domains/web/pushes")["pushes"]
     assert {801 * 256, 701 * 256} <= {one["max_pages"] for one in pushes}
@@ -210,7 +210,7 @@ def test_an_imported_record_waits_for_its_domain(api: Inside) -> None:
     domid = api.host.create("late", uuid=uuid, memory=Memory.of_mib(256))
     body = api.get("/v1/domains/late")
     assert (body["domid"], body["uuid"], body["limit_kib"]) == (domid, uuid, 301 * 1024 + 256)
-    api.mailbox.worker.kick()
+    api.mailbox.thread.poll_soon()
     assert api.ask("POST", f"/v1/domains/{uuid}/components/device-model/roms/increase",
                    {"by_kib": 0}).status_code == 200  # fmt: skip
     assert api.pages(domid) == 301 * 256 + 64
@@ -237,7 +237,7 @@ def test_health(api: Inside) -> None:
 def test_health_when_xen_cannot_be_asked(api: Inside) -> None:
     """Readiness is lost with Xen, said with 503 and a reason, and comes back with it."""
     api.host.fail("domains", 1)
-    api.mailbox.worker.kick()
+    api.mailbox.thread.poll_soon()
     for _ in range(200):
         reply = api.ask("GET", "/v1/health")
         if reply.status_code == 503:
@@ -285,11 +285,11 @@ def test_a_failed_push_is_202(api: Inside) -> None:
 
 
 def test_a_push_that_does_not_read_back(api: Inside) -> None:
-    """Xen that holds another number than was written is 202 and drifted."""
+    """Xen that holds another number than was written is 202 and mismatched."""
     api.host.lie(1, 8)
     reply = api.ask("PUT", "/v1/domains/web/limit", {"limit_kib": 700 * 1024})
     push = reply.json()["push"]
-    assert (reply.status_code, push["state"]) == (202, "drifted")
+    assert (reply.status_code, push["state"]) == (202, "mismatched")
     assert push["seen_pages"] == push["max_pages"] + 8
 
 

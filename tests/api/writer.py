@@ -54,7 +54,7 @@ def main() -> None:
         if status != 200:
             refused += 1
             continue
-        assert answer["push"]["state"] in ("applied", "over_limit"), answer
+        assert answer["push"]["state"] in ("applied", "over-limit"), answer
         confirmed.append([answer["uuid"], answer["revision"], answer["limit_kib"], added])
         if headers.get("Idempotency_Key") and draw.random() < 0.5:
             again = connection.ask(method, f"/v1/domains/{ref}/{where}", body, **headers)[1]

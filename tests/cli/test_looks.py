@@ -163,9 +163,10 @@ def test_json_is_the_apis(  # noqa: PLR0917 - three of them are the row
     ("more", "said"),
     [
         ({"push": None, "domid": None, "xen": None}, "no: no instance here"),
-        ({"push": push("over_limit")}, "yes, and the guest uses more"),
+        ({"push": push("over-limit")}, "yes, and the guest uses more"),
         ({"push": push("pending", seen_pages=None)}, "not yet\n"),
-        ({"push": push("drifted", seen_pages=5)}, "no: something else changed it (Xen holds 5"),
+        ({"push": push("pending", error="cannot keep 4 pages")}, "no: cannot keep 4 pages"),
+        ({"push": push("mismatched", seen_pages=5)}, "number than was written (Xen holds 5"),
         ({"push": push("failed", error=None)}, "no: Xen refused it"),
         ({"push": push("gone")}, "no: the instance is gone"),
         ({"unlimited": True}, "unlimited (131328 pages)"),

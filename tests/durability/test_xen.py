@@ -55,7 +55,7 @@ def state_of(stand: Stand, domid: int) -> Any:
 
 def in_force(stand: Stand, domid: int) -> Any:
     """Return a question: is a domain's limit in force."""
-    return lambda: state_of(stand, domid)["state"] in ("applied", "over_limit")
+    return lambda: state_of(stand, domid)["state"] in ("applied", "over-limit")
 
 
 @pytest.mark.parametrize("errno", [EPERM, EACCES, ESRCH])
@@ -122,13 +122,13 @@ def test_a_domain_that_goes_in_between_is_gone(well: Stand) -> None:
         assert (shown["domid"], shown["limit_kib"]) == (None, 65 * 1024)
 
 
-def test_a_value_that_does_not_read_back_is_drifted(well: Stand) -> None:
-    """202 and drifted, with what was seen; tried again until Xen holds what was written."""
+def test_a_value_that_does_not_read_back_is_mismatched(well: Stand) -> None:
+    """202 and mismatched, with what was seen; tried again until Xen holds what was written."""
     well.host.call("lie", 2, -7)
     with well.client() as client:
         told = client.ask("PUT", "/v1/domains/2/limit", {"limit_kib": 400 * 1024})
     assert told.status == 202
-    assert told["push"]["state"] == "drifted"
+    assert told["push"]["state"] == "mismatched"
     assert told["push"]["seen_pages"] == told["push"]["max_pages"] - 7
     assert well.kept().records[told["uuid"]].limit.kib == told["limit_kib"]
     well.host.call("heal")

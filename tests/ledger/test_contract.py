@@ -11,7 +11,7 @@ from maxmemd.ports import Ledger
 from tests.fakes import MemoryLedger
 from tests.ledger.lines import (
     AT_NS,
-    BIRTH,
+    BUILD,
     OTHER,
     UUID,
     entry,
@@ -84,8 +84,8 @@ def test_open_instances_come_back(ledger: Ledger) -> None:
 
 def test_a_birth_comes_back(ledger: Ledger) -> None:
     """What is kept of how an instance came to be is as last written, with effects or without."""
-    whole = instance(1)._replace(birth=BIRTH)
-    alone = instance(2)._replace(birth=BIRTH, effects=None)
+    whole = instance(1)._replace(build=BUILD)
+    alone = instance(2)._replace(build=BUILD, effects=None)
     ledger.commit(AT_NS, [], instances=[whole, alone])
     assert set(ledger.load().instances) == {whole, alone}
     ledger.commit(AT_NS, [], instances=[instance(1)])

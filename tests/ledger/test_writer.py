@@ -13,7 +13,7 @@ from maxmemd.ledger.schema import GENESIS, HASHED, as_ledger_errors, chain_hash
 from maxmemd.ledger.writer import SqliteLedger
 from tests.ledger.lines import (
     AT_NS,
-    BIRTH,
+    BUILD,
     OTHER,
     UUID,
     entry,
@@ -187,13 +187,13 @@ def test_no_space_is_a_fact_of_its_own(path: Path, ledger: SqliteLedger) -> None
 
 
 @pytest.mark.parametrize(
-    ("column", "was", "now"), [("birth", "16640", "16641"), ("effects", ":4", ":5")]
+    ("column", "was", "now"), [("build", "16640", "16641"), ("effects", ":4", ":5")]
 )
 def test_what_no_chain_covers_is_sealed(
     path: Path, ledger: SqliteLedger, column: str, was: str, now: str
 ) -> None:
     """A digit of what an instance is to do, or of how it came to be, that changed is damage."""
-    ledger.commit(AT_NS, [], instances=[instance(1)._replace(birth=BIRTH)])
+    ledger.commit(AT_NS, [], instances=[instance(1)._replace(build=BUILD)])
     with edited(path) as connection:
         done = connection.execute(f"UPDATE instance SET {column} = replace({column}, ?, ?)",
                                   (was, now))  # fmt: skip

@@ -4,7 +4,6 @@ Nothing here runs by itself: `scheduler.py` chooses who takes the next step. The
 before every call of a port, where others may step in or the process may die.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -13,10 +12,13 @@ from typing import Any, ClassVar, Protocol
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
+from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import LIMIT, Record, record_from_state
+from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.components import LIMIT, Record
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import Wish
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
@@ -123,10 +125,8 @@ class Lab:
             self.ledger,
             LocalPusher(self.xen_port(self), WatchedStore(self)),
             self.clock,
-            rules=RULES,
-            drift="restore",
+            Settings(RULES, "restore", 1e9),
             boot="boot-1",
-            keep_gone_s=1e9,
         )
         self.arbiter.start()
         self.up = True
@@ -187,7 +187,7 @@ class Lab:
         if kept != answer.record:
             raise Violation(f"{step.words}: granted, and the ledger does not have it")
         push = answer.push
-        if push is None or answer.domid is None or push.state not in ("applied", "over_limit"):
+        if push is None or answer.domid is None or push.state not in IN_FORCE:
             return
         if push.max_pages not in self.held.get(answer.domid, {push.max_pages}):
             told = f"said to be in force, and Xen held {sorted(self.held[answer.domid])}"
@@ -266,8 +266,8 @@ class Lab:
         heads = {uuid: ledger.lines[head] for uuid, head in ledger.heads.items()}
         records = tuple((uuid, _amounts(line.state)) for uuid, line in heads.items())
         rows = tuple(
-            (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.state, row.effects,
-             row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
+            (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.push_state,
+             row.effects, row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
             for row in ledger.instances.values()
         )  # fmt: skip
         keys = sorted(line.key for line in ledger.lines if line.key is not None)
@@ -373,7 +373,7 @@ def _silent(domid: int, limit: Memory) -> None:
 
 @cache
 def _amounts(state: str | None) -> object:
-    record = record_from_state("", 0, json.loads(state or "{}"))
+    record = record_from_text("", 0, state or "{}")
     parts = tuple(sorted((key, part.amount.kib) for key, part in record.parts.items()))
     return parts, record.static_max
 

@@ -13,6 +13,7 @@ from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.batch import Batch
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.arbiter.observation import Observation
+from maxmemd.arbiter.settings import Settings
 from maxmemd.policy import lives
 from maxmemd.policy.components import LIMIT, Key, Record
 from maxmemd.policy.facts import XenFacts
@@ -113,9 +114,9 @@ def test_no_violation(program: str, steps: int, polls: int) -> None:
 class PushesFirst(Arbiter):
     """An arbiter that tells Xen before it records."""
 
-    def _record(self, turn: Batch) -> None:
-        self._push(turn)
-        super()._record(turn)
+    def _record(self, batch: Batch) -> None:
+        self._push(batch)
+        super()._record(batch)
 
 
 class Blind(LocalPusher):
@@ -128,9 +129,11 @@ class Blind(LocalPusher):
 class DoesNotReadBack(Arbiter):
     """An arbiter with such a pusher."""
 
-    def __init__(self, ledger: Ledger, pusher: LocalPusher, clock: Clock, **options: Any) -> None:
+    def __init__(
+        self, ledger: Ledger, pusher: LocalPusher, clock: Clock, settings: Settings, **options: Any
+    ) -> None:
         blind = Blind(pusher.hypervisor, pusher.xenstore)
-        super().__init__(ledger, blind, clock, **options)
+        super().__init__(ledger, blind, clock, settings, **options)
 
 
 class FeedsBack(Batch):

@@ -11,6 +11,7 @@ from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Part, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
@@ -19,6 +20,7 @@ FROZEN = frozenset({
     int, float, str, bytes, bool, type(None), frozenset, type,
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Part, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
+    PushState, BuildPhase,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which nobody else holds here."""

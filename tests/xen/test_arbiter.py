@@ -99,7 +99,7 @@ def test_amounts_at_the_edges_reach_xen_whole(daemon: Daemon) -> None:
         path = f"/v1/domains/{guest.domid}/limit"
         for kib, held in EDGES.items():
             push = daemon.put(path, {"limit_kib": kib, "force": True}).json()["push"]
-            assert push["state"] in ("applied", "over_limit")
+            assert push["state"] in ("applied", "over-limit")
             assert push["seen_pages"] == push["max_pages"] == held // 4
 
 
@@ -117,12 +117,12 @@ def test_a_refusal_changes_nothing(daemon: Daemon, pvh1: Guest) -> None:
 
 
 def test_a_guest_shrinks_to_a_forced_limit(daemon: Daemon, pv1: Guest) -> None:
-    """Below what the guest holds the state is over_limit, until its balloon has followed."""
+    """Below what the guest holds the state is over-limit, until its balloon has followed."""
     settle(daemon, pv1, 200 * MIB)
     awake(pv1)
     path = f"/v1/domains/{pv1.domid}"
     body = {"limit_kib": 80 * MIB, "force": True}
-    assert daemon.put(f"{path}/limit", body).json()["push"]["state"] == "over_limit"
+    assert daemon.put(f"{path}/limit", body).json()["push"]["state"] == "over-limit"
     assert daemon.put(f"{path}/target", {"target_kib": 80 * MIB}).status == 200
     within(180, lambda: daemon.get(path).json()["push"]["state"], "applied")
     assert pv1.used_kib <= 80 * MIB + SLACK_KIB
@@ -209,7 +209,7 @@ def test_dom0_is_unlimited_and_has_a_floor(daemon: Daemon) -> None:
     """dom0's record keeps what the boot gave it; it cannot be starved, not even by force."""
     reply = daemon.put("/v1/domains/0/limit", {"limit_kib": 1024, "force": True})
     assert (reply.status, reply.json()["code"]) == (409, "limit-below-dom0-floor")
-    assert daemon.get("/v1/domains/0").json()["push"]["state"] in ("applied", "over_limit")
+    assert daemon.get("/v1/domains/0").json()["push"]["state"] in ("applied", "over-limit")
 
 
 def test_the_host_is_told_as_xl_tells_it(daemon: Daemon) -> None:

@@ -7,8 +7,8 @@ from maxmemd.api.handlers.service import Service, look
 from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response, StreamingResponse
-from maxmemd.arbiter.instances import is_uuid
 from maxmemd.arbiter.messages import DomainView, Query, Subject
+from maxmemd.policy.reference import Uuid, parse_reference
 
 
 async def events(service: Service, call: Request) -> Response | StreamingResponse:
@@ -19,7 +19,7 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
         detail = f"cannot read the query: kind is one or more of {','.join(event_format.KINDS)}"
         raise Rejected("query-invalid", detail, parameter="kind")
     uuid = None if ref is None else ref.lower()
-    if ref is not None and not is_uuid(ref):
+    if ref is not None and not isinstance(parse_reference(ref), Uuid):
         view = await look(service, Query(Subject.DOMAIN, ref), DomainView)
         if isinstance(view, Response):
             return view
