@@ -40,6 +40,7 @@ from maxmemd.policy.wishes import (
 from maxmemd.units import UNLIMITED, Memory
 from maxmemd.xen.simulated import Image
 from tests.model import LIMIT, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
+from tests.models.transitions import Taken, watched
 from tests.seat import ACTOR, Seat
 
 SOAK = bool(os.environ.get("SOAK"))
@@ -434,10 +435,12 @@ def parts_of(record: Record) -> dict[tuple[str, str], int]:
 
 @pytest.mark.soak
 def test_any_history_in_memory() -> None:
-    """No wish is lost, whatever happens in whatever order."""
-    run_state_machine_as_test(
-        Arbitration, settings=settings(max_examples=10_000 if SOAK else 100, stateful_step_count=40)
-    )
+    """No wish is lost, whatever happens in whatever order, and no instance breaks the tables."""
+    steps = settings(max_examples=10_000 if SOAK else 100, stateful_step_count=40)
+    with watched(Taken()) as taken:
+        run_state_machine_as_test(Arbitration, settings=steps)
+    assert taken.pushes
+    assert taken.illegal() == set()
 
 
 @pytest.mark.soak

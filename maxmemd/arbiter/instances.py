@@ -25,6 +25,9 @@ from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 60.0
 
+_APPLIED, _OVER_LIMIT, _SETTLED = PushState.APPLIED, PushState.OVER_LIMIT, BuildPhase.SETTLED
+"""For what every poll asks of every domain: to look a member up takes as long as all the rest."""
+
 
 @dataclass(slots=True, eq=False)
 class Instance:
@@ -117,7 +120,7 @@ class Instance:
     @property
     def is_unsettled(self) -> bool:
         """Whether it is still being built, or not understood yet."""
-        return self.build_phase is not BuildPhase.SETTLED
+        return self.build_phase is not _SETTLED
 
     @property
     def is_understood(self) -> bool:
@@ -229,9 +232,11 @@ class Instance:
 
         Above it, the guest still has to shrink (A1).
         """
-        over = fact.tot_pages > fact.max_pages
-        self._enter("it is in force", PushState.OVER_LIMIT if over else PushState.APPLIED)
-        self.seen_pages, self.tot_pages = fact.max_pages, fact.tot_pages
+        tot_pages, max_pages = fact.tot_pages, fact.max_pages
+        after = _OVER_LIMIT if tot_pages > max_pages else _APPLIED
+        if after is not self.push_state:  # every poll comes by here, and mostly nothing is new
+            self._enter("it is in force", after)
+        self.seen_pages, self.tot_pages = max_pages, tot_pages
         self.settled_revision = revision
         self.errno = self.error = self.drift_pages = None
         self.failures = 0

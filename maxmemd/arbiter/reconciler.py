@@ -84,8 +84,7 @@ class Reconciler:
         Never raises for what the world refuses: an instance's state says it, and when it is tried
         again. A domain that is gone is closed.
         """
-        troubles = [_trouble_of(due.instance) for due in dues]
-        drifted = [due.instance.drift_pages is not None for due in dues]
+        before = [(due.instance.push_state, due.instance.drift_pages is not None) for due in dues]
         orders = [_order_of(due) for due in dues]
         began_s = self.clock.monotonic_s()
         outcomes = self.pusher.push(orders)
@@ -96,13 +95,13 @@ class Reconciler:
         for due, outcome in zip(dues, outcomes, strict=True):
             self._note_outcome(due, outcome)
             self.took_s.observe(share_s)
-        for due, trouble, was_drift in zip(dues, troubles, drifted, strict=True):
+        for due, (state, was_drift) in zip(dues, before, strict=True):
             instance = due.instance
             self.records.note_push(self._row_of(instance, due.record.revision))
             if instance.push_state is PushState.GONE:
                 self.lifecycle.close(instance)
             else:
-                self._note_change(instance, trouble, was_drift=was_drift)
+                self._note_change(instance, state, was_drift=was_drift)
                 self.records.note_pushed(instance)
 
     def push_beside(self, instance: Instance, record: Record) -> None:
@@ -150,23 +149,27 @@ class Reconciler:
             instance.errno,
         )
 
-    def _note_change(self, instance: Instance, before: str, *, was_drift: bool) -> None:
+    def _note_change(self, instance: Instance, before: PushState, *, was_drift: bool) -> None:
         """Note what no push tells: that a guest holds too much, and that trouble is over."""
         after = instance.push_state
-        words: dict[str, object] = {"domid": instance.domid, "from": before}
-        if after is PushState.OVER_LIMIT and before != PushState.OVER_LIMIT:
+        is_drift = was_drift and before is PushState.PENDING
+        words: dict[str, object] = {
+            "domid": instance.domid,
+            "from": DRIFT if is_drift else before.value,
+        }
+        if after is PushState.OVER_LIMIT and before is not PushState.OVER_LIMIT:
             words |= {"max_pages": instance.wanted_pages, "tot_pages": instance.tot_pages}
             self.records.note(instance.uuid, "over-limit", words)
-        elif after is PushState.APPLIED and (before == DRIFT or before in TROUBLED):
+        elif after is PushState.APPLIED and (is_drift or before in TROUBLED):
             self.records.note(instance.uuid, "recovered", words)
         if was_drift and instance.in_force:
             self.healed += 1
 
     def _settle(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Bring one instance and its record together. Every poll, for every domain."""
-        wanted = record.max_pages
-        instance.on_compared(fact.max_pages, wanted)
-        if wanted == fact.max_pages and instance.effects is NO_EFFECTS:
+        wanted, seen = record.max_pages, fact.max_pages
+        instance.on_compared(seen, wanted)
+        if wanted == seen and instance.effects is NO_EFFECTS:
             self._note_in_force(instance, fact, record)
         elif instance.is_unsettled:
             self._raise_build(instance, fact, record)
@@ -208,11 +211,11 @@ class Reconciler:
 
     def _note_in_force(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Note that Xen holds the limit. What changes nothing writes nothing: polls are many."""
-        before = (instance.push_state, instance.settled_revision)
-        trouble, was_drift = _trouble_of(instance), instance.drift_pages is not None
+        state, revision = instance.push_state, instance.settled_revision
+        was_drift = instance.drift_pages is not None
         instance.on_in_force(fact, record.revision)
-        if before != (instance.push_state, instance.settled_revision):
-            self._note_change(instance, trouble, was_drift=was_drift)
+        if instance.push_state is not state or instance.settled_revision != revision:
+            self._note_change(instance, state, was_drift=was_drift)
             self.records.note_instance(instance)
 
     def _handle_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
@@ -248,13 +251,6 @@ def _order_of(due: DuePush) -> Order:
     seen = instance.seen_pages
     raising = seen is None or limit.max_pages >= seen
     return Order(instance.domid, instance.uuid, limit, raising, due.effects)
-
-
-def _trouble_of(instance: Instance) -> str:
-    """Return what an instance is before a push or a poll, as the history calls it."""
-    if instance.push_state is PushState.PENDING and instance.drift_pages is not None:
-        return DRIFT
-    return instance.push_state.value
 
 
 def _left_alone(instance: Instance, fact: XenFacts) -> str:

@@ -258,8 +258,9 @@ class Lab:
             for d in machine._domains.values()
         )
         stored = tuple((domid, *sorted(kept.items())) for domid, kept in nodes._domains.items())
-        lies = tuple(sorted(self.host.faults._lies.items()))
-        return domains, stored, lies, tuple(self.place), self.domid, repr(self.notes)
+        faults = self.host.faults
+        wrong = (tuple(sorted(faults._lies.items())), repr(faults._failures))
+        return domains, stored, wrong, tuple(self.place), self.domid, repr(self.notes)
 
     def _kept(self) -> object:
         ledger = self.ledger

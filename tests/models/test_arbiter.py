@@ -26,6 +26,7 @@ from tests.models import programs
 from tests.models.lab import Client, Lab, Violation, WatchedXen
 from tests.models.programs import ROM
 from tests.models.scheduler import Found, explore
+from tests.models.transitions import Taken, watched
 
 SOAK = bool(os.environ.get("SOAK"))
 WITHIN_S = 120.0
@@ -101,7 +102,9 @@ def explored(
 def test_no_violation(program: str, steps: int, polls: int) -> None:
     """No schedule loses, doubles or misplaces anything, whenever the daemon dies."""
     began_s, cpu_s = time.monotonic(), time.process_time()
-    found = explored(getattr(programs, program)(steps), polls=polls, deep=SOAK)
+    with watched(Taken()) as taken:
+        found = explored(getattr(programs, program)(steps), polls=polls, deep=SOAK)
+    assert taken.illegal() == set()
     assert found.violation is None, (found.violation, found.history)
     assert found.ends > 0
     took_s = time.process_time() - cpu_s
