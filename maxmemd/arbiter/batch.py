@@ -1,4 +1,4 @@
-"""One batch of wishes: observed and decided in order; nothing of it counts before the commit."""
+"""One batch of wishes: observed and decided in order; nothing of it holds before the commit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

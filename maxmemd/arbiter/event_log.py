@@ -1,4 +1,4 @@
-"""What the service's journal says of domains that nobody asked about: a line with fields."""
+"""What the daemon sees and does by itself, in journald: one message with fields for each."""
 
 import logging
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ _LEVELS = {
     "over-limit": logging.WARNING,
     "forgotten": logging.WARNING,
 }
-"""What needs somebody's eyes; everything else is for the record."""
+"""What an administrator should look at; everything else is at level INFO."""
 
 
 def log_event(uuid: str, kind: str, words: Mapping[str, object]) -> None:
-    """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and words."""
+    """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and others."""
     level = _LEVELS.get(kind, logging.INFO)
     if LOG.isEnabledFor(level):
         told = ", ".join(f"{name} {value}" for name, value in words.items() if value is not None)

@@ -216,7 +216,7 @@ class Instance:
         """Know what is pushed now.
 
         While it is built, a maximum that is not what we wanted is its toolstack's: it is kept,
-        for the push takes its place. 0 is nobody's yet (A4).
+        for the push takes its place. 0 was set by nothing yet (A4).
         """
         if self.building and self.seen_pages != self.wanted_pages:
             self.toolstack_pages = None if self.seen_pages == 0 else self.seen_pages
@@ -261,7 +261,7 @@ class Instance:
         self._back_off(now_s)
 
     def on_drift(self, seen_pages: int, error: str | None = None) -> None:
-        """Know that somebody else wrote this maximum in place of ours; `error`, if it stays."""
+        """Know that another program wrote this maximum; `error` says so where it is left alone."""
         self.on_put_off()
         self.drift_pages, self.error = seen_pages, error
 

@@ -189,7 +189,7 @@ class Lifecycle:
             return BuildPhase.ANNOUNCED if building else BuildPhase.SETTLED
         record = decided.get(instance.uuid)
         if record is None and building and fact.max_pages == 0:
-            return BuildPhase.FOLLOWING  # a maximum of 0 is nobody's yet (A4)
+            return BuildPhase.FOLLOWING  # a maximum of 0 was set by nothing yet (A4)
         if record is None or instance.build_phase is BuildPhase.FOLLOWING:
             self._take_build(decided, instance, fact, record)
             return BuildPhase.FOLLOWING if building else BuildPhase.SETTLED

@@ -1,13 +1,12 @@
 """The queue before the arbiter: handlers put a wish in and await the verdict.
 
-The event loop gathers what arrives while a batch runs, and until it brings nothing new, and hands
-over one batch at a time, with one wake-up each way; no timer delays an idle arbiter.
+The event loop gathers wishes while a batch runs, and until none arrives any more. Then it submits
+them as one batch, with one wake-up of each thread; no timer delays an idle arbiter.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import monotonic
 from typing import Protocol
 
@@ -26,21 +25,21 @@ MOST_IN_BATCH = 256
 """Wishes decided in one transaction, so that none waits for a very long one."""
 
 QUIET_PASSES = 3
-"""A batch is handed over once the event loop has run so often without a new wish."""
+"""A batch is submitted after this many passes of the event loop without a new wish."""
 
 ANSWER_WITHIN_S = 7.0
 """A wish that waits longer is answered arbiter-busy; it may still be granted.
 
-Longer than a pusher that hangs takes to be there again (its WatchdogSec=6), so that this is a pause
-for everybody; and with the second that give_up() may come late, shorter than our own WatchdogSec=10
-takes at least, so that who asks is told before the connection is lost.
+Longer than it takes to replace a pusher that hangs (its WatchdogSec=6), so that a client sees that
+as a pause. And, with the second that give_up() may come late, shorter than our own WatchdogSec=10
+takes at least, so that a client has this answer before its connection is lost.
 """
 
 _Waiting = tuple[DecisionRequest | Query, asyncio.Future[Answer], float]
 
 
 class CommitListener(Protocol):
-    """Who is to know that something was committed."""
+    """Hears of every commit."""
 
     def wake(self) -> None:
         """Read the ledger soon. Called in the event loop's thread."""
@@ -58,7 +57,7 @@ class Mailbox:
         alive: Callable[[], None] = lambda: None,
         monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
-        """Take what makes the arbiter, and what its thread calls after every step."""
+        """`alive` is called in the arbiter's thread, which calls `make` first, after every step."""
         self.thread = ArbiterThread(make, self, poll_s=poll_s, alive=alive, monotonic_s=monotonic_s)
         self._waiting: deque[_Waiting] = deque()
         self._current: list[_Waiting] = []
@@ -101,7 +100,7 @@ class Mailbox:
     def reconfigure(self, settings: Settings, *, poll_s: float) -> None:
         """Let the arbiter decide by these settings from its next batch or poll on."""
         self.thread.poll_s = poll_s
-        self.thread.call_soon(partial(Arbiter.reconfigure, settings=settings))
+        self.thread.call_soon(lambda arbiter: arbiter.reconfigure(settings))
 
     def ask(self, item: DecisionRequest | Query) -> asyncio.Future[Answer]:
         """Queue a wish or a question; the future gets its answer or a MaxmemError."""
@@ -132,7 +131,7 @@ class Mailbox:
         self._waiting.clear()
 
     def is_prompt(self) -> bool:
-        """Whether the arbiter's thread got on lately, with a batch or with its watch over Xen."""
+        """Whether the arbiter's thread finished a batch, or compared Xen, recently enough."""
         busy = self._current and monotonic() - self._began_s > ANSWER_WITHIN_S
         stuck = self.thread.age_s > ANSWER_WITHIN_S + self.thread.poll_s
         return self.status.figures is not None and not busy and not stuck
@@ -193,7 +192,7 @@ class Mailbox:
         self._loop.call_soon_threadsafe(self._resolve, answers)
 
     def on_committed(self) -> None:
-        """Let the listener know."""
+        """Wake the listener."""
         self._loop.call_soon_threadsafe(self._wake_listener)
 
     def _end_start(self, error: Exception | None) -> None:
@@ -205,7 +204,9 @@ class Mailbox:
             self._ready.set_exception(error)
 
     def _resolve(self, answers: Sequence[Answer | MaxmemError]) -> None:
-        """Resolve a whole batch, in the event loop; then hand the next one over."""
+        """Resolve a whole batch, in the event loop; then gather the next one."""
+        # Free first, for a client that is answered may ask again at once. Gathered last: all of
+        # them shall be able to before the next batch is closed.
         batch, self._current = self._current, []
         now_s = monotonic()  # the loop's own clock has milliseconds
         for (item, future, asked_s), answer in zip(batch, answers, strict=True):

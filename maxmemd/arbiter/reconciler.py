@@ -179,7 +179,7 @@ class Reconciler:
             self.push([DuePush(instance, record, instance.effects)])
 
     def _raise_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Raise what the toolstack set, never lower it (A4); whoever wrote it, it is not drift.
+        """Raise what the toolstack set, never lower it (A4); it is no drift, by whatever program.
 
         xenstore's nodes wait until it runs: libxl writes them last (libxl__build_post) and would
         overwrite ours. So they are not pushed, and the limit is not wholly in force before.
@@ -197,7 +197,7 @@ class Reconciler:
             self.records.note_instance(instance)
 
     def _was_in_force(self, instance: Instance, record: Record) -> bool:
-        """Whether this very limit was seen in Xen before, so that somebody else took it away.
+        """Whether this very limit was seen in Xen before, so that another program took it away.
 
         Drift that is left alone stays drift, across a restart as well: it is not pushed over.
         """
@@ -219,10 +219,10 @@ class Reconciler:
             self.records.note_instance(instance)
 
     def _handle_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Somebody else wrote this domain's maximum: act by mode, and say so in the history."""
+        """Act by mode on what another program wrote, with an entry in the history."""
         mode = self.settings.value.drift
         if mode == ALERT and instance.drift_pages == fact.max_pages:
-            return  # it was said
+            return  # this value has its entry already
         self.drifts += 1
         words: dict[str, object] = {
             "seen_pages": fact.max_pages,

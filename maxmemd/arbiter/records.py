@@ -1,6 +1,6 @@
 """The canonical records in memory, always exactly as the ledger has them committed.
 
-After a failed commit nobody can say what the file holds: until `make_certain` has read it again,
+After a failed commit it is not known what the file holds: until `make_certain` has read it again,
 nothing may be decided and nothing is written.
 """
 
@@ -23,7 +23,7 @@ from maxmemd.ports import Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
-"""Lines that wait for the next commit; when the disk is full for long the oldest are dropped."""
+"""Entries that wait for the next commit; while the disk stays full the oldest are dropped."""
 
 
 class Records:
@@ -78,32 +78,32 @@ class Records:
             return self._ledger.by_keys(keys)
 
     def note(self, uuid: str, kind: str, words: Mapping[str, object]) -> None:
-        """Keep a line that changes no record; it is written with the next transaction.
+        """Keep an entry that changes no record; it is written with the next transaction.
 
-        It is what the daemon saw or did by itself, and in the service's journal at once.
+        It is what the daemon saw or did by itself, and is in journald at once.
         """
         log_event(uuid, kind, words)
-        self._keep([*self._repeats.flush(uuid), self._line(uuid, kind, words, DAEMON)])
+        self._keep([*self._repeats.flush(uuid), self._entry(uuid, kind, words, DAEMON)])
 
     def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
-        """Keep a refusal likewise, or count it where it says what was just said of this domain."""
-        refusal = self._line(uuid, "refused", wish, actor)
+        """Keep a refusal likewise, or count it where it repeats one of the same domain."""
+        refusal = self._entry(uuid, "refused", wish, actor)
         self._keep(self._repeats.add(refusal, self._clock.monotonic_s()))
 
     def note_old_repeats(self) -> None:
-        """Note how often refusals were repeated that began a while ago."""
+        """Note how often refusals were repeated whose window is over."""
         self._keep(self._repeats.flush_old(self._clock.monotonic_s()))
 
     def note_all_repeats(self) -> None:
-        """Note how often refusals were repeated: nothing is counted any more."""
+        """Note how often refusals were repeated, and begin to count again."""
         self._keep(self._repeats.flush_all())
 
-    def _keep(self, lines: Sequence[Entry]) -> None:
-        for line in lines:
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
             self._make_room(self._notes)
-            self._notes.append(line)
+            self._notes.append(entry)
 
-    def _line(self, uuid: str, kind: str, wish: object, actor: str) -> Entry:
+    def _entry(self, uuid: str, kind: str, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
         return Entry(uuid, revision, kind, actor, to_text(wish), None)
@@ -114,15 +114,15 @@ class Records:
         self._pushes.append(row)
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
-        """Keep an instance's state; the last one of it is written with the next transaction."""
+        """Keep what an instance is now; the last of these is written with the next transaction."""
         self.note_rows([instance.to_row(ended_ns=ended_ns)])
 
     def note_rows(self, rows: Sequence[InstanceRow]) -> None:
-        """Keep what instances are now; it is written with the next transaction."""
+        """Keep rows of instances likewise."""
         self._instances.update({(row.uuid, row.incarnation): row for row in rows})
 
     def note_pushed(self, instance: Instance) -> None:
-        """Keep an instance's state as it will be at the next `flush`: how its pushes went."""
+        """Keep what an instance will be at the next `flush`: its last push of many counts."""
         self._pushed.add(instance)
 
     def flush(self) -> None:

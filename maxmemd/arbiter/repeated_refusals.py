@@ -1,9 +1,9 @@
-"""Refusals that are repeated: the first is a line of the history, the same again is counted.
+"""Repeated refusals: the first is an entry of the history, and further ones are only counted.
 
-The history is kept for ever, and whoever asks in a loop for what is refused would fill the disk. So
-a refusal that says what a line of its domain's said within WINDOW_S is a number, told by one more
-line when the window ends, before anything else is written of that domain, and when the daemon
-stops.
+The history is kept for ever, and a client that asks in a loop for what is refused would fill the
+disk. So a refusal that repeats an entry of its domain from within WINDOW_S is counted. The count
+becomes one more entry when the window ends, before anything else is written of that domain, and
+when the daemon stops.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from maxmemd.policy.entries import Entry
 
 WINDOW_S = 60.0
 MOST_RUNS = 16
-"""Refusals of one domain that are counted at a time; the one that began first is told then."""
+"""Refusals of one domain that are counted at a time; one more ends the oldest."""
 MOST_DOMAINS = 1024
 
 
@@ -30,11 +30,11 @@ class _Run:
 
 
 _Said = tuple[int, str, str]
-"""What makes two refusals of one domain the same: revision, who, and the words."""
+"""What makes two refusals of one domain the same: revision, who asked, and the wish."""
 
 
 class RefusalCoalescer:
-    """The runs that go on. Times are monotonic."""
+    """Counts refusals that repeat one another, by domain. Times are monotonic."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, OrderedDict[_Said, _Run]] = OrderedDict()
@@ -47,36 +47,36 @@ class RefusalCoalescer:
         if run is not None and now_s - run.since_s < WINDOW_S:
             run.newest, run.last_s, run.again = refusal, now_s, run.again + 1
             return []
-        lines = [] if run is None else _told(runs.pop(said))
+        entries = [] if run is None else _counted(runs.pop(said))
         runs[said] = _Run(refusal, now_s, now_s)
         if len(runs) > MOST_RUNS:
-            lines += _told(runs.popitem(last=False)[1])
+            entries += _counted(runs.popitem(last=False)[1])
         if len(self._runs) > MOST_DOMAINS:
-            lines += self.flush(next(iter(self._runs)))
-        return [*lines, refusal]
+            entries += self.flush(next(iter(self._runs)))
+        return [*entries, refusal]
 
     def flush(self, uuid: str) -> list[Entry]:
-        """End a domain's runs; return the lines that tell of them."""
-        return [line for run in self._runs.pop(uuid, {}).values() for line in _told(run)]
+        """End a domain's runs; return the entries with their counts."""
+        return [entry for run in self._runs.pop(uuid, {}).values() for entry in _counted(run)]
 
     def flush_old(self, now_s: float) -> list[Entry]:
-        """End the runs whose window is over; return the lines that tell of them."""
-        lines = []
+        """End the runs whose window is over; return the entries with their counts."""
+        entries = []
         for uuid, runs in list(self._runs.items()):
             for said, run in list(runs.items()):
                 if now_s - run.since_s >= WINDOW_S:
-                    lines += _told(runs.pop(said))
+                    entries += _counted(runs.pop(said))
             if not runs:
                 del self._runs[uuid]
-        return lines
+        return entries
 
     def flush_all(self) -> list[Entry]:
-        """End all runs; return the lines that tell of them."""
-        return [line for uuid in list(self._runs) for line in self.flush(uuid)]
+        """End all runs; return the entries with their counts."""
+        return [entry for uuid in list(self._runs) for entry in self.flush(uuid)]
 
 
-def _told(run: _Run) -> list[Entry]:
-    """Return the line that tells how often a refusal was repeated, if it was."""
+def _counted(run: _Run) -> list[Entry]:
+    """Return the entry that says how often a refusal was repeated, if it was."""
     if not run.again:
         return []
     words = from_text(run.newest.wish)
@@ -86,7 +86,7 @@ def _told(run: _Run) -> list[Entry]:
 
 @lru_cache(maxsize=256)
 def _who(actor: str) -> str:
-    """Return who asked, whatever process of his it was: a loop in a shell has many."""
+    """Return who asked, without the process: a loop in a shell has many."""
     words = from_text(actor)
     words.pop("pid", None)
     return to_text(words)

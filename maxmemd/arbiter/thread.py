@@ -211,6 +211,6 @@ class ArbiterThread:
             LOG.log(level, "the watch over Xen: %s", trouble)
         self._trouble = trouble
         self._show(arbiter)
-        if trouble == "ok" and not self._is_synced:  # after the status: who is told may look at it
+        if trouble == "ok" and not self._is_synced:  # after the status, which the owner may look at
             self._is_synced = True
             self._owner.on_first_sync()
