@@ -1,6 +1,6 @@
 """Xen against the ledger: drift by mode, builds that are never fought, retries."""
 
-from errno import EPERM, ESRCH
+from errno import EIO, EPERM, ESRCH
 
 import pytest
 
@@ -10,7 +10,8 @@ from maxmemd.policy.reference import Domid
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget
 from maxmemd.units import UNLIMITED, Memory
-from tests.seat import DM, MIB, Seat, mib
+from maxmemd.xen.simulated import finish
+from tests.seat import DM, MIB, Seat, mib, web_of
 
 MODES = ["restore", "adopt", "alert"]
 
@@ -368,3 +369,29 @@ def test_drift_that_is_over_is_noted(drift: str) -> None:
     assert seat.arbiter.reconciler.healed == healed
     lines = [{"domid": 1, "from": "drift"}] if healed else []
     assert seat.memory.words("recovered") == lines
+
+
+def test_a_build_that_dies_under_a_push_leaves_what_it_was_owed() -> None:
+    """Nodes that wait until it runs are its next life's, also where a push shows its end."""
+    seat = Seat().restart()
+    build = seat.host.building(web_of(64, 128))
+    web = next(build).domid
+    while next(build).name != "introduced":
+        pass
+    seat.poll()
+    seat.host.fail("write", EIO)
+    seat.grant(web, SetLimit(mib(96)))
+    seat.host.heal()
+    seat.host.foreign_write(web, mib(64))
+    seat.host.fail("set_max_mem", ESRCH, domid=web)
+    seat.host.fail("domain", ESRCH, domid=web)
+    seat.poll(after_s=100.0)
+    assert seat.arbiter.instances.find(Domid(web)) == []
+    seat.host.heal()
+    seat.host.destroy(web)
+
+    born = finish(seat.host.building(web_of(64, 128)))
+    seat.poll()
+
+    assert seat.host.nodes.facts(born).static_max == mib(96)
+    assert (seat.pages(born), seat.memory.words("created")) == (97 * 256, [])
