@@ -6,6 +6,7 @@ from benchmarks.ours import BOOT
 from benchmarks.report import CannotMeasure
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import DecisionRequest, Granted
+from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
 from maxmemd.ledger.migrate import migrate
@@ -27,10 +28,8 @@ def arbiter_on(database: Path, host: SimulatedHost) -> Arbiter:
         SqliteLedger(database),
         LocalPusher(host.hypervisor(), host.xenstore()),
         SystemClock(),
-        rules=config.rules,
-        drift=config.drift,
+        Settings(config.rules, config.drift, config.keep_gone_s),
         boot=BOOT,
-        keep_gone_s=config.keep_gone_s,
     )
     arbiter.start()
     arbiter.poll()

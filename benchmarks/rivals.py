@@ -19,6 +19,7 @@ from fastapi import Path as InPath
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from maxmemd.policy.states import PushState
 from maxmemd.wire import replies, requests
 
 DOMAINS = 64
@@ -39,7 +40,7 @@ def reply_to(ref: str, kib: int, revision: int) -> replies.DecisionReply:
         limit_kib=kib,
         max_pages=pages,
         unlimited=False,
-        push=replies.Push(state="applied", max_pages=pages, seen_pages=pages),
+        push=replies.Push(state=PushState.APPLIED, max_pages=pages, seen_pages=pages),
     )
 
 

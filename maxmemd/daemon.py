@@ -18,6 +18,7 @@ from maxmemd.api.server.tcp import listen_tcp
 from maxmemd.api.server.unix import open_sockets
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import Backend, SystemClock, choose_backend
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError, LedgerError
@@ -72,7 +73,7 @@ async def serve_on(
         service = _service(config, adapters)
         mailbox = service.mailbox
         await mailbox.start()
-        adapters.pusher.watch(mailbox.worker.kick)
+        adapters.pusher.watch(mailbox.thread.poll_soon)
         tasks = [
             asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
         ]
@@ -105,10 +106,8 @@ def _service(config: Config, adapters: Backend) -> Service:
             SqliteLedger(config.database),
             adapters.pusher,
             SystemClock(),
-            rules=config.rules,
-            drift=config.drift,
+            Settings(config.rules, config.drift, config.keep_gone_s),
             boot=adapters.boot,
-            keep_gone_s=config.keep_gone_s,
         )
 
     reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
@@ -157,11 +156,6 @@ class Reload:
         self._service.config = taken
         self._front.gate.take(taken.roles, taken.rates, taken.connections)
         self._service.feed.tell()
-        worker = self._service.mailbox.worker
-        worker.poll_s = taken.poll_s
-
-        def step(arbiter: Arbiter) -> None:
-            arbiter.take(taken.rules, drift=taken.drift, keep_gone_s=taken.keep_gone_s)
-
-        worker.between(step)
+        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s)
+        self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 SECONDS = (
     0.0001,
@@ -25,8 +26,24 @@ SECONDS = (
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+class Distribution(NamedTuple):
+    """How many values there were between bounds, and their sum, at one moment.
+
+    `counts` has one number more than there are bounds: of what was above the last.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Return how many were at most each bound, as text; the last one is infinite."""
+        bounds = [*(repr(float(bound)) for bound in self.bounds), "+Inf"]
+        return list(zip(bounds, accumulate(map(float, self.counts)), strict=True))
+
+
 class Histogram:
-    """Counts of values up to each bound. One thread observes values; others may read."""
+    """Counts values by size. Belongs to one thread; others get a snapshot."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -40,7 +57,6 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return the cumulative count up to each bound, the bounds as text; the last is "+Inf"."""
-        bounds = [*(repr(float(bound)) for bound in self.bounds), "+Inf"]
-        return list(zip(bounds, accumulate(map(float, self.counts)), strict=True))
+    def snapshot(self) -> Distribution:
+        """Return what was counted so far, as a value that stays as it is."""
+        return Distribution(self.bounds, tuple(self.counts), self.total)

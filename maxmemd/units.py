@@ -96,6 +96,12 @@ class Memory:
             return NotImplemented
         return Memory(kib=self.kib - other.kib)
 
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"cannot use {self!r} as a truth value: 0 KiB is an amount like any other"
+            " (compare it, or ask whether it is None)"
+        )
+
     def __eq__(self, other: object) -> bool:
         return type(other) is Memory and self.kib == other.kib
 

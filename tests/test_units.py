@@ -195,3 +195,10 @@ def test_xls_grammar_against_an_oracle(text: str) -> None:
     except ValueError:
         kib = None
     assert kib == plain_size(text)
+
+
+@pytest.mark.parametrize("kib", [0, 4])
+def test_an_amount_has_no_truth_value(kib: int) -> None:
+    """0 KiB is an amount: `or` and `if` on amounts are a fault, and say so."""
+    with pytest.raises(TypeError, match="an amount like any other"):
+        bool(Memory(kib=kib))

@@ -26,6 +26,7 @@ from maxmemd.api.routing import RoutingTable
 from maxmemd.api.server.slow_readers import ReadScheduler
 from maxmemd.arbiter.messages import DomainView, LookAtDomain
 from maxmemd.errors import MaxmemError
+from maxmemd.policy.clauses import no_own_domain
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 
@@ -151,9 +152,8 @@ class Dispatcher:
         if isinstance(found, MaxmemError):
             raise found
         if found is None:
-            detail = f"cannot let the device model of domain {domid} do that: there was no such"
-            detail += " domain when it connected (connect again once there is)"
-            raise Rejected("not-your-domain", detail, own_domid=domid)
+            refusal = no_own_domain(domid)
+            raise Rejected(refusal.code, refusal.detail, **refusal.numbers)
         return Bond(domid, found)
 
     def meet(self, peer: Peer) -> None:

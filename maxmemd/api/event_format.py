@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from maxmemd.api.problems import Rejected
 from maxmemd.api.serialize import when
 from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position
-from maxmemd.policy.components import record_from_state
+from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
 from maxmemd.wire import replies
 
@@ -98,7 +98,7 @@ def _of_entry(row: Any) -> dict[str, Any]:
     wish: dict[str, Any] = json.loads(row.wish)
     record = None
     if row.state is not None:
-        record = record_from_state(row.uuid, row.revision, json.loads(row.state))
+        record = record_from_text(row.uuid, row.revision, row.state)
     wanted = wish.get("wanted_pages", wish.get("max_pages"))
     return {
         "kind": row.kind,

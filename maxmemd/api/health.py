@@ -70,11 +70,10 @@ class DiskMonitor:
 
 def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Mapping[str, str]:
     """Return every part and its state: "ok", or what is wrong. It asks nobody, so never waits."""
-    trouble = None if mailbox.arbiter is None else mailbox.arbiter.records.trouble
-    age_s = mailbox.worker.age_s
+    status, age_s = mailbox.status, mailbox.thread.age_s
     return {
-        "xen": mailbox.worker.trouble,
-        "ledger": "ok" if trouble is None else f"{trouble.code}: {trouble}",
+        "xen": status.xen,
+        "ledger": status.ledger,
         "integrity": integrity,
         "arbiter": "ok" if mailbox.is_prompt() else f"waits for Xen or the disk ({age_s:.0f} s)",
         "events": events,
@@ -90,12 +89,12 @@ async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> 
     """
     try:
         async with asyncio.timeout(within_s):
-            await mailbox.agreement.wait()
+            await mailbox.first_sync.wait()
     except TimeoutError:
-        why = mailbox.worker.trouble
+        why = mailbox.status.xen
         LOG.critical("started, but limits are NOT in force after %.0f s: %s", within_s, why)
         _tell("READY=1", f"limits are NOT in force: {why}")
-        await mailbox.agreement.wait()
+        await mailbox.first_sync.wait()
     _tell("READY=1", "Xen and the ledger were compared")
     LOG.info("ready: Xen and the ledger were compared")
 

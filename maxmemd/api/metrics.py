@@ -13,9 +13,8 @@ from maxmemd import __version__
 from maxmemd.api.health import Space, is_ready
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.messages import DomainView
-from maxmemd.histogram import Histogram
-from maxmemd.policy.orders import IN_FORCE
-from maxmemd.policy.states import PushState
+from maxmemd.histogram import Distribution
+from maxmemd.policy.states import IN_FORCE, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -78,7 +77,7 @@ def _of_daemon(scene: Scene) -> Iterable[Any]:
     yield Gauge(
         "maxmemd_arbiter_age_seconds",
         "Since the arbiter last came round",
-        scene.mailbox.worker.age_s,
+        scene.mailbox.thread.age_s,
     )
     yield Gauge("maxmemd_event_streams", "Clients of /v1/events", scene.streams)
     if scene.space is not None:
@@ -96,25 +95,23 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
     yield _histogram(
         "maxmemd_decision_seconds",
         "From a wish's arrival to its answer: queue, decision, commit, push",
-        mailbox.took_s,
+        mailbox.took_s.snapshot(),
     )
+    status = mailbox.status
     yield _histogram(
-        "maxmemd_batch_size", "Wishes and questions answered at once", mailbox.worker.sizes
+        "maxmemd_batch_size", "Wishes and questions answered at once", status.batch_sizes
     )
-    arbiter = mailbox.arbiter
-    if arbiter is None:
+    figures = status.figures
+    if figures is None:
         return
-    records, reconciler, enforcer = (
-        arbiter.records, arbiter.reconciler, arbiter.lifecycle.enforcer,
-    )  # fmt: skip
-    yield _histogram("maxmemd_commit_seconds", "A transaction with its fsync", records.took_s)
-    yield _histogram("maxmemd_push_seconds", "A push to Xen and its read-back", enforcer.took_s)
+    yield _histogram("maxmemd_commit_seconds", "A transaction with its fsync", figures.commit_s)
+    yield _histogram("maxmemd_push_seconds", "A push to Xen and its read-back", figures.push_s)
     for name, text, value in (
-        ("maxmemd_decisions", "Wishes granted and recorded", arbiter.decisions),
-        ("maxmemd_drift", "Foreign writes seen", reconciler.drifts),
-        ("maxmemd_drift_healed", "Foreign writes that were undone", reconciler.healed),
-        ("maxmemd_push_failures", "Pushes not in force", enforcer.failures),
-        ("maxmemd_notes_dropped", "Entries of history that could not be kept", records.dropped),
+        ("maxmemd_decisions", "Wishes granted and recorded", figures.decisions),
+        ("maxmemd_drift", "Foreign writes seen", figures.drifts),
+        ("maxmemd_drift_healed", "Foreign writes that were undone", figures.healed),
+        ("maxmemd_push_failures", "Pushes not in force", figures.push_failures),
+        ("maxmemd_notes_dropped", "Entries of history that could not be kept", figures.dropped),
     ):
         yield Counter(name, text, value=value)
 
@@ -122,20 +119,20 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
 def _refusals(scene: Scene) -> Any:
     from prometheus_client.core import CounterMetricFamily as Counter
 
-    arbiter = scene.mailbox.arbiter
+    figures = scene.mailbox.status.figures
     refused = Counter("maxmemd_refusals", "Requests and connections refused", labels=["code"])
     counts = collections.Counter(scene.refused) + collections.Counter(
-        arbiter.refusals if arbiter is not None else {}
+        figures.refusals if figures is not None else {}
     )
     for code, count in sorted(counts.items()):
         refused.add_metric([code], count)
     return refused
 
 
-def _histogram(name: str, text: str, tally: Histogram) -> Any:
+def _histogram(name: str, text: str, values: Distribution) -> Any:
     from prometheus_client.core import HistogramMetricFamily
 
-    return HistogramMetricFamily(name, text, buckets=tally.buckets(), sum_value=tally.total)
+    return HistogramMetricFamily(name, text, buckets=values.buckets(), sum_value=values.total)
 
 
 def _of_domains(domains: Sequence[DomainView]) -> list[Any]:

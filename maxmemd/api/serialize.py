@@ -3,14 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from pydantic_core import to_json
 
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
-from maxmemd.policy.components import Record, record_from_state
-from maxmemd.policy.orders import IN_FORCE
-from maxmemd.policy.states import PushState
+from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.components import Record
+from maxmemd.policy.states import IN_FORCE, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 from maxmemd.wire import replies, requests
 
@@ -43,7 +43,7 @@ def push(status: PushStatus | None) -> replies.Push | None:
     if status is None:
         return None
     return replies.Push(
-        state=cast(Any, status.state),
+        state=status.state,
         max_pages=status.max_pages,
         seen_pages=status.seen_pages,
         errno=status.errno,
@@ -178,7 +178,7 @@ def _sentence(view: DomainView, terms: Sequence[replies.ExplainedComponent], lim
 def _entry(row: Any) -> replies.HistoryEntry:
     record = None
     if row.state is not None:
-        record = record_from_state(row.uuid, row.revision, json.loads(row.state))
+        record = record_from_text(row.uuid, row.revision, row.state)
     return replies.HistoryEntry(
         seq=row.seq,
         at=when(row.at_ns),

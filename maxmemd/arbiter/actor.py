@@ -10,18 +10,16 @@ from contextlib import suppress
 from typing import cast
 
 from maxmemd.arbiter.batch import Batch
-from maxmemd.arbiter.codec import birth_of, effects_of, row_of
-from maxmemd.arbiter.enforcer import Enforcer
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Query
 from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.queries import Queries, push_status
-from maxmemd.arbiter.reconciler import Reconciler
+from maxmemd.arbiter.reconciler import DuePush, Reconciler
 from maxmemd.arbiter.records import Records
+from maxmemd.arbiter.settings import CurrentSettings, Settings
+from maxmemd.arbiter.status import Figures, figures_of
 from maxmemd.errors import LedgerError, MaxmemError
-from maxmemd.policy.clauses import Rules
-from maxmemd.policy.entries import ANNOUNCED, BORN
 from maxmemd.ports import Clock, Ledger, Pusher
 
 
@@ -29,38 +27,28 @@ class Arbiter:
     """Owns the ledger's writes and the way to Xen. Every method belongs to one thread."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        pusher: Pusher,
-        clock: Clock,
-        *,
-        rules: Rules,
-        drift: str,
-        boot: str,
-        keep_gone_s: float,
+        self, ledger: Ledger, pusher: Pusher, clock: Clock, settings: Settings, *, boot: str
     ) -> None:
-        self.rules = rules
         self.clock = clock
+        self.settings = CurrentSettings(settings)
         self.records = Records(ledger, clock)
         kept = self.records.load()
         self.instances = InstanceTable(dict(kept.incarnations), boot)
         for row in kept.instances:
-            self.instances.resume(row, effects_of(row), birth_of(row))
-        enforcer = Enforcer(pusher, clock)
+            self.instances.resume(row)
         rebooting = {uuid for uuid, then in kept.rebooting.items() if then == boot}
+        self.pusher = pusher
         self.lifecycle = Lifecycle(
-            rules, self.instances, self.records, enforcer, keep_gone_s, rebooting
+            self.settings, self.instances, self.records, pusher, clock, rebooting
         )
-        self.reconciler = Reconciler(drift, self.lifecycle, self.records, enforcer)
-        self.queries = Queries(self.records, self.lifecycle)
+        self.reconciler = Reconciler(self.settings, self.lifecycle, self.records, pusher, clock)
+        self.queries = Queries(self.records, self.lifecycle, pusher, clock)
         self.decisions = 0
         self.refusals: dict[str, int] = {}
 
-    def take(self, rules: Rules, *, drift: str, keep_gone_s: float) -> None:
-        """Decide by these rules from now on; what was decided stays."""
-        self.rules = self.lifecycle.rules = rules
-        self.reconciler.mode = drift
-        self.lifecycle.keep_gone_s = keep_gone_s
+    def reconfigure(self, settings: Settings) -> None:
+        """Decide by these settings from now on; what was decided stays."""
+        self.settings.value = settings
 
     def start(self) -> None:
         """Heal what a crash may have left: observe Xen, and push what differs.
@@ -74,24 +62,32 @@ class Arbiter:
 
         Xen is compared even while the ledger is in trouble, with what is known to be kept.
         """
+        # The ledger first: what a failed commit kept after all must be pushed, not taken for
+        # drift. Notes last, for comparing makes most of them. Where the ledger is in trouble
+        # nothing may be waiting, and it would stay in trouble: so there is always a note then.
         with suppress(LedgerError):
             self._make_certain()
         self.reconciler.poll()
-        self.lifecycle.forget()
+        self.lifecycle.forget_old()
         if self.records.trouble is not None:
             self.lifecycle.note_all()
-        self.records.tell_old_repeats()
+        self.records.note_old_repeats()
         self.flush()
 
     def stop(self) -> None:
         """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
-        self.records.tell_repeats()
+        self.records.note_all_repeats()
         self.poll()
 
     @property
     def has_notes(self) -> bool:
         """Whether notes wait, and a sound ledger would take them."""
-        return self.records.waiting and self.records.trouble is None
+        return self.records.has_notes and self.records.trouble is None
+
+    @property
+    def figures(self) -> Figures:
+        """What was counted, and how the ledger is, as it may be read by another thread."""
+        return figures_of(self.records, self.reconciler, self.decisions, self.refusals)
 
     def flush(self) -> None:
         """Write what was noted since the last commit. Raises LedgerError, and it waits on."""
@@ -99,26 +95,27 @@ class Arbiter:
 
     def turn(self, asks: Sequence[DecisionRequest | Query]) -> list[Answer | MaxmemError]:
         """Answer everything that waited: decided in order, one commit, then pushed."""
-        sight = Observer(self.lifecycle)
-        turn = Batch(self.rules, self.records, self.lifecycle, sight, self.refusals)
-        answers = self._decide_all(turn, asks)
-        if turn.entries:
+        observer = Observer(self.lifecycle, self.pusher)
+        rules = self.settings.value.rules
+        batch = Batch(rules, self.records, self.lifecycle, observer, self.refusals)
+        answers = self._decide_all(batch, asks)
+        if batch.entries:
             try:
-                self._record(turn)
+                self._record(batch)
             except LedgerError as error:
                 return [
                     error if isinstance(ask, DecisionRequest) else answer
                     for ask, answer in zip(asks, answers, strict=True)
                 ]
-            self._push(turn)
-        for index, instance in turn.granted.items():
+            self._push(batch)
+        for index, instance in batch.granted.items():
             if instance is not None:
                 granted = cast("Granted", answers[index])
                 answers[index] = granted.pushed(push_status(instance))
         return answers
 
     def _decide_all(
-        self, turn: Batch, asks: Sequence[DecisionRequest | Query]
+        self, batch: Batch, asks: Sequence[DecisionRequest | Query]
     ) -> list[Answer | MaxmemError]:
         trouble: LedgerError | None = None
         try:
@@ -126,75 +123,86 @@ class Arbiter:
             wanted = [
                 ask.key for ask in asks if isinstance(ask, DecisionRequest) and ask.key is not None
             ]
-            turn.keys = self.records.by_keys(wanted)
+            batch.keys = self.records.by_keys(wanted)
         except LedgerError as error:
             trouble = error
         else:
-            turn.observe_ahead([ask for ask in asks if isinstance(ask, DecisionRequest)])
+            batch.observe_ahead([ask for ask in asks if isinstance(ask, DecisionRequest)])
         answers: list[Answer | MaxmemError] = []
-        looked: dict[Query, Answer | MaxmemError] = {}
+        answered: dict[Query, Answer | MaxmemError] = {}
         for index, ask in enumerate(asks):
             try:
                 if isinstance(ask, Query):
-                    answers.append(self._look(ask, looked))
+                    answers.append(self._answer_query(ask, answered))
                 else:
-                    answers.append(trouble or turn.answer(index, ask))
+                    answers.append(trouble or batch.answer(index, ask))
             except MaxmemError as error:
                 answers.append(error)
         return answers
 
-    def _look(self, look: Query, looked: dict[Query, Answer | MaxmemError]) -> Answer | MaxmemError:
-        """Answer a question; those who ask the same in one turn have one answer together."""
-        if look not in looked:
+    def _answer_query(
+        self, query: Query, answered: dict[Query, Answer | MaxmemError]
+    ) -> Answer | MaxmemError:
+        """Answer a question; clients who ask the same in one turn have one answer together."""
+        if query not in answered:
             try:
-                looked[look] = self.queries.look(look)
+                answered[query] = self.queries.answer(query)
             except MaxmemError as error:
-                looked[look] = error
-        return looked[look]
+                answered[query] = error
+        return answered[query]
 
     def _make_certain(self) -> None:
         """After a failed commit read the ledger again, and take up what it kept after all."""
         for row in self.records.make_certain():
             for instance in self.instances.of_uuid(row.uuid):
                 if instance.incarnation == row.incarnation:
-                    instance.effects = effects_of(row)
-                    instance.remember(birth_of(row))
+                    instance.on_ledger_reread(row)
 
-    def _record(self, turn: Batch) -> None:
-        """Commit the turn, with what must still be written for its instances."""
+    def _record(self, batch: Batch) -> None:
+        """Commit the batch, with what must still be written for its instances."""
+        # The instances' rows go with the decision, in one transaction, and the instances are let
+        # know only after it. A crash in between finds in the ledger what is owed to them; a
+        # commit that fails leaves them as they were, for nothing of the batch holds then.
         effects = {
-            instance: turn.sight.effects(instance)
-            for uuid in turn.decided
+            instance: batch.observer.effects_for(instance)
+            for uuid in batch.decided
             for instance in self.instances.of_uuid(uuid)
         }
-        said = {*(instance for instance, _ in turn.builds), *turn.claimed}
-        births = {i: ANNOUNCED for i in said if i.birth not in (BORN, ANNOUNCED)}
-        rows = [
-            row_of(instance, effects=wanted, birth=births.get(instance))
-            for instance, wanted in effects.items()
-            if wanted is not instance.effects or instance in births
-        ]
-        self.records.commit(turn.entries, turn.decided, instances=rows)
+        understood = {*(instance for instance, _ in batch.builds), *batch.limited}
+        rows = []
         for instance, wanted in effects.items():
-            instance.effects = wanted
-        for instance, wish in turn.builds:
-            self.lifecycle.announced(instance, wish)
-        for instance in turn.claimed:
-            self.lifecycle.claimed(instance)
-        self.decisions += len(turn.entries)
+            phase = instance.build_phase
+            if instance in understood:
+                phase = instance.phase_once_decided
+            if wanted is not instance.effects or phase is not instance.build_phase:
+                rows.append(instance.to_row(effects=wanted, build=instance.build_in(phase)))
+        self.records.commit(batch.entries, batch.decided, instances=rows)
+        for instance, wanted in effects.items():
+            instance.on_effects_decided(wanted)
+        for instance, wish in batch.builds:
+            self.lifecycle.on_build_announced(instance, wish)
+        for instance in batch.limited:
+            instance.on_limit_decided()
+        self.decisions += len(batch.entries)
 
-    def _push(self, turn: Batch) -> None:
-        """Push the last value of each domain, to every instance it has here, all at once.
+    def _push(self, batch: Batch) -> None:
+        """Push the last value of each domain to every instance that it has here, all at once.
 
-        The youngest first, so that the incoming half of a local migration never has less room
-        than what the other half may populate. While it is built, and was not itself asked
-        about, it is raised and not lowered.
+        An instance that is being built, and was not itself asked about, is raised and not
+        lowered: its limit is its toolstack's for now.
         """
         dues = []
-        for uuid, record in turn.decided.items():
-            for instance in reversed(self.instances.of_uuid(uuid)):
-                if turn.sight.looked_at(instance) or not instance.building:
-                    dues.append((instance, record))
+        for uuid, record in batch.decided.items():
+            # Of two halves of a local migration the younger one, the incoming, comes first. It
+            # is sent every page that the elder holds, and the elder may populate up to its new
+            # limit as soon as it has it: were the elder raised first, it could hold a page for
+            # which the incoming half has no room, and the migration would fail.
+            youngest_first = sorted(
+                self.instances.of_uuid(uuid), key=lambda life: life.incarnation, reverse=True
+            )
+            for instance in youngest_first:
+                if batch.observer.has_observed(instance) or not instance.building:
+                    dues.append(DuePush(instance, record, instance.effects))
                 else:
                     self.reconciler.push_beside(instance, record)
         self.reconciler.push(dues)

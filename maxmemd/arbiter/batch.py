@@ -1,21 +1,23 @@
-"""One batch of wishes: observed and decided in order; nothing of it counts before the commit."""
+"""One batch of wishes: observed and decided in order; nothing of it holds before the commit."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.codec import entry_of, to_json_text
-from maxmemd.arbiter.instances import Instance, is_name, is_uuid
+from maxmemd.arbiter.entries import entry_of
+from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
-from maxmemd.arbiter.observation import Observation, Observer, absent
+from maxmemd.arbiter.observation import Observation, Observer
 from maxmemd.arbiter.records import Records
-from maxmemd.policy.clauses import Rules, key_reused, own_domain, revision_stale
-from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.clauses import Rules, key_reused, not_here, own_domain, revision_stale
+from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
+from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
@@ -24,7 +26,6 @@ from maxmemd.policy.wishes import (
     Rollback,
     needs_store,
     says_the_limit,
-    to_json,
 )
 from maxmemd.units import Memory
 
@@ -33,33 +34,36 @@ from maxmemd.units import Memory
 class Batch:
     """What one batch has come to so far.
 
-    `entries` are for the commit and `decided` the records they make; `granted` says
+    `entries` are what is to be committed and `decided` the records they make; `granted` says
     for each granted wish, by its place in the batch, which instance it is about. `keys` are the
-    idempotency keys known, `refusals` counts by code. `claimed` are the instances whose limit was
-    said, so that no build is followed any more.
+    idempotency keys known, `refusals` counts by code. `builds` are the builds that were announced,
+    and `limited` the instances whose limit a client decided.
     """
 
     rules: Rules
     committed: Records
     lifecycle: Lifecycle
-    sight: Observer
+    observer: Observer
     refusals: dict[str, int]
     entries: list[Entry] = field(default_factory=list)
     decided: dict[str, Record] = field(default_factory=dict)
     granted: dict[int, Instance | None] = field(default_factory=dict)
     builds: list[tuple[Instance, Build]] = field(default_factory=list)
-    claimed: list[Instance] = field(default_factory=list)
+    limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
 
     def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
         """Look at all domains that the wishes of the batch are about, in one message."""
-        self.sight.observe_ahead([(ask.ref, _with_store(ask)) for ask in asks])
+        self.observer.observe_ahead([(ask.ref, _with_store(ask)) for ask in asks])
 
     def answer(self, index: int, ask: DecisionRequest) -> Answer:
         """Decide one wish; `index` is its place in the batch.
 
         Raises HypervisorError, XenstoreError or LedgerError, and the wish is not granted.
         """
+        # Whose domain it is comes before the key: a device model must not learn from a replay
+        # what was granted to another. The key comes before the decision: what was granted once is
+        # answered as it was then, even where it would be refused by now.
         foreign = None if ask.bond is None else self._foreign(ask, ask.bond)
         if foreign is not None:
             return foreign
@@ -81,7 +85,7 @@ class Batch:
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
         """Refuse a device model what is not its domain; no history is written for it."""
-        seen = self.sight.of(ask.ref, with_store=False)
+        seen = self.observer.observe(ask.ref, with_store=False)
         if isinstance(seen, Refused):
             return self._refused(ask, Refused(seen.refusal))
         refusal = own_domain(bond, seen.instance.domid, seen.instance.uuid)
@@ -89,12 +93,13 @@ class Batch:
 
     def _observe(self, ask: DecisionRequest) -> Observation | Refused | None:
         """Observe the domain that is meant; None for a record that comes ahead of its domain."""
-        seen = self.sight.of(ask.ref, with_store=_with_store(ask))
-        if isinstance(seen, Refused) and is_uuid(ask.ref):
+        seen = self.observer.observe(ask.ref, with_store=_with_store(ask))
+        uuid = _uuid_in(ask.ref)
+        if isinstance(seen, Refused) and uuid is not None:
             if isinstance(ask.wish, Import):
                 return None
-            if self.committed.get(ask.ref.lower()) is not None:
-                return absent(ask.ref.lower())
+            if self.committed.get(uuid) is not None:
+                return Refused(not_here(uuid), uuid)
         return seen
 
     def _verdict(
@@ -113,15 +118,20 @@ class Batch:
             seen.xen,
             seen.store or StoreFacts(),
             past,
-            tracking=seen.instance.tracking and record.uuid not in self.decided,
+            tracking=self._is_following(seen.instance),
             rebooted=record.uuid in self.lifecycle.rebooting,
         )
         return decide(picture, ask.wish)
 
+    def _is_following(self, instance: Instance) -> bool:
+        """Whether its record is no more than what was seen of its build, in this batch too."""
+        is_following = instance.build_phase is BuildPhase.FOLLOWING
+        return is_following and instance.uuid not in self.decided
+
     def _past(self, uuid: str, revision: int) -> Record | None:
         for entry in self.entries:
             if (entry.uuid, entry.revision) == (uuid, revision) and entry.state is not None:
-                return record_from_state(uuid, revision, json.loads(entry.state))
+                return record_from_text(uuid, revision, entry.state)
         return self.committed.at(uuid, revision)
 
     def _grant(
@@ -132,7 +142,7 @@ class Batch:
         self.granted[index] = None if seen is None else seen.instance
         if record is self._record_of(record.uuid):
             return _granted(record, self.granted[index])
-        entry = entry_of(record, kind, ask.actor, _words_of(ask), ask.key)
+        entry = entry_of(record, kind, ask.actor, _wish_text(ask), ask.key)
         self.entries.append(entry)
         self.decided[record.uuid] = record
         if ask.key is not None:
@@ -142,8 +152,8 @@ class Batch:
         if isinstance(ask.wish, Build):
             self.builds.append((seen.instance, ask.wish))
         elif says_the_limit(ask.wish):
-            self.claimed.append(seen.instance)
-        self.sight.decided(seen, grant.effects)
+            self.limited.append(seen.instance)
+        seen.on_effects_granted(grant.effects)
         return _granted(record, seen.instance, grant.effects.target)
 
     def _record_of(self, uuid: str) -> Record | None:
@@ -151,10 +161,10 @@ class Batch:
 
     def _replayed(self, index: int, ask: DecisionRequest, entry: Entry) -> Answer:
         """Answer a wish that was granted before under the same idempotency key."""
-        asked = (self._meant(ask.ref) or entry.uuid, KINDS[type(ask.wish)], _words_of(ask))
+        asked = (self._meant(ask.ref) or entry.uuid, KINDS[type(ask.wish)], _wish_text(ask))
         if asked != (entry.uuid, entry.kind, entry.wish):
             return self._refused(ask, Refused(key_reused()))
-        record = record_from_state(entry.uuid, entry.revision, json.loads(entry.state or "{}"))
+        record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
         instance = next(iter(self.lifecycle.instances.of_uuid(entry.uuid)), None)
         answer = _granted(record, instance)._replace(replayed=True)
         self.granted[index] = instance
@@ -165,16 +175,17 @@ class Batch:
         code = refused.refusal.code
         self.refusals[code] = self.refusals.get(code, 0) + 1
         if refused.uuid is not None and not ask.dry_run:
-            words = {"wish": KINDS[type(ask.wish)], **to_json(ask.wish), "code": code}
+            words = {"wish": KINDS[type(ask.wish)], **wish_to_json(ask.wish), "code": code}
             words["numbers"] = dict(refused.refusal.numbers)
             self.committed.note_refusal(refused.uuid, words, ask.actor)
         return refused
 
     def _meant(self, ref: str) -> str | None:
         """Return the UUID of the domain that a reference means now; None when it means none."""
-        if is_uuid(ref):
-            return ref.lower()
-        seen = self.sight.of(ref, with_store=False)
+        uuid = _uuid_in(ref)
+        if uuid is not None:
+            return uuid
+        seen = self.observer.observe(ref, with_store=False)
         return seen.uuid if isinstance(seen, Refused) else seen.instance.uuid
 
 
@@ -193,11 +204,17 @@ def _about(refusal: Refusal, uuid: str, seen: Observation | None) -> Refused:
 
 def _with_store(ask: DecisionRequest) -> bool:
     """Whether xenstore is looked at: for what the wish needs, or to believe a name."""
-    return is_name(ask.ref) or needs_store(ask.wish)
+    return isinstance(parse_reference(ask.ref), Name) or needs_store(ask.wish)
 
 
-def _words_of(ask: DecisionRequest) -> str:
-    words = to_json(ask.wish)
+def _uuid_in(ref: str) -> str | None:
+    """Return the UUID that a reference is; None where it is a domid or a name."""
+    reference = parse_reference(ref)
+    return reference.text if isinstance(reference, Uuid) else None
+
+
+def _wish_text(ask: DecisionRequest) -> str:
+    words = wish_to_json(ask.wish)
     if ask.reason:
         words["reason"] = ask.reason
-    return to_json_text(words)
+    return to_text(words)

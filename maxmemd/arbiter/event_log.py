@@ -1,4 +1,4 @@
-"""What journald is told of domains that nobody asked about: a message with fields."""
+"""What the daemon sees and does by itself, in journald: one message with fields for each."""
 
 import logging
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ _LEVELS: Mapping[str, int] = {
     EntryKind.OVER_LIMIT: logging.WARNING,
     EntryKind.FORGOTTEN: logging.WARNING,
 }
-"""What needs somebody's eyes; everything else is for the record."""
+"""What an administrator should look at; everything else is at level INFO."""
 
 
 def log_event(uuid: str, kind: EntryKind | PushKind, words: Mapping[str, object]) -> None:
-    """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and words."""
+    """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and others."""
     level = _LEVELS.get(kind, logging.INFO)
     if LOG.isEnabledFor(level):
         told = ", ".join(f"{name} {value}" for name, value in words.items() if value is not None)

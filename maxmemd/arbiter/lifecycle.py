@@ -1,115 +1,119 @@
-"""Who came and who went: newcomers get a record or go on with theirs, the gone are closed."""
+"""Which domains came and went: newcomers get a record or go on with theirs, the gone are closed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.codec import DAEMON, entry_of, row_of, to_json_text
-from maxmemd.arbiter.enforcer import Enforcer
+from maxmemd.arbiter.entries import own_entry_of
 from maxmemd.arbiter.instances import Instance, InstanceTable
 from maxmemd.arbiter.records import Records
+from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.errors import XenstoreError
 from maxmemd.policy import lives
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Record
-from maxmemd.policy.entries import BORN, Birth, Entry
+from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.states import PushState
+from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
+from maxmemd.ports import Clock, Pusher
 
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Keeps the census and the records in step with Xen. Belongs to the arbiter's thread."""
+    """Keeps the instances and the records in step with Xen. Belongs to the arbiter's thread."""
 
-    rules: Rules
+    settings: CurrentSettings
     instances: InstanceTable
     records: Records
-    enforcer: Enforcer
-    keep_gone_s: float
+    pusher: Pusher
+    clock: Clock
     rebooting: set[str]
     """UUIDs whose last instance ended, or is ending, by a reboot."""
     _gone_since_s: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, Effects] = field(default_factory=dict)
+    """What was still to be written for a domain's last instance, by UUID: its next one's."""
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
-        """Bring the census to what Xen says, and every instance to a record.
+        """Bring the instances to what Xen says, and every instance to a record.
 
         Raises LedgerError; what could not be decided is decided by the next call.
         """
+        # Reboots first: whether an instance ended by one is in the history entry of its end.
+        # Ends before beginnings are followed: what the one was owed is the other's.
+        # Names before builds: the entry of an adoption is found by name from then on.
         self._note_reboots(facts)
-        began, ended = self.instances.compare(facts, self.enforcer.clock.wall_ns())
+        began, ended = self.instances.compare(facts, self.clock.wall_ns())
         for instance in ended:
-            self.gone(instance)
+            self.close(instance)
         by_domid = {fact.domid: fact for fact in facts}
         for instance in began:
-            self._began(instance, by_domid[instance.domid])
-        self._name([instance for instance in self.instances if instance.name is None])
-        self._follow_all([i for i in self.instances if i.building or i.unsure], by_domid)
+            self._note_began(instance, by_domid[instance.domid])
+        self._read_names([instance for instance in self.instances if instance.name is None])
+        self._follow_builds([i for i in self.instances if i.is_unsettled], by_domid)
 
-    def announced(self, instance: Instance, wish: Build) -> None:
-        """Take a build as its toolstack announced it: no more guesses about this instance.
+    def on_build_announced(self, instance: Instance, wish: Build) -> None:
+        """Guess no more about an instance: its toolstack said what it builds.
 
         What an earlier instance was still owed is not a created one's.
         """
-        instance.announced, instance.tracking, instance.unsure = True, False, False
+        instance.on_build_announced()
         self.rebooting.discard(instance.uuid)
         if wish.life == CREATED:
             self._owed.pop(instance.uuid, None)
 
-    def claimed(self, instance: Instance) -> None:
-        """Guess no more about an instance whose limit was said, even while it is being built."""
-        instance.announced, instance.tracking, instance.unsure = True, False, False
-
-    def rename(self) -> None:
-        """Read every domain's name again: xl rename tells nobody."""
-        self._name(list(self.instances))
+    def read_all_names(self) -> None:
+        """Read every domain's name again: nothing tells of an xl rename."""
+        self._read_names(list(self.instances))
 
     def note_all(self) -> None:
         """Note every instance again, so that there is something to find out by writing it."""
         for instance in self.instances:
             self.records.note_instance(instance)
 
-    def gone(self, instance: Instance) -> None:
+    def close(self, instance: Instance) -> None:
         """Close an instance; its record stays, and what was not yet written is its next life's."""
         self.instances.remove(instance)
         others = self.instances.of_uuid(instance.uuid)
-        if instance.effects is not NO_EFFECTS and all(other.unsure for other in others):
+        # Another instance that is understood was decided on together with this one, and has its
+        # own effects; one that is not may be the next life (the incoming half of a migration).
+        if instance.effects is not NO_EFFECTS and not any(other.is_understood for other in others):
             self._owed[instance.uuid] = instance.effects
         words: dict[str, object] = {"domid": instance.domid, "incarnation": instance.incarnation}
         if instance.uuid in self.rebooting:
             words |= {"reboot": True, "boot": instance.boot}
         self.records.note(instance.uuid, EntryKind.INSTANCE_ENDED, words)
-        self.records.note_instance(instance, ended_ns=self.enforcer.clock.wall_ns())
+        self.records.note_instance(instance, ended_ns=self.clock.wall_ns())
 
-    def forget(self) -> None:
+    def forget_old(self) -> None:
         """Drop records whose domain has been away for longer than they are kept.
 
         Only time that this process has seen pass counts, so that no jump of the host's clock
         can drop anything. Raises LedgerError.
         """
-        now_s = self.enforcer.clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         away = self.records.uuids() - self.instances.uuids()
         self._gone_since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in away}
         since_s = sorted(self._gone_since_s.items())
-        old = [uuid for uuid, since in since_s if now_s - since > self.keep_gone_s]
+        keep_s = self.settings.value.keep_gone_s
+        old = [uuid for uuid, since in since_s if now_s - since > keep_s]
         if old:
             for uuid in old:
                 self.records.note(uuid, EntryKind.FORGOTTEN, {})
             self.records.commit([], {}, forgotten=old)
 
-    def store(self, instance: Instance) -> StoreFacts:
-        """Return what xenstore says of an instance; nothing where it cannot be asked."""
-        return self._asked(instance) or StoreFacts(name=instance.name)
+    def nodes_of(self, instance: Instance) -> StoreFacts:
+        """Return what xenstore says of an instance; only its name where it cannot be asked."""
+        return self._read_nodes(instance) or StoreFacts(name=instance.name)
 
-    def take_theirs(self, record: Record, fact: XenFacts, words: dict[str, object]) -> Record:
-        """Make Xen's maximum the operator's: drift that is adopted. Raises LedgerError."""
-        taken = lives.with_maximum(self.rules, record, fact.max_pages)
+    def adopt_maximum(self, record: Record, fact: XenFacts, words: Mapping[str, object]) -> Record:
+        """Make Xen's maximum the operator's, for it drifted. Raises LedgerError."""
+        rules = self.settings.value.rules
+        adopted = lives.with_maximum(rules, record, fact.max_pages)
         self.records.commit(
-            [entry_of(taken, EntryKind.DRIFT, DAEMON, to_json_text(words))], {taken.uuid: taken}
+            [own_entry_of(adopted, EntryKind.DRIFT, words)], {adopted.uuid: adopted}
         )
-        return taken
+        return adopted
 
     def _note_reboots(self, facts: Sequence[XenFacts]) -> None:
         """Remember whose shutdown was a reboot, until the next instance runs or is announced."""
@@ -119,7 +123,7 @@ class Lifecycle:
             elif fact.shutdown or fact.started:
                 self.rebooting.discard(fact.uuid)
 
-    def _began(self, instance: Instance, fact: XenFacts) -> None:
+    def _note_began(self, instance: Instance, fact: XenFacts) -> None:
         words = {
             "domid": instance.domid,
             "incarnation": instance.incarnation,
@@ -129,119 +133,116 @@ class Lifecycle:
         self.records.note(instance.uuid, EntryKind.INSTANCE_BEGAN, words)
         self.records.note_instance(instance)
 
-    def _asked(self, instance: Instance) -> StoreFacts | None:
+    def _read_nodes(self, instance: Instance) -> StoreFacts | None:
         try:
-            return self.enforcer.pusher.facts(instance.domid)
+            return self.pusher.facts(instance.domid)
         except XenstoreError:
             return None
 
-    def _name(self, instances: Sequence[Instance]) -> None:
+    def _read_names(self, instances: Sequence[Instance]) -> None:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
             try:
-                instance.name = self.enforcer.pusher.facts(instance.domid).name
+                instance.on_named(self.pusher.facts(instance.domid).name)
             except XenstoreError:
                 return
 
-    def _follow_all(self, newcomers: Sequence[Instance], facts: Mapping[int, XenFacts]) -> None:
-        """Decide for all newcomers in one transaction. Raises LedgerError, and nothing counts."""
-        decided = _Decided(self.records)
-        courses = {i: self._follow(decided, i, facts[i.domid]) for i in newcomers}
-        births = {i: _birth(i, facts[i.domid], course) for i, course in courses.items()}
-        moved = [row_of(i, birth=birth) for i, birth in births.items() if birth != i.birth]
+    def _follow_builds(self, unsettled: Sequence[Instance], facts: Mapping[int, XenFacts]) -> None:
+        """Decide what the unsettled have to do with their records, in one transaction.
+
+        Raises LedgerError, and nothing counts.
+        """
+        # First decide for all, then commit, and only then let the instances know. Were one
+        # settled before the commit, a commit that fails would leave it settled with no record:
+        # the next poll would not look at it again. Their rows go with the same commit, so that
+        # after a crash a build is as far as its record is.
+        decided = _Decisions(self.records)
+        phases = {i: self._decide_phase(decided, i, facts[i.domid]) for i in unsettled}
+        builds = {i: i.build_in(phase) for i, phase in phases.items()}
+        moved = [i.to_row(build=build) for i, build in builds.items() if build != i.build]
         if decided.entries:
             self.records.commit(decided.entries, decided.records, instances=moved)
         else:
             self.records.note_rows(moved)
-        for instance, course in courses.items():
-            fact, before = facts[instance.domid], instance.birth
-            instance.tracking, instance.unsure = course
-            instance.building = not fact.started
-            early = instance.unsure or instance.building
-            owed = NO_EFFECTS if early else self._owed.pop(instance.uuid, NO_EFFECTS)
-            if instance.tracking or instance.uuid in decided.records:
-                self._agree(instance, fact, decided.get(instance.uuid))
+        for instance, phase in phases.items():
+            was_understood, fact = instance.is_understood, facts[instance.domid]
+            record, owed = decided.get(instance.uuid), NO_EFFECTS
+            instance.on_build_observed(phase, building=not fact.started)
+            if phase is BuildPhase.SETTLED:
+                owed = self._owed.pop(instance.uuid, NO_EFFECTS)
+            if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
+                self._note_adopted(instance, fact, record)  # nothing is owed to a new record
             elif owed is not NO_EFFECTS:
-                instance.effects, instance.state = owed.then(instance.effects), PushState.PENDING
-            elif before.unsure and not early:
-                self._understood(instance, fact, decided.get(instance.uuid))
+                instance.on_effects_inherited(owed)
+            elif phase is BuildPhase.SETTLED and not was_understood and _differs(record, fact):
+                # what its toolstack wrote while it was built is no drift, but not yet ours
+                instance.on_put_off()
 
-    def _follow(self, decided: "_Decided", instance: Instance, fact: XenFacts) -> tuple[bool, bool]:
-        """Decide what a newcomer has to do with the record; return its `tracking` and `unsure`.
+    def _decide_phase(
+        self, decided: "_Decisions", instance: Instance, fact: XenFacts
+    ) -> BuildPhase:
+        """Decide what an instance has to do with its record, and return its phase from now on.
 
-        A record follows the build of a domain that nobody decided on before, until it runs; a
-        maximum of 0 is nobody's yet (A4). Whether another one goes on with its record is asked of
-        xenstore once it runs. Where nothing depends on xenstore it is not asked: it may hang.
+        A record follows the build of a domain that was never decided on before, until it runs.
+        Whether another one goes on with its record is asked of xenstore once it runs. Where
+        nothing depends on xenstore it is not asked: it may hang.
         """
-        if instance.announced:
-            return False, False
-        record, building = decided.get(instance.uuid), not fact.started
+        building = not fact.started
+        if instance.build_phase is BuildPhase.ANNOUNCED:
+            return BuildPhase.ANNOUNCED if building else BuildPhase.SETTLED
+        record = decided.get(instance.uuid)
         if record is None and building and fact.max_pages == 0:
-            return True, True
-        if record is None or instance.tracking:
-            self._take(decided, instance, fact, record)
-            return building, building
-        if building or not instance.unsure:
-            return False, building
-        return False, not self._is_judged(decided, instance, fact, record)
+            return BuildPhase.FOLLOWING  # a maximum of 0 was set by nothing yet (A4)
+        if record is None or instance.build_phase is BuildPhase.FOLLOWING:
+            self._take_build(decided, instance, fact, record)
+            return BuildPhase.FOLLOWING if building else BuildPhase.SETTLED
+        if building or not self._judge(decided, instance, fact, record):
+            return BuildPhase.UNDECIDED
+        return BuildPhase.SETTLED
 
-    def _take(
-        self, decided: "_Decided", instance: Instance, fact: XenFacts, record: Record | None
+    def _take_build(
+        self, decided: "_Decisions", instance: Instance, fact: XenFacts, record: Record | None
     ) -> None:
         """Take what the toolstack built: as the first record, or as the next revision of one."""
+        rules = self.settings.value.rules
         words: dict[str, object] = {"max_pages": fact.max_pages, "building": not fact.started}
-        store = self._asked(instance) or StoreFacts()
+        nodes = self._read_nodes(instance) or StoreFacts()
         if record is None:
-            decided.add(lives.adopted(self.rules, fact, store), EntryKind.ADOPTED, words)
+            decided.add(lives.adopted(rules, fact, nodes), EntryKind.ADOPTED, words)
             return
-        followed = lives.following_build(self.rules, record, fact, store)
+        followed = lives.following_build(rules, record, fact, nodes)
         if followed is not None:
             decided.add(followed, EntryKind.BUILD_FOLLOWED, words)
 
-    def _is_judged(
-        self, decided: "_Decided", instance: Instance, fact: XenFacts, record: Record
+    def _judge(
+        self, decided: "_Decisions", instance: Instance, fact: XenFacts, record: Record
     ) -> bool:
-        """Decide whether an instance that runs goes on with its record; False: nobody can tell."""
-        store = self._asked(instance)
-        if store is None:
+        """Decide whether an instance that runs goes on with its record; False: not known yet."""
+        nodes = self._read_nodes(instance)
+        if nodes is None:
             return False
+        # What is still owed to it would be in xenstore had it been written: it is no contradiction.
         owed = self._owed.get(instance.uuid, NO_EFFECTS).then(instance.effects)
-        if not lives.continues(record, owed.on(store)):
+        if not lives.continues(record, owed.on(nodes)):
             words: dict[str, object] = {"max_pages": fact.max_pages, "building": False}
-            theirs = _without_ours(instance, fact)
-            rebuilt = lives.rebuilt(self.rules, record, theirs, store)
-            decided.add(rebuilt, EntryKind.RECORD_REPLACED, words)
+            rules, built = self.settings.value.rules, instance.as_built(fact)
+            decided.add(
+                lives.rebuilt(rules, record, built, nodes), EntryKind.RECORD_REPLACED, words
+            )
         return True
 
-    def _understood(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
-        """Note that what its toolstack wrote while it was built is no drift, but not yet ours."""
-        if record is not None and record.max_pages != fact.max_pages:
-            instance.state = PushState.PENDING
-
-    def _agree(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
+    def _note_adopted(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that a record which was taken from Xen is in force there."""
         if record is not None and record.max_pages == fact.max_pages:
-            instance.wanted_pages = fact.max_pages
-            self.enforcer.settle(instance, fact, record.revision)
+            instance.on_adopted(fact, record.revision)
             self.records.note_instance(instance)
 
 
-def _birth(instance: Instance, fact: XenFacts, course: tuple[bool, bool]) -> Birth:
-    """Return what must be kept of an instance on its course: its `tracking` and `unsure`."""
-    tracking, unsure = course
-    if fact.started and not unsure:
-        return BORN
-    return instance.birth._replace(tracking=tracking, unsure=unsure)
+def _differs(record: Record | None, fact: XenFacts) -> bool:
+    return record is not None and record.max_pages != fact.max_pages
 
 
-def _without_ours(instance: Instance, fact: XenFacts) -> XenFacts:
-    """Return a domain as the toolstack built it, where a push of ours took its place."""
-    if instance.theirs_pages is None or fact.max_pages != instance.wanted_pages:
-        return fact
-    return fact._replace(max_pages=instance.theirs_pages)
-
-
-class _Decided:
+class _Decisions:
     """What one rescan has come to so far, before it is committed."""
 
     def __init__(self, committed: Records) -> None:
@@ -252,6 +253,6 @@ class _Decided:
     def get(self, uuid: str) -> Record | None:
         return self.records.get(uuid) or self._committed.get(uuid)
 
-    def add(self, record: Record, kind: EntryKind, words: dict[str, object]) -> None:
+    def add(self, record: Record, kind: EntryKind, facts: Mapping[str, object]) -> None:
         self.records[record.uuid] = record
-        self.entries.append(entry_of(record, kind, DAEMON, to_json_text(words)))
+        self.entries.append(own_entry_of(record, kind, facts))

@@ -1,7 +1,7 @@
 """The queue before the arbiter: handlers put a wish in and await the verdict.
 
-The event loop gathers what arrives while a batch runs, and until it brings nothing new, and hands
-over one batch at a time, with one wake-up each way; no timer delays an idle arbiter.
+The event loop gathers wishes while a batch runs, and until none arrives any more. Then it submits
+them as one batch, with one wake-up of each thread; no timer delays an idle arbiter.
 """
 
 import asyncio
@@ -23,6 +23,8 @@ from maxmemd.arbiter.messages import (
     Query,
     Refused,
 )
+from maxmemd.arbiter.settings import Settings
+from maxmemd.arbiter.status import Status
 from maxmemd.arbiter.thread import ArbiterThread
 from maxmemd.errors import ArbiterBusy, MaxmemError
 from maxmemd.histogram import SECONDS, Histogram
@@ -34,14 +36,14 @@ MOST_IN_BATCH = 256
 """Wishes decided in one transaction, so that none waits for a very long one."""
 
 QUIET_PASSES = 3
-"""A batch is handed over once the event loop has run so often without a new wish."""
+"""A batch is submitted after this many passes of the event loop without a new wish."""
 
 ANSWER_WITHIN_S = 7.0
 """A wish that waits longer is answered arbiter-busy; it may still be granted.
 
-Longer than a pusher that hangs takes to be there again (its WatchdogSec=6), so that this is a pause
-for everybody; and with the second that give_up() may come late, shorter than our own WatchdogSec=10
-takes at least, so that who asks is told before the connection is lost.
+Longer than it takes to replace a pusher that hangs (its WatchdogSec=6), so that a client sees that
+as a pause. And, with the second that give_up() may come late, shorter than our own WatchdogSec=10
+takes at least, so that a client has this answer before its connection is lost.
 """
 
 _Waiting = tuple[DecisionRequest | Query, asyncio.Future[Answer], float]
@@ -57,12 +59,13 @@ class Mailbox:
         poll_s: float,
         alive: Callable[[], None] = lambda: None,
         on_commit: Callable[[], None] = lambda: None,
+        monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
-        """Take what makes the arbiter, and what its thread calls after every step.
+        """`make` is called once in the arbiter's thread, and `alive` there after every step.
 
-        `on_commit` is called in the event loop's thread once something was committed.
+        `on_commit` is called in the event loop's thread after a commit.
         """
-        self.worker = ArbiterThread(make, self, poll_s=poll_s, alive=alive)
+        self.thread = ArbiterThread(make, self, poll_s=poll_s, alive=alive, monotonic_s=monotonic_s)
         self._waiting: deque[_Waiting] = deque()
         self._current: list[_Waiting] = []
         self._began_s = self._last_s = self._gather_until_s = 0.0
@@ -70,7 +73,7 @@ class Mailbox:
         self._ready: asyncio.Future[None] | None = None
         self.took_s = Histogram(SECONDS)
         self._on_commit = on_commit
-        self.agreement = asyncio.Event()
+        self.first_sync = asyncio.Event()
         """Set once Xen and the ledger were compared, so that limits are in force."""
 
     async def start(self) -> None:
@@ -81,7 +84,7 @@ class Mailbox:
         """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
-        self.worker.start()
+        self.thread.start()
         await self._ready
 
     async def stop(self) -> None:
@@ -90,16 +93,21 @@ class Mailbox:
         What still waits is answered arbiter-busy, and so is whatever is asked from now on.
         """
         self._stopping = True
-        await asyncio.to_thread(self.worker.stop)
+        await asyncio.to_thread(self.thread.stop)
         for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(_stops())
         self._waiting.clear()
 
     @property
-    def arbiter(self) -> Arbiter | None:
-        """The arbiter, once it is made."""
-        return self.worker.arbiter
+    def status(self) -> Status:
+        """How the arbiter fares, as its thread last published it."""
+        return self.thread.status
+
+    def reconfigure(self, settings: Settings, *, poll_s: float) -> None:
+        """Let the arbiter decide by these settings from its next batch or poll on."""
+        self.thread.poll_s = poll_s
+        self.thread.call_soon(lambda arbiter: arbiter.reconfigure(settings))
 
     @overload
     def ask(self, item: DecisionRequest) -> asyncio.Future[Granted | Refused]: ...
@@ -142,20 +150,15 @@ class Mailbox:
         self._waiting.clear()
 
     def is_prompt(self) -> bool:
-        """Whether the arbiter's thread got on lately, with a batch or with its watch over Xen."""
+        """Whether the arbiter's thread finished a batch, or compared Xen, recently enough."""
         busy = self._current and monotonic() - self._began_s > ANSWER_WITHIN_S
-        stuck = self.worker.age_s > ANSWER_WITHIN_S + self.worker.poll_s
-        return self.arbiter is not None and not busy and not stuck
+        stuck = self.thread.age_s > ANSWER_WITHIN_S + self.thread.poll_s
+        return self.status.figures is not None and not busy and not stuck
 
     @property
     def depth(self) -> int:
         """How many wishes and questions wait, or are in the batch that runs."""
         return len(self._waiting) + len(self._current)
-
-    @property
-    def forgets(self) -> int:
-        """How often records may have been dropped; see Records.forgets."""
-        return 0 if self.arbiter is None else self.arbiter.records.forgets
 
     def _begin_to_gather(self) -> None:
         self._gather_until_s = monotonic() + self._last_s
@@ -164,9 +167,14 @@ class Mailbox:
     def _gather(self, seen: int, quiet: int = 0) -> None:
         """Hand over once a few passes of the event loop have brought no further wish.
 
-        Not longer than the batch before took, so that a flood of wishes makes nobody wait more
+        Not longer than the batch before took, so that a flood of wishes makes no client wait more
         than twice as long.
         """
+        # Clients that were answered together ask again together, but not in one pass of the loop:
+        # each has a socket of its own. A batch that is handed over at the first wish would be a
+        # batch of one, with an fsync of its own, and the others would wait for it. A pass costs
+        # microseconds, an fsync milliseconds. Passes, not a timer: an idle loop makes them at
+        # once, so that a lone client does not wait.
         waiting = len(self._waiting)
         quiet = 0 if waiting > seen else quiet + 1
         if quiet < QUIET_PASSES and monotonic() < self._gather_until_s:
@@ -181,25 +189,27 @@ class Mailbox:
         size = min(len(self._waiting), MOST_IN_BATCH)
         self._current = [self._waiting.popleft() for _ in range(size)]
         self._began_s = monotonic()
-        self.worker.hand([item for item, _, _ in self._current])
+        self.thread.submit([item for item, _, _ in self._current])
 
-    def started(self, error: Exception | None) -> None:
-        """Know that the arbiter is there, or why not. From its thread."""
-        self._loop.call_soon_threadsafe(self._started, error)
+    # called in the arbiter's thread
 
-    def agreed(self) -> None:
-        """Know that Xen and the ledger were compared. From the arbiter's thread."""
-        self._loop.call_soon_threadsafe(self.agreement.set)
+    def on_started(self, error: Exception | None) -> None:
+        """Let `start` return, or raise."""
+        self._loop.call_soon_threadsafe(self._end_start, error)
 
-    def answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
-        """Take the answers to the batch that was handed over. From the arbiter's thread."""
-        self._loop.call_soon_threadsafe(self._answered, answers)
+    def on_first_sync(self) -> None:
+        """Let `first_sync` be set."""
+        self._loop.call_soon_threadsafe(self.first_sync.set)
 
-    def committed(self) -> None:
-        """Know of a commit. From the arbiter's thread."""
+    def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Let the clients of the batch have their answers."""
+        self._loop.call_soon_threadsafe(self._resolve, answers)
+
+    def on_committed(self) -> None:
+        """Tell the event loop of a commit."""
         self._loop.call_soon_threadsafe(self._on_commit)
 
-    def _started(self, error: Exception | None) -> None:
+    def _end_start(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():
             return
         if error is None:
@@ -207,8 +217,10 @@ class Mailbox:
         else:
             self._ready.set_exception(error)
 
-    def _answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
-        """Resolve a whole batch, in the event loop; then hand the next one over."""
+    def _resolve(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Resolve a whole batch, in the event loop; then gather the next one."""
+        # Free first, for a client that is answered may ask again at once. Gathered last: all of
+        # them shall be able to before the next batch is closed.
         batch, self._current = self._current, []
         now_s = monotonic()  # the loop's own clock has milliseconds
         for (item, future, asked_s), answer in zip(batch, answers, strict=True):

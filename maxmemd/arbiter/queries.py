@@ -7,7 +7,7 @@ domains are asked for once a second at most, however many look; what we write is
 from contextlib import suppress
 from dataclasses import dataclass
 
-from maxmemd.arbiter.instances import Instance, is_uuid
+from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
     Answer,
@@ -23,9 +23,11 @@ from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.errors import LedgerError
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.reference import Domid, Uuid, parse_reference
+from maxmemd.ports import Clock, Pusher
 
 LATELY_S = 1.0
-"""So old xenstore's part of a look at all domains may be. One domain is always asked about anew."""
+"""How old xenstore's part of a view of all domains may be. One domain is always asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,72 +36,74 @@ class Queries:
 
     records: Records
     lifecycle: Lifecycle
+    pusher: Pusher
+    clock: Clock
 
-    def look(self, look: Query) -> Answer:
+    def answer(self, query: Query) -> Answer:
         """Answer one question. Raises HypervisorError, or LedgerError where a newcomer is meant."""
-        if isinstance(look, LookAtHost):
-            pusher = self.lifecycle.enforcer.pusher
-            return HostView(pusher.host(), len(pusher.domains()))
-        if isinstance(look, LookAtDomains):
+        if isinstance(query, LookAtHost):
+            return HostView(self.pusher.host(), len(self.pusher.domains()))
+        if isinstance(query, LookAtDomains):
             return self._domains()
-        return self._domain(look.ref)
+        return self._domain(query.ref)
 
     def _domains(self) -> tuple[DomainView, ...]:
-        facts = self.lifecycle.enforcer.pusher.domains()
-        with suppress(LedgerError):  # a newcomer without a record yet is told as it is
+        facts = self.pusher.domains()
+        with suppress(LedgerError):  # a newcomer without a record yet is shown as it is
             self.lifecycle.rescan(facts)
         lives = {instance.domid: instance for instance in self.lifecycle.instances}
         present = []
         for fact in facts:
             instance = lives.get(fact.domid)
-            store = None if instance is None else self._lately(instance)
-            present.append(_view(self.records, fact, instance, store))
+            nodes = None if instance is None else self._recent_nodes(instance)
+            present.append(_view(self.records, fact, instance, nodes))
         here = {view.uuid for view in present}
         away = [uuid for uuid in self.records.uuids() if uuid not in here]
         return (*present, *(DomainView(uuid, self.records.get(uuid)) for uuid in away))
 
     def _domain(self, ref: str) -> Answer:
-        seen = Observer(self.lifecycle).of(ref, with_store=False)
+        seen = Observer(self.lifecycle, self.pusher).observe(ref, with_store=False)
         if not isinstance(seen, Refused):
-            store = self.lifecycle.store(seen.instance)
-            return _view(self.records, seen.xen, seen.instance, store)
-        for fact in self.lifecycle.enforcer.pusher.domains():
-            if str(fact.domid) == ref and not fact.managed:
+            nodes = self.lifecycle.nodes_of(seen.instance)
+            return _view(self.records, seen.xen, seen.instance, nodes)
+        meant = parse_reference(ref)
+        for fact in self.pusher.domains():
+            if meant == Domid(fact.domid) and not fact.managed:
                 return _view(self.records, fact, None, None)
-        uuid = ref.lower()
-        if is_uuid(uuid) and self.records.get(uuid) is not None:
-            return DomainView(uuid, self.records.get(uuid))
-        return seen
+        record = self.records.get(meant.text) if isinstance(meant, Uuid) else None
+        return seen if record is None else DomainView(record.uuid, record)
 
-    def _lately(self, instance: Instance) -> StoreFacts:
+    def _recent_nodes(self, instance: Instance) -> StoreFacts:
         """Return what xenstore said of an instance a moment ago, or says now."""
-        now_s = self.lifecycle.enforcer.clock.monotonic_s()
-        if instance.shown is None or now_s - instance.shown[0] >= LATELY_S:
-            instance.shown = (now_s, self.lifecycle.store(instance))
-        return instance.shown[1]
+        now_s = self.clock.monotonic_s()
+        if instance.nodes is not None and now_s - instance.nodes[0] < LATELY_S:
+            return instance.nodes[1]
+        nodes = self.lifecycle.nodes_of(instance)
+        instance.on_nodes_read(now_s, nodes)
+        return nodes
 
 
 def _view(
-    records: Records, fact: XenFacts, instance: Instance | None, store: StoreFacts | None
+    records: Records, fact: XenFacts, instance: Instance | None, nodes: StoreFacts | None
 ) -> DomainView:
-    if instance is None or store is None:
+    if instance is None or nodes is None:
         return DomainView(fact.uuid, None, fact.domid, xen=fact)
     return DomainView(
         fact.uuid,
         records.get(fact.uuid),
         fact.domid,
-        store.name or instance.name,
+        nodes.name or instance.name,
         instance.building,
         push_status(instance),
         fact,
-        store,
+        nodes,
     )
 
 
 def push_status(instance: Instance) -> PushStatus:
     """Return how far an instance's limit is in force."""
     return PushStatus(
-        instance.state,
+        instance.push_state,
         instance.wanted_pages,
         instance.seen_pages,
         instance.errno,

@@ -1,40 +1,56 @@
 """Xen against the ledger: whose maximum is not ours, and what to do about it.
 
 Every poll asks Xen once for all domains. Nothing in Xen tells who wrote a maximum (A7), so a
-foreign write is seen only here.
+foreign write is seen only here. Pushes go out from here, too, and what they come to is noted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from maxmemd.arbiter.enforcer import Enforcer
+from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.records import Records
+from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.errors import HypervisorError, LedgerError
+from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
+from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.states import PushState
-from maxmemd.policy.verdicts import NO_EFFECTS
+from maxmemd.policy.kinds import EntryKind, PushKind
+from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.states import TROUBLED, PushState
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.ports import Clock, Pusher
 
 RESTORE, ADOPT, ALERT = "restore", "adopt", "alert"
 """What to do about drift: push ours, take theirs as the operator's, or only say so."""
-TROUBLED = (PushState.FAILED, PushState.MISMATCHED, PushState.OVER_LIMIT, EntryKind.DRIFT)
-"""What is worth an entry when it ends."""
+
+
+class DuePush(NamedTuple):
+    """An instance, the record that it is to have in force, and what to write besides."""
+
+    instance: Instance
+    record: Record
+    effects: Effects
 
 
 @dataclass(slots=True)
 class Reconciler:
     """Brings Xen and the ledger together again. Belongs to the arbiter's thread."""
 
-    mode: str
+    settings: CurrentSettings
     lifecycle: Lifecycle
     records: Records
-    enforcer: Enforcer
+    pusher: Pusher
+    clock: Clock
     drifts: int = 0
     healed: int = 0
+    pushes: int = 0
+    failures: int = 0
+    took_s: Histogram = field(default_factory=lambda: Histogram(SECONDS))
 
     def poll(self) -> None:
         """Observe every domain once and settle what differs.
@@ -43,7 +59,7 @@ class Reconciler:
         cannot be kept; the other domains are settled all the same, and the next poll starts
         afresh.
         """
-        facts = self.enforcer.pusher.domains()
+        facts = self.pusher.domains()
         trouble: LedgerError | None = None
         try:
             self.lifecycle.rescan(facts)
@@ -51,45 +67,41 @@ class Reconciler:
             trouble = error
         by_domid = {fact.domid: fact for fact in facts}
         for instance in self.lifecycle.instances:
-            fact = by_domid[instance.domid]
             record = self.records.get(instance.uuid)
             if record is None:
                 continue
             try:
-                self._settle(instance, fact, record)
+                self._settle(instance, by_domid[instance.domid], record)
             except LedgerError as error:
                 trouble = error
         if trouble is not None:
             raise trouble
 
-    def push(self, dues: Sequence[tuple[Instance, Record]], *, drifted: bool = False) -> None:
-        """Push records' limits to their instances, all at once, and note how it went.
+    def push(self, dues: Sequence[DuePush]) -> None:
+        """Push limits and effects to instances, all at once in this order, and note how it went.
 
-        `drifted` says that it undoes what another program wrote.
+        Never raises for what the world refuses: an instance's state says it, and when it is tried
+        again. A domain that is gone is closed.
         """
-        before = [EntryKind.DRIFT if drifted else instance.state for instance, _ in dues]
-        for instance, _ in dues:
-            if instance.building and instance.seen_pages != instance.wanted_pages:
-                instance.theirs_pages = instance.seen_pages or None  # 0 is nobody's yet (A4)
-        rows = self.enforcer.push([(i, record.limit, record.revision) for i, record in dues])
-        for (instance, _), row, state in zip(dues, rows, before, strict=True):
-            self.records.note_push(row)
-            if instance.state is PushState.GONE:
-                self.lifecycle.gone(instance)
+        before = [(due.instance.push_state, due.instance.drift_pages is not None) for due in dues]
+        orders = [_order_of(due) for due in dues]
+        began_s = self.clock.monotonic_s()
+        outcomes = self.pusher.push(orders)
+        share_s = (self.clock.monotonic_s() - began_s) / max(1, len(dues))
+        self.pushes += len(dues)
+        # All outcomes are noted before anything is concluded from one: to close a domain that is
+        # gone looks at the other instances of its UUID, whose outcomes may come later.
+        for due, outcome in zip(dues, outcomes, strict=True):
+            self._note_outcome(due, outcome)
+            self.took_s.observe(share_s)
+        for due, outcome, (state, was_drift) in zip(dues, outcomes, before, strict=True):
+            instance = due.instance
+            self.records.note_push(self._row_of(due, outcome))
+            if instance.push_state is PushState.GONE:
+                self.lifecycle.close(instance)
             else:
-                self._turned(instance, state)
+                self._note_change(instance, state, was_drift=was_drift)
                 self.records.note_pushed(instance)
-
-    def _turned(self, instance: Instance, before: PushState | EntryKind) -> None:
-        """Note what no push tells: that a guest holds too much, and that trouble is over."""
-        after = instance.state
-        words: dict[str, object] = {"domid": instance.domid, "from": before}
-        if after is PushState.OVER_LIMIT is not before:
-            words |= {"max_pages": instance.wanted_pages, "tot_pages": instance.tot_pages}
-            self.records.note(instance.uuid, EntryKind.OVER_LIMIT, words)
-        elif after is PushState.APPLIED and before in TROUBLED:
-            self.records.note(instance.uuid, EntryKind.RECOVERED, words)
-        self.healed += before is EntryKind.DRIFT and instance.in_force
 
     def push_beside(self, instance: Instance, record: Record) -> None:
         """Raise an instance that is being built while another one of its domain was asked about.
@@ -97,83 +109,153 @@ class Reconciler:
         Where Xen cannot be asked about it now, the next poll does it.
         """
         try:
-            fact = self.enforcer.pusher.domain(instance.domid)
+            fact = self.pusher.domain(instance.domid)
         except HypervisorError:
             return
         if fact.uuid == instance.uuid and not fact.dying:
-            instance.seen_pages, instance.wanted_pages = fact.max_pages, record.max_pages
-            self._beside_a_build(instance, fact, record)
+            instance.on_compared(fact.max_pages, record.max_pages)
+            self._raise_build(instance, fact, record)
+
+    def _note_outcome(self, due: DuePush, outcome: Outcome) -> None:
+        instance, seen = due.instance, outcome.seen
+        before = (instance.push_state, instance.error)
+        if outcome.gone:
+            instance.on_gone(outcome.errno, outcome.error)
+            return
+        if seen is None:
+            instance.on_push_failed(outcome.errno, outcome.error, self.clock.monotonic_s())
+        else:
+            if due.effects is instance.effects:
+                instance.on_effects_written()
+            if seen.max_pages == instance.wanted_pages:
+                instance.on_in_force(seen, due.record.revision)
+                return
+            instance.on_push_mismatched(seen.max_pages, self.clock.monotonic_s())
+        self.failures += 1
+        if (instance.push_state, instance.error) != before:  # the same again is logged once
+            words = {"domid": instance.domid, "errno": instance.errno, "error": instance.error}
+            kind = PushKind.FAILED if seen is None else PushKind.MISMATCHED
+            log_event(instance.uuid, kind, words)
+
+    def _row_of(self, due: DuePush, outcome: Outcome) -> PushRow:
+        instance = due.instance
+        return PushRow(
+            self.clock.wall_ns(),
+            instance.uuid,
+            instance.domid,
+            instance.incarnation,
+            due.record.revision,
+            instance.wanted_pages,
+            None if outcome.seen is None else outcome.seen.max_pages,
+            instance.errno,
+        )
+
+    def _note_change(self, instance: Instance, before: PushState, *, was_drift: bool) -> None:
+        """Note what no push tells: that a guest holds too much, and that trouble is over."""
+        after = instance.push_state
+        is_drift = was_drift and before is PushState.PENDING
+        words: dict[str, object] = {
+            "domid": instance.domid,
+            "from": EntryKind.DRIFT if is_drift else before,
+        }
+        if after is PushState.OVER_LIMIT and before is not PushState.OVER_LIMIT:
+            words |= {"max_pages": instance.wanted_pages, "tot_pages": instance.tot_pages}
+            self.records.note(instance.uuid, EntryKind.OVER_LIMIT, words)
+        elif after is PushState.APPLIED and (is_drift or before in TROUBLED):
+            self.records.note(instance.uuid, EntryKind.RECOVERED, words)
+        if was_drift and instance.in_force:
+            self.healed += 1
 
     def _settle(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Bring one instance and its record together."""
-        instance.seen_pages = fact.max_pages
-        instance.wanted_pages = wanted = record.max_pages
-        if wanted == fact.max_pages and instance.effects is NO_EFFECTS:
-            self._agree(instance, fact, record)
-        elif instance.unsure or instance.building:
-            self._beside_a_build(instance, fact, record)
+        """Bring one instance and its record together. Every poll, for every domain."""
+        wanted, seen = record.max_pages, fact.max_pages
+        instance.on_compared(seen, wanted)
+        if wanted == seen and instance.effects is NO_EFFECTS:
+            self._note_in_force(instance, fact, record)
+        elif instance.is_unsettled:
+            self._raise_build(instance, fact, record)
         elif self._was_in_force(instance, record):
-            self._drifted(instance, fact, record)
-        elif self.enforcer.clock.monotonic_s() >= instance.retry_s:
-            self.push([(instance, record)])
+            self._handle_drift(instance, fact, record)
+        elif self.clock.monotonic_s() >= instance.retry_s:
+            self.push([DuePush(instance, record, instance.effects)])
 
-    def _beside_a_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Raise what the toolstack set, never lower it; whoever wrote it, it is not drift.
+    def _raise_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        """Raise what the toolstack set, never lower it (A4); it is no drift, by whatever program.
 
-        xenstore's nodes wait until it runs: libxl writes them last (libxl__build_post).
+        xenstore's nodes wait until it runs: libxl writes them last (libxl__build_post) and would
+        overwrite ours. So they are not pushed, and the limit is not wholly in force before.
         """
         wanted = instance.wanted_pages
         if lives.may_push(wanted_pages=wanted, seen_pages=fact.max_pages, building=True):
-            open_effects, instance.effects = instance.effects, NO_EFFECTS
-            self.push([(instance, record)])
-            instance.effects = open_effects
-            if instance.in_force and open_effects is not NO_EFFECTS:
-                instance.state = PushState.PENDING
-            if instance.state is not PushState.GONE:
-                self.records.note_instance(instance)
+            self.push([DuePush(instance, record, NO_EFFECTS)])
+            if instance.push_state is PushState.GONE:  # closed by the push, which noted its end
+                return
+            if instance.effects is not NO_EFFECTS:
+                instance.on_put_off()
+            self.records.note_instance(instance)
         elif instance.in_force:
-            instance.state = PushState.PENDING
+            instance.on_put_off()
             self.records.note_instance(instance)
 
     def _was_in_force(self, instance: Instance, record: Record) -> bool:
-        """Whether this very limit was seen in Xen before, so that somebody else took it away."""
-        left_alone = self.mode == ALERT and instance.noted_pages is not None
-        return instance.settled_revision == record.revision and (instance.in_force or left_alone)
+        """Whether this very limit was seen in Xen before, so that another program took it away.
 
-    def _agree(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        was_drift = instance.noted_pages is not None
-        before = (instance.state, instance.settled_revision)
-        self.enforcer.settle(instance, fact, record.revision)
-        if before != (instance.state, instance.settled_revision):
-            self._turned(instance, EntryKind.DRIFT if was_drift else before[0])
+        Drift that is left alone stays drift, across a restart as well: it is not pushed over.
+        """
+        is_left_alone = (
+            self.settings.value.drift == ALERT
+            and instance.push_state is PushState.PENDING
+            and instance.drift_pages is not None
+        )
+        was_seen = instance.settled_revision == record.revision
+        return was_seen and (instance.in_force or is_left_alone)
+
+    def _note_in_force(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        """Note that Xen holds the limit. What changes nothing writes nothing: polls are many."""
+        state, revision = instance.push_state, instance.settled_revision
+        was_drift = instance.drift_pages is not None
+        instance.on_in_force(fact, record.revision)
+        if instance.push_state is not state or instance.settled_revision != revision:
+            self._note_change(instance, state, was_drift=was_drift)
             self.records.note_instance(instance)
 
-    def _drifted(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Somebody else wrote this domain's maximum: act by mode, and say so in the history."""
-        if self.mode == ALERT and instance.noted_pages == fact.max_pages:
-            return
+    def _handle_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        """Act by mode on what another program wrote, with an entry in the history."""
+        mode = self.settings.value.drift
+        if mode == ALERT and instance.drift_pages == fact.max_pages:
+            return  # this value has its entry already
         self.drifts += 1
         words: dict[str, object] = {
             "seen_pages": fact.max_pages,
             "wanted_pages": instance.wanted_pages,
-            "mode": self.mode,
+            "mode": mode,
         }
-        if self.mode == ADOPT:
-            record = self.lifecycle.take_theirs(record, fact, words)
-            instance.wanted_pages = record.max_pages
+        if mode == ADOPT:
+            record = self.lifecycle.adopt_maximum(record, fact, words)
+            instance.on_compared(fact.max_pages, record.max_pages)
         else:
             self.records.note(instance.uuid, EntryKind.DRIFT, words)
-        if self.mode == ALERT:
-            self._alarm(instance, fact)
+        if mode == ALERT:
+            instance.on_drift(fact.max_pages, _left_alone(instance, fact))
+            self.records.note_instance(instance)
         elif instance.wanted_pages == fact.max_pages:
-            self._agree(instance, fact, record)
+            self._note_in_force(instance, fact, record)
         else:
-            self.push([(instance, record)], drifted=True)
+            instance.on_drift(fact.max_pages)
+            self.push([DuePush(instance, record, instance.effects)])
 
-    def _alarm(self, instance: Instance, fact: XenFacts) -> None:
-        instance.state, instance.noted_pages = PushState.PENDING, fact.max_pages
-        instance.error = (
-            f"cannot keep {instance.wanted_pages} pages: another program wrote {fact.max_pages},"
-            " and the configuration says to leave it (drift = alert)"
-        )
-        self.records.note_instance(instance)
+
+def _order_of(due: DuePush) -> Order:
+    """Let the instance know what is pushed, and return it as an order."""
+    instance, limit = due.instance, due.record.limit
+    instance.on_push_begun(limit.max_pages)
+    seen = instance.seen_pages
+    raising = seen is None or limit.max_pages >= seen
+    return Order(instance.domid, instance.uuid, limit, raising, due.effects)
+
+
+def _left_alone(instance: Instance, fact: XenFacts) -> str:
+    return (
+        f"cannot keep {instance.wanted_pages} pages: another program wrote {fact.max_pages},"
+        " and the configuration says to leave it (drift = alert)"
+    )

@@ -1,21 +1,21 @@
 """The canonical records in memory, always exactly as the ledger has them committed.
 
-After a failed commit nobody can say what the file holds: until `make_certain` has read it again,
+After a failed commit it is not known what the file holds: until `make_certain` has read it again,
 nothing may be decided and nothing is written.
 """
 
-import json
 import logging
 from collections import deque
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 
-from maxmemd.arbiter.codec import DAEMON, row_of, to_json_text
+from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
 from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
+from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
@@ -24,7 +24,7 @@ from maxmemd.ports import Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
-"""Entries that wait for the next commit; when the disk is full for long the oldest are dropped."""
+"""Entries that wait for the next commit; while the disk stays full the oldest are dropped."""
 
 
 class Records:
@@ -44,7 +44,7 @@ class Records:
         self.commits = 0
         self.dropped = 0
         self._is_dropping = False
-        self.forgets = 0
+        self.generation = 0
         """Grows when a record may have been dropped: until then a revision is one entry."""
         self.took_s = Histogram(SECONDS)
 
@@ -52,7 +52,7 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
-        self.forgets += 1
+        self.generation += 1
         return kept
 
     def __len__(self) -> int:
@@ -81,23 +81,23 @@ class Records:
     def note(self, uuid: str, kind: EntryKind, words: Mapping[str, object]) -> None:
         """Keep an entry that changes no record; it is written with the next transaction.
 
-        It is what the daemon saw or did by itself, and in journald at once.
+        It is what the daemon saw or did by itself, and is in journald at once.
         """
         log_event(uuid, kind, words)
-        self._keep([*self._repeats.end(uuid), self._entry(uuid, kind, words, DAEMON)])
+        self._keep([*self._repeats.flush(uuid), self._entry(uuid, kind, words, DAEMON)])
 
     def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
-        """Keep a refusal likewise, or count it where it says what was just said of this domain."""
+        """Keep a refusal likewise, or count it where it repeats one of the same domain."""
         refusal = self._entry(uuid, EntryKind.REFUSED, wish, actor)
-        self._keep(self._repeats.take(refusal, self._clock.monotonic_s()))
+        self._keep(self._repeats.add(refusal, self._clock.monotonic_s()))
 
-    def tell_old_repeats(self) -> None:
-        """Note how often refusals were repeated that began a while ago."""
-        self._keep(self._repeats.end_old(self._clock.monotonic_s()))
+    def note_old_repeats(self) -> None:
+        """Note how often refusals were repeated whose window is over."""
+        self._keep(self._repeats.flush_old(self._clock.monotonic_s()))
 
-    def tell_repeats(self) -> None:
-        """Note how often refusals were repeated: nothing is counted any more."""
-        self._keep(self._repeats.end_all())
+    def note_all_repeats(self) -> None:
+        """Note how often refusals were repeated, and begin to count again."""
+        self._keep(self._repeats.flush_all())
 
     def _keep(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -107,7 +107,7 @@ class Records:
     def _entry(self, uuid: str, kind: EntryKind, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
         revision = 0 if record is None else record.revision
-        return Entry(uuid, revision, kind, actor, to_json_text(wish), None)
+        return Entry(uuid, revision, kind, actor, to_text(wish), None)
 
     def note_push(self, row: PushRow) -> None:
         """Keep a push; it is written with the next transaction."""
@@ -115,28 +115,28 @@ class Records:
         self._pushes.append(row)
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
-        """Keep an instance's state; the last one of it is written with the next transaction."""
-        self.note_rows([row_of(instance, ended_ns=ended_ns)])
+        """Keep what an instance is now; the last of these is written with the next transaction."""
+        self.note_rows([instance.to_row(ended_ns=ended_ns)])
 
     def note_rows(self, rows: Sequence[InstanceRow]) -> None:
-        """Keep what instances are now; it is written with the next transaction."""
+        """Keep rows of instances likewise."""
         self._instances.update({(row.uuid, row.incarnation): row for row in rows})
 
     def note_pushed(self, instance: Instance) -> None:
-        """Keep an instance's state as it will be at the next `flush`: how its pushes went."""
+        """Keep what an instance will be at the next `flush`: its last push of many counts."""
         self._pushed.add(instance)
 
     def flush(self) -> None:
         """Write all notes, if there are any. Raises LedgerError, and they go on waiting."""
         for instance in self._pushed:
-            if instance.state is not PushState.GONE:
+            if instance.push_state is not PushState.GONE:
                 self.note_instance(instance)
         self._pushed.clear()
-        if self.waiting:
+        if self.has_notes:
             self.commit([], {})
 
     @property
-    def waiting(self) -> bool:
+    def has_notes(self) -> bool:
         """Whether notes wait to be written."""
         return bool(self._notes or self._pushes or self._instances or self._pushed)
 
@@ -153,27 +153,30 @@ class Records:
         Raises LedgerError, and then none of `records` holds; the notes go on waiting.
         """
         start_s = self._clock.monotonic_s()
+        # What was counted of a domain's refusals comes before its next entry, as it happened.
         for entry in entries:
-            self._notes += self._repeats.end(entry.uuid)
+            self._notes += self._repeats.flush(entry.uuid)
         with self._troubled():
             self._ledger.commit(
                 self._clock.wall_ns(),
-                [*self._notes, *entries],
+                [*self._notes, *entries],  # notes are older
                 instances=[*self._instances.values(), *instances],
                 pushes=list(self._pushes),
                 forgotten=forgotten,
             )
+        # Only now does anything of it hold; had it raised, the notes would wait on, and whether
+        # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
-        self._written()
+        self._drop_notes()
         self._records.update(records)
         for uuid in forgotten:
             self._records.pop(uuid, None)
-        self.forgets += len(forgotten)
+        self.generation += len(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)
         for entry in entries:
             if entry.actor == DAEMON:
-                log_event(entry.uuid, entry.kind, json.loads(entry.wish))
+                log_event(entry.uuid, entry.kind, from_text(entry.wish))
 
     def make_certain(self) -> list[InstanceRow]:
         """After a failed commit, learn from the file whether it was kept after all.
@@ -183,8 +186,11 @@ class Records:
         """
         if not self._stale:
             return []
+        # What is in memory is as it was before that commit, for `commit` changes it only on
+        # success. So a domain that has another revision in the file shows that all of the commit
+        # was kept, the notes with it: they must not be written twice.
         before = self._records
-        with self._troubled(anew=True):
+        with self._troubled(reading_again=True):
             self._ledger.reopen()
             kept = self.load()
         self._stale = False
@@ -194,7 +200,7 @@ class Records:
             if record.uuid not in before or before[record.uuid].revision != record.revision
         }
         if moved:
-            self._written()
+            self._drop_notes()
         return [row for row in kept.instances if row.uuid in moved]
 
     def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
@@ -207,16 +213,16 @@ class Records:
                       " (limits are not)", NOTES_KEPT)  # fmt: skip
         self._is_dropping = True
 
-    def _written(self) -> None:
+    def _drop_notes(self) -> None:
         self._is_dropping = False
         self._notes.clear()
         self._pushes.clear()
         self._instances.clear()
 
     @contextmanager
-    def _troubled(self, *, anew: bool = False) -> Iterator[None]:
-        """Remember trouble with the ledger; until it is read anew nobody touches it again."""
-        if self._stale and not anew and self.trouble is not None:
+    def _troubled(self, *, reading_again: bool = False) -> Iterator[None]:
+        """Remember trouble with the ledger; nothing touches it until it has been read again."""
+        if self._stale and not reading_again and self.trouble is not None:
             raise self.trouble
         try:
             yield

@@ -1,4 +1,4 @@
-"""The arbiter's thread: it takes batches, polls Xen in between, and says how it gets on."""
+"""The arbiter's thread: it takes batches, polls Xen in between, and publishes how it fares."""
 
 import logging
 import os
@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Protocol
 
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Query
+from maxmemd.arbiter.status import STARTING, Status
 from maxmemd.errors import LedgerError, MaxmemError
 from maxmemd.histogram import SIZES, Histogram
 
@@ -19,37 +21,40 @@ NOTES_WITHIN_S = 0.1
 """An idle arbiter writes what it noted (refusals, how pushes went) after this time."""
 
 IDLE_S = 1.0
-"""An idle arbiter says so often that it lives."""
+"""An idle arbiter comes round at least this often, which shows that it lives."""
 
 AGAIN_S = 1.0
-"""Until Xen and the ledger were compared once, it is tried so often, however rare polls are."""
+"""Until Xen and the ledger were compared once it is tried this often, however rare polls are."""
 
 
 class ThreadOwner(Protocol):
-    """Who is told what the thread does. Every method is called in that thread."""
+    """Hears of what the thread does. Every method is called in that thread."""
 
-    def started(self, error: Exception | None) -> None:
-        """Know that the arbiter is there, or why it cannot be."""
+    def on_started(self, error: Exception | None) -> None:
+        """There is an arbiter, or `error` is why there cannot be one."""
         ...
 
-    def agreed(self) -> None:
-        """Know that Xen and the ledger were compared for the first time, and what differed, healed.
+    def on_first_sync(self) -> None:
+        """Xen and the ledger were compared for the first time, and what differed is healed.
 
         Limits are in force from now on.
         """
         ...
 
-    def answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
-        """Take the answers to the batch that was handed over."""
+    def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Take the answers to the batch that was submitted."""
         ...
 
-    def committed(self) -> None:
-        """Know that something was committed since the last time."""
+    def on_committed(self) -> None:
+        """Something was committed since the last time."""
         ...
 
 
 class ArbiterThread:
-    """Runs an Arbiter in a thread of its own. `alive` is called in it after every step."""
+    """Runs an Arbiter in a thread of its own. `alive` is called in it after every step.
+
+    `status` is the only thing that other threads may read while it runs.
+    """
 
     def __init__(
         self,
@@ -58,83 +63,89 @@ class ArbiterThread:
         *,
         poll_s: float,
         alive: Callable[[], None],
+        monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
         self._make, self._owner, self._alive = make, owner, alive
+        self._monotonic_s = monotonic_s
         self._batches: SimpleQueue[Sequence[DecisionRequest | Query] | None] = SimpleQueue()
         self._steps: SimpleQueue[Callable[[Arbiter], None]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="arbiter")
-        self._kicked = threading.Event()
-        self._told = 0
+        self._is_poll_wanted = threading.Event()
+        self._commits_told = 0
+        self._is_synced = False
+        self._trouble = STARTING.xen
+        self._alive_s = 0.0
+        self._sizes = Histogram(SIZES)
         self.poll_s = poll_s
-        self.arbiter: Arbiter | None = None
-        self.trouble: str = "starting"
-        self.has_agreed = False
-        self.alive_s = 0.0
-        self.sizes = Histogram(SIZES)
+        self.status: Status = STARTING
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def hand(self, batch: Sequence[DecisionRequest | Query]) -> None:
+    def submit(self, batch: Sequence[DecisionRequest | Query]) -> None:
         """Let it decide a batch; the owner hears of the answers."""
         self._batches.put(batch)
 
     def stop(self) -> None:
-        """Let it end after what it has been handed, and wait until it has."""
+        """Let it end after what was submitted, and wait until it has."""
         self._batches.put(None)
         self._thread.join()
 
-    def kick(self) -> None:
+    def poll_soon(self) -> None:
         """Poll soon: domains may have come or gone. From any thread."""
-        self._kicked.set()
+        self._is_poll_wanted.set()
         self._batches.put([])
 
-    def between(self, step: Callable[[Arbiter], None]) -> None:
+    def call_soon(self, step: Callable[[Arbiter], None]) -> None:
         """Do something between two batches. From any thread."""
         self._steps.put(step)
         self._batches.put([])
 
     @property
     def age_s(self) -> float:
-        """Since when the thread has not come round; an idle one does with every poll."""
-        arbiter = self.arbiter
-        return 0.0 if arbiter is None else arbiter.clock.monotonic_s() - self.alive_s
+        """How long ago the thread last came round; an idle one does with every poll."""
+        status = self.status
+        return 0.0 if status.figures is None else self._monotonic_s() - status.alive_s
 
     def _run(self) -> None:
         try:
             arbiter = self._make()
-            self.alive_s = arbiter.clock.monotonic_s()
-            self.arbiter = arbiter
+            self._publish(arbiter)
         except Exception as error:
             if not isinstance(error, MaxmemError):
                 LOG.exception("the arbiter cannot be made")
-            self._owner.started(error)
+            self._owner.on_started(error)
             return
         try:
-            self._attempt(arbiter.start)
-            self._owner.started(None)
-            self._tell(arbiter)
-            self._watch(arbiter)
+            self._attempt(arbiter, arbiter.start)
+            self._owner.on_started(None)
+            self._tell_of_commits(arbiter)
+            self._loop(arbiter)
         except Exception:
             LOG.critical(
                 "the arbiter's thread failed, and this process ends with it", exc_info=True
             )
-            os._exit(1)  # else all who ask would hear for ever that the arbiter is busy
-        self._attempt(arbiter.stop)
+            os._exit(1)  # else every request would be answered arbiter-busy for ever
+        self._attempt(arbiter, arbiter.stop)
 
-    def _watch(self, arbiter: Arbiter) -> None:
+    def _loop(self, arbiter: Arbiter) -> None:
         """Poll, decide, and write notes, until told to end."""
+        # One round: first show that we live, then what was put between batches (a reload must
+        # count for the poll that follows), then a poll that is due, and only then wait for a
+        # batch. So a flood of batches delays a poll by one batch and no more. Notes are written
+        # when the queue is empty: under load the next batch's commit takes them along.
         due_s = self._due_s(arbiter)
         while True:
-            self.alive_s = now_s = arbiter.clock.monotonic_s()
+            self._publish(arbiter)
             self._alive()
+            now_s = arbiter.clock.monotonic_s()
             while not self._steps.empty():
                 self._steps.get()(arbiter)
-            if now_s >= due_s or self._kicked.is_set():
-                self._kicked.clear()
-                self._attempt(arbiter.poll)
-                self._tell(arbiter)
+            if now_s >= due_s or self._is_poll_wanted.is_set():
+                self._is_poll_wanted.clear()  # before the poll: what comes during it is another's
+                self._attempt(arbiter, arbiter.poll)
+                self._tell_of_commits(arbiter)
                 due_s = self._due_s(arbiter)
             idle_s = min(due_s - now_s, NOTES_WITHIN_S if arbiter.has_notes else IDLE_S)
             try:
@@ -146,23 +157,32 @@ class ArbiterThread:
                 return
             if batch:
                 self._turn(arbiter, batch)
-                self._tell(arbiter)
+                self._tell_of_commits(arbiter)
+
+    def _publish(self, arbiter: Arbiter) -> None:
+        """Let other threads see how things are, and that the thread has come round."""
+        self._alive_s = self._monotonic_s()
+        self._show(arbiter)
+
+    def _show(self, arbiter: Arbiter) -> None:
+        self.status = Status(self._trouble, self._alive_s, self._sizes.snapshot(), arbiter.figures)
 
     def _due_s(self, arbiter: Arbiter) -> float:
         """Return when the next poll is due."""
-        wait_s = self.poll_s if self.has_agreed else min(self.poll_s, AGAIN_S)
+        wait_s = self.poll_s if self._is_synced else min(self.poll_s, AGAIN_S)
         return arbiter.clock.monotonic_s() + wait_s
 
     def _flush(self, arbiter: Arbiter) -> None:
-        """Write the notes while nobody asks; a ledger in trouble says so itself (health)."""
+        """Write the notes while no request comes; a ledger in trouble shows in the status."""
         with suppress(LedgerError):
             arbiter.flush()
-        self._tell(arbiter)
+        self._tell_of_commits(arbiter)
 
-    def _tell(self, arbiter: Arbiter) -> None:
-        if arbiter.records.commits != self._told:
-            self._told = arbiter.records.commits
-            self._owner.committed()
+    def _tell_of_commits(self, arbiter: Arbiter) -> None:
+        commits = arbiter.figures.commits
+        if commits != self._commits_told:
+            self._commits_told = commits
+            self._owner.on_committed()
 
     def _turn(self, arbiter: Arbiter, batch: Sequence[DecisionRequest | Query]) -> None:
         try:
@@ -171,11 +191,12 @@ class ArbiterThread:
             LOG.exception("a batch of %d failed", len(batch))
             broken = MaxmemError("cannot decide: it is a fault of maxmemd, which its log describes")
             answers = [broken for _ in batch]
-        self.sizes.observe(len(batch))
-        self._owner.answered(answers)
+        self._sizes.observe(len(batch))
+        self._show(arbiter)  # before the answers: a client that has one finds it counted
+        self._owner.on_answered(answers)
 
-    def _attempt(self, step: Callable[[], None]) -> None:
-        """Do one step of the watch over Xen; trouble is said once, and the next poll retries."""
+    def _attempt(self, arbiter: Arbiter, step: Callable[[], None]) -> None:
+        """Compare Xen with the ledger; trouble is logged once, and the next poll tries again."""
         try:
             step()
         except MaxmemError as error:
@@ -185,10 +206,11 @@ class ArbiterThread:
             trouble = f"internal: {error!r}"
         else:
             trouble = "ok"
-            if not self.has_agreed:
-                self.has_agreed = True
-                self._owner.agreed()
-        if trouble != self.trouble:
+        if trouble != self._trouble:
             level = logging.INFO if trouble == "ok" else logging.ERROR
             LOG.log(level, "the watch over Xen: %s", trouble)
-        self.trouble = trouble
+        self._trouble = trouble
+        self._show(arbiter)
+        if trouble == "ok" and not self._is_synced:  # after the status, which the owner may look at
+            self._is_synced = True
+            self._owner.on_first_sync()

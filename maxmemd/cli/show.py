@@ -55,8 +55,8 @@ def _in_force(push: Body | None) -> str:
     words: dict[str, str] = {
         "applied": "yes",
         "over-limit": "yes, and the guest uses more than the limit until it shrinks",
-        "pending": f"not yet: {push['error']}" if push.get("error") else "not yet",
-        "mismatched": "no: Xen holds something else than was written",
+        "pending": f"no: {push['error']}" if push.get("error") else "not yet",
+        "mismatched": "no: Xen holds another number than was written",
         "failed": f"no: {push.get('error') or 'Xen refused it'}",
         "gone": "no: the instance is gone",
     }

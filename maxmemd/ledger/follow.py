@@ -102,7 +102,8 @@ def merged(
     found: list[Occurrence] = []
     at, to = 0, 0
     while True:
-        if at == len(entries) == most or to == len(pushes) == most:
+        # a table that filled its answer may have more rows that are older than the other's next
+        if most in (at, to):
             break
         entry = entries[at] if at < len(entries) else None
         push = pushes[to] if to < len(pushes) else None

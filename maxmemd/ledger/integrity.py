@@ -13,7 +13,7 @@ from maxmemd.policy.entries import InstanceRow
 
 def sealed(row: InstanceRow) -> InstanceRow:
     """Return an instance as it is written: no chain covers it, so what it will do is sealed."""
-    if row.effects is row.build is None:
+    if row.effects is None and row.build is None:
         return row
     return row._replace(effects=_seal(row.effects), build=_seal(row.build))
 
@@ -22,12 +22,15 @@ def _seal(text: str | None) -> str | None:
     return None if text is None else f"{zlib.crc32(text.encode()):08x} {text}"
 
 
+def _without_seal(text: str | None) -> str | None:
+    return None if text is None else text.partition(" ")[2]
+
+
 def unsealed(row: InstanceRow) -> InstanceRow:
     """Return an instance as it was before it was sealed. Raises LedgerCorrupt."""
-    if row.effects is row.build is None:
+    if row.effects is None and row.build is None:
         return row
-    effects, build = (text and text.partition(" ")[2] for text in (row.effects, row.build))
-    opened = row._replace(effects=effects, build=build)
+    opened = row._replace(effects=_without_seal(row.effects), build=_without_seal(row.build))
     if sealed(opened) != row:
         raise LedgerCorrupt(
             f"cannot trust the ledger: what is open for {row.uuid} is not as it was written"

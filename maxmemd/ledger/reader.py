@@ -38,13 +38,13 @@ class LedgerReader:
                 start = connection.scalar(history.before(uuid, before)) or 0
             return connection.execute(history.entries(start, limit)).all()
 
-    def made(self, uuid: str, revisions: Sequence[int], forgets: int) -> dict[int, sa.Row[Any]]:
+    def made(self, uuid: str, revisions: Sequence[int], generation: int) -> dict[int, sa.Row[Any]]:
         """Return the entries that made these revisions of a record: the newest of each.
 
-        They are remembered for as long as `forgets` is the same: a record that was forgotten
+        They are remembered for as long as `generation` is the same: a record that was forgotten
         begins again at revision 1.
         """
-        known = self._remembered(uuid, revisions, forgets)
+        known = self._remembered(uuid, revisions, generation)
         missing = [revision for revision in revisions if revision not in known]
         if not missing:
             return known
@@ -52,22 +52,22 @@ class LedgerReader:
         with as_ledger_errors(self._path, "read the history"), self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
         found = {row.revision: row for row in reversed(rows)}
-        self._remember(uuid, found, forgets)
+        self._remember(uuid, found, generation)
         return known | found
 
     def _remembered(
-        self, uuid: str, revisions: Sequence[int], forgets: int
+        self, uuid: str, revisions: Sequence[int], generation: int
     ) -> dict[int, sa.Row[Any]]:
         with self._lock:
-            keys = [key for key in ((forgets, uuid, r) for r in revisions) if key in self._made]
+            keys = [key for key in ((generation, uuid, r) for r in revisions) if key in self._made]
             for key in keys:
                 self._made.move_to_end(key)
             return {key[2]: self._made[key] for key in keys}
 
-    def _remember(self, uuid: str, found: dict[int, sa.Row[Any]], forgets: int) -> None:
+    def _remember(self, uuid: str, found: dict[int, sa.Row[Any]], generation: int) -> None:
         with self._lock:
             for revision, row in found.items():
-                self._made[forgets, uuid, revision] = row
+                self._made[generation, uuid, revision] = row
             while len(self._made) > MOST_MADE:
                 self._made.popitem(last=False)
 

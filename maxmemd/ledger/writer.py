@@ -1,6 +1,5 @@
 """The one connection that writes: a batch is one transaction and one fsync."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,10 @@ from maxmemd.ledger.statements import (
     PUSHES,
     SOME_HEADS_AND_NEWEST,
 )
-from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.codec import from_text, record_from_text
+from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.policy.states import PushState
 
 _NONE: tuple[int | None, int] = (None, 0)
 
@@ -114,7 +115,7 @@ class SqliteLedger:
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
             tuple(as_record(head) for head in heads),
-            tuple(unsealed(InstanceRow(**row._asdict())) for row in instances),
+            tuple(as_instance(row) for row in instances),
             dict(incarnations),
             rebooting_of(ended),
         )
@@ -237,15 +238,24 @@ def as_entry(row: sa.Row[Any]) -> Entry:
     return Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
 
 
+def as_instance(row: sa.Row[Any]) -> InstanceRow:
+    """Return the instance that a row was written from. Raises LedgerCorrupt."""
+    try:
+        kept = InstanceRow(**row._asdict())
+        return unsealed(kept._replace(push_state=PushState(row.push_state)))
+    except ValueError as error:
+        raise LedgerCorrupt(f"cannot read an instance of {row.uuid}: {error}") from error
+
+
 def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
     """Return the host's boot id, by UUID, of the instances that ended by a reboot."""
-    words = {row.uuid: json.loads(row.wish) for row in ended}
+    words = {row.uuid: from_text(row.wish) for row in ended}
     return {uuid: said["boot"] for uuid, said in words.items() if said.get("reboot")}
 
 
 def as_record(row: sa.Row[Any]) -> Record:
     """Return the record as it stands after a row of the history. Raises LedgerCorrupt."""
     try:
-        return record_from_state(row.uuid, row.revision, json.loads(row.state))
+        return record_from_text(row.uuid, row.revision, row.state)
     except (ValueError, TypeError, KeyError) as error:
         raise LedgerCorrupt(f"cannot read entry {row.seq} of the history: {error}") from error

@@ -1,6 +1,10 @@
-"""The clauses: each looks at one thing and returns a Refusal with its numbers, or None."""
+"""All refusals of the arbiter: each clause looks at one thing, and returns a Refusal or None.
 
-from collections.abc import Mapping
+A Refusal has a permanent code, a sentence, and the numbers. The first clauses are about amounts
+and owners, the last ones about which domain is meant.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
@@ -278,3 +282,47 @@ def key_reused() -> Refusal:
         "cannot use this Idempotency-Key: it was used for another wish (take a new one)",
         {},
     )
+
+
+def unknown_domain(ref: str) -> Refusal:
+    """Refuse a reference to nothing."""
+    detail = f"cannot find a domain {ref!r}: no domid, UUID or name of a live domain is that"
+    return Refusal("unknown-domain", detail, {"ref": ref})
+
+
+def ambiguous(ref: str, domids: Sequence[int]) -> Refusal:
+    """Refuse a name that several domains carry."""
+    carried = ", ".join(str(domid) for domid in domids)
+    detail = f"cannot tell which {ref!r} is meant: domains {carried} carry that name"
+    return Refusal("ambiguous-domain", f"{detail} (use the domid)", {"ref": ref, "domids": carried})
+
+
+def without_uuid(domid: int) -> Refusal:
+    """Refuse to decide for a domain that the ledger cannot name."""
+    detail = f"cannot decide for domain {domid}: it has no UUID, so nothing is recorded of it"
+    return Refusal("unknown-domain", detail, {"ref": str(domid)})
+
+
+def nothing_recorded(ref: str) -> Refusal:
+    """Refuse to show the record of such a domain."""
+    detail = f"cannot tell: {ref} has no UUID, so nothing is recorded of it"
+    return Refusal("unknown-domain", detail, {"ref": ref})
+
+
+def domain_gone(called: str, domid: int) -> Refusal:
+    """Refuse to decide for a domain that is dying or gone."""
+    detail = f"cannot decide for {called}: domain {domid} is gone or dying"
+    return Refusal("domain-gone", detail, {})
+
+
+def not_here(uuid: str) -> Refusal:
+    """Refuse to change the record of a domain that does not live here."""
+    detail = f"cannot decide for {uuid}: it does not live here now (its record can be imported)"
+    return Refusal("domain-gone", detail, {})
+
+
+def no_own_domain(domid: int) -> Refusal:
+    """Refuse a device model whose domain was not there when it connected."""
+    detail = f"cannot let the device model of domain {domid} do that: there was no such"
+    detail += " domain when it connected (connect again once there is)"
+    return Refusal("not-your-domain", detail, {"own_domid": domid})

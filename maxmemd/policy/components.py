@@ -5,9 +5,11 @@ A component is only ever what its owner said; the pushed sum is never fed back a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from maxmemd.units import Memory, max_pages_of
+
+ZERO = Memory(kib=0)
 
 Key = tuple[str, str]
 """(owner, name) of a component."""
@@ -69,6 +71,11 @@ class Record:
         component = self.components.get(key)
         return None if component is None else component.amount
 
+    def amount_or_zero(self, key: Key) -> Memory:
+        """Return a component's amount, 0 KiB when the record has no such component."""
+        part = self.components.get(key)
+        return ZERO if part is None else part.amount
+
     def with_amounts(
         self, amounts: Mapping[Key, Memory | None], *, static_max: Memory | None = None
     ) -> "Record":
@@ -84,35 +91,10 @@ class Record:
                 components.pop(key, None)
             elif key not in components or components[key].amount != amount:
                 components[key] = Component(amount, revision)
-        return Record(self.uuid, revision, components, static_max or self.static_max)
+        kept = self.static_max if static_max is None else static_max
+        return Record(self.uuid, revision, components, kept)
 
     def with_exactly(self, amounts: Mapping[Key, Memory], *, static_max: Memory | None) -> "Record":
         """Return the next revision with these components and no others."""
         gone = {key: None for key in self.components if key not in amounts}
         return replace(self.with_amounts({**gone, **amounts}), static_max=static_max)
-
-
-def state_to_json(record: Record) -> dict[str, Any]:
-    """Return what the ledger keeps of a record (JSON types; amounts in KiB)."""
-    return {
-        "components": [
-            [*key, component.amount.kib, component.revision]
-            for key, component in record.components.items()
-        ],
-        "static_max_kib": None if record.static_max is None else record.static_max.kib,
-    }
-
-
-def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
-    """Return the record that `state_to_json` described.
-
-    Raises KeyError, TypeError or ValueError.
-    """
-    components = {
-        (owner, name): Component(Memory(kib=kib), since)
-        for owner, name, kib, since in state["components"]
-    }
-    static_max = state["static_max_kib"]
-    return Record(
-        uuid, revision, components, None if static_max is None else Memory(kib=static_max)
-    )

@@ -22,8 +22,6 @@ from maxmemd.policy.wishes import (
 )
 from maxmemd.units import Memory
 
-ZERO = Memory(kib=0)
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -114,7 +112,7 @@ def _set_component(picture: Picture, key: Key, kib: int) -> Verdict:
 
 
 def _increase(picture: Picture, wish: Increase) -> Verdict:
-    before = picture.record.amount(wish.key) or ZERO
+    before = picture.record.amount_or_zero(wish.key)
     refusal = clauses.not_below_zero(wish.key, before, wish.by_kib)
     return refusal or _set_component(picture, wish.key, before.kib + wish.by_kib)
 
@@ -226,7 +224,9 @@ def _asked_target(picture: Picture, wish: SetTarget) -> Memory | Refusal:
 
 
 def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
-    ceiling = picture.store.static_max or _seeded_static_max(picture)
+    ceiling = picture.store.static_max
+    if ceiling is None:
+        ceiling = _seeded_static_max(picture)
     if ceiling is None:
         return clauses.static_max_unknown()
     refusal = clauses.not_above_static_max(target, ceiling)

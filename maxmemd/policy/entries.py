@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from maxmemd.policy.components import Record
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.states import BuildPhase, PushState
 
 
 class Entry(NamedTuple):
@@ -24,33 +25,30 @@ class Entry(NamedTuple):
     key: str | None = None
 
 
-class Birth(NamedTuple):
+class BuildState(NamedTuple):
     """What must not be forgotten of an instance that is being built, or not yet understood.
 
-    `tracking`, `unsure` and `announced` are those of instances.Instance. `theirs_pages` is what its
-    toolstack wrote where a push of ours, of `ours_pages`, took its place.
+    `toolstack_pages` is what its toolstack wrote where a push of ours, of `pushed_pages`, took
+    its place.
     """
 
-    tracking: bool = False
-    unsure: bool = False
-    announced: bool = False
-    theirs_pages: int | None = None
-    ours_pages: int | None = None
+    phase: BuildPhase
+    toolstack_pages: int | None = None
+    pushed_pages: int | None = None
 
 
-BORN = Birth()
-"""The birth of an instance of which everything is known."""
-ANNOUNCED = Birth(announced=True)
+SETTLED_BUILD = BuildState(BuildPhase.SETTLED)
+"""The build of an instance that has run, and of which everything is known."""
 
 
 class InstanceRow(NamedTuple):
     """One life of a domain on this host, and how far its limit is in force.
 
-    `boot` is the host's boot id: domids start anew with it. `effects` is JSON text of what is
-    still to be written for it, None when nothing is; `build` is JSON text of its build, None when
-    it is settled. `settled_revision` is the last revision that was seen in force, 0 for none.
-    `drift_pages` is the foreign maximum that is left alone (drift = "alert"), None where there is
-    none, 0 where it is not known which. Times are wall-clock nanoseconds.
+    `boot` is the host's boot id: domids start again with each boot. `settled_revision` is the last
+    revision that was seen in force, 0 for none. `effects` is JSON text of what is still to be
+    written for it, None when nothing is; `build` is JSON text of its BuildState, None when that is
+    SETTLED_BUILD. `drift_pages` is the foreign maximum that is left alone (drift = "alert"), None
+    where there is none, 0 where it is not known which. Times are wall-clock nanoseconds.
     """
 
     uuid: str
@@ -59,7 +57,7 @@ class InstanceRow(NamedTuple):
     boot: str
     began_ns: int
     ended_ns: int | None
-    push_state: str
+    push_state: PushState
     settled_revision: int
     effects: str | None
     build: str | None = None

@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, Component, Key, Record
+from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, ZERO, Component, Key, Record
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.wishes import CREATED, Build
 from maxmemd.units import UNLIMITED, Memory
 
-ZERO = Memory(kib=0)
 _OWN = (MAX_MEM, SLACK)
 
 REBOOT = 1
@@ -56,7 +55,7 @@ def continues(record: Record, store: StoreFacts) -> bool:
     A fresh build of the same UUID from a changed configuration contradicts one of them; the
     toolstack's numbers then replace the record, which would only starve the guest.
     """
-    limit = record.amount(MAX_MEM) or ZERO
+    limit = record.amount_or_zero(MAX_MEM)
     both_known = store.static_max is not None and record.static_max is not None
     if both_known and store.static_max != record.static_max:
         return False
@@ -77,7 +76,7 @@ def following_build(
 
     libxl writes the maximum first and static-max last (libxl_dom.c:libxl__build_pre, _post).
     """
-    static_max = store.static_max or record.static_max
+    static_max = record.static_max if store.static_max is None else store.static_max
     if record.max_pages == xen.max_pages and static_max == record.static_max:
         return None
     return replace(with_maximum(rules, record, xen.max_pages), static_max=static_max)
@@ -102,7 +101,7 @@ def after_build(
         if not (build.life == CREATED and key[0] == POPULATED[0])
     }
     limit = max(kept.get(MAX_MEM, ZERO), build.target)
-    static_max = build.static_max or record.static_max
+    static_max = record.static_max if build.static_max is None else build.static_max
     return record.with_exactly({**kept, **fresh, MAX_MEM: limit}, static_max=static_max)
 
 
@@ -122,5 +121,5 @@ def with_headroom(
     own = {key: component.amount for key, component in now.components.items() if key in _OWN}
     if missing <= 0:
         return record if xen.max_pages >= needed else record.with_amounts(own)
-    share = now.amount(POPULATED) or ZERO
-    return record.with_amounts({**own, POPULATED: share + Memory.of_pages(missing)})
+    share = now.amount_or_zero(POPULATED) + Memory.of_pages(missing)
+    return record.with_amounts({**own, POPULATED: share})

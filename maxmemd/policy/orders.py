@@ -3,12 +3,8 @@
 from typing import NamedTuple
 
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.units import Memory
-
-IN_FORCE = (PushState.APPLIED, PushState.OVER_LIMIT)
-"""The push states in which Xen holds the limit: what is granted may be populated."""
 
 
 class Order(NamedTuple):

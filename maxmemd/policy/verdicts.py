@@ -26,16 +26,17 @@ class Effects:
         if self is NO_EFFECTS or later is NO_EFFECTS:
             return self if later is NO_EFFECTS else later
         return Effects(
-            later.pod_target or self.pod_target,
-            later.static_max or self.static_max,
-            later.target or self.target,
+            self.pod_target if later.pod_target is None else later.pod_target,
+            self.static_max if later.static_max is None else later.static_max,
+            self.target if later.target is None else later.target,
         )
 
     def on(self, store: StoreFacts) -> StoreFacts:
         """Return what xenstore will say once these are written."""
         if self is NO_EFFECTS:
             return store
-        target, static_max = self.target or store.target, self.static_max or store.static_max
+        target = store.target if self.target is None else self.target
+        static_max = store.static_max if self.static_max is None else self.static_max
         return StoreFacts(store.name, target, static_max, store.videoram)
 
 
@@ -60,21 +61,3 @@ class Refusal:
 
 
 Verdict = Grant | Refusal
-
-
-def effects_to_json(effects: Effects) -> dict[str, int]:
-    """Return what is still to be written, as the ledger keeps it (KiB)."""
-    named = {
-        "pod_target_kib": effects.pod_target,
-        "static_max_kib": effects.static_max,
-        "target_kib": effects.target,
-    }
-    return {name: amount.kib for name, amount in named.items() if amount is not None}
-
-
-def effects_from_json(words: Mapping[str, int]) -> Effects:
-    """Return the effects that `effects_as_words` described."""
-    if not words:
-        return NO_EFFECTS
-    amounts = {name.removesuffix("_kib"): Memory(kib=kib) for name, kib in words.items()}
-    return Effects(**amounts)

@@ -118,33 +118,6 @@ KINDS: Mapping[type, EntryKind] = {
 """What the history calls each wish."""
 
 
-def to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
-    """Return a wish as the history keeps it (JSON types; amounts in KiB)."""
-    match wish:
-        case SetLimit(amount, force, node):
-            alone = {} if node else {"static_max": False}
-            return {"max_mem_kib": amount.kib, **({"force": True} if force else {}), **alone}
-        case SetTarget(target, by_kib, enforce):
-            asked = {"by_kib": by_kib} if target is None else {"target_kib": target.kib}
-            return {**asked, "enforce": enforce}
-        case SetComponent((owner, name), amount):
-            return {"owner": owner, "name": name, "amount_kib": amount.kib}
-        case RemoveComponent((owner, name)):
-            return {"owner": owner, "name": name}
-        case Increase((owner, name), by_kib):
-            return {"owner": owner, "name": name, "by_kib": by_kib}
-        case Rollback(revision, force):
-            return {"revision": revision, **({"force": True} if force else {})}
-        case Import(amounts, static_max):
-            components = [[*key, amount.kib] for key, amount in amounts.items()]
-            return {"components": components, "static_max_kib": static_max and static_max.kib}
-        case Build(target, life, static_max):
-            known = {} if static_max is None else {"static_max_kib": static_max.kib}
-            return {"target_kib": target.kib, "life": life, **known}
-        case Headroom(pages):  # pragma: no branch
-            return {"pages": pages}
-
-
 def says_the_limit(wish: Wish) -> bool:
     """Whether the wish says what the guest may use, whatever it was before."""
     match wish:

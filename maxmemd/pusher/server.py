@@ -169,7 +169,9 @@ class PusherServer:
         """Whether any amount of an order for dom0 is below its floor: its balloon follows them."""
         effects = order.effects
         amounts = (order.limit, effects.pod_target, effects.static_max, effects.target)
-        return order.domid == 0 and min(filter(None, amounts)) < self._dom0_floor
+        # an amount of 0 is one to check: only None says that a thing is left alone
+        given = [amount for amount in amounts if amount is not None]
+        return order.domid == 0 and min(given) < self._dom0_floor
 
     def _watch(self, connection: socket.socket) -> None:
         """Send a byte on this connection at once, and whenever domains may have come or gone."""

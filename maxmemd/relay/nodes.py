@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from maxmemd.policy.reference import UUID_PATTERN
 from maxmemd.units import DOMID_FIRST_RESERVED
 from maxmemd.xen.xenstore import is_home_of
 from maxmemd.xen.xs_wire import Connection
 
-_UUID = re.compile(r"/vm/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_UUID = re.compile(f"/vm/({UUID_PATTERN})")
 
 
 class Binding(NamedTuple):

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
-from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.states import IN_FORCE
 from maxmemd.relay.nodes import Binding
 from maxmemd.relay.protocol import Request, format_granted, format_refused
 from maxmemd.rest.connection import DaemonConnection

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from maxmemd.policy.states import PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
 
 EntryKind = Literal[
@@ -51,7 +52,7 @@ class Reply(BaseModel):
 class Push(Reply):
     """How far the limit is in force. `errno` is Xen's last answer where it said no."""
 
-    state: Literal["pending", "applied", "mismatched", "failed", "over-limit", "gone"]
+    state: PushState
     max_pages: int = Field(description="what was pushed, or is to be")
     seen_pages: int | None = Field(description="what Xen was last seen to hold")
     errno: int | None = None

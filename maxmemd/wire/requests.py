@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from maxmemd.policy.reference import UUID_PATTERN
 from maxmemd.units import DOMID_FIRST_RESERVED, END_KIB
 
 NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 """Grammar of owners and component names."""
 
-UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+UUID = f"^{UUID_PATTERN}$"
 
 
 def _integral(value: object) -> object:

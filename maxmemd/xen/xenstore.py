@@ -45,11 +45,12 @@ class Xenstored:
         name, target, static_max, videoram = self._with_connection(
             f"read {home}", lambda connection: connection.read(*paths)
         )
+        video = _memory(videoram)
         return StoreFacts(
             name=_name(name),
             target=_memory(target),
             static_max=_memory(static_max),
-            videoram=_memory(videoram) or Memory(kib=0),
+            videoram=Memory(kib=0) if video is None else video,
         )
 
     def write(

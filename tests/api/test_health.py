@@ -38,7 +38,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 def mailbox(trouble: str = "ok") -> Mailbox:
     """Return what is looked at of a mailbox."""
-    fake = SimpleNamespace(agreement=asyncio.Event(), worker=SimpleNamespace(trouble=trouble))
+    fake = SimpleNamespace(first_sync=asyncio.Event(), status=SimpleNamespace(xen=trouble))
     return cast(Mailbox, fake)
 
 
@@ -52,7 +52,7 @@ def test_once_limits_are_in_force(manager: socket.socket) -> None:
         manager.setblocking(False)
         with pytest.raises(BlockingIOError):
             manager.recv(999)
-        box.agreement.set()
+        box.first_sync.set()
         await telling
         assert manager.recv(999) == IN_FORCE
 
@@ -70,7 +70,7 @@ def test_after_a_time_whatever_is_wrong(
         told = await asyncio.to_thread(manager.recv, 999)
         assert told.startswith(b"READY=1\nSTATUS=limits are NOT in force: xen-failed: cannot READY")
         assert told.count(b"\n") == 1
-        box.agreement.set()
+        box.first_sync.set()
         await telling
         assert manager.recv(999) == IN_FORCE
 
@@ -86,7 +86,7 @@ def test_a_systemd_that_is_gone(
     """It cannot be told; the log says so."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nowhere"))
     box = mailbox()
-    box.agreement.set()
+    box.first_sync.set()
     asyncio.run(notify_systemd(box))
     assert "cannot tell systemd that the service has started" in caplog.text
 

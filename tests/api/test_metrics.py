@@ -11,6 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from maxmemd.api import metrics
 from maxmemd.api.health import LOW_BYTES, DiskMonitor, Space, space_of
+from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.units import Memory
 from tests.support.inside import Inside
 from tests.support.promtool import promtool
@@ -99,14 +101,15 @@ def test_the_number_of_series_is_bounded(api: Inside, monkeypatch: pytest.Monkey
     assert found["maxmemd_domains", ""] == 4
 
 
-def test_before_there_is_an_arbiter(api: Inside) -> None:
+def _no_arbiter() -> Arbiter:
+    raise AssertionError("the mailbox is not started")
+
+
+def test_before_there_is_an_arbiter() -> None:
     """A daemon that only starts tells what it can."""
-    scene = metrics.Scene(api.mailbox, (), {"xen": "starting"}, 0, None, {"not-allowed": 2})
-    arbiter, api.mailbox.worker.arbiter = api.mailbox.arbiter, None
-    try:
-        text = metrics.scraped(scene, plain=False).decode()
-    finally:
-        api.mailbox.worker.arbiter = arbiter
+    starting = Mailbox(_no_arbiter, poll_s=1.0)
+    scene = metrics.Scene(starting, (), {"xen": "starting"}, 0, None, {"not-allowed": 2})
+    text = metrics.scraped(scene, plain=False).decode()
     assert 'maxmemd_part_ready{part="xen"} 0.0' in text
     assert 'maxmemd_refusals_total{code="not-allowed"} 2.0' in text
     assert "maxmemd_decisions" not in text

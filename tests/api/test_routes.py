@@ -147,7 +147,7 @@ def test_pushes(api: Inside) -> None:
     """Every push is told with its read-back, the newest first, as many as asked for."""
     for mib in (700, 800):
         api.put("/v1/domains/web/limit", {"max_mem_kib": mib * 1024})
-    api.mailbox.worker.kick()
+    api.mailbox.thread.poll_soon()
     api.put("/v1/domains/web/limit", {"max_mem_kib": 900 * 1024})
     pushes = api.get("/v1/domains/web/pushes")["pushes"]
     assert {801 * 256, 701 * 256} <= {one["max_pages"] for one in pushes}
@@ -210,7 +210,7 @@ def test_an_imported_record_waits_for_its_domain(api: Inside) -> None:
     domid = api.host.create("late", uuid=uuid, memory=Memory.of_mib(256))
     body = api.get("/v1/domains/late")
     assert (body["domid"], body["uuid"], body["limit_kib"]) == (domid, uuid, 301 * 1024 + 256)
-    api.mailbox.worker.kick()
+    api.mailbox.thread.poll_soon()
     assert api.ask("POST", f"/v1/domains/{uuid}/components/device-model/roms/increase",
                    {"by_kib": 0}).status_code == 200  # fmt: skip
     assert api.pages(domid) == 301 * 256 + 64
@@ -237,7 +237,7 @@ def test_health(api: Inside) -> None:
 def test_health_when_xen_cannot_be_asked(api: Inside) -> None:
     """Readiness is lost with Xen, said with 503 and a reason, and comes back with it."""
     api.host.fail("domains", 1)
-    api.mailbox.worker.kick()
+    api.mailbox.thread.poll_soon()
     for _ in range(200):
         reply = api.ask("GET", "/v1/health")
         if reply.status_code == 503:
@@ -285,7 +285,7 @@ def test_a_failed_push_is_202(api: Inside) -> None:
 
 
 def test_a_push_that_does_not_read_back(api: Inside) -> None:
-    """Xen that holds another number than was written is 202 and drifted."""
+    """Xen that holds another number than was written is 202 and mismatched."""
     api.host.lie(1, 8)
     reply = api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
     push = reply.json()["push"]

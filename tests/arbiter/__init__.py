@@ -1,0 +1,1 @@
+"""Tests of the arbiter, a file a module."""

@@ -17,10 +17,12 @@ from maxmemd.arbiter.messages import (
     Query,
     Refused,
 )
+from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory
 from tests.support.seat import ACTOR, DM, MIB, Seat, kib_of, mib
@@ -56,11 +58,11 @@ def more(by_kib: int = 4, ref: str = "1") -> DecisionRequest:
 def test_a_batch_is_one_commit_and_one_push(seat: Seat) -> None:
     """A hundred wishes for one domain: a hundred revisions, one commit, one hypercall."""
     commits, rows = seat.memory.commits, len(seat.memory.rows)
-    enforcer = seat.arbiter.reconciler.enforcer
-    pushes = enforcer.pushes
+    reconciler = seat.arbiter.reconciler
+    pushes = reconciler.pushes
     answers = turn(seat, *[more() for _ in range(100)])
     assert [a.record.revision for a in answers if isinstance(a, Granted)] == list(range(2, 102))
-    assert (seat.memory.commits - commits, enforcer.pushes - pushes) == (1, 1)
+    assert (seat.memory.commits - commits, reconciler.pushes - pushes) == (1, 1)
     assert {a.push.state for a in answers if isinstance(a, Granted) and a.push} == {"applied"}
     assert seat.pages(1) == 65 * 256 + 100
     seat.poll()
@@ -105,7 +107,7 @@ def test_an_answer_says_all(seat: Seat) -> None:
     assert answer.record == seat.record(2)
     assert answer.push is not None
     assert (answer.push.state, answer.push.max_pages, answer.push.seen_pages) == (
-        "over-limit",
+        PushState.OVER_LIMIT,
         49 * 256,
         49 * 256,
     )
@@ -130,7 +132,7 @@ def test_nobody(seat: Seat, ref: str) -> None:
 def test_two_of_one_name(seat: Seat) -> None:
     """A name that two domains carry is refused; the domid is not."""
     seat.host.rename(2, "web")
-    seat.arbiter.lifecycle.rename()
+    seat.arbiter.lifecycle.read_all_names()
     assert seat.refuse("web", more().wish) == "ambiguous-domain"
     assert seat.grant("2", more().wish).domid == 2
 
@@ -155,7 +157,7 @@ def test_who_went_is_not_asked(seat: Seat) -> None:
     seat.host.destroy(1)
     assert seat.refuse(1, more().wish) == "unknown-domain"
     assert seat.refuse(uuid, more().wish) == "domain-gone"
-    assert seat.memory.kinds(uuid)[-1] == "refused" or seat.arbiter.records.waiting
+    assert seat.memory.kinds(uuid)[-1] == "refused" or seat.arbiter.records.has_notes
     assert seat.arbiter.records.get(uuid) is not None
 
 
@@ -601,7 +603,14 @@ def test_other_rules_count_from_now_on() -> None:
     low = SetLimit(Memory.of_mib(64))
     assert seat.refuse(domid, low) == "limit-below-target"
     before = seat.record(domid)
-    seat.arbiter.take(Rules(floor="none"), drift="alert", keep_gone_s=1.0)
+    seat.arbiter.reconfigure(Settings(Rules(floor="none"), "alert", 1.0))
     assert seat.record(domid) == before
     assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
-    assert (seat.arbiter.reconciler.mode, seat.arbiter.lifecycle.keep_gone_s) == ("alert", 1.0)
+    seat.host.foreign_write(domid, Memory.of_mib(96))
+    seat.poll()
+    assert seat.pages(domid) == Memory.of_mib(96).pages
+    uuid = seat.uuid(domid)
+    seat.host.destroy(domid)
+    seat.poll()
+    seat.poll()
+    assert seat.arbiter.records.get(uuid) is None

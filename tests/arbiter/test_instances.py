@@ -2,10 +2,13 @@
 
 import pytest
 
-from maxmemd.arbiter.instances import Instance, InstanceTable, is_uuid
-from maxmemd.policy.entries import ANNOUNCED, BORN, Birth, InstanceRow
+from maxmemd.arbiter.instances import Instance, InstanceTable
+from maxmemd.policy.codec import build_to_text, effects_to_text
+from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import DOM0_UUID, XenFacts
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.policy.reference import Domid, Name, Uuid, parse_reference
+from maxmemd.policy.states import BuildPhase, PushState
+from maxmemd.policy.verdicts import Effects
 from maxmemd.units import Memory
 
 WEB = "51a70000-0000-4000-8000-00000000000a"
@@ -26,7 +29,7 @@ def census_of(*facts: XenFacts) -> InstanceTable:
 
 def row(domid: int, uuid: str = WEB, *, boot: str = "boot-1") -> InstanceRow:
     """Return what a ledger holds of an instance."""
-    return InstanceRow(uuid, domid, 3, boot, 1, None, "applied", 7, None)
+    return InstanceRow(uuid, domid, 3, boot, 1, None, PushState.APPLIED, 7, None)
 
 
 def ids(instances: list[Instance]) -> list[tuple[int, str, int]]:
@@ -39,7 +42,7 @@ def test_newcomers_and_the_gone() -> None:
     instances = census_of(xen(1))
     began, ended = instances.compare([xen(2, DB)], 5)
     assert (ids(began), ids(ended)) == ([(2, DB, 1)], [(1, WEB, 1)])
-    assert (began[0].began_ns, ended[0].state, len(instances)) == (5, "gone", 1)
+    assert (began[0].began_ns, ended[0].push_state, len(instances)) == (5, "gone", 1)
     assert instances.compare([xen(2, DB)], 6) == ([], [])
 
 
@@ -48,7 +51,7 @@ def test_a_reused_domid_is_another_instance() -> None:
     instances = census_of(xen(1, WEB))
     began, ended = instances.compare([xen(1, DB)], 5)
     assert (ids(began), ids(ended)) == ([(1, DB, 1)], [(1, WEB, 1)])
-    assert ids(instances.find("1")) == [(1, DB, 1)]
+    assert ids(instances.find(parse_reference("1"))) == [(1, DB, 1)]
 
 
 def test_lives_are_counted() -> None:
@@ -84,24 +87,33 @@ def test_an_instance_is_taken_up_again() -> None:
     """What the ledger held open goes on with its state when Xen has it still."""
     instances = InstanceTable({WEB: 3}, "boot-1")
     effects = Effects(target=Memory(kib=4))
-    instances.resume(row(1), effects, BORN)
+    instances.resume(row(1)._replace(effects=effects_to_text(effects)))
     assert instances.compare([xen(1)], 9) == ([], [])
-    [instance] = instances.find("1")
-    assert (instance.incarnation, instance.state, instance.settled_revision) == (3, "applied", 7)
-    assert (instance.effects, instance.unsure, instance.in_force) == (effects, False, True)
+    [instance] = instances.find(parse_reference("1"))
+    assert (instance.incarnation, instance.settled_revision) == (3, 7)
+    assert instance.push_state is PushState.APPLIED
+    assert instance.build_phase is BuildPhase.SETTLED
+    assert (instance.effects, instance.building) == (effects, False)
 
 
 @pytest.mark.parametrize(
-    "birth", [Birth(tracking=True, unsure=True), ANNOUNCED, Birth(False, True, False, 5, 7), BORN]
+    "build",
+    [
+        BuildState(BuildPhase.FOLLOWING),
+        BuildState(BuildPhase.ANNOUNCED),
+        BuildState(BuildPhase.UNDECIDED, 5, 7),
+        SETTLED_BUILD,
+    ],
 )
-def test_a_birth_is_taken_up_again(birth: Birth) -> None:
-    """What was known of how it came to be is so again, until all is known and it runs."""
+def test_a_build_is_taken_up_again(build: BuildState) -> None:
+    """What was known of its build is so again, until all is known and it runs."""
     instances = InstanceTable({WEB: 3}, "boot-1")
-    instances.resume(row(1), NO_EFFECTS, birth)
-    [instance] = instances.find("1")
-    assert instance.birth == birth
-    instance.building = instance.unsure = False
-    assert instance.birth == BORN
+    instances.resume(row(1)._replace(build=build_to_text(build)))
+    [instance] = instances.find(Domid(1))
+    assert (instance.build, instance.to_row().build) == (build, build_to_text(build))
+    assert instance.building is (build != SETTLED_BUILD)
+    instance.on_build_observed(BuildPhase.SETTLED, building=False)
+    assert (instance.build, instance.to_row().build) == (SETTLED_BUILD, None)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +122,7 @@ def test_a_birth_is_taken_up_again(birth: Birth) -> None:
 def test_an_instance_that_is_not_taken_up(held: InstanceRow) -> None:
     """Another boot, another UUID or no such domid: the old one ended, and one began."""
     instances = InstanceTable({held.uuid: 3}, "boot-1")
-    instances.resume(held, NO_EFFECTS, BORN)
+    instances.resume(held)
     began, ended = instances.compare([xen(1)], 9)
     assert ids(ended) == [(held.domid, held.uuid, 3)]
     assert [instance.uuid for instance in began] == [WEB]
@@ -120,21 +132,25 @@ def test_references() -> None:
     """Digits are a domid, a UUID's form a UUID in either case, all else a name."""
     instances = census_of(xen(1, WEB), xen(2, DB))
     for instance in instances:
-        instance.name = {1: "web", 2: "1"}[instance.domid]
+        instance.on_named({1: "web", 2: "1"}[instance.domid])
     assert (
-        ids(instances.find("1")) == ids(instances.find("web")) == ids(instances.find(WEB.upper()))
+        ids(instances.find(parse_reference("1")))
+        == ids(instances.find(parse_reference("web")))
+        == ids(instances.find(parse_reference(WEB.upper())))
     )
-    assert ids(instances.find("2")) == ids(instances.find(DB)) == [(2, DB, 1)]
+    assert (
+        ids(instances.find(parse_reference("2"))) == ids(instances.find(Uuid(DB))) == [(2, DB, 1)]
+    )
     for ref in ("3", "9" * 9, "9" * 10, "²", "", "we", WEB[:-1] + "c"):
-        assert instances.find(ref) == []
+        assert instances.find(parse_reference(ref)) == []
 
 
 def test_two_of_one_name_are_both_found() -> None:
     """Which of two namesakes is meant is for the caller to say."""
     instances = census_of(xen(1, WEB), xen(2, DB))
     for instance in instances:
-        instance.name = "web"
-    assert ids(instances.find("web")) == [(1, WEB, 1), (2, DB, 1)]
+        instance.on_named("web")
+    assert ids(instances.find(parse_reference("web"))) == [(1, WEB, 1), (2, DB, 1)]
 
 
 def test_a_local_migration_has_two_lives_of_one_domain() -> None:
@@ -142,17 +158,17 @@ def test_a_local_migration_has_two_lives_of_one_domain() -> None:
     instances = census_of(xen(7, WEB))
     instances.compare([xen(3, WEB), xen(7, WEB)], 2)
     assert ids(instances.of_uuid(WEB)) == [(7, WEB, 1), (3, WEB, 2)]
-    assert ids(instances.find(WEB)) == [(7, WEB, 1)]
+    assert ids(instances.find(Uuid(WEB))) == [(7, WEB, 1)]
     instances.compare([xen(3, WEB)], 3)
-    assert ids(instances.find(WEB)) == [(3, WEB, 2)]
+    assert ids(instances.find(Uuid(WEB))) == [(3, WEB, 2)]
     instances.compare([], 4)
-    assert instances.of_uuid(WEB) == instances.find(WEB) == []
+    assert instances.of_uuid(WEB) == instances.find(Uuid(WEB)) == []
 
 
 def test_removing_twice_does_nothing_more() -> None:
     """An instance may be closed by whoever sees first that it is gone."""
     instances = census_of(xen(1), xen(2))
-    [instance] = instances.find("1")
+    [instance] = instances.find(parse_reference("1"))
     instances.remove(instance)
     instances.remove(instance)
     assert ids(instances.of_uuid(WEB)) == [(2, WEB, 2)]
@@ -173,4 +189,4 @@ def test_removing_twice_does_nothing_more() -> None:
 )
 def test_a_uuids_form(ref: str, *, form: bool) -> None:
     """A UUID is 36 characters of hex and hyphens, in either case."""
-    assert is_uuid(ref) is form
+    assert parse_reference(ref) == (Uuid(ref.lower()) if form else Name(ref))

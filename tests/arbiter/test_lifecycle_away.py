@@ -4,6 +4,7 @@ import pytest
 
 from maxmemd.errors import LedgerFull
 from maxmemd.policy.components import MAX_MEM
+from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.wishes import (
     CREATED,
     RESTORED,
@@ -174,8 +175,8 @@ def test_an_announced_build_whose_commit_failed(*, kept: bool) -> None:
     seat.memory.fail(LedgerFull("cannot write: full"), kept=kept)
     assert isinstance(seat.ask(web, Build(mib(64), CREATED, static_max=mib(48))), LedgerFull)
     seat.poll()
-    (instance,) = seat.arbiter.instances.find(str(web))
-    assert (instance.announced, instance.unsure) == (kept, not kept)
+    phase = BuildPhase.ANNOUNCED if kept else BuildPhase.UNDECIDED
+    assert seat.instance(web).build_phase is phase
     finish(building)
     seat.poll()
     assert ("record-replaced" in seat.kinds(web)) is not kept

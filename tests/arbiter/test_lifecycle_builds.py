@@ -7,6 +7,7 @@ import pytest
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.errors import HypervisorError, LedgerFull
 from maxmemd.policy.components import MAX_MEM, POPULATED
+from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetLimit
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Image, Stuck, finish
@@ -164,10 +165,10 @@ def test_an_announced_build_is_left_alone(seat: Interposed, life: str) -> None:
         if seat.host.machine.domain(born).started:
             break
         seat.poll()
-        instance = seat.arbiter.instances.find(str(born))[0]
+        instance = seat.instance(born)
         if step.name not in ("created", "named"):
             assert seat.pages(born) == mib(200).pages
-            assert (instance.unsure, instance.tracking) == (False, False)
+            assert instance.is_understood
     wanted = mib(65 if life == CREATED else 97).pages
     seat.poll()
     assert (seat.pages(born), seat.record(born).limit.max_pages) == (wanted, wanted)
@@ -236,7 +237,7 @@ def test_a_build_that_is_not_kept_is_not_announced(seat: Interposed) -> None:
     web = next(life).domid
     answer = seat.ask(web, Build(mib(64), CREATED))
     assert isinstance(answer, LedgerFull)
-    assert not any(instance.announced for instance in seat.arbiter.instances)
+    assert seat.instance(web).build_phase is not BuildPhase.ANNOUNCED
     assert seat.pages(web) == 0
 
 

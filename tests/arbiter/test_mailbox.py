@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,7 +19,9 @@ from maxmemd.arbiter.messages import (
     LookAtHost,
     Query,
 )
+from maxmemd.arbiter.status import Figures
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
+from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.facts import HostFacts
 from maxmemd.policy.wishes import SetLimit
 from maxmemd.units import UNLIMITED
@@ -44,11 +45,17 @@ class FakeArbiter:
         self.go = threading.Event()
         self.go.set()
         self.has_notes = False
-        self.records = SimpleNamespace(commits=0)
+        self.commits = 0
         self.flushed = threading.Event()
         self.wrong: Exception | None = None
         self.wrong_poll: Exception | None = None
         self.answers: Callable[[DecisionRequest | Query], Answer | MaxmemError] = lambda _: VIEW
+
+    @property
+    def figures(self) -> Figures:
+        """Return how many commits there were, and nothing else."""
+        nothing = Histogram(SECONDS).snapshot()
+        return Figures("ok", 0, self.commits, 0, 0, 0, 0, 0, 0, {}, nothing, nothing)
 
     def start(self) -> None:
         """Do as a poll does."""
@@ -61,7 +68,7 @@ class FakeArbiter:
     def flush(self) -> None:
         """Write what was noted: nothing waits afterwards."""
         self.has_notes = False
-        self.records.commits += 1
+        self.commits += 1
         self.flushed.set()
 
     def poll(self) -> None:
@@ -88,7 +95,12 @@ def mailbox_of(
     on_commit: Callable[[], None] = lambda: None,
 ) -> Mailbox:
     """Return a mailbox for a fake arbiter."""
-    return Mailbox(lambda: cast(Arbiter, arbiter), poll_s=poll_s, on_commit=on_commit)
+    return Mailbox(
+        lambda: cast(Arbiter, arbiter),
+        poll_s=poll_s,
+        on_commit=on_commit,
+        monotonic_s=arbiter.clock.monotonic_s,
+    )
 
 
 def run(
@@ -123,7 +135,7 @@ def test_an_answer() -> None:
     """What is asked is answered; the start and the end each poll once."""
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
-        assert mailbox.worker.trouble == "ok"
+        assert mailbox.status.xen == "ok"
         assert await mailbox.ask(LOOK) is VIEW
         assert mailbox.is_prompt()
 
@@ -274,7 +286,7 @@ def test_a_kick_polls() -> None:
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         arbiter.polled.clear()
-        await asyncio.to_thread(mailbox.worker.kick)
+        await asyncio.to_thread(mailbox.thread.poll_soon)
         assert await asyncio.to_thread(arbiter.polled.wait, PATIENCE_S)
 
     assert run(story).polls == 3
@@ -313,15 +325,15 @@ def test_trouble_with_the_watch(
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         arbiter.wrong_poll = error
         for _ in range(2):
-            mailbox.worker.kick()
+            mailbox.thread.poll_soon()
             await mailbox.ask(LOOK)
         await mailbox.ask(LOOK)
-        assert mailbox.worker.trouble == trouble
+        assert mailbox.status.xen == trouble
         arbiter.wrong_poll = None
-        mailbox.worker.kick()
+        mailbox.thread.poll_soon()
         await mailbox.ask(LOOK)
         await mailbox.ask(LOOK)
-        assert mailbox.worker.trouble == "ok"
+        assert mailbox.status.xen == "ok"
 
     run(story)
     said = [r.message for r in caplog.records if r.message.startswith("the watch over Xen")]
@@ -398,7 +410,7 @@ def test_a_listener_hears_of_commits_and_of_nothing_else() -> None:
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         await mailbox.ask(LOOK)
         assert ear.woken == 0
-        arbiter.records.commits += 3
+        arbiter.commits += 3
         await asyncio.gather(*(mailbox.ask(LOOK) for _ in range(9)))
         assert ear.woken == 1
         await mailbox.ask(LOOK)
@@ -429,7 +441,7 @@ def test_a_watch_that_hangs_is_not_prompt() -> None:
         assert mailbox.is_prompt()
         arbiter.clock.forward(0.1)
         assert not mailbox.is_prompt()
-        assert mailbox.worker.age_s > 3600.0
+        assert mailbox.thread.age_s > 3600.0
         arbiter.clock.forward(-3605.1)
 
     run(story)
@@ -445,8 +457,8 @@ def test_what_is_measured() -> None:
         arbiter.go.set()
         await asyncio.gather(first, *rest)
         assert mailbox.depth == 0
-        assert dict(mailbox.worker.sizes.buckets())["1.0"] == 1
-        assert mailbox.worker.sizes.total == 4
+        assert dict(mailbox.status.batch_sizes.buckets())["1.0"] == 1
+        assert mailbox.status.batch_sizes.total == 4
         assert sum(mailbox.took_s.counts) == 3
 
     run(story)
@@ -466,11 +478,11 @@ def test_what_no_step_may_raise_ends_the_process(
         arbiter = FakeArbiter()
         mailbox = mailbox_of(arbiter)
         if alive:
-            mailbox.worker._alive = fails
+            mailbox.thread._alive = fails
         await mailbox.start()
         if not alive:
-            mailbox.worker.between(fails)
-        await asyncio.to_thread(mailbox.worker._thread.join, PATIENCE_S)
+            mailbox.thread.call_soon(fails)
+        await asyncio.to_thread(mailbox.thread._thread.join, PATIENCE_S)
 
     for alive in (True, False):
         asyncio.run(play(alive=alive))
@@ -496,9 +508,9 @@ def test_the_first_comparison_is_tried_until_it_succeeds() -> None:
         await mailbox.start()
         try:
             await until(arbiter, lambda: arbiter.polls > 3)
-            assert not mailbox.agreement.is_set()
+            assert not mailbox.first_sync.is_set()
             arbiter.wrong_poll = None
-            await until(arbiter, mailbox.agreement.is_set)
+            await until(arbiter, mailbox.first_sync.is_set)
             polls = arbiter.polls
             for _ in range(5):
                 arbiter.clock.forward(thread.AGAIN_S)

@@ -1,14 +1,17 @@
 """Xen against the ledger: drift by mode, builds that are never fought, retries."""
 
-from errno import EPERM, ESRCH
+from errno import EIO, EPERM, ESRCH
 
 import pytest
 
 from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
 from maxmemd.policy.components import MAX_MEM
+from maxmemd.policy.reference import Domid
+from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget
 from maxmemd.units import UNLIMITED, Memory
-from tests.support.seat import DM, MIB, Seat, mib
+from maxmemd.xen.simulated import finish
+from tests.support.seat import DM, MIB, Seat, mib, web_of
 
 MODES = ["restore", "adopt", "alert"]
 
@@ -74,7 +77,7 @@ def test_what_others_have_is_not_given_up_to_drift() -> None:
     seat = seat_of("adopt")
     seat.host.foreign_write(1, Memory(kib=128))
     seat.poll()
-    assert (seat.pages(1), seat.state(1)) == (64, "over-limit")
+    assert (seat.pages(1), seat.state(1)) == (64, PushState.OVER_LIMIT)
     assert seat.amounts(1)["device-model/rom"] == 256
 
 
@@ -97,8 +100,9 @@ def test_drift_is_only_said() -> None:
     seat.host.foreign_write(1, mib(80))
     for _ in range(3):
         seat.poll()
-    assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, "pending", 3)
-    [instance] = seat.arbiter.instances.find("1")
+    assert (seat.pages(1), seat.state(1), seat.record(1).revision) == (THEIRS, PushState.PENDING, 3)
+    instance = seat.instance(1)
+    assert instance.drift_pages == THEIRS
     assert instance.error == (
         f"cannot keep {OURS} pages: another program wrote {THEIRS},"
         " and the configuration says to leave it (drift = alert)"
@@ -129,7 +133,7 @@ def test_an_alert_outlives_a_restart() -> None:
     seat.poll()
     seat.restart()
     seat.poll()
-    assert (seat.pages(1), seat.state(1)) == (THEIRS, "pending")
+    assert (seat.pages(1), seat.state(1)) == (THEIRS, PushState.PENDING)
 
 
 def test_a_wish_ends_an_alert() -> None:
@@ -232,9 +236,9 @@ def test_a_failed_push_is_tried_again_when_it_is_time() -> None:
     seat.grant(1, SetLimit(mib(100)))
     tries = []
     for second in range(1, 16):
-        before = seat.arbiter.reconciler.enforcer.pushes
+        before = seat.arbiter.reconciler.pushes
         seat.poll(after_s=1)
-        if seat.arbiter.reconciler.enforcer.pushes > before:
+        if seat.arbiter.reconciler.pushes > before:
             tries.append(second)
     assert tries == [1, 3, 7, 15]
     assert seat.memory.words("drift") == []
@@ -250,7 +254,7 @@ def test_a_lie_is_tried_again_and_is_no_drift() -> None:
     seat.grant(1, SetLimit(mib(100)))
     for _ in range(5):
         seat.poll()
-    assert seat.state(1) == "mismatched"
+    assert seat.state(1) == PushState.MISMATCHED
     assert seat.memory.words("drift") == []
     seat.host.heal()
     seat.poll(after_s=60)
@@ -277,9 +281,9 @@ def test_over_the_limit_is_in_force() -> None:
     seat = seat_of("adopt")
     seat.host.pause(1)
     seat.grant(1, SetLimit(mib(32), force=True))
-    assert seat.state(1) == "over-limit"
+    assert seat.state(1) == PushState.OVER_LIMIT
     seat.poll()
-    assert (seat.state(1), seat.memory.words("drift")) == ("over-limit", [])
+    assert (seat.state(1), seat.memory.words("drift")) == (PushState.OVER_LIMIT, [])
 
 
 def test_who_dies_under_the_push_is_closed() -> None:
@@ -289,7 +293,7 @@ def test_who_dies_under_the_push_is_closed() -> None:
     seat.host.fail("set_max_mem", ESRCH, domid=1)
     seat.host.fail("domain", ESRCH, domid=1)
     seat.poll()
-    assert seat.arbiter.instances.find("1") == []
+    assert seat.arbiter.instances.find(Domid(1)) == []
     assert seat.kinds(1)[-1] == "instance-ended"
 
 
@@ -365,3 +369,29 @@ def test_drift_that_is_over_is_noted(drift: str) -> None:
     assert seat.arbiter.reconciler.healed == healed
     lines = [{"domid": 1, "from": "drift"}] if healed else []
     assert seat.memory.words("recovered") == lines
+
+
+def test_a_build_that_dies_under_a_push_leaves_what_it_was_owed() -> None:
+    """Nodes that wait until it runs are its next life's, also where a push shows its end."""
+    seat = Seat().restart()
+    build = seat.host.building(web_of(64, 128))
+    web = next(build).domid
+    while next(build).name != "introduced":
+        pass
+    seat.poll()
+    seat.host.fail("write", EIO)
+    seat.grant(web, SetLimit(mib(96)))
+    seat.host.heal()
+    seat.host.foreign_write(web, mib(64))
+    seat.host.fail("set_max_mem", ESRCH, domid=web)
+    seat.host.fail("domain", ESRCH, domid=web)
+    seat.poll(after_s=100.0)
+    assert seat.arbiter.instances.find(Domid(web)) == []
+    seat.host.heal()
+    seat.host.destroy(web)
+
+    born = finish(seat.host.building(web_of(64, 128)))
+    seat.poll()
+
+    assert seat.host.nodes.facts(born).static_max == mib(96)
+    assert (seat.pages(born), seat.memory.words("created")) == (97 * 256, [])

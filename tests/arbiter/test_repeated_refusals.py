@@ -29,14 +29,14 @@ def counts(lines: list[Entry]) -> list[tuple[int, int] | None]:
 def test_the_same_again_is_counted() -> None:
     """The first is a line; the next ones are one more, when they are told, by the last process."""
     repeats = RefusalCoalescer()
-    assert repeats.take(refusal(), 100.0) == [refusal()]
+    assert repeats.add(refusal(), 100.0) == [refusal()]
     for number in range(7):
-        assert repeats.take(refusal(pid=number), 101.0 + number) == []
-    (told,) = repeats.end("a")
+        assert repeats.add(refusal(pid=number), 101.0 + number) == []
+    (told,) = repeats.flush("a")
     assert counts([told]) == [(7, 7)]
     assert told.actor == ME % 6
     assert json.loads(told.wish)["max_mem_kib"] == 4
-    assert repeats.end("a") == []
+    assert repeats.flush("a") == []
 
 
 def test_what_differs_is_a_line() -> None:
@@ -44,10 +44,10 @@ def test_what_differs_is_a_line() -> None:
     repeats = RefusalCoalescer()
     other = refusal()._replace(actor='{"name":"you","uid":6,"gid":6,"pid":1}')
     each = [refusal(), refusal(kib=8), refusal(uuid="b"), refusal(revision=2), other]
-    assert [repeats.take(one, 1.0) for one in each] == [[one] for one in each]
-    assert [repeats.take(one, 2.0) for one in each] == [[]] * 5
-    assert counts(repeats.end_all()) == [(1, 1)] * 5
-    assert repeats.end_all() == []
+    assert [repeats.add(one, 1.0) for one in each] == [[one] for one in each]
+    assert [repeats.add(one, 2.0) for one in each] == [[]] * 5
+    assert counts(repeats.flush_all()) == [(1, 1)] * 5
+    assert repeats.flush_all() == []
 
 
 def test_a_window_ends() -> None:
@@ -55,23 +55,23 @@ def test_a_window_ends() -> None:
     repeats = RefusalCoalescer()
     said: list[Entry] = []
     for second in range(int(3 * WINDOW_S)):
-        said += repeats.take(refusal(), float(second))
+        said += repeats.add(refusal(), float(second))
     assert counts(said) == [None, (59, 59), None, (59, 59), None]
-    assert repeats.end_old(3 * WINDOW_S - 1) == []
-    assert counts(repeats.end_old(3 * WINDOW_S)) == [(59, 59)]
-    assert repeats.end_all() == []
+    assert repeats.flush_old(3 * WINDOW_S - 1) == []
+    assert counts(repeats.flush_old(3 * WINDOW_S)) == [(59, 59)]
+    assert repeats.flush_all() == []
 
 
 def test_nothing_grows() -> None:
     """However many differ, few are counted at a time; those that give way are told."""
     repeats = RefusalCoalescer()
     for number in range(MOST_RUNS):
-        repeats.take(refusal(kib=number), 1.0)
-    repeats.take(refusal(kib=0), 2.0)
-    assert counts(repeats.take(refusal(kib=99), 3.0)) == [(1, 1), None]
-    assert repeats.take(refusal(kib=0), 4.0) == [refusal(kib=0)]
+        repeats.add(refusal(kib=number), 1.0)
+    repeats.add(refusal(kib=0), 2.0)
+    assert counts(repeats.add(refusal(kib=99), 3.0)) == [(1, 1), None]
+    assert repeats.add(refusal(kib=0), 4.0) == [refusal(kib=0)]
     for number in range(2 * MOST_DOMAINS):
-        repeats.take(refusal(uuid=f"{number}"), 5.0)
+        repeats.add(refusal(uuid=f"{number}"), 5.0)
     assert len(repeats._runs) == MOST_DOMAINS
 
 

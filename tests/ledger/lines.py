@@ -5,8 +5,10 @@ from pathlib import Path
 
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.components import MAX_MEM, Component, Record, state_to_json
+from maxmemd.policy.codec import state_to_json
+from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
+from maxmemd.policy.states import PushState
 from maxmemd.units import Memory
 
 UUID = "51a70000-0000-4000-8000-000000000001"
@@ -34,11 +36,19 @@ def instance(incarnation: int, *, ended_ns: int | None = None, uuid: str = UUID)
     """Return the row of an instance."""
     domid = 10 + incarnation
     return InstanceRow(
-        uuid, domid, incarnation, "boot-1", AT_NS, ended_ns, "applied", 1, '{"target_kib":4}'
+        uuid,
+        domid,
+        incarnation,
+        "boot-1",
+        AT_NS,
+        ended_ns,
+        PushState.APPLIED,
+        1,
+        '{"target_kib":4}',
     )
 
 
-BUILD = '{"phase":"undecided","toolstack_pages":16640,"pushed_pages":16704}'
+BUILD = '{"phase":"undecided","toolstack_pages":16640,"pushed_pages":8320}'
 
 
 def push(revision: int, errno: int | None = None) -> PushRow:

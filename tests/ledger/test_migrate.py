@@ -1,7 +1,9 @@
 """Migrations: the tables that they make, the way there and back, and what is refused."""
 
+import json
 import os
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 from shutil import copytree
@@ -18,6 +20,9 @@ from maxmemd.ledger.migrate import HEAD, migrate, revision_of, scripts
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.schema import METADATA, engine
 from maxmemd.ledger.writer import SqliteLedger
+from maxmemd.policy.codec import build_from_text
+from maxmemd.policy.entries import SETTLED_BUILD, BuildState
+from maxmemd.policy.states import BuildPhase
 from tests.ledger.lines import AT_NS, BUILD, OTHER, UUID, entry, instance, note, opened
 
 LATER = f"{int(HEAD) + 1:04}"
@@ -112,6 +117,74 @@ def test_instances_of_before_have_no_build(tmp_path: Path) -> None:
     assert ledger.load().instances == (instance(1),)
     ledger.commit(AT_NS, [], instances=[instance(1)._replace(build=BUILD)])
     assert ledger.load().instances == (instance(1)._replace(build=BUILD),)
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "birth", "push_state", "build", "drift_pages"),
+    [
+        ("applied", None, "applied", None, None),
+        ("over_limit", None, "over-limit", None, None),
+        ("drifted", None, "pending", None, 0),
+        ("pending", (False, True, False, None, None), "pending", ("undecided", None, None), None),
+        ("failed", (True, True, False, None, None), "failed", ("following", None, None), None),
+        ("applied", (False, False, True, 8, 4), "applied", ("announced", 8, 4), None),
+        ("applied", (False, False, False, 8, 4), "applied", ("settled", 8, 4), None),
+    ],
+)
+def test_instances_of_before_have_a_push_state_and_a_build(  # noqa: PLR0917 - the row
+    tmp_path: Path,
+    state: str,
+    birth: tuple[object, ...] | None,
+    push_state: str,
+    build: tuple[str, int | None, int | None] | None,
+    drift_pages: int | None,
+) -> None:
+    """An instance of revision 0003 is what it was, in the words of 0004, and its seals hold."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1)], instances=[instance(1)])
+    ledger.close()
+    names = ("tracking", "unsure", "announced", "theirs_pages", "ours_pages")
+    text = None if birth is None else json.dumps(dict(zip(names, birth, strict=True)))
+    sealed = None if text is None else f"{zlib.crc32(text.encode()):08x} {text}"
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0003")
+        connection.exec_driver_sql("UPDATE instance SET state = ?, birth = ?", (state, sealed))
+    migrate(path)
+    ledger = SqliteLedger(path)
+    [row] = ledger.load().instances
+    ledger.close()
+    wanted = SETTLED_BUILD if build is None else BuildState(BuildPhase(build[0]), *build[1:])
+    assert (row.push_state, row.drift_pages) == (push_state, drift_pages)
+    assert (build_from_text(row.build), row.effects) == (wanted, instance(1).effects)
+
+
+def test_a_damaged_build_is_still_seen_to_be_damaged(tmp_path: Path) -> None:
+    """A migration refuses to put a new seal on what is not as it was written."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1)], instances=[instance(1)])
+    ledger.close()
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0003")
+        connection.exec_driver_sql("UPDATE instance SET birth = '00000000 {\"unsure\":true}'")
+    with pytest.raises(LedgerCorrupt, match="is not as it was written"):
+        migrate(path)
+
+
+def test_going_back_to_births(tmp_path: Path) -> None:
+    """A ledger that is taken back to 0003 and up again keeps its builds."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    row = instance(1)._replace(build=BUILD)
+    ledger.commit(AT_NS, [entry(1)], instances=[row])
+    ledger.close()
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0003")
+    migrate(path)
+    ledger = SqliteLedger(path)
+    assert ledger.load().instances == (row,)
     ledger.close()
 
 

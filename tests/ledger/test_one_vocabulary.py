@@ -160,12 +160,17 @@ def test_it_proves_its_chain(path: Path) -> None:
         assert word not in words
 
 
+def static_max_of(record: Record) -> int | None:
+    """Return the recorded static-max in KiB."""
+    return None if record.static_max is None else record.static_max.kib
+
+
 def test_every_record_is_what_it_was(path: Path) -> None:
     """The same components by today's names, at the same revisions."""
     kept = SqliteLedger(path).load()
     found = {
         number_of(record.uuid): (
-            record.revision, record.static_max and record.static_max.kib, kib_of(record),
+            record.revision, static_max_of(record), kib_of(record),
         )
         for record in kept.records
     }  # fmt: skip

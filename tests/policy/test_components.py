@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.policy.components import MAX_MEM, Component, Record, record_from_state, state_to_json
+from maxmemd.policy.codec import record_from_state, state_to_json
+from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.units import END_KIB
 from tests.policy.values import KEYS, ROM, UUID, VGA, amounts, kib, record_of, records
 

@@ -158,7 +158,7 @@ def test_rollback_undoes_whatever_was_granted(
 @given(records(), records())
 def test_import_of_an_export_is_the_same_record(here: Record, there: Record) -> None:
     """A record that is exported and imported elsewhere has the same sum there."""
-    exported = there.with_amounts({MAX_MEM: there.amount(MAX_MEM) or kib(0), SLACK: RULES.slack})
+    exported = there.with_amounts({MAX_MEM: there.amount_or_zero(MAX_MEM), SLACK: RULES.slack})
     components: dict[Key, int] = amounts(exported)
     wish = Import({key: kib(n) for key, n in components.items()}, exported.static_max)
     grant = granted(decide(picture_of(here), wish))

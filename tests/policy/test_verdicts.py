@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects, effects_from_json, effects_to_json
+from maxmemd.policy.codec import effects_from_text, effects_to_text
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from tests.policy.values import kib
 
 AMOUNT = st.one_of(st.none(), st.integers(0, 9).map(kib))
@@ -24,18 +25,20 @@ def test_the_later_value_stands(first: Effects, second: Effects) -> None:
 @given(EFFECTS)
 def test_words_round_trip(effects: Effects) -> None:
     """What the ledger keeps of open effects is all of them."""
-    assert effects_from_json(effects_to_json(effects)) == effects
+    assert effects_from_text(effects_to_text(effects)) == effects
 
 
 @given(EFFECTS)
 def test_nothing_to_write_is_one_value(effects: Effects) -> None:
     """No effects are always NO_EFFECTS itself: the reconciler asks by identity."""
-    again = effects_from_json(effects_to_json(effects))
+    again = effects_from_text(effects_to_text(effects))
     assert (again is NO_EFFECTS) == (effects == NO_EFFECTS)
     assert effects.then(NO_EFFECTS) is effects
     assert NO_EFFECTS.then(effects) is effects
 
 
 def test_words_name_their_unit() -> None:
-    """The ledger's words are KiB, and only of what is to be written."""
-    assert effects_to_json(Effects(kib(4), None, kib(0))) == {"pod_target_kib": 4, "target_kib": 0}
+    """The ledger's text is in KiB, and only of what is to be written."""
+    text = effects_to_text(Effects(kib(4), None, kib(0)))
+    assert text == '{"pod_target_kib":4,"target_kib":0}'
+    assert effects_to_text(NO_EFFECTS) is None

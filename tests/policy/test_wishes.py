@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from maxmemd.policy.codec import wish_to_json
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.wishes import (
     CREATED,
@@ -20,7 +21,6 @@ from maxmemd.policy.wishes import (
     SetTarget,
     Wish,
     needs_store,
-    to_json,
 )
 from maxmemd.wire.requests import BuildRequest
 from tests.policy.values import ROM, kib
@@ -93,7 +93,7 @@ ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
 @pytest.mark.parametrize(("wish", "kind", "words", "store"), ROWS, ids=range(len(ROWS)))
 def test_words(wish: Wish, kind: str, words: dict[str, object], store: bool) -> None:
     """Each wish has its kind, its words, and looks at xenstore only where the decision does."""
-    assert (KINDS[type(wish)], to_json(wish), needs_store(wish)) == (kind, words, store)
+    assert (KINDS[type(wish)], wish_to_json(wish), needs_store(wish)) == (kind, words, store)
 
 
 def test_every_wish_has_a_kind_and_a_row() -> None:

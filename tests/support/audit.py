@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maxmemd.ledger.reader import LedgerReader
-from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.codec import record_from_state
+from maxmemd.policy.components import Record
 
 
 class Line(NamedTuple):

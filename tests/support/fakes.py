@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
-from maxmemd.policy.components import Record, record_from_state
+from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 
 
@@ -140,4 +141,4 @@ class MemoryLedger:
     @staticmethod
     @lru_cache(4096)
     def _record(line: Entry) -> Record:
-        return record_from_state(line.uuid, line.revision, json.loads(line.state or "{}"))
+        return record_from_text(line.uuid, line.revision, line.state or "{}")

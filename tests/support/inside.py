@@ -20,6 +20,7 @@ from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
@@ -120,19 +121,20 @@ class Inside:
         return self.host.machine.domain(domid).uuid
 
     def _arbiter(self) -> Arbiter:
+        self._ledger = SqliteLedger(self.config.database)
         return Arbiter(
-            SqliteLedger(self.config.database),
+            self._ledger,
             LocalPusher(self.host.hypervisor(), self.host.xenstore()),
             SystemClock(),
-            rules=self.config.rules,
-            drift=self.config.drift,
+            Settings(self.config.rules, self.config.drift, self.config.keep_gone_s),
             boot="one-boot",
-            keep_gone_s=self.config.keep_gone_s,
         )
 
     def _open(self) -> None:
         if not self.config.database.exists():
             self.config.database.write_bytes(_empty_ledger())
+        self._ledger: SqliteLedger | None = None
+        self.mailbox = Mailbox(self._arbiter, poll_s=self.config.poll_s)
         reader = LedgerReader(self.config.database)
         tail = LedgerFollower(self.config.database)
         self.tokens = TokenStore(self.config.tokens_path)
@@ -156,8 +158,8 @@ class Inside:
     def _close(self) -> None:
         self.wait(self.client.aclose())
         self.wait(self.mailbox.stop())
-        if self.mailbox.arbiter is not None:
-            self.mailbox.arbiter.records._ledger.close()  # type: ignore[attr-defined]
+        if self._ledger is not None:
+            self._ledger.close()
 
 
 @cache

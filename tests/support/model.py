@@ -74,7 +74,7 @@ def wanted(  # noqa: C901, PLR0911, PLR0912 - a wish a case
             components |= {MAX_MEM: amount.kib, SLACK: SLACK_KIB}
             static_max = written.static_max = amount.kib
         case SetTarget(target, by_kib, enforce):
-            asked = _target(domain, nodes, target and target.kib, by_kib)
+            asked = _target(domain, nodes, None if target is None else target.kib, by_kib)
             if asked is None:
                 return None
             written.target = asked

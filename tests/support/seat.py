@@ -4,10 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.actor import Arbiter
+from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
+from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Key, Record
+from maxmemd.policy.reference import Domid
+from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Wish
 from maxmemd.ports import Hypervisor, Ledger, Xenstore
 from maxmemd.pusher.local import LocalPusher
@@ -71,10 +75,8 @@ class Seat:
             self.memory if self.ledger_of is None else self.ledger_of(),
             LocalPusher(self.hypervisor, self.xenstore),
             self.clock,
-            rules=self.rules,
-            drift=self.drift,
+            Settings(self.rules, self.drift, self.keep_gone_s),
             boot=self.boot,
-            keep_gone_s=self.keep_gone_s,
         )
         return self
 
@@ -124,9 +126,14 @@ class Seat:
         """Return a domain's components in KiB, by owner/name."""
         return kib_of(self.record(domid))
 
-    def state(self, domid: int) -> str:
+    def state(self, domid: int) -> PushState:
         """Return the push state of a live instance."""
-        return self.arbiter.instances.find(str(domid))[0].state
+        return self.instance(domid).push_state
+
+    def instance(self, domid: int) -> Instance:
+        """Return a live instance."""
+        [instance] = self.arbiter.instances.find(Domid(domid))
+        return instance
 
     def kinds(self, domid: int) -> list[str]:
         """Return the kinds of a domain's entries, oldest first."""

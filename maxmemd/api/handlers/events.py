@@ -6,7 +6,7 @@ from maxmemd.api import event_format
 from maxmemd.api.handlers.service import Service, look
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response, StreamingResponse
-from maxmemd.arbiter.instances import is_uuid
+from maxmemd.policy.reference import Uuid, parse_reference
 
 
 async def events(service: Service, call: Request) -> Response | StreamingResponse:
@@ -14,7 +14,7 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
     kind, ref = call.query.get("kind"), call.query.get("domain")
     kinds = None if kind is None else event_format.kinds_of(kind)
     uuid = None if ref is None else ref.lower()
-    if ref is not None and not is_uuid(ref):
+    if ref is not None and not isinstance(parse_reference(ref), Uuid):
         view = await look(service, ref)
         if isinstance(view, Response):
             return view

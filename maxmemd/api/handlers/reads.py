@@ -6,13 +6,13 @@ import asyncio
 from typing import Any, cast
 
 from maxmemd import __version__
-from maxmemd.api import metrics, problems, serialize
+from maxmemd.api import metrics, serialize
 from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refused
-from maxmemd.policy.clauses import own_domain
+from maxmemd.policy.clauses import nothing_recorded, own_domain
 from maxmemd.policy.components import Record
 from maxmemd.units import Memory
 from maxmemd.wire.replies import DomainsReply, Health, HostReply
@@ -71,8 +71,8 @@ async def explain(service: Service, call: Request) -> Response:
         return found
     view, record = found
     revisions = sorted({component.revision for component in record.components.values()})
-    forgets = service.mailbox.forgets
-    made = await asyncio.to_thread(service.reader.made, record.uuid, revisions, forgets)
+    generation = service.mailbox.status.generation
+    made = await asyncio.to_thread(service.reader.made, record.uuid, revisions, generation)
     return as_json(serialize.explained(view, record, made), revision=record.revision)
 
 
@@ -131,9 +131,7 @@ async def _recorded(service: Service, call: Request) -> tuple[DomainView, Record
     if isinstance(view, Response):
         return view
     if view.record is None:
-        detail = f"cannot tell: {call.ref} has no UUID, so nothing is recorded of it"
-        status, body = problems.document("unknown-domain", detail, {"ref": call.ref})
-        return Response(status, body, problems.MEDIA_TYPE)
+        return refusal(Refused(nothing_recorded(call.ref)))
     return view, view.record
 
 

@@ -13,8 +13,9 @@ from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DecisionRequest, Refused
 from maxmemd.policy.components import Key
-from maxmemd.policy.orders import IN_FORCE
+from maxmemd.policy.reference import Domid, parse_reference
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import (
     Build,
     Headroom,
@@ -81,10 +82,11 @@ async def relayed_headroom(service: Service, call: Request) -> Response:
     elder of two instances, and of a local migration each has a stub domain of its own.
     """
     body: requests.RelayedHeadroomRequest = call.body
-    if not (call.ref.isascii() and call.ref.isdigit() and len(call.ref) < 10):
+    served = parse_reference(call.ref)
+    if not isinstance(served, Domid) or served.number is None:
         detail = "cannot use the path: a stub domain serves a domain by its domid"
         raise Rejected("path-invalid", detail, parameter="ref")
-    peer, bond = on_behalf_of(call.peer, body.stub_domid), Bond(int(call.ref), body.uuid)
+    peer, bond = on_behalf_of(call.peer, body.stub_domid), Bond(served.number, body.uuid)
     return await _wished(service, call._replace(peer=peer, bond=bond), Headroom(body.pages))
 
 

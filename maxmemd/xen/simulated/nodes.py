@@ -59,11 +59,12 @@ class Nodes:
             nodes = self._domains.get(domid)
             if nodes is None:
                 return StoreFacts()
+            video = _memory(nodes.get(VIDEORAM))
             return StoreFacts(
                 name=nodes.get("name"),
                 target=_memory(nodes.get(TARGET)),
                 static_max=_memory(nodes.get(STATIC_MAX)),
-                videoram=_memory(nodes.get(VIDEORAM)) or _NONE,
+                videoram=_NONE if video is None else video,
             )
 
     def write(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import Record, record_from_state, state_to_json
+from maxmemd.policy.codec import record_from_state, state_to_json
+from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.verdicts import Grant
@@ -58,8 +59,8 @@ def replay(database: Path, stores: Mapping[str, StoreFacts]) -> Replayed:
                 assert grant.record.revision == committed.revision == before.revision + 1, seq
                 assert state_to_json(grant.record) == state_to_json(committed), seq
                 now[uuid] = store._replace(
-                    target=grant.effects.target or store.target,
-                    static_max=grant.effects.static_max or store.static_max,
+                    target=_given(grant.effects.target, store.target),
+                    static_max=_given(grant.effects.static_max, store.static_max),
                 )
             found.records[uuid] = committed
     return found
@@ -85,3 +86,7 @@ def wish_of(kind: str, words: Mapping[str, Any]) -> Wish:
 
 def _key(words: Mapping[str, Any]) -> tuple[str, str]:
     return words["owner"], words["name"]
+
+
+def _given(asked: Memory | None, before: Memory | None) -> Memory | None:
+    return before if asked is None else asked

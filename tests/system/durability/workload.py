@@ -17,6 +17,7 @@ from typing import Any
 
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import DecisionRequest, Granted, LookAtDomain
+from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
@@ -73,10 +74,8 @@ class Bench:
                 self.ledger,
                 LocalPusher(self.xen, self.host.xenstore()),
                 self.clock,
-                rules=Rules(),
-                drift=drift,
+                Settings(Rules(), drift, keep_gone_s),
                 boot="one-boot",
-                keep_gone_s=keep_gone_s,
             )
         except BaseException:
             self.ledger.close()

@@ -57,15 +57,14 @@ class Prompt(ArbiterThread):
     def start(self) -> None:
         """Make the arbiter."""
         self.arbiter = self._make()
-        self.alive_s = self.arbiter.clock.monotonic_s()
-        self._attempt(self.arbiter.start)
-        self._owner.started(None)
+        self._publish(self.arbiter)
+        self._attempt(self.arbiter, self.arbiter.start)
+        self._owner.on_started(None)
 
-    def hand(self, batch: Sequence[DecisionRequest | Query]) -> None:
+    def submit(self, batch: Sequence[DecisionRequest | Query]) -> None:
         """Decide a batch."""
-        assert self.arbiter is not None
         self._turn(self.arbiter, batch)
-        self._tell(self.arbiter)
+        self._tell_of_commits(self.arbiter)
 
     def stop(self) -> None:
         """Do nothing: there is no thread."""

@@ -26,6 +26,7 @@ from maxmemd.api.server.protocol import BoundedHttpProtocol
 from maxmemd.api.server.slow_readers import EACH_S
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.settings import Settings
 from maxmemd.config.parsers import Identity
 from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
@@ -116,10 +117,8 @@ class Target:
             ledger,
             LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
-            rules=CONFIG.rules,
-            drift="restore",
+            Settings(CONFIG.rules, "restore", 3600.0),
             boot="one-boot",
-            keep_gone_s=3600.0,
         )
 
     def _new_host(self) -> MemoryLedger:
@@ -127,9 +126,11 @@ class Target:
         ledger = MemoryLedger()
         service = self._service
         make, poll_s = partial(self._arbiter, ledger), service.config.poll_s
-        mailbox = Mailbox(make, poll_s=poll_s, on_commit=service.feed.wake)
-        mailbox.worker = Prompt(make, mailbox, poll_s=poll_s, alive=lambda: None)
-        service.mailbox = mailbox
+        mailbox = service.mailbox = Mailbox(make, poll_s=poll_s)
+        mailbox.thread = Prompt(
+            make, mailbox, poll_s=poll_s, alive=lambda: None, monotonic_s=lambda: 0.0
+        )
+        mailbox.listener = service.feed
         self._loop.run_until_complete(mailbox.start())
         if service.config.tokens_path.exists():
             service.config.tokens_path.unlink()

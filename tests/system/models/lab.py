@@ -4,7 +4,6 @@ Nothing here runs by itself: `scheduler.py` chooses who takes the next step. The
 before every call of a port, where others may step in or the process may die.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -13,10 +12,13 @@ from typing import Any, ClassVar, Protocol
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.instances import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
+from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import MAX_MEM, Record, record_from_state
+from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.components import MAX_MEM, Record
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import Wish
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
@@ -123,10 +125,8 @@ class Lab:
             self.ledger,
             LocalPusher(self.xen_port(self), WatchedStore(self)),
             self.clock,
-            rules=RULES,
-            drift="restore",
+            Settings(RULES, "restore", 1e9),
             boot="boot-1",
-            keep_gone_s=1e9,
         )
         self.arbiter.start()
         self.up = True
@@ -187,7 +187,7 @@ class Lab:
         if kept != answer.record:
             raise Violation(f"{step.words}: granted, and the ledger does not have it")
         push = answer.push
-        if push is None or answer.domid is None or push.state not in ("applied", "over-limit"):
+        if push is None or answer.domid is None or push.state not in IN_FORCE:
             return
         if push.max_pages not in self.held.get(answer.domid, {push.max_pages}):
             told = f"said to be in force, and Xen held {sorted(self.held[answer.domid])}"
@@ -258,8 +258,9 @@ class Lab:
             for d in machine._domains.values()
         )
         stored = tuple((domid, *sorted(kept.items())) for domid, kept in nodes._domains.items())
-        lies = tuple(sorted(self.host.faults._lies.items()))
-        return domains, stored, lies, tuple(self.place), self.domid, repr(self.notes)
+        faults = self.host.faults
+        wrong = (tuple(sorted(faults._lies.items())), repr(faults._failures))
+        return domains, stored, wrong, tuple(self.place), self.domid, repr(self.notes)
 
     def _kept(self) -> object:
         ledger = self.ledger
@@ -373,7 +374,7 @@ def _silent(domid: int, limit: Memory) -> None:
 
 @cache
 def _amounts(state: str | None) -> object:
-    record = record_from_state("", 0, json.loads(state or "{}"))
+    record = record_from_text("", 0, state or "{}")
     parts = tuple(sorted((key, part.amount.kib) for key, part in record.components.items()))
     return parts, record.static_max
 

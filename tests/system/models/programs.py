@@ -1,11 +1,22 @@
 """What the clients do: three at once, of up to four steps each."""
 
+from errno import EIO
+
 from maxmemd.policy.components import Key
-from maxmemd.policy.wishes import MIGRATED_IN, Build, Increase, SetComponent, SetLimit, SetTarget
+from maxmemd.policy.wishes import (
+    CREATED,
+    MIGRATED_IN,
+    Build,
+    Increase,
+    SetComponent,
+    SetLimit,
+    SetTarget,
+)
 from maxmemd.units import Memory
 from tests.system.models.lab import Client, Do, Lab, Say, Step, Violation
 
 ROM: Key = ("device-model", "rom")
+NEWCOMER = "51a70000-0000-4000-8000-0000000000bb"
 mib = Memory.of_mib
 
 
@@ -117,6 +128,53 @@ def foreign(steps: int) -> tuple[Client, ...]:
     operator = (mem_max(300), mem_set(100), mem_max(200), mem_set(120))
     model = (more(256), more(512), more(-256), more(2048))
     return (*_clients(steps, operator=operator, qemu=model), Client("a stranger", stranger[:steps]))
+
+
+def troubles() -> tuple[tuple[Client, ...], ...]:
+    """Return three programs: an operator whose pushes meet two things that can go wrong at once."""
+    liar = Client("a liar", (
+        Do("Xen keeps a page less", lambda lab: lab.host.lie(lab.domid, -1)),
+        Do("Xen is well again", lambda lab: lab.host.heal()),
+    ))  # fmt: skip
+    refuser = Client("a refuser", (
+        Do("Xen refuses", lambda lab: lab.host.fail("set_max_mem", EIO)),
+        Do("Xen is well again", lambda lab: lab.host.heal()),
+    ))  # fmt: skip
+    stranger = Client("a stranger", (
+        Do("sets 64 MiB by itself", lambda lab: lab.host.foreign_write(lab.domid, mib(64))),
+        Do("destroys the domain", lambda lab: lab.host.destroy(lab.domid)),
+    ))  # fmt: skip
+    shrinks = (mem_max(300), mem_set(80))
+    return (
+        (Client("operator", (*shrinks, mem_max(200))), liar, refuser),
+        (Client("operator", shrinks), liar, stranger),
+        (Client("operator", shrinks), refuser, stranger),
+    )
+
+
+def build_begins(lab: Lab) -> None:
+    """Create a domain that was never here, as libxl does: it may hold nothing yet."""
+    lab.notes["newcomer"] = lab.host.machine.create(NEWCOMER, "pv", None)
+    lab.host.nodes.add(lab.notes["newcomer"], NEWCOMER)
+    lab.host.nodes.put(lab.notes["newcomer"], {"name": "newcomer"})
+
+
+def build_ends(lab: Lab) -> None:
+    """Let it run."""
+    lab.host.unpause(lab.notes["newcomer"])
+
+
+def builds() -> tuple[Client, ...]:
+    """Return a build of a new domain, and a toolstack that announces it at some time, or late."""
+    builder = (
+        Do("creates a domain", build_begins, apart=True),
+        Do("lets it run", build_ends, apart=True),
+    )
+    announcer = (
+        Do("waits for it", lambda lab: None, apart=True),
+        Say("created 128", lambda _: Build(mib(128), CREATED), ref=lambda _: NEWCOMER),
+    )
+    return Client("xl create", builder), Client("a toolstack", announcer)
 
 
 def _clients(steps: int, **programs: tuple[Step, ...]) -> tuple[Client, ...]:

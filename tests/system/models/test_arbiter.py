@@ -13,6 +13,7 @@ from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.batch import Batch
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.arbiter.observation import Observation
+from maxmemd.arbiter.settings import Settings
 from maxmemd.policy import lives
 from maxmemd.policy.components import MAX_MEM, Key, Record
 from maxmemd.policy.facts import XenFacts
@@ -25,6 +26,7 @@ from tests.system.models import programs
 from tests.system.models.lab import Client, Lab, Violation, WatchedXen
 from tests.system.models.programs import ROM
 from tests.system.models.scheduler import Found, explore
+from tests.system.models.transitions import Taken, watched
 
 SOAK = bool(os.environ.get("SOAK"))
 WITHIN_S = 120.0
@@ -100,7 +102,9 @@ def explored(
 def test_no_violation(program: str, steps: int, polls: int) -> None:
     """No schedule loses, doubles or misplaces anything, whenever the daemon dies."""
     began_s, cpu_s = time.monotonic(), time.process_time()
-    found = explored(getattr(programs, program)(steps), polls=polls, deep=SOAK)
+    with watched(Taken()) as taken:
+        found = explored(getattr(programs, program)(steps), polls=polls, deep=SOAK)
+    assert taken.illegal() == set()
     assert found.violation is None, (found.violation, found.history)
     assert found.ends > 0
     took_s = time.process_time() - cpu_s
@@ -113,9 +117,9 @@ def test_no_violation(program: str, steps: int, polls: int) -> None:
 class PushesFirst(Arbiter):
     """An arbiter that tells Xen before it records."""
 
-    def _record(self, turn: Batch) -> None:
-        self._push(turn)
-        super()._record(turn)
+    def _record(self, batch: Batch) -> None:
+        self._push(batch)
+        super()._record(batch)
 
 
 class Blind(LocalPusher):
@@ -128,9 +132,11 @@ class Blind(LocalPusher):
 class DoesNotReadBack(Arbiter):
     """An arbiter with such a pusher."""
 
-    def __init__(self, ledger: Ledger, pusher: LocalPusher, clock: Clock, **options: Any) -> None:
+    def __init__(
+        self, ledger: Ledger, pusher: LocalPusher, clock: Clock, settings: Settings, **options: Any
+    ) -> None:
         blind = Blind(pusher.hypervisor, pusher.xenstore)
-        super().__init__(ledger, blind, clock, **options)
+        super().__init__(ledger, blind, clock, settings, **options)
 
 
 class FeedsBack(Batch):

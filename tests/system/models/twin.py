@@ -11,16 +11,16 @@ from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
-from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.states import PushState
+from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 
 FROZEN = frozenset({
     int, float, str, bytes, bool, type(None), frozenset, type,
-    types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType, EntryKind, PushState,
+    types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
+    PushState, BuildPhase,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which nobody else holds here."""

@@ -1,18 +1,25 @@
 """One push: the order of effects, the read-back, and when to try again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from errno import EINVAL, EIO, EPERM, ESRCH
 
 import pytest
 
-from maxmemd.arbiter.enforcer import Enforcer
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instances import Instance, InstanceTable
+from maxmemd.arbiter.lifecycle import Lifecycle
+from maxmemd.arbiter.reconciler import DuePush, Reconciler
+from maxmemd.arbiter.records import Records
+from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
+from maxmemd.policy.clauses import Rules
+from maxmemd.policy.components import MAX_MEM, Component, Record
+from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES, Memory
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, MemoryLedger
 from tests.support.seat import mib
 
 WEB = "51a70000-0000-4000-8000-00000000000a"
@@ -52,7 +59,7 @@ class OneDomain:
         """Write nodes of the domain if it is the one that is meant."""
         if uuid != self.uuid:
             raise DomainGone("write", domid, ESRCH)
-        self._do("write", (static_max and static_max.kib, target and target.kib))
+        self._do("write", tuple(None if a is None else a.kib for a in (static_max, target)))
 
     def domains(self) -> Sequence[XenFacts]:
         """Return nothing: nobody asks."""
@@ -80,33 +87,45 @@ class OneDomain:
 
 
 @pytest.fixture
-def one() -> Iterator[tuple[Enforcer, OneDomain, Instance, FakeClock]]:
-    """Give an enforcer, its world, an instance that holds 4096 pages, and the clock."""
+def one() -> "One":
+    """Give a reconciler, its world, an instance that holds 4096 pages, and the clock."""
     world, clock = OneDomain(), FakeClock()
-    instance = Instance(WEB, 7, 1, "boot-1", 0)
-    instance.seen_pages = world.max_pages
-    return Enforcer(LocalPusher(world, world), clock), world, instance, clock
+    settings = CurrentSettings(Settings(Rules(), "restore", 1e9))
+    table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
+    pusher = LocalPusher(world, world)
+    lifecycle = Lifecycle(settings, table, records, pusher, clock, set())
+    ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
+    instance.on_observed(world.max_pages)
+    return Reconciler(settings, lifecycle, records, pusher, clock), world, instance, clock
 
 
-One = tuple[Enforcer, OneDomain, Instance, FakeClock]
+One = tuple[Reconciler, OneDomain, Instance, FakeClock]
+
+
+def push(reconciler: Reconciler, instance: Instance, limit: Memory) -> PushRow:
+    """Push a limit, and what is open, as revision 5; return what the ledger is to keep of it."""
+    record = Record(WEB, 5, {MAX_MEM: Component(limit, 5)})
+    reconciler.push([DuePush(instance, record, instance.effects)])
+    return reconciler.records._pushes[-1]
 
 
 @pytest.mark.parametrize("seen", [4096, 8192, None])
 def test_raising(one: One, seen: int | None) -> None:
     """Raising, keeping, or not knowing: the maximum first, then PoD target, then the nodes."""
-    enforcer, world, instance, _ = one
-    instance.seen_pages, instance.effects = seen, ALL
-    enforcer.push([(instance, mib(32), 5)])
+    reconciler, world, instance, _ = one
+    instance.on_effects_decided(ALL)
+    instance.seen_pages = seen
+    push(reconciler, instance, mib(32))
     assert world.done == [("max", 8192), ("pod", 9216), ("write", (65536, 8192)), ("read", 7)]
-    assert (instance.state, instance.settled_revision) == ("applied", 5)
+    assert (instance.push_state, instance.settled_revision) == ("applied", 5)
     assert instance.effects is NO_EFFECTS
 
 
 def test_lowering(one: One) -> None:
     """Lowering: the target first, so that the guest shrinks, and the maximum last."""
-    enforcer, world, instance, _ = one
-    instance.effects = ALL
-    enforcer.push([(instance, mib(12), 5)])
+    reconciler, world, instance, _ = one
+    instance.on_effects_decided(ALL)
+    push(reconciler, instance, mib(12))
     assert world.done == [("write", (65536, 8192)), ("pod", 9216), ("max", 3072), ("read", 7)]
 
 
@@ -124,26 +143,26 @@ def test_only_what_is_open_is_written(
     one: One, effects: Effects, wrote: list[tuple[str, object]]
 ) -> None:
     """A thing that no decision named is left alone; a target of 0 is a target."""
-    enforcer, world, instance, _ = one
-    instance.effects = effects
-    enforcer.push([(instance, mib(32), 5)])
+    reconciler, world, instance, _ = one
+    instance.on_effects_decided(effects)
+    push(reconciler, instance, mib(32))
     assert world.done == [("max", 8192), *wrote, ("read", 7)]
 
 
 def test_the_maximum_caps_the_pod_target(one: One) -> None:
     """A PoD target above the limit would be EINVAL (A9): the limit is set instead."""
-    enforcer, world, instance, _ = one
+    reconciler, world, instance, _ = one
     instance.effects = Effects(pod_target=mib(64))
-    enforcer.push([(instance, mib(32), 5)])
+    push(reconciler, instance, mib(32))
     assert ("pod", 32768) in world.done
-    assert instance.state == "applied"
+    assert instance.push_state == "applied"
 
 
 def test_unlimited(one: One) -> None:
     """An unlimited limit is written, and reads back, as Xen's largest number."""
-    enforcer, _, instance, _ = one
-    (row,) = enforcer.push([(instance, UNLIMITED + mib(1), 5)])
-    assert (row.max_pages, row.seen_pages, instance.state) == (
+    reconciler, _, instance, _ = one
+    row = push(reconciler, instance, UNLIMITED + mib(1))
+    assert (row.max_pages, row.seen_pages, instance.push_state) == (
         UNLIMITED_PAGES,
         UNLIMITED_PAGES,
         "applied",
@@ -152,29 +171,30 @@ def test_unlimited(one: One) -> None:
 
 def test_a_guest_that_still_has_to_shrink(one: One) -> None:
     """Where Xen holds more pages than the limit, the limit is in force and the state says so."""
-    enforcer, world, instance, _ = one
+    reconciler, world, instance, _ = one
     world.tot_pages = 3073
-    enforcer.push([(instance, mib(12), 5)])
-    assert (instance.state, instance.in_force) == ("over-limit", True)
+    push(reconciler, instance, mib(12))
+    assert (instance.push_state, instance.in_force) == ("over-limit", True)
     world.tot_pages = 3072
-    enforcer.push([(instance, mib(12), 5)])
-    assert instance.state == "applied"
+    push(reconciler, instance, mib(12))
+    assert instance.push_state == "applied"
 
 
 def test_a_value_that_does_not_read_back(one: One) -> None:
-    """Another value than was written is a mismatch: said with both numbers, and tried again."""
-    enforcer, world, instance, clock = one
-    world.offset, instance.effects = -1, ALL
-    (row,) = enforcer.push([(instance, mib(32), 5)])
+    """Another value than was written is mismatched, says both numbers, and is tried again."""
+    reconciler, world, instance, clock = one
+    world.offset = -1
+    instance.on_effects_decided(ALL)
+    row = push(reconciler, instance, mib(32))
     assert (row.max_pages, row.seen_pages, row.errno) == (8192, 8191, None)
-    assert (instance.state, instance.in_force, instance.settled_revision) == (
+    assert (instance.push_state, instance.in_force, instance.settled_revision) == (
         "mismatched",
         False,
         0,
     )
     assert instance.error == ("cannot see the maximum in force: wrote 8192 pages, Xen holds 8191")
     assert instance.retry_s == clock.now_s + 1
-    assert enforcer.failures == 1
+    assert reconciler.failures == 1
 
 
 @pytest.mark.parametrize(
@@ -191,77 +211,82 @@ def test_what_the_world_refuses(
     one: One, verb: str, error: HypervisorError, errno: int, limit: int
 ) -> None:
     """Whatever is refused, the state says it, and all that was open stays open."""
-    enforcer, world, instance, _ = one
-    world.wrong, instance.effects = {verb: error}, ALL
-    (row,) = enforcer.push([(instance, mib(limit), 5)])
+    reconciler, world, instance, _ = one
+    world.wrong = {verb: error}
+    instance.on_effects_decided(ALL)
+    row = push(reconciler, instance, mib(limit))
     assert (row.errno, row.revision, row.uuid, row.domid) == (errno, 5, WEB, 7)
-    assert (instance.state, instance.errno, instance.error) == ("failed", errno, str(error))
+    assert (instance.push_state, instance.errno, instance.error) == ("failed", errno, str(error))
     assert instance.effects == ALL
 
     world.wrong = {}
-    enforcer.push([(instance, mib(limit), 5)])
-    assert (instance.state, instance.errno, instance.error) == ("applied", None, None)
+    push(reconciler, instance, mib(limit))
+    assert (instance.push_state, instance.errno, instance.error) == ("applied", None, None)
     assert (instance.effects, instance.failures) == (NO_EFFECTS, 0)
 
 
 def test_retries_back_off(one: One) -> None:
     """It is tried again after 1, 2, 4 ... and at most 60 seconds; a success starts anew."""
-    enforcer, world, instance, clock = one
+    reconciler, world, instance, clock = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     waits = []
     for _ in range(14):
-        enforcer.push([(instance, mib(32), 5)])
+        push(reconciler, instance, mib(32))
         waits.append(instance.retry_s - clock.now_s)
     assert waits == [1, 2, 4, 8, 16, 32, *[60] * 8]
     world.wrong = {}
-    enforcer.push([(instance, mib(32), 5)])
+    push(reconciler, instance, mib(32))
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
-    enforcer.push([(instance, mib(32), 5)])
+    push(reconciler, instance, mib(32))
     assert instance.retry_s - clock.now_s == 1
 
 
 @pytest.mark.parametrize("verb", ["max", "read"])
 def test_a_domain_that_is_gone(one: One, verb: str) -> None:
     """ESRCH is no failure to try again: the instance is gone."""
-    enforcer, world, instance, _ = one
+    reconciler, world, instance, _ = one
     world.wrong = {one: HypervisorError.of(one, 7, ESRCH) for one in (verb, "read")}
-    (row,) = enforcer.push([(instance, mib(32), 5)])
-    assert (instance.state, row.errno, enforcer.failures) == ("gone", ESRCH, 0)
+    row = push(reconciler, instance, mib(32))
+    assert (instance.push_state, row.errno, reconciler.failures) == ("gone", ESRCH, 0)
 
 
 def test_a_domain_that_xen_still_has_is_not_gone(one: One) -> None:
     """ESRCH of one call, for a domain that can be read, is a failure to try again."""
-    enforcer, world, instance, _ = one
+    reconciler, world, instance, _ = one
     world.wrong = {"max": HypervisorError.of("max", 7, ESRCH)}
-    (row,) = enforcer.push([(instance, mib(32), 5)])
-    assert (instance.state, row.errno, enforcer.failures) == ("failed", ESRCH, 1)
+    row = push(reconciler, instance, mib(32))
+    assert (instance.push_state, row.errno, reconciler.failures) == ("failed", ESRCH, 1)
 
 
 def test_a_domid_that_was_reused_before_the_nodes_were_written(one: One) -> None:
     """Lowering, the successor's nodes are checked first: nothing of it is written."""
-    enforcer, world, instance, _ = one
-    world.uuid, instance.effects = DB, ALL
-    enforcer.push([(instance, mib(12), 5)])
-    assert (instance.state, world.done, world.max_pages) == ("gone", [("read", 7)], 4096)
+    reconciler, world, instance, _ = one
+    world.uuid = DB
+    instance.on_effects_decided(ALL)
+    push(reconciler, instance, mib(12))
+    assert (instance.push_state, world.done, world.max_pages) == ("gone", [("read", 7)], 4096)
 
 
 def test_a_domid_that_was_reused_during_the_push(one: One) -> None:
     """A UUID that changed under the push is seen when it is read back: that one is gone."""
-    enforcer, world, instance, _ = one
+    reconciler, world, instance, _ = one
     world.then_uuid = {"max": DB}
-    (row,) = enforcer.push([(instance, mib(32), 5)])
-    assert (instance.state, instance.settled_revision, row.errno) == ("gone", 0, ESRCH)
+    row = push(reconciler, instance, mib(32))
+    assert (instance.push_state, instance.settled_revision, row.errno) == ("gone", 0, ESRCH)
 
 
 def test_what_is_in_force_is_settled(one: One) -> None:
-    """Settling ends failures and alarms, and remembers which revision was seen in force."""
-    enforcer, _, instance, _ = one
-    instance.errno, instance.error, instance.noted_pages, instance.failures = 1, "x", 9, 3
-    enforcer.settle(instance, XenFacts(7, WEB, 5, 8), 6)
-    assert (instance.errno, instance.error, instance.noted_pages, instance.failures) == (
-        None,
-        None,
-        None,
-        0,
-    )
-    assert (instance.seen_pages, instance.settled_revision, instance.state) == (8, 6, "applied")
+    """In force, failures and drift are over, and it is remembered which revision was seen."""
+    reconciler, world, instance, clock = one
+    world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
+    for _ in range(3):
+        push(reconciler, instance, mib(32))
+    instance.on_drift(9, "x")
+    assert (instance.errno, instance.failures, instance.drift_pages) == (EPERM, 3, 9)
+    instance.on_in_force(XenFacts(7, WEB, 5, 8), 6)
+    assert (instance.errno, instance.error, instance.drift_pages) == (None, None, None)
+    assert (instance.seen_pages, instance.settled_revision, instance.failures) == (8, 6, 0)
+    assert instance.push_state is PushState.APPLIED
+    world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
+    push(reconciler, instance, mib(32))
+    assert instance.retry_s == clock.now_s + 1

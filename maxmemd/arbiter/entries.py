@@ -1,0 +1,23 @@
+"""Entries of the history as the arbiter writes them."""
+
+from collections.abc import Mapping
+
+from maxmemd.policy.codec import record_to_text, to_text
+from maxmemd.policy.components import Record
+from maxmemd.policy.entries import Entry
+from maxmemd.policy.kinds import EntryKind
+
+DAEMON = to_text({"name": "maxmemd"})
+"""The actor of what the daemon does by itself."""
+
+
+def entry_of(
+    record: Record, kind: EntryKind, actor: str, wish: str, key: str | None = None
+) -> Entry:
+    """Return the entry that makes this record's revision; `actor` and `wish` are JSON text."""
+    return Entry(record.uuid, record.revision, kind, actor, wish, record_to_text(record), key)
+
+
+def own_entry_of(record: Record, kind: EntryKind, facts: Mapping[str, object]) -> Entry:
+    """Return the same for what the daemon decides by itself, with what it saw."""
+    return entry_of(record, kind, DAEMON, to_text(facts))

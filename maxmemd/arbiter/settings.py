@@ -1,0 +1,28 @@
+"""What the configuration tells the arbiter, in one frozen value that a reload replaces whole."""
+
+from dataclasses import dataclass
+
+from maxmemd.policy.clauses import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to decide (`rules`), what to do about drift, and how long a record is kept.
+
+    `keep_gone_s` is counted from when the domain was last seen here.
+    """
+
+    rules: Rules
+    drift: str
+    keep_gone_s: float
+
+
+@dataclass(slots=True)
+class CurrentSettings:
+    """The one place that has the settings in force.
+
+    Every part of the arbiter holds this object and none a copy of what is in it, so that a
+    reload is one assignment and no part can be left with the old ones.
+    """
+
+    value: Settings

@@ -1,0 +1,143 @@
+"""The one codec of the ledger: values to its JSON text, and back.
+
+It lives here, and not in ledger/, because it knows only values: the arbiter writes with it what
+the ledger keeps as opaque text, and the ledger, the API and the tests read with it. ledger/ is
+SQL and hashes, arbiter/ decides what is kept, and neither imports the other.
+
+Amounts are KiB in fields named *_kib. What is read was checked by a hash or a seal before; what
+does not fit all the same raises KeyError, TypeError or ValueError.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from maxmemd.policy.components import Component, Record
+from maxmemd.policy.entries import SETTLED_BUILD, BuildState
+from maxmemd.policy.states import BuildPhase
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.policy.wishes import (
+    Build,
+    Headroom,
+    Import,
+    Increase,
+    RemoveComponent,
+    Rollback,
+    SetComponent,
+    SetLimit,
+    SetTarget,
+    Wish,
+)
+from maxmemd.units import Memory
+
+
+def to_text(value: object) -> str:
+    """Return JSON text: pydantic's writer, for json.dumps takes four times as long."""
+    return to_json(value).decode()
+
+
+def from_text(text: str) -> Any:
+    """Return what JSON text says."""
+    return json.loads(text)
+
+
+def record_to_text(record: Record) -> str:
+    """Return what the history keeps of a record beside its UUID and revision."""
+    return to_text(state_to_json(record))
+
+
+def record_from_text(uuid: str, revision: int, text: str) -> Record:
+    """Return the record that `record_to_text` described."""
+    return record_from_state(uuid, revision, from_text(text))
+
+
+def state_to_json(record: Record) -> dict[str, Any]:
+    """Return a record's state as JSON types."""
+    return {
+        "components": [
+            [*key, component.amount.kib, component.revision]
+            for key, component in record.components.items()
+        ],
+        "static_max_kib": _kib(record.static_max),
+    }
+
+
+def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
+    """Return the record that `state_to_json` described."""
+    components = {
+        (owner, name): Component(Memory(kib=kib), since)
+        for owner, name, kib, since in state["components"]
+    }
+    static_max = state["static_max_kib"]
+    return Record(
+        uuid, revision, components, None if static_max is None else Memory(kib=static_max)
+    )
+
+
+def effects_to_text(effects: Effects) -> str | None:
+    """Return what is still to be written for an instance; None where nothing is."""
+    if effects is NO_EFFECTS:
+        return None
+    named = {
+        "pod_target_kib": effects.pod_target,
+        "static_max_kib": effects.static_max,
+        "target_kib": effects.target,
+    }
+    known = {name: amount.kib for name, amount in named.items() if amount is not None}
+    return to_text(known) if known else None
+
+
+def effects_from_text(text: str | None) -> Effects:
+    """Return the effects that `effects_to_text` described."""
+    if text is None:
+        return NO_EFFECTS
+    amounts = {name.removesuffix("_kib"): Memory(kib=kib) for name, kib in from_text(text).items()}
+    return Effects(**amounts)
+
+
+def build_to_text(build: BuildState) -> str | None:
+    """Return what must not be forgotten of a build; None once all is known of it."""
+    return None if build == SETTLED_BUILD else to_text(build._asdict())
+
+
+def build_from_text(text: str | None) -> BuildState:
+    """Return the build that `build_to_text` described."""
+    if text is None:
+        return SETTLED_BUILD
+    words = from_text(text)
+    return BuildState(
+        BuildPhase(words["phase"]), words.get("toolstack_pages"), words.get("pushed_pages")
+    )
+
+
+def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
+    """Return a wish as the history keeps it (JSON types; amounts in KiB)."""
+    match wish:
+        case SetLimit(amount, force, node):
+            alone = {} if node else {"static_max": False}
+            return {"max_mem_kib": amount.kib, **({"force": True} if force else {}), **alone}
+        case SetTarget(target, by_kib, enforce):
+            asked = {"by_kib": by_kib} if target is None else {"target_kib": target.kib}
+            return {**asked, "enforce": enforce}
+        case SetComponent((owner, name), amount):
+            return {"owner": owner, "name": name, "amount_kib": amount.kib}
+        case RemoveComponent((owner, name)):
+            return {"owner": owner, "name": name}
+        case Increase((owner, name), by_kib):
+            return {"owner": owner, "name": name, "by_kib": by_kib}
+        case Rollback(revision, force):
+            return {"revision": revision, **({"force": True} if force else {})}
+        case Import(amounts, static_max):
+            components = [[*key, amount.kib] for key, amount in amounts.items()]
+            return {"components": components, "static_max_kib": _kib(static_max)}
+        case Build(target, life, static_max):
+            known = {} if static_max is None else {"static_max_kib": static_max.kib}
+            return {"target_kib": target.kib, "life": life, **known}
+        case Headroom(pages):  # pragma: no branch
+            return {"pages": pages}
+
+
+def _kib(amount: Memory | None) -> int | None:
+    return None if amount is None else amount.kib

@@ -1,0 +1,147 @@
+"""An instance changes only by what happened to it, and only as the tables allow."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+import maxmemd
+from maxmemd.arbiter.instances import Instance
+from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.states import (
+    BUILD_TRANSITIONS,
+    PUSH_TRANSITIONS,
+    BuildPhase,
+    IllegalTransition,
+    PushState,
+)
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.units import Memory
+
+UUID = "51a70000-0000-4000-8000-00000000000a"
+FACT = XenFacts(7, UUID, 256, 512, cpu_time_ns=1)
+OVER = FACT._replace(tot_pages=513)
+
+PUSH_EVENTS: dict[str, tuple[Callable[[Instance], None], PushState]] = {
+    "in-force": (lambda one: one.on_in_force(FACT, 1), PushState.APPLIED),
+    "over": (lambda one: one.on_in_force(OVER, 1), PushState.OVER_LIMIT),
+    "adopted": (lambda one: one.on_adopted(FACT, 1), PushState.APPLIED),
+    "failed": (lambda one: one.on_push_failed(5, "cannot", 0.0), PushState.FAILED),
+    "mismatched": (lambda one: one.on_push_mismatched(4, 0.0), PushState.MISMATCHED),
+    "gone": (lambda one: one.on_gone(), PushState.GONE),
+}
+
+
+def instance_in(state: PushState, phase: BuildPhase = BuildPhase.SETTLED) -> Instance:
+    """Return an instance in these states."""
+    return Instance(UUID, 7, 1, "boot-1", 0, push_state=state, build_phase=phase)
+
+
+@pytest.mark.parametrize("event", PUSH_EVENTS)
+@pytest.mark.parametrize("before", PushState)
+def test_a_push_event_leads_where_the_table_allows_or_raises(before: PushState, event: str) -> None:
+    """Each event has one state that it leads to; where that cannot follow it is a fault."""
+    happens, after = PUSH_EVENTS[event]
+    instance = instance_in(before)
+    if after is before or after in PUSH_TRANSITIONS[before]:
+        happens(instance)
+        assert instance.push_state is after
+    else:
+        with pytest.raises(IllegalTransition, match=f"from {before} to {after}"):
+            happens(instance)
+        assert instance.push_state is before
+
+
+@pytest.mark.parametrize("before", PushState)
+def test_only_what_was_in_force_is_pending_again(before: PushState) -> None:
+    """Drift and a push that is put off end being in force; a failure stays named."""
+    in_force = before in (PushState.APPLIED, PushState.OVER_LIMIT)
+    for happens in (Instance.on_put_off, lambda one: one.on_drift(9, "cannot keep")):
+        instance = instance_in(before)
+        happens(instance)
+        assert instance.push_state is (PushState.PENDING if in_force else before)
+
+
+@pytest.mark.parametrize("after", BuildPhase)
+@pytest.mark.parametrize("before", BuildPhase)
+def test_a_build_never_goes_back(before: BuildPhase, after: BuildPhase) -> None:
+    """What is observed of a build leads on, or is a fault."""
+    instance = instance_in(PushState.PENDING, before)
+    if after is before or after in BUILD_TRANSITIONS[before]:
+        instance.on_build_observed(after, building=False)
+        assert instance.build_phase is after
+    else:
+        with pytest.raises(IllegalTransition, match=f"from {before} to {after}"):
+            instance.on_build_observed(after, building=False)
+
+
+@pytest.mark.parametrize("building", [True, False])
+@pytest.mark.parametrize("before", BuildPhase)
+def test_a_decision_ends_all_guesses(before: BuildPhase, *, building: bool) -> None:
+    """A limit that is decided, or a build that is announced, is never guessed about again."""
+    for happens in (Instance.on_limit_decided, Instance.on_build_announced):
+        instance = instance_in(PushState.PENDING, before)
+        instance.building = building
+        expected = instance.phase_once_decided
+        happens(instance)
+        assert instance.is_understood
+        assert instance.build_phase is expected
+    assert expected is (
+        before if before in (BuildPhase.ANNOUNCED, BuildPhase.SETTLED)
+        else BuildPhase.ANNOUNCED if building
+        else BuildPhase.SETTLED
+    )  # fmt: skip
+
+
+def test_a_reread_row_never_takes_a_build_back() -> None:
+    """What a failed commit kept counts, unless Xen has shown more since."""
+    row = replace(instance_in(PushState.PENDING), build_phase=BuildPhase.ANNOUNCED).to_row()
+    effects = Effects(target=Memory(kib=0))
+    early = instance_in(PushState.PENDING, BuildPhase.UNDECIDED)
+    late = instance_in(PushState.PENDING, BuildPhase.SETTLED)
+    late.on_effects_decided(effects)
+    for instance in (early, late):
+        instance.on_ledger_reread(row)
+        assert instance.effects is NO_EFFECTS
+    assert (early.build_phase, late.build_phase) == (BuildPhase.ANNOUNCED, BuildPhase.SETTLED)
+
+
+@pytest.mark.parametrize(
+    ("seen", "kept"), [(None, None), (0, None), (300, None), (640, 640)],
+    ids=["unknown", "nobodys", "ours", "theirs"],
+)  # fmt: skip
+def test_what_a_push_takes_the_place_of_is_kept_while_it_is_built(
+    seen: int | None, kept: int | None
+) -> None:
+    """A maximum of the toolstack's is remembered; 0, and one that we wrote, are not its own."""
+    instance = Instance(UUID, 7, 1, "boot-1", 0, building=True, wanted_pages=300, seen_pages=seen)
+    instance.on_push_begun(512)
+    assert (instance.toolstack_pages, instance.wanted_pages) == (kept, 512)
+
+
+def test_only_instance_assigns_its_fields() -> None:
+    """Nothing else in the product writes a field of an instance, whatever it calls it."""
+    own = {one.name for one in fields(Instance)}
+    wrong = []
+    for path in sorted(Path(maxmemd.__file__).parent.joinpath("arbiter").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for target in _assigned(node):
+                is_self = isinstance(target.value, ast.Name) and target.value.id == "self"
+                if target.attr in own and not is_self:
+                    wrong.append(f"{path.name}:{target.lineno} {ast.unparse(target)}")
+    assert wrong == []
+
+
+def _assigned(node: ast.AST) -> list[ast.Attribute]:
+    """Return the attributes that a statement assigns."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = list(node.targets)
+    elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+        targets = [node.target]
+    inner = [each for target in targets for each in ast.walk(target)]
+    return [
+        one for one in inner if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
+    ]
