@@ -74,7 +74,8 @@ class Instance:
         built until Xen says otherwise, for a build is never lowered (A4).
         """
         build = build_from_text(row.build)
-        instance = cls(
+        pushed = build.pushed_pages
+        return cls(
             row.uuid,
             row.domid,
             row.incarnation,
@@ -86,9 +87,9 @@ class Instance:
             settled_revision=row.settled_revision,
             effects=effects_from_text(row.effects),
             drift_pages=row.drift_pages,
+            wanted_pages=0 if pushed is None else pushed,
+            toolstack_pages=build.toolstack_pages,
         )
-        instance._take_pages(build)
-        return instance
 
     def to_row(
         self,
@@ -202,13 +203,13 @@ class Instance:
     def on_ledger_reread(self, row: InstanceRow) -> None:
         """Take up what a failed commit kept after all.
 
-        What Xen showed meanwhile is newer than the row, so its build never goes back.
+        What Xen showed and what was pushed meanwhile is newer than the row, so its build never goes
+        back, and the pages that it knows stay.
         """
         self.effects = effects_from_text(row.effects)
-        build = build_from_text(row.build)
-        if build.phase in BUILD_TRANSITIONS[self.build_phase]:
-            self._enter_phase("a commit was kept after all", build.phase)
-        self._take_pages(build)
+        phase = build_from_text(row.build).phase
+        if phase in BUILD_TRANSITIONS[self.build_phase]:
+            self._enter_phase("a commit was kept after all", phase)
 
     # its limit
 
@@ -282,10 +283,6 @@ class Instance:
         """Be pushed again after 1, 2, 4 ... at most 60 seconds."""
         self.retry_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
         self.failures += 1
-
-    def _take_pages(self, build: BuildState) -> None:
-        if build.pushed_pages is not None:
-            self.toolstack_pages, self.wanted_pages = build.toolstack_pages, build.pushed_pages
 
     def _enter(self, what: str, after: PushState) -> None:
         if after is self.push_state:
