@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.entries import entry_of
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.arbiter.observation import Observation, Observer

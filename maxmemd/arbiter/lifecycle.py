@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.entries import own_entry_of
-from maxmemd.arbiter.instances import Instance, InstanceTable
+from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.errors import XenstoreError

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Refused
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError

@@ -7,7 +7,7 @@ domains are asked for once a second at most, however many look; what we write is
 from contextlib import suppress
 from dataclasses import dataclass
 
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
     Answer,

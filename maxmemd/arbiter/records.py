@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.event_log import log_event
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
 from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram

@@ -2,7 +2,8 @@
 
 import pytest
 
-from maxmemd.arbiter.instances import Instance, InstanceTable
+from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.policy.codec import build_to_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import DOM0_UUID, XenFacts

@@ -5,7 +5,8 @@ from errno import EINVAL, EIO, EPERM, ESRCH
 
 import pytest
 
-from maxmemd.arbiter.instances import Instance, InstanceTable
+from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.reconciler import DuePush, Reconciler
 from maxmemd.arbiter.records import Records

@@ -98,7 +98,7 @@ def test_amounts_at_the_edges_reach_xen_whole(daemon: Daemon) -> None:
     with created(daemon.rig, "pv2", paused=True) as guest:
         path = f"/v1/domains/{guest.domid}/limit"
         for kib, held in EDGES.items():
-            push = daemon.put(path, {"limit_kib": kib, "force": True}).json()["push"]
+            push = daemon.put(path, {"max_mem_kib": kib, "force": True}).json()["push"]
             assert push["state"] in ("applied", "over-limit")
             assert push["seen_pages"] == push["max_pages"] == held // 4
 
@@ -121,7 +121,7 @@ def test_a_guest_shrinks_to_a_forced_limit(daemon: Daemon, pv1: Guest) -> None:
     settle(daemon, pv1, 200 * MIB)
     awake(pv1)
     path = f"/v1/domains/{pv1.domid}"
-    body = {"limit_kib": 80 * MIB, "force": True}
+    body = {"max_mem_kib": 80 * MIB, "force": True}
     assert daemon.put(f"{path}/limit", body).json()["push"]["state"] == "over-limit"
     assert daemon.put(f"{path}/target", {"target_kib": 80 * MIB}).status == 200
     within(180, lambda: daemon.get(path).json()["push"]["state"], "applied")

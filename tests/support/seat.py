@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.actor import Arbiter
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError

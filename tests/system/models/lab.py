@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, ClassVar, Protocol
 
 from maxmemd.arbiter.actor import Arbiter
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import pytest
 
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.policy.states import BUILD_TRANSITIONS, PUSH_TRANSITIONS, BuildPhase, PushState
 
 Pair = tuple[StrEnum, StrEnum]

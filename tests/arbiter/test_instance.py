@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import maxmemd
-from maxmemd.arbiter.instances import Instance
+from maxmemd.arbiter.instance import Instance
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,

@@ -1,0 +1,297 @@
+"""One life of a domain on this host, as a state machine.
+
+domid alone is never identity (A6): an instance is (uuid, domid, incarnation). Only `Instance`
+changes its own fields. Everybody else says what happened, by a method that begins with `on_`;
+which of the states may follow which is in policy/states.py, and is checked here.
+"""
+
+from dataclasses import dataclass
+
+from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
+from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
+from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.states import (
+    BUILD_TRANSITIONS,
+    IN_FORCE,
+    PUSH_TRANSITIONS,
+    BuildPhase,
+    IllegalTransition,
+    PushState,
+)
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 60.0
+
+_APPLIED, _OVER_LIMIT, _SETTLED = PushState.APPLIED, PushState.OVER_LIMIT, BuildPhase.SETTLED
+"""For what every poll asks of every domain: to look a member up takes as long as all the rest."""
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One life of a domain on this host, and how far its limit is in force.
+
+    `push_state` and `build_phase` are the two state machines of policy/states.py.
+    `wanted_pages` was pushed, or is to be; `seen_pages` is what Xen was last seen to hold, and
+    `tot_pages` what the guest held when its limit was last seen in force. `settled_revision` is
+    the last one that was. `effects` is what is still to be written. `building` is true until it
+    first runs. `drift_pages` is a foreign maximum that was seen in place of ours and is not put
+    right yet, 0 where it is not known which. `toolstack_pages` is what the toolstack wrote while
+    it built the domain, where a push of ours took its place. `retry_s` is a monotonic time, before
+    which a failed push is not tried again; `failures` counts them since the last success. `nodes`
+    is what xenstore said of it lately, and when (monotonic), for those who look at all domains.
+    """
+
+    uuid: str
+    domid: int
+    incarnation: int
+    boot: str
+    began_ns: int
+    name: str | None = None
+    building: bool = False
+    build_phase: BuildPhase = BuildPhase.UNDECIDED
+    push_state: PushState = PushState.PENDING
+    wanted_pages: int = 0
+    seen_pages: int | None = None
+    errno: int | None = None
+    error: str | None = None
+    settled_revision: int = 0
+    effects: Effects = NO_EFFECTS
+    failures: int = 0
+    retry_s: float = 0.0
+    drift_pages: int | None = None
+    toolstack_pages: int | None = None
+    tot_pages: int | None = None
+    nodes: tuple[float, StoreFacts] | None = None
+
+    @classmethod
+    def of_row(cls, row: InstanceRow) -> "Instance":
+        """Return an instance that the ledger held open.
+
+        Of one that is not settled we do not know whether it has run since: it counts as being
+        built until Xen says otherwise, for a build is never lowered (A4).
+        """
+        build = build_from_text(row.build)
+        pushed = build.pushed_pages
+        return cls(
+            row.uuid,
+            row.domid,
+            row.incarnation,
+            row.boot,
+            row.began_ns,
+            building=build.phase is not BuildPhase.SETTLED,
+            build_phase=build.phase,
+            push_state=row.push_state,
+            settled_revision=row.settled_revision,
+            effects=effects_from_text(row.effects),
+            drift_pages=row.drift_pages,
+            wanted_pages=0 if pushed is None else pushed,
+            toolstack_pages=build.toolstack_pages,
+        )
+
+    def to_row(
+        self,
+        *,
+        effects: Effects | None = None,
+        build: BuildState | None = None,
+        ended_ns: int | None = None,
+    ) -> InstanceRow:
+        """Return what the ledger keeps of it; what is given, instead of its own."""
+        return InstanceRow(
+            self.uuid,
+            self.domid,
+            self.incarnation,
+            self.boot,
+            self.began_ns,
+            ended_ns,
+            self.push_state,
+            self.settled_revision,
+            effects_to_text(self.effects if effects is None else effects),
+            build_to_text(self.build if build is None else build),
+            self.drift_pages,
+        )
+
+    @property
+    def in_force(self) -> bool:
+        """Whether Xen holds the limit."""
+        return self.push_state in IN_FORCE
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether it is still being built, or not understood yet."""
+        return self.build_phase is not _SETTLED
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether nothing has to be guessed of what its record has to do with it."""
+        return self.build_phase in (BuildPhase.ANNOUNCED, BuildPhase.SETTLED)
+
+    @property
+    def phase_once_decided(self) -> BuildPhase:
+        """The phase that it enters when its limit is decided, or its build announced.
+
+        One that has run has nothing left to be announced: it is understood then.
+        """
+        if self.is_understood:
+            return self.build_phase
+        return BuildPhase.ANNOUNCED if self.building else BuildPhase.SETTLED
+
+    @property
+    def build(self) -> BuildState:
+        """What must outlive the daemon while it is being built, or not yet understood."""
+        return self.build_in(self.build_phase)
+
+    def build_in(self, phase: BuildPhase) -> BuildState:
+        """Return the same as it would be in another phase."""
+        if phase is BuildPhase.SETTLED:
+            return SETTLED_BUILD
+        pushed = None if self.toolstack_pages is None else self.wanted_pages
+        return BuildState(phase, self.toolstack_pages, pushed)
+
+    def as_built(self, fact: XenFacts) -> XenFacts:
+        """Return what Xen would say of it had no push of ours taken the toolstack's place."""
+        if self.toolstack_pages is None or fact.max_pages != self.wanted_pages:
+            return fact
+        return fact._replace(max_pages=self.toolstack_pages)
+
+    # what is seen of it
+
+    def on_named(self, name: str | None) -> None:
+        """Know what xenstore calls it."""
+        self.name = name
+
+    def on_nodes_read(self, now_s: float, nodes: StoreFacts) -> None:
+        """Know what xenstore says of it, for a moment."""
+        self.nodes = (now_s, nodes)
+
+    def on_observed(self, seen_pages: int) -> None:
+        """Know what Xen holds; nothing is concluded from it yet."""
+        self.seen_pages = seen_pages
+
+    def on_compared(self, seen_pages: int, wanted_pages: int) -> None:
+        """Know what Xen holds, and what its record says. Every poll, of every domain."""
+        self.seen_pages, self.wanted_pages = seen_pages, wanted_pages
+
+    # its build
+
+    def on_build_observed(self, phase: BuildPhase, *, building: bool) -> None:
+        """Know whether it has run by now, and what follows from that."""
+        self.building = building
+        self._enter_phase("its build was looked at", phase)
+
+    def on_build_announced(self) -> None:
+        """Know from its toolstack what it is built with: nothing is guessed any more."""
+        self._enter_phase("its build was announced", self.phase_once_decided)
+
+    def on_limit_decided(self) -> None:
+        """Know its limit from a client, which counts more than what its build writes."""
+        self._enter_phase("its limit was decided", self.phase_once_decided)
+
+    # what is still to be written for it
+
+    def on_effects_decided(self, effects: Effects) -> None:
+        """Owe these, as they were committed; the push that follows writes them."""
+        self.effects = effects
+
+    def on_effects_inherited(self, effects: Effects) -> None:
+        """Owe what an earlier instance of the domain was still owed, before its own."""
+        self.effects = effects.then(self.effects)
+        self.on_put_off()
+
+    def on_ledger_reread(self, row: InstanceRow) -> None:
+        """Take up what a failed commit kept after all.
+
+        What Xen showed and what was pushed meanwhile is newer than the row, so its build never goes
+        back, and the pages that it knows stay.
+        """
+        self.effects = effects_from_text(row.effects)
+        phase = build_from_text(row.build).phase
+        if phase in BUILD_TRANSITIONS[self.build_phase]:
+            self._enter_phase("a commit was kept after all", phase)
+
+    # its limit
+
+    def on_push_begun(self, max_pages: int) -> None:
+        """Know what is pushed now.
+
+        While it is built, a maximum that is not what we wanted is its toolstack's: it is kept,
+        for the push takes its place. 0 was set by nothing yet (A4).
+        """
+        if self.building and self.seen_pages != self.wanted_pages:
+            self.toolstack_pages = None if self.seen_pages == 0 else self.seen_pages
+        self.wanted_pages = max_pages
+        self.nodes = None
+
+    def on_effects_written(self) -> None:
+        """Owe nothing any more: a push wrote all of it."""
+        self.effects = NO_EFFECTS
+
+    def on_in_force(self, fact: XenFacts, revision: int) -> None:
+        """Know that Xen holds the limit, read back or seen by a poll.
+
+        Above it, the guest still has to shrink (A1).
+        """
+        tot_pages, max_pages = fact.tot_pages, fact.max_pages
+        after = _OVER_LIMIT if tot_pages > max_pages else _APPLIED
+        if after is not self.push_state:  # every poll comes by here, and mostly nothing is new
+            self._enter("it is in force", after)
+        self.seen_pages, self.tot_pages = max_pages, tot_pages
+        self.settled_revision = revision
+        self.errno = self.error = self.drift_pages = None
+        self.failures = 0
+
+    def on_adopted(self, fact: XenFacts, revision: int) -> None:
+        """Know that Xen holds the limit, for the record was taken from there."""
+        self.wanted_pages = fact.max_pages
+        self.on_in_force(fact, revision)
+
+    def on_push_mismatched(self, seen_pages: int, now_s: float) -> None:
+        """Know that Xen holds another number than we just wrote."""
+        self._enter("its push read back otherwise", PushState.MISMATCHED)
+        self.seen_pages, self.errno = seen_pages, None
+        wrote = f"wrote {self.wanted_pages} pages, Xen holds {seen_pages}"
+        self.error = f"cannot see the maximum in force: {wrote}"
+        self._back_off(now_s)
+
+    def on_push_failed(self, errno: int | None, error: str | None, now_s: float) -> None:
+        """Know why Xen or xenstore refused a push."""
+        self._enter("its push failed", PushState.FAILED)
+        self.errno, self.error = errno, error
+        self._back_off(now_s)
+
+    def on_drift(self, seen_pages: int, error: str | None = None) -> None:
+        """Know that another program wrote this maximum; `error` says so where it is left alone."""
+        self.on_put_off()
+        self.drift_pages, self.error = seen_pages, error
+
+    def on_put_off(self) -> None:
+        """Be in force no more, or not wholly, until a later push that is not due yet.
+
+        One whose push failed stays named as that.
+        """
+        if self.in_force:
+            self._enter("its push is put off", PushState.PENDING)
+
+    def on_gone(self, errno: int | None = None, error: str | None = None) -> None:
+        """Be no more; with what Xen said where it was a push that showed it."""
+        self._enter("it is gone", PushState.GONE)
+        self.errno, self.error = errno, error
+
+    def _back_off(self, now_s: float) -> None:
+        """Be pushed again after 1, 2, 4 ... at most 60 seconds."""
+        self.retry_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
+        self.failures += 1
+
+    def _enter(self, what: str, after: PushState) -> None:
+        if after is self.push_state:
+            return
+        if after not in PUSH_TRANSITIONS[self.push_state]:
+            raise IllegalTransition(f"{what}: {self.uuid}", self.push_state, after)
+        self.push_state = after
+
+    def _enter_phase(self, what: str, after: BuildPhase) -> None:
+        if after is self.build_phase:
+            return
+        if after not in BUILD_TRANSITIONS[self.build_phase]:
+            raise IllegalTransition(f"{what}: {self.uuid}", self.build_phase, after)
+        self.build_phase = after
