@@ -73,7 +73,7 @@ def test_arithmetic_and_order_are_those_of_kib(left: int, right: int) -> None:
         left > right,
         left >= right,
     )
-    assert (a == b, a != b, hash(a) == hash(Memory(kib=left))) == (
+    assert (a == b, a != b, hash(a) == hash(left)) == (
         left == right,
         left != right,
         True,
@@ -150,13 +150,20 @@ def test_xls_sizes(text: str, kib: int) -> None:
         "", " ", "k", "m", "+", "-", "-1", "-1k", "-1024", "1 k", "1k ", "1kb", "1p", "1x", "0x10",
         "1.5g", "1e3", "++1", "+-1", "+ 1", "1_000", "nan", "٣", "1٣", "3\u212a", "3µ", "²",
         "1" * 25, "4398046511104", "4503599627370496k", "4194304t", "4611686018427387904b",
-        "99999999999999999999",
+        "99999999999999999999", "X7k", "\x1c7k",
     ],
 )  # fmt: skip
 def test_what_xl_takes_by_accident_is_refused(text: str) -> None:
     """Nothing, a bare suffix, a sign, other scripts' digits and letters, overflow: ValueError."""
     with pytest.raises(ValueError, match="cannot"):
         Memory.of_xl(text)
+
+
+def test_a_size_has_at_most_24_digits() -> None:
+    """Zeros in front count as well: how long a text takes to read has an end."""
+    assert Memory.of_xl("0" * 23 + "7k") == Memory(kib=7)
+    with pytest.raises(ValueError, match="cannot read"):
+        Memory.of_xl("0" * 24 + "7k")
 
 
 def plain_size(text: str) -> int | None:
@@ -200,5 +207,9 @@ def test_xls_grammar_against_an_oracle(text: str) -> None:
 @pytest.mark.parametrize("kib", [0, 4])
 def test_an_amount_has_no_truth_value(kib: int) -> None:
     """0 KiB is an amount: `or` and `if` on amounts are a fault, and say so."""
-    with pytest.raises(TypeError, match="an amount like any other"):
+    with pytest.raises(TypeError) as error:
         bool(Memory(kib=kib))
+    assert str(error.value) == (
+        f"cannot use Memory(kib={kib}) as a truth value: 0 KiB is an amount like any other"
+        " (compare it, or ask whether it is None)"
+    )

@@ -86,7 +86,7 @@ def effects_to_text(effects: Effects) -> str | None:
         "target_kib": effects.target,
     }
     known = {name: amount.kib for name, amount in named.items() if amount is not None}
-    return to_text(known) if known else None
+    return to_text(known)
 
 
 def effects_from_text(text: str | None) -> Effects:

@@ -153,7 +153,7 @@ def _build(picture: Picture, wish: Build) -> Verdict:
     refusal = clauses.absent() if xen is None else clauses.not_started(xen)
     if refusal is not None:
         return refusal
-    known = picture.record.revision > 0 and not picture.tracking
+    known = not picture.tracking  # a record at revision 0 is empty: nothing of it can be kept
     record = lives.after_build(
         picture.rules, picture.record, wish, rebooted=picture.rebooted, known=known
     )

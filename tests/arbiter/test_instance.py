@@ -54,6 +54,57 @@ def test_a_push_event_leads_where_the_table_allows_or_raises(before: PushState, 
         assert instance.push_state is before
 
 
+@pytest.mark.parametrize(
+    ("event", "what"),
+    [
+        ("in-force", "it is in force"),
+        ("failed", "its push failed"),
+        ("mismatched", "its push read back otherwise"),
+    ],
+)
+def test_a_fault_says_what_cannot_have_happened(event: str, what: str) -> None:
+    """Nothing happens to an instance that is gone, and the fault names what did, and to which."""
+    happens, after = PUSH_EVENTS[event]
+    with pytest.raises(IllegalTransition) as fault:
+        happens(instance_in(PushState.GONE))
+    assert str(fault.value) == f"cannot go from gone to {after}: {what}: {UUID}"
+
+
+def test_a_fault_of_a_build_says_what_cannot_have_happened() -> None:
+    """A build that ran does not begin again."""
+    with pytest.raises(IllegalTransition) as fault:
+        instance_in(PushState.PENDING).on_build_observed(BuildPhase.FOLLOWING, building=True)
+    assert str(fault.value) == (
+        f"cannot go from settled to following: its build was looked at: {UUID}"
+    )
+
+
+@pytest.mark.parametrize("phase", BuildPhase)
+def test_a_row_is_all_of_an_instance_that_a_restart_needs(phase: BuildPhase) -> None:
+    """What the ledger held open is taken up as it was, and written as the same row again."""
+    instance = Instance(
+        UUID, 7, 3, "boot-1", 41, build_phase=phase, push_state=PushState.FAILED,
+        settled_revision=5, effects=Effects(target=Memory(kib=4)), drift_pages=0,
+        wanted_pages=512, toolstack_pages=640,
+    )  # fmt: skip
+    row = instance.to_row()
+    again = Instance.of_row(row)
+    assert again.to_row() == row
+    assert (again.incarnation, again.began_ns, again.settled_revision) == (3, 41, 5)
+    is_settled = phase is BuildPhase.SETTLED
+    assert again.building is not is_settled
+    assert again.wanted_pages == (0 if is_settled else 512)
+    assert again.to_row(ended_ns=42).ended_ns == 42
+
+
+def test_what_a_toolstack_wrote_is_shown_in_place_of_our_push() -> None:
+    """Only where Xen still holds what we pushed, and only where we pushed over something."""
+    instance = Instance(UUID, 7, 1, "boot-1", 0, wanted_pages=512, toolstack_pages=640)
+    assert instance.as_built(FACT) == FACT._replace(max_pages=640)
+    assert instance.as_built(FACT._replace(max_pages=700)) == FACT._replace(max_pages=700)
+    assert instance_in(PushState.PENDING).as_built(FACT._replace(max_pages=0)).max_pages == 0
+
+
 @pytest.mark.parametrize("before", PushState)
 def test_only_what_was_in_force_is_pending_again(before: PushState) -> None:
     """Drift and a push that is put off end being in force; a failure stays named."""

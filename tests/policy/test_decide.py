@@ -105,6 +105,24 @@ def test_mem_set_by_a_difference() -> None:
     assert (least.effects.target, least.record.amount(MAX_MEM)) == (kib(0), kib(8192))
 
 
+def test_mem_set_by_nothing() -> None:
+    """A difference of 0 leaves the target where it is."""
+    grant = granted(decide(picture_of(store=store_of(57344, 131072)), SetTarget(by_kib=0)))
+    assert grant.effects == Effects(target=kib(57344))
+
+
+def test_the_largest_target_leaves_room_for_the_slack() -> None:
+    """The PoD target is target and slack, so their sum is bound even where no limit changes."""
+    picture = picture_of(store=store_of(65536, END_KIB - 1), xen=HVM)
+    most = END_KIB - 1 - SLACK_KIB
+    grant = granted(decide(picture, SetTarget(kib(most), enforce=False)))
+    assert grant.effects == Effects(kib(END_KIB - 1), None, kib(most))
+    assert refused(decide(picture, SetTarget(kib(most + 1), enforce=False))) == (
+        "limit-out-of-range",
+        {"limit_kib": END_KIB, "below_kib": END_KIB},
+    )
+
+
 def test_mem_set_that_does_not_enforce() -> None:
     """Without enforcing no component changes; the target is written all the same."""
     before = record_of(131072, rom=256)

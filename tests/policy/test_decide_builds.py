@@ -85,6 +85,18 @@ def test_a_restore_after_a_reboot_is_a_restore() -> None:
     assert ROM in granted(decide(picture, Build(kib(64), RESTORED))).record.components
 
 
+def test_a_first_revision_is_a_record() -> None:
+    """A domain whose record was decided on once is known: what moves keeps it."""
+    after = granted(decide(building(record_of(96, revision=1)), Build(kib(64), RESTORED))).record
+    assert after.amount(MAX_MEM) == kib(96)
+
+
+def test_a_build_and_its_headroom_write_no_node() -> None:
+    """The toolstack writes xenstore itself; nothing is owed beside the maximum."""
+    for wish in (Build(kib(64), CREATED), Headroom(64)):
+        assert granted(decide(building(lived()), wish)).effects is NO_EFFECTS
+
+
 def test_an_empty_record_gets_a_limit() -> None:
     """A record that lost its operator's limit has the target from now on."""
     record = replace(lived(), components={})

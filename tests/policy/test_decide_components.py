@@ -115,6 +115,18 @@ def test_rollback_is_under_the_floor_like_any_limit() -> None:
     assert refused(decide(dom0, Rollback(1, force=True)))[0] == "limit-below-dom0-floor"
 
 
+def test_rollback_to_what_never_was() -> None:
+    """The revision that the history has not is named."""
+    assert refused(decide(picture_of(), Rollback(9))) == ("unknown-revision", {"revision": 9})
+
+
+def test_a_static_max_that_is_not_recorded_is_not_written() -> None:
+    """There is nothing to write then, and the reconciler asks for that by identity."""
+    past = picture_of(past=record_of(65536, revision=1))
+    assert granted(decide(past, Rollback(1))).effects is NO_EFFECTS
+    assert granted(decide(picture_of(), Import({MAX_MEM: kib(4)}, None))).effects is NO_EFFECTS
+
+
 def test_rollback_to_the_empty_record() -> None:
     """A past without an operator's limit has no floor to keep."""
     past = replace(record_of(), components={}, revision=1)
@@ -135,6 +147,8 @@ def test_import_keeps_dom0s_floor() -> None:
     wish = Import({MAX_MEM: kib(131071)}, kib(4))
     assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
     assert granted(decide(picture_of(), wish)).effects == Effects(static_max=kib(4))
+    wish = Import({MAX_MEM: kib(131071)}, None)
+    assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
     enough, low = kib(131072), kib(131071)
     wish = Import({MAX_MEM: enough}, low)
     assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.policy import lives
-from maxmemd.policy.components import MAX_MEM, SLACK, Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Component, Record
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES
 from tests.policy.values import (
     ROM,
@@ -41,6 +41,25 @@ def test_adoption_takes_the_maximum_apart(max_pages: int, limit: int, slack: int
     record = lives.adopted(RULES, xen_of(max_pages=max_pages), store_of(static_max=131072))
     assert amounts(record) == {MAX_MEM: limit, SLACK: slack}
     assert (record.revision, record.static_max) == (1, kib(131072))
+
+
+def test_an_adopted_record_is_its_domains() -> None:
+    """It has the domain's UUID, and a first revision that says all there is."""
+    record = lives.adopted(RULES, xen_of(), store_of())
+    assert record.uuid == xen_of().uuid
+    assert {part.revision for part in record.components.values()} == {1}
+
+
+def test_a_maximum_of_0_sets_no_max_mem() -> None:
+    """A domain that has only been created has a maximum of 0: its max-mem waits for a revision."""
+    record = lives.adopted(RULES, xen_of(max_pages=0), store_of())
+    assert record.components == {MAX_MEM: Component(kib(0), 0), SLACK: Component(kib(0), 1)}
+
+
+def test_more_than_xen_can_count_is_unlimited() -> None:
+    """What is above Xen's largest number is that number, and no larger one is recorded."""
+    record = lives.adopted(RULES, xen_of(max_pages=2**40), store_of())
+    assert record.limit == UNLIMITED
 
 
 @given(PAGES)

@@ -65,6 +65,17 @@ def test_of_device_model(pid: int, uid: int, role: Role) -> None:
     assert Roles().of_device_model(pid, uid) == Role(NOBODY)
 
 
+def test_the_first_process_is_one_like_any() -> None:
+    """Only pid 0 and below are no process: in a container a toolstack may have pid 1."""
+    assert ROLES.of_process(1, 1000, (), OWN) == Role(TOOLSTACK)
+    assert ROLES.of_device_model(1, BASE + 1) == Role(DEVICE_MODEL, 1)
+
+
+def test_a_range_that_begins_at_0() -> None:
+    """The domid is the distance from the base, and 0 is a base too."""
+    assert Roles(base=0).of_device_model(5, 7) == Role(DEVICE_MODEL, 7)
+
+
 def test_nothing_configured() -> None:
     """Then whoever can connect may read, and no uid is a device model's."""
     assert Roles().of_process(5, BASE + 1, (), OWN) == Role(OBSERVER)

@@ -21,6 +21,7 @@ from maxmemd.policy.wishes import (
     SetTarget,
     Wish,
     needs_store,
+    says_the_limit,
 )
 from maxmemd.wire.requests import BuildRequest
 from tests.policy.values import ROM, kib
@@ -94,6 +95,31 @@ ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
 def test_words(wish: Wish, kind: str, words: dict[str, object], store: bool) -> None:
     """Each wish has its kind, its words, and looks at xenstore only where the decision does."""
     assert (KINDS[type(wish)], wish_to_json(wish), needs_store(wish)) == (kind, words, store)
+
+
+@pytest.mark.parametrize(
+    ("wish", "says"),
+    [
+        (SetLimit(kib(4)), True),
+        (SetTarget(kib(4)), True),
+        (SetTarget(kib(4), enforce=False), False),
+        (SetComponent(MAX_MEM, kib(4)), True),
+        (SetComponent(ROM, kib(4)), False),
+        (Rollback(3), True),
+        (Import({MAX_MEM: kib(4)}, None), True),
+        (Increase(MAX_MEM, 4), False),
+        (RemoveComponent(ROM), False),
+        (Build(kib(4), CREATED), False),
+        (Headroom(64), False),
+    ],
+    ids=repr,
+)
+def test_a_wish_that_says_the_limit(wish: Wish, *, says: bool) -> None:
+    """After such a wish nothing that a build writes is taken for the limit any more.
+
+    A difference says nothing without what was there before, and a build speaks for itself.
+    """
+    assert says_the_limit(wish) is says
 
 
 def test_every_wish_has_a_kind_and_a_row() -> None:

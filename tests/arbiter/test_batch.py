@@ -1,0 +1,115 @@
+"""One batch: who may ask, what a refusal says of its domain, and what a grant is decided on."""
+
+import pytest
+
+from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
+from maxmemd.policy.clauses import not_here, revision_unknown
+from maxmemd.policy.components import MAX_MEM
+from maxmemd.policy.roles import Bond
+from maxmemd.policy.wishes import Import, Increase, Rollback, SetLimit
+from maxmemd.units import Memory
+from tests.support.seat import ACTOR, DM, MIB, Seat, mib
+
+STRANGER = "51a70000-0000-4000-8000-0000000000ff"
+GROW = Increase(DM, 4)
+
+
+@pytest.fixture
+def seat() -> Seat:
+    """Return a seat with two guests, web (1) and db (2), of 64 MiB that may grow to 128."""
+    made = Seat()
+    made.host.create("web", memory=mib(64), maxmem=mib(128))
+    made.host.create("db", memory=mib(64), maxmem=mib(128))
+    made.restart()
+    return made
+
+
+def test_a_device_model_has_its_own_domain_only(seat: Seat) -> None:
+    """Another domain's, and one that came since with its domid, is refused, and not noted."""
+    bond, lines = Bond(1, seat.uuid(1)), list(seat.memory.lines)
+    for ref, only in ((2, bond), (1, Bond(1, STRANGER))):
+        answer = seat.ask(ref, GROW, bond=only)
+        assert isinstance(answer, Refused)
+        assert (answer.refusal.code, answer.uuid) == ("not-your-domain", None)
+        assert answer.refusal.numbers == {"domid": ref, "own_domid": 1}
+    assert seat.arbiter.refusals == {"not-your-domain": 2}
+    seat.poll()
+    assert seat.memory.lines == lines
+    assert seat.grant(1, GROW, bond=bond).domid == 1
+
+
+def test_a_device_model_whose_domain_is_gone_learns_no_more(seat: Seat) -> None:
+    """The refusal says what was asked for and nothing that the ledger knows of it."""
+    answer = seat.ask(9, GROW, bond=Bond(9, STRANGER))
+    assert isinstance(answer, Refused)
+    assert (answer.refusal.code, answer.uuid, answer.domid) == ("unknown-domain", None, None)
+    assert seat.arbiter.refusals == {"unknown-domain": 1}
+
+
+def test_a_device_model_gets_no_replay_of_anothers_wish(seat: Seat) -> None:
+    """Whose domain it is comes before the idempotency key."""
+    seat.grant(2, GROW, key="0:a")
+    assert seat.refuse(2, GROW, key="0:a", bond=Bond(1, seat.uuid(1))) == "not-your-domain"
+
+
+@pytest.mark.parametrize("ref", ["1", "web"])
+def test_a_refusal_names_its_domain(seat: Seat, ref: str) -> None:
+    """However it was asked for: by UUID, domid and name."""
+    assert seat.ask(ref, Rollback(99)) == Refused(revision_unknown(99), seat.uuid(1), 1, "web")
+
+
+def test_a_refusal_about_a_record_alone_names_its_uuid(seat: Seat) -> None:
+    """A domain that does not live here has no domid and no name."""
+    answer = seat.ask(STRANGER, Import({DM: mib(1)}, None))
+    assert isinstance(answer, Refused)
+    assert (answer.uuid, answer.domid, answer.name) == (STRANGER, None, None)
+    seat.grant(STRANGER, Import({MAX_MEM: mib(1)}, None))
+    assert seat.ask(STRANGER, GROW) == Refused(not_here(STRANGER), STRANGER)
+
+
+def test_a_rollback_within_a_batch_keeps_the_revisions_of_components(seat: Seat) -> None:
+    """What was decided a moment ago is the same record as what the ledger holds."""
+    asks = [
+        DecisionRequest("1", SetLimit(mib(96)), ACTOR),
+        DecisionRequest("1", GROW, ACTOR),
+        DecisionRequest("1", Rollback(2), ACTOR),
+    ]
+    limit, _, back = seat.arbiter.turn(asks)
+    assert isinstance(limit, Granted)
+    assert isinstance(back, Granted)
+    assert (back.record.uuid, back.record.revision) == (seat.uuid(1), 4)
+    assert back.record.components == limit.record.components
+
+
+def test_a_replay_names_the_instance_that_lives(seat: Seat) -> None:
+    """By whichever reference it is asked again, the answer is about the same domain."""
+    for ref in ("1", "web", seat.uuid(1), seat.uuid(1).upper()):
+        answer = seat.grant(ref, GROW, key="0:a")
+        assert (answer.domid, answer.name, answer.record.revision) == (1, "web", 2)
+        assert answer.replayed is (ref != "1")
+        assert not answer.dry_run
+
+
+def test_a_key_that_is_used_for_a_domain_that_is_not_there(seat: Seat) -> None:
+    """A name that means nothing now cannot contradict the key: the wish is answered again."""
+    seat.grant("web", GROW, key="0:a")
+    seat.host.destroy(1)
+    seat.poll()
+    answer = seat.grant("web", GROW, key="0:a")
+    assert (answer.replayed, answer.domid, answer.name) == (True, None, None)
+
+
+def test_a_reused_key_is_counted_and_not_noted(seat: Seat) -> None:
+    """Whose history it would belong to is not known."""
+    seat.grant(1, GROW, key="0:a")
+    answer = seat.ask(1, Increase(DM, 8), key="0:a")
+    assert isinstance(answer, Refused)
+    assert (answer.uuid, seat.arbiter.refusals) == (None, {"idempotency-key-reused": 1})
+
+
+def test_a_dry_run_says_so_and_a_grant_does_not(seat: Seat) -> None:
+    """Only the dry run is one, and it names the same domain."""
+    dry = seat.grant(1, SetLimit(Memory(kib=96 * MIB)), dry_run=True)
+    real = seat.grant(1, SetLimit(Memory(kib=96 * MIB)))
+    assert (dry.dry_run, real.dry_run) == (True, False)
+    assert (dry.domid, dry.name) == (real.domid, real.name) == (1, "web")
