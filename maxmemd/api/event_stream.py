@@ -76,14 +76,14 @@ class EventStream:
     def close(self) -> None:
         """End all streams, politely: their clients resume by id."""
         self._closed = True
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake all streams: there is news, or some of their clients may not stay."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def enter(self, client: str) -> None:
+    def add_client(self, client: str) -> None:
         """Count a stream in. Raises Rejected where there are too many."""
         mine = self._streams.get(client, 0)
         if mine >= MOST_STREAMS_EACH or self.streams >= MOST_STREAMS:
@@ -96,14 +96,17 @@ class EventStream:
         self._streams[client] = mine + 1
         self.wake()
 
-    def leave(self, client: str) -> None:
+    def remove_client(self, client: str) -> None:
         """Count a stream out."""
         self._streams[client] -= 1
         if not self._streams[client]:
             del self._streams[client]
 
     async def stream(
-        self, place: Position, wanted: Callable[[FormattedEvent], bool], stands: Callable[[], bool]
+        self,
+        place: Position,
+        wanted: Callable[[FormattedEvent], bool],
+        is_current: Callable[[], bool],
     ) -> AsyncGenerator[bytes, None]:
         """Yield what happened after a place, and what happens, until the feed is closed.
 
@@ -111,7 +114,7 @@ class EventStream:
         each HEARTBEAT_S.
         """
         yield hello(place)
-        while not self._closed and stands():
+        while not self._closed and is_current():
             changed = self._changed  # taken before looking, so that no news is missed between
             events = self._from_ring(place) or await self._from_ledger(place)
             if events:
@@ -149,7 +152,7 @@ class EventStream:
             while self._stale and self._streams and not self._closed:
                 self._stale = False
                 await self._read()
-                self.tell()
+                self.notify()
                 await asyncio.sleep(REST_S)
         except LedgerError as error:
             self._stale = True

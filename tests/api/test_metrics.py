@@ -164,7 +164,7 @@ def test_a_disk_that_is_nearly_full_is_not_ready(api: Inside) -> None:
 
 def test_events_that_cannot_be_read_are_not_ready(api: Inside) -> None:
     """The reader of the events is a part of its own."""
-    api.feed.trouble = "ledger-busy: cannot read the events"
+    api.event_stream.trouble = "ledger-busy: cannot read the events"
     assert health(api).status_code == 503
     assert health(api).json()["parts"]["events"].startswith("ledger-busy")
 

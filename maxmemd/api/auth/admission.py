@@ -43,46 +43,48 @@ class Admission:
         *,
         tokens: TokenStore | None = None,
         hosts: Collection[str] = (),
-        apart: bool = True,
+        has_device_model_socket: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roles, self.rates, self.connections = roles, rates, connections
-        self._tokens, self._apart = tokens, apart
+        self._tokens, self._has_device_model_socket = tokens, has_device_model_socket
         self._hosts = frozenset(host.lower().encode() for host in (*hosts, "localhost"))
         self._clock_s = clock_s
         self._open: dict[str, int] = {}
         self._remote = 0
-        self._spent, self._knocked = TokenBuckets(), TokenBuckets()
+        self._spent, self._attempts = TokenBuckets(), TokenBuckets()
 
-    def take(
+    def reconfigure(
         self, roles: Roles, rates: Mapping[str, float], connections: Mapping[str, int]
     ) -> None:
         """Go by these from now on, on open connections too."""
         self.roles, self.rates, self.connections = roles, rates, connections
         self._spent.clear()
-        self._knocked.clear()
+        self._attempts.clear()
 
-    def enter(self, transport: asyncio.BaseTransport) -> Peer:
+    def register(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who has connected, and count the connection until `leave`."""
-        return self._counted(peer_of(transport, self.roles))
+        return self._count(peer_of(transport, self.roles))
 
-    def enter_apart(self, transport: asyncio.BaseTransport) -> Peer:
+    def register_device_model(self, transport: asyncio.BaseTransport) -> Peer:
         """Do so for a connection over the device models' own socket, where there is to be one."""
-        return self._counted(device_model_of(transport, self.roles if self._apart else None))
+        return self._count(
+            device_model_of(transport, self.roles if self._has_device_model_socket else None)
+        )
 
-    def _counted(self, peer: Peer) -> Peer:
+    def _count(self, peer: Peer) -> Peer:
         self._open[peer.client] = self._open.get(peer.client, 0) + 1
         self._remote += peer.remote
         return peer
 
-    def leave(self, peer: Peer) -> None:
+    def unregister(self, peer: Peer) -> None:
         """Count a connection no more."""
         self._remote -= peer.remote
         left = self._open.pop(peer.client) - 1
         if left:
             self._open[peer.client] = left
 
-    def let_in(self, peer: Peer) -> None:
+    def check_connection(self, peer: Peer) -> None:
         """Let a connection in. Raises Rejected: it is one too many, or comes too soon.
 
         Connections and requests have a rate each of the same size, so that a client which connects
@@ -99,18 +101,18 @@ class Admission:
             raise Rejected("too-many-connections", detail, at_most=MOST_REMOTE)
         rate = self._rate(peer)
         if rate is not None and not peer.remote:
-            self._spend(self._knocked, peer, rate, "connections")
+            self._spend(self._attempts, peer, rate, "connections")
 
-    def knock(self, stranger: Peer) -> None:
+    def check_handshake(self, stranger: Peer) -> None:
         """Let an address begin a TLS handshake. Raises Rejected: it begins too many."""
-        self._spend(self._knocked, stranger, HANDSHAKE_RATE, "connections")
+        self._spend(self._attempts, stranger, HANDSHAKE_RATE, "connections")
 
     def _rate(self, peer: Peer) -> float | None:
         """Return what a client may ask a second; None for as often as it likes."""
         name = peer.role.name
         return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
-    def caller(self, scope: Scope) -> Peer:
+    def identify(self, scope: Scope) -> Peer:
         """Return whose request this is, by what is known of its peer and what it shows.
 
         Over TCP that is its certificate or its bearer token, and a Host by which this host may be
@@ -127,7 +129,7 @@ class Admission:
             scope["headers"] = self._without_ours(scope["headers"])
         return peer
 
-    def stands(self, peer: Peer) -> bool:
+    def is_current(self, peer: Peer) -> bool:
         """Whether a caller still is what it was: its role not changed, its token not revoked."""
         if peer.token is None:
             return peer.under(self.roles).role == peer.role
@@ -173,7 +175,7 @@ class Admission:
         name, colon, port = host.rpartition(b":")
         return (name if colon and port.isdigit() else host) in self._hosts
 
-    def admit(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
+    def authorize(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
         """Let a request pass. Raises Rejected: it is not for this caller."""
         if not access.allows(peer.role, path) or (access.local and peer.remote):
             who = f"the device model of domain {peer.role.domid}"

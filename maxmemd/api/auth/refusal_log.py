@@ -23,12 +23,14 @@ class RefusalLog:
         self._logged = TokenBuckets()
         self.counts: Counter[str] = Counter()
 
-    def refuse(self, peer: Peer, code: str, why: str, method: str = "", path: str = "") -> None:
+    def count_and_log(
+        self, peer: Peer, code: str, why: str, method: str = "", path: str = ""
+    ) -> None:
         """Count a refusal and log it; one without a method is of a connection."""
         self.counts[code] += 1
-        self.tell(peer, code, why, method, path)
+        self.log(peer, code, why, method, path)
 
-    def tell(self, peer: Peer, code: str, why: str, method: str, path: str) -> None:
+    def log(self, peer: Peer, code: str, why: str, method: str, path: str) -> None:
         """Log a refusal; of a client that is refused all the time only some, and how many."""
         now_s = self._clock_s()
         bucket = self._logged.of(peer.client, LOG_EVERY_S, LOG_BURST_S, now_s)

@@ -29,6 +29,10 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
         return (kinds is None or event.kind in kinds) and uuid in (None, event.uuid)
 
     client = call.peer.client
-    service.feed.enter(client)
-    pieces = service.feed.stream(place, wanted, lambda: service.gate.stands(call.peer))
-    return StreamingResponse(pieces, b"text/event-stream", lambda: service.feed.leave(client))
+    service.event_stream.add_client(client)
+    pieces = service.event_stream.stream(
+        place, wanted, lambda: service.admission.is_current(call.peer)
+    )
+    return StreamingResponse(
+        pieces, b"text/event-stream", lambda: service.event_stream.remove_client(client)
+    )

@@ -116,7 +116,7 @@ async def get_metrics(service: Service, call: Request) -> Response:
         service.mailbox,
         domains,
         service.parts(),
-        service.feed.streams,
+        service.event_stream.streams,
         service.disk.space,
         service.refusals.counts,
     )

@@ -31,30 +31,30 @@ class Service:
     mailbox: Mailbox
     reader: LedgerReader
     follower: LedgerFollower
-    feed: EventStream
+    event_stream: EventStream
     config: Config
     simulated: bool
     disk: DiskMonitor
     tokens: TokenStore
     integrity: str = "being checked"
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog(time.monotonic))
-    gate: Admission = field(init=False)
+    admission: Admission = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
-        self.gate = Admission(
+        self.admission = Admission(
             config.roles,
             config.rates,
             config.connections,
             tokens=self.tokens,
             hosts=config.hosts,
-            apart=config.device_model_socket != NONE,
+            has_device_model_socket=config.device_model_socket != NONE,
         )
 
     def parts(self) -> Mapping[str, str]:
         """Return every part of the daemon and its state."""
-        feed, disk = self.feed.trouble, self.disk.state
-        return health_parts(self.mailbox, self.integrity, feed, disk)
+        event_stream, disk = self.event_stream.trouble, self.disk.state
+        return health_parts(self.mailbox, self.integrity, event_stream, disk)
 
     def each_second(self) -> None:
         """Do what is to be done about once a second."""

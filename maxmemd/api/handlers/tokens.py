@@ -48,7 +48,7 @@ async def revoke_token(service: Service, call: Request) -> Response:
     if not await asyncio.to_thread(service.tokens.revoke, name):
         detail = f"cannot revoke the token {name}: there is none of that name"
         raise Rejected("unknown-token", detail, name=name)
-    service.feed.tell()
+    service.event_stream.notify()
     fields = {"token": name, "by": call.peer.actor}
     LOG.warning("token %s revoked by %s", name, call.peer.actor, extra={"fields": fields})
     return Response(200, replies.TokenRevoked(name=name).model_dump_json().encode())

@@ -58,7 +58,7 @@ class Acceptor:
 
     def _begin(self, connection: socket.socket, address: Sequence[object]) -> None:  # noqa: ARG002 - tls.py's
         """Make a connection of who has come in, soon."""
-        coming = self._loop.create_task(self._enter(connection))
+        coming = self._loop.create_task(self._connect(connection))
         self._coming.add(coming)
         coming.add_done_callback(self._coming.discard)
 
@@ -67,7 +67,7 @@ class Acceptor:
         self._loop.remove_reader(self._sock.fileno())
         self._resting = self._loop.call_later(seconds, self._open)
 
-    async def _enter(self, connection: socket.socket) -> None:
+    async def _connect(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._make, connection)
         except OSError as error:

@@ -66,26 +66,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Note who connected; refuse a connection too many, or too soon, before anything else."""
         super().connection_made(transport)
         self.cycles: list[RequestResponseCycle] = []
-        self.front: Dispatcher = self.app
-        self.peer = self._enter(transport)
-        self.app = _WithPeer(self.front, self.peer)
+        self.dispatcher: Dispatcher = self.app
+        self.peer = self._register(transport)
+        self.app = _WithPeer(self.dispatcher, self.peer)
         self.waiting_since = self.loop.time()
         left = _LEFT_BY.get(self.peer.role.name, RESERVED)
         if len(self.connections) > MOST_CONNECTIONS - left:
             why = f"cannot serve this connection: {MOST_CONNECTIONS - left} are open, the most that"
             why += f" there may be for {self.peer.role.name}s to come in"
-            self.front.refusals.refuse(self.peer, "too-many-connections", why)
+            self.dispatcher.refusals.count_and_log(self.peer, "too-many-connections", why)
             self.transport.abort()
             return
         try:
-            self.front.gate.let_in(self.peer)
+            self.dispatcher.admission.check_connection(self.peer)
         except Rejected as rejected:
-            self._turn_away(rejected)
+            self._reject(rejected)
         else:
-            self.front.meet(self.peer)
+            self.dispatcher.pin_domain(self.peer)
 
-    def _enter(self, transport: asyncio.Transport) -> Peer:
-        return self.front.gate.enter(transport)
+    def _register(self, transport: asyncio.Transport) -> Peer:
+        return self.dispatcher.admission.register(transport)
 
     def on_message_begin(self) -> None:
         """Start the deadline of a request; refuse the one too many that is pipelined."""
@@ -113,7 +113,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if not self.transport.is_closing():
                 self._take(data[start : start + MOST_HEADER_BYTES])
         if self.waiting_since and not self.transport.is_closing():
-            self._wait_in_lane()
+            self._queue_read()
 
     def _take(self, data: bytes) -> None:
         """Parse a piece; refuse a line that does not end."""
@@ -125,14 +125,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self.head_bytes > MOST_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("Too many header bytes.")
 
-    def _wait_in_lane(self) -> None:
+    def _queue_read(self) -> None:
         """Read on when its turn comes; the first pieces, a head and its body, are no reason yet."""
         self.pieces += 1
         if self.pieces >= MANY_PIECES and not self.flow.read_paused:
             self.flow.pause_reading()
-            self.front.lane.join(self)
+            self.dispatcher.read_scheduler.join(self)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Read on, unless an answer comes first: then uvicorn does it."""
         if not self.transport.is_closing() and not self.pipeline:
             self.flow.resume_reading()
@@ -148,15 +148,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let every request of this connection know, and free it without the cyclic collector."""
         self._end_cycles()
-        self.front.gate.leave(self.peer)
+        self.dispatcher.admission.unregister(self.peer)
         super().connection_lost(exc)
         for cycle in self.cycles:
             cycle.on_response = _nothing
         self.cycles.clear()
 
-    def _turn_away(self, why: Rejected) -> None:
+    def _reject(self, why: Rejected) -> None:
         """Say why a connection is not served, and close it."""
-        self.front.refusals.refuse(self.peer, why.code, why.detail)
+        self.dispatcher.refusals.count_and_log(self.peer, why.code, why.detail)
         status, body = problems.document(why.code, why.detail, why.numbers)
         head = (
             f"HTTP/1.1 {status} Too Many Requests\r\nContent-Type: {problems.MEDIA_TYPE.decode()}"
@@ -205,8 +205,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 class DeviceModelProtocol(BoundedHttpProtocol):
     """A connection over the device models' own socket: nobody else has a role there."""
 
-    def _enter(self, transport: asyncio.Transport) -> Peer:
-        return self.front.gate.enter_apart(transport)
+    def _register(self, transport: asyncio.Transport) -> Peer:
+        return self.dispatcher.admission.register_device_model(transport)
 
 
 def _nothing() -> None:

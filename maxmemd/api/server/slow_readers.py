@@ -16,7 +16,7 @@ AT_ONCE = 2
 class SlowReader(Protocol):
     """A connection that reads nothing until it is told."""
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Read the next piece."""
         ...
 
@@ -38,6 +38,6 @@ class ReadScheduler:
 
     def _move(self) -> None:
         for _ in range(min(AT_ONCE, len(self._waiting))):
-            self._waiting.popleft().go_on()
+            self._waiting.popleft().resume()
         if self._waiting:
             self._move_soon()

@@ -27,7 +27,7 @@ def listen_tcp(config: Config) -> TcpListener | None:
     Raises ConfigError.
     """
     context = check_usable(config)
-    return None if context is None else TcpListener(_bound(config.listen), context)
+    return None if context is None else TcpListener(_bind(config.listen), context)
 
 
 def check_usable(config: Config) -> ssl.SSLContext | None:
@@ -47,8 +47,8 @@ def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    _readable("tls_certificate", certificate)
-    if _readable("tls_key", key) & stat.S_IRWXO:
+    _check_readable("tls_certificate", certificate)
+    if _check_readable("tls_key", key) & stat.S_IRWXO:
         detail = f"cannot trust tls_key {key}: everybody may use it (chmod o= {key})"
         raise ConfigError(detail, "tls_key")
     try:
@@ -58,7 +58,7 @@ def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
         instead = "write a certificate and its own key, both PEM, the key without a passphrase"
         raise ConfigError(f"{detail}: {instead}", "tls_certificate") from error
     if clients is not None:
-        _readable("tls_clients", clients)
+        _check_readable("tls_clients", clients)
         try:
             context.load_verify_locations(clients)
         except ssl.SSLError as error:
@@ -68,7 +68,7 @@ def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
     return context
 
 
-def _readable(name: str, path: Path) -> int:
+def _check_readable(name: str, path: Path) -> int:
     """Return the mode of a file that can be read. Raises ConfigError."""
     try:
         with path.open("rb") as file:
@@ -78,7 +78,7 @@ def _readable(name: str, path: Path) -> int:
         raise ConfigError(f"{detail}: write a file that the daemon may read", name) from error
 
 
-def _bound(listen: str) -> socket.socket:
+def _bind(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)

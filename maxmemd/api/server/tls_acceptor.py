@@ -27,11 +27,11 @@ class TlsAcceptor(Acceptor):
         self,
         remote: TcpListener,
         make: Callable[[], asyncio.Protocol],
-        gate: Admission,
+        admission: Admission,
         refusals: RefusalLog,
     ) -> None:
         """Take what remote.py has bound, what makes a connection's protocol, and whom to ask."""
-        self._context, self._gate, self._refusals = remote.context, gate, refusals
+        self._context, self._admission, self._refusals = remote.context, admission, refusals
         self._handshakes: dict[asyncio.Task[None], Peer] = {}
         super().__init__(remote.sock, make)
 
@@ -39,9 +39,9 @@ class TlsAcceptor(Acceptor):
         """Begin a handshake, unless its address begins too many; make room for it."""
         peer = unauthenticated(str(address[0]))
         try:
-            self._gate.knock(peer)
+            self._admission.check_handshake(peer)
         except Rejected as rejected:
-            self._refusals.refuse(peer, rejected.code, rejected.detail)
+            self._refusals.count_and_log(peer, rejected.code, rejected.detail)
             connection.close()
             return
         self._make_room(peer)
@@ -70,4 +70,4 @@ class TlsAcceptor(Acceptor):
                 ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
             )
         except OSError as error:
-            self._refusals.refuse(peer, "tls-failed", f"the TLS handshake failed: {error}")
+            self._refusals.count_and_log(peer, "tls-failed", f"the TLS handshake failed: {error}")

@@ -27,16 +27,16 @@ def open_sockets(
         return sock, None if config.device_model_socket_path is None else bind_device_model_socket(
             config.device_model_socket_path
         )
-    api, apart = passed
+    api, device_model = passed
     _compare("socket", api, config.socket)
-    if apart is not None and config.device_model_socket == NONE:
+    if device_model is not None and config.device_model_socket == NONE:
         LOG.warning(
             "device_model_socket is none, so whoever comes by the socket that systemd passed, %s,"
             " is refused (systemctl mask --now maxmemd-device-model.socket, and there is none)",
-            apart.getsockname(),
+            device_model.getsockname(),
         )
-    elif apart is not None and config.device_model_socket_path is not None:
-        _compare("device_model_socket", apart, config.device_model_socket_path)
+    elif device_model is not None and config.device_model_socket_path is not None:
+        _compare("device_model_socket", device_model, config.device_model_socket_path)
     if config.socket_group and not _has_group(api, config.socket_group):
         LOG.warning(
             "systemd gave %s to another group than socket_group = %s"
@@ -72,7 +72,7 @@ def bind(path: Path, group: str = "") -> socket.socket:
     _clear(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _safe_folder(path)
-    return _bound(path, 0o117, _group_id(path, group) if group else -1)
+    return _bind(path, 0o117, _group_id(path, group) if group else -1)
 
 
 def bind_device_model_socket(path: Path) -> socket.socket:
@@ -83,10 +83,10 @@ def bind_device_model_socket(path: Path) -> socket.socket:
     """
     _closed_folder(path)
     _clear(path)
-    return _bound(path, 0o111, -1)
+    return _bind(path, 0o111, -1)
 
 
-def _bound(path: Path, umask: int, owner: int) -> socket.socket:
+def _bind(path: Path, umask: int, owner: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(umask)
     try:

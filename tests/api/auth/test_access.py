@@ -51,7 +51,7 @@ BODIES = {
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """Give one daemon for the whole matrix."""
     with Inside(tmp_path_factory.mktemp("access")) as inside:
-        inside.feed.close()  # a stream of events ends where it begins
+        inside.event_stream.close()  # a stream of events ends where it begins
         yield inside
 
 

@@ -234,17 +234,20 @@ def test_who_is_what(uid: int, pid: int, role: Role) -> None:
 
 def test_strangers_are_counted_together() -> None:
     """Many uids have no more connections than one; they end as they came."""
-    gate = Admission(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
-    peers = [gate.enter_apart(Connected(uid)) for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)]
-    gate.let_in(peers[-1])
-    one_more = gate.enter_apart(Connected(0))
+    admission = Admission(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
+    peers = [
+        admission.register_device_model(Connected(uid))
+        for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)
+    ]
+    admission.check_connection(peers[-1])
+    one_more = admission.register_device_model(Connected(0))
     with pytest.raises(Rejected) as refused:
-        gate.let_in(one_more)
+        admission.check_connection(one_more)
     assert refused.value.numbers["at_most"] == UNKNOWN_CONNECTIONS
-    gate.let_in(gate.enter_apart(Connected(BASE + 1)))
+    admission.check_connection(admission.register_device_model(Connected(BASE + 1)))
     for peer in (*peers, one_more):
-        gate.leave(peer)
-    assert set(gate._open) == {str(BASE + 1)}
+        admission.unregister(peer)
+    assert set(admission._open) == {str(BASE + 1)}
     assert UNKNOWN_RATE == 10
 
 
@@ -364,10 +367,10 @@ def test_none_by_the_configuration_beside_systemds(
     connection, mine = socket.socketpair()
     with connection, mine:
         for has_apart, name in ((True, "device-model"), (False, "nobody")):
-            gate = Admission(Roles(base=os.geteuid() - 7), {}, {}, apart=has_apart)
-            came = gate.enter_apart(Transport(mine))
+            admission = Admission(Roles(base=os.geteuid() - 7), {}, {}, has_device_model_socket=has_apart)
+            came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
-            assert gate.caller({"maxmemd.peer": came, "headers": []}).role.name == name
+            assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name
 
 
 class Transport:
