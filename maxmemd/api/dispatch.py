@@ -1,6 +1,6 @@
-"""From a raw request to a route's reply, and every failure to a problem document.
+"""Dispatch a raw request to its route; turn every failure into a problem document.
 
-There is no framework here: FastAPI's dependency solver costs more than the decision.
+Without a framework, because FastAPI's dependency solver costs more than the decision.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ LOG = logging.getLogger("maxmemd.api")
 
 _GRAMMAR = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 MOST_CACHED = 256
-"""Paths of fewer bytes are looked up once; so many of them are kept that it is no great memory."""
+"""Only paths of fewer bytes are cached, which bounds the memory of the cache."""
 
 
 _Found = tuple[Route, Mapping[str, str], str | None]
-"""A route, its path parameters, and the first of them that is not well formed."""
+"""A route, its path parameters, and the first malformed one."""
 
 
 class Dispatcher:
@@ -67,9 +67,9 @@ class Dispatcher:
             await send_response(send, reply)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
-        """Return the route of a path; its segments are decoded, so that a name may have a slash.
+        """Return the route of a path. It is split before it is decoded: a name may have a slash.
 
-        A path that leads nowhere so is decoded first: some clients write %76 for v.
+        A path without a route is decoded as a whole and tried again: some clients write %76 for v.
         """
         text = raw.decode("latin-1")
         match = self._table.find(method, text)
@@ -87,7 +87,7 @@ class Dispatcher:
     async def _serve(
         self, found: _Found, scope: Scope, receive: Receive
     ) -> Response | StreamingResponse:
-        """Return the reply of a route, or the problem that came up."""
+        """Return the reply of a route, or a problem document."""
         route, path, wrong = found
         try:
             peer = self._caller(scope)
@@ -106,18 +106,18 @@ class Dispatcher:
             status, body = problems.of_error(error)
         except Exception:
             LOG.exception("%s %s failed", route.method, route.path)
-            detail = "cannot serve this: it is a fault of maxmemd, which its log describes"
+            detail = "internal error in maxmemd; see its log"
             status, body = problems.document("internal", detail, {})
         return Response(status, body, problems.MEDIA_TYPE)
 
     def _log_refusal(self, route: Route, peer: Peer, refusal: Refusal, scope: Scope) -> None:
-        """Log what the arbiter refused to change, or to tell to a stranger; it counts those."""
+        """Log the arbiter's refusal of a write, or of a foreign domain; it has counted it."""
         if route.writes or refusal.code == "not-your-domain":
             method, path = scope["method"], scope["path"]
             self.refusals.log(peer, refusal.code, refusal.detail, method, path)
 
     def _reply_without_route(self, scope: Scope) -> Response:
-        """Return one of the pages that describe the API, or 405 or 404, to whoever may see them."""
+        """Return a page that describes the API, or 405 or 404."""
         try:
             self.admission.authorize(self._caller(scope), anyone, {})
             for name, value in scope["headers"]:
@@ -135,12 +135,12 @@ class Dispatcher:
         return Response(status, body, problems.MEDIA_TYPE, allow=", ".join(sorted(allowed)))
 
     def _caller(self, scope: Scope) -> Peer:
-        """Note in the scope who asks, and return it. Raises Rejected."""
+        """Return the caller, and put it into the scope. Raises Rejected."""
         caller = scope["maxmemd.peer"] = self.admission.identify(scope)
         return caller
 
     def _reply_to_rejected(self, scope: Scope, rejected: Rejected) -> Response:
-        """Return the reply to what is refused; it is counted, and in the log."""
+        """Count and log a refusal; return its problem document."""
         status, body = problems.document(rejected.code, rejected.detail, rejected.numbers)
         peer = scope["maxmemd.peer"]
         self.refusals.count_and_log(
@@ -149,7 +149,7 @@ class Dispatcher:
         return Response(status, body, problems.MEDIA_TYPE, retry_s=rejected.retry_s)
 
     async def _bond(self, peer: Peer, domid: int) -> Bond:
-        """Return the domain that a device model is bound to. Raises Rejected or MaxmemError."""
+        """Return the domain that a device model may touch. Raises Rejected or MaxmemError."""
         found = await asyncio.shield(self._pin(peer, domid))
         if isinstance(found, MaxmemError):
             raise found
@@ -159,7 +159,7 @@ class Dispatcher:
         return Bond(domid, found)
 
     def pin_domain(self, peer: Peer) -> None:
-        """Pin the domain of a device model that has just connected; domids return (A6)."""
+        """Pin the domain of a device model when it connects, because domids are reused (A6)."""
         if peer.role.domid is not None:
             self._pin(peer, peer.role.domid)
 
@@ -177,14 +177,14 @@ class Dispatcher:
 
 
 def _first_malformed(path: Mapping[str, str]) -> str | None:
-    """Return the first path parameter that is not of its form, if there is one."""
+    """Return the name of the first malformed path parameter, if any."""
     wrong = (name for name, value in path.items() if not _GRAMMAR[name].fullmatch(value))
     return next(wrong, None)
 
 
 def _check_well_formed(wrong: str | None) -> None:
     if wrong is not None:
-        detail = f"cannot use the path: {wrong} is not of the form {PATTERNS[wrong]}"
+        detail = f"cannot use the path: {wrong} does not match {PATTERNS[wrong]}"
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 
@@ -215,5 +215,5 @@ async def _send_pieces(send: Send, headers: Headers, stream: StreamingResponse) 
             async for piece in pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
     except MaxmemError as error:
-        LOG.warning("a stream ends, its client may resume it: %s", error)
+        LOG.warning("closing a stream of events, which its client may resume: %s", error)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

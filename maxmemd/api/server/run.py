@@ -1,4 +1,4 @@
-"""uvicorn on sockets that others have bound, until a signal ends it."""
+"""Run uvicorn on sockets that are already bound, until a signal."""
 
 import asyncio
 import logging
@@ -36,9 +36,9 @@ async def run(
 ) -> None:
     """Serve `app` on a bound socket until SIGTERM or SIGINT; `stopping` is to end its streams.
 
-    `remote` is where clients are served over TCP as well, `apart` where device models alone are.
+    `remote` serves clients over TCP, `device_model_socket` device models only.
     """
-    _make_room()
+    _raise_descriptor_limit()
     config = uvicorn.Config(
         app,
         http=BoundedHttpProtocol,
@@ -64,7 +64,7 @@ async def run(
 
 
 class _Server(uvicorn.Server):
-    """A server that ends on a signal, and does not raise it again once it has ended."""
+    """A server that stops on a signal and does not raise it again afterwards."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class _Server(uvicorn.Server):
         self._acceptors: tuple[Acceptor, ...] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on Unix sockets, and on TCP with TLS; all connections are counted and swept."""
+        """Listen on the Unix sockets, and on TCP with TLS."""
         await super().startup([])
         self._acceptors = tuple(Acceptor(sock, self._connection) for sock in sockets or ())
         if self._device_model_socket is not None:
@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
         return DeviceModelProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, which have no end of their own, and then the server."""
+        """End the streams, which would never end on their own, and then the server."""
         for acceptor in self._acceptors:
             acceptor.close()
         self._on_stop()
@@ -112,8 +112,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _make_room() -> None:
-    """Allow as many descriptors as the most clients need, and as SQLite and Xen need besides."""
+def _raise_descriptor_limit() -> None:
+    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS plus SQLite's and Xen's descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -208,7 +208,7 @@ def test_connections_over_tcp_are_fewer() -> None:
     for one in far:
         admission.check_connection(admission._count(one))
     late = admission._count(certificate_peer("CN=late", Role("admin"), "cert late", "192.0.2.1"))
-    with pytest.raises(Rejected, match="open over TCP") as refused:
+    with pytest.raises(Rejected, match="limit over TCP is 512") as refused:
         admission.check_connection(late)
     assert (refused.value.code, refused.value.numbers) == (
         "too-many-connections", {"at_most": MOST_REMOTE},

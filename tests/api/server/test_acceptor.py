@@ -118,7 +118,7 @@ def test_no_descriptor_left(
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(come())
-    assert caplog.messages.count("cannot let anybody in for 0 s: as told") == 2
+    assert caplog.messages.count("cannot accept connections for 0 s: as told") == 2
 
 
 def test_a_connection_that_ends_before_it_begins(
@@ -144,7 +144,7 @@ def test_a_connection_that_ends_before_it_begins(
             sock.close()
 
     asyncio.run(come())
-    assert caplog.messages == ["a connection ended before it began: not connected"]
+    assert caplog.messages == ["a connection closed before it was set up: not connected"]
 
 
 def test_a_crowd_comes_in_at_a_pace(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,7 +248,7 @@ def test_maxmemctl_token(far: Elsewhere, capfd: pytest.CaptureFixture[str]) -> N
     assert token.startswith("mxm_")
     assert len(token) > 40
     assert main([*ctl, "create", "backup", "observer"]) == 1
-    assert "there is one of that name" in capfd.readouterr().err
+    assert "the name is taken" in capfd.readouterr().err
     assert main([*ctl, "list"]) == 0
     listed = capfd.readouterr().out
     assert any(line.split()[:2] == ["backup", "observer"] for line in listed.splitlines())
@@ -353,7 +353,7 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     make(tmp_path, "two", "/CN=two", ca=None)
     one, key = tmp_path / "one.crt", tmp_path / "one.key"
     key.chmod(0o644)
-    with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: everybody may use it"):
+    with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: every user may use it"):
         tls_context(one, key, None)
     key.chmod(0o600)
     other, locked, none = (tmp_path / name for name in ("two.key", "locked.key", "nowhere"))

@@ -81,7 +81,7 @@ def test_one_address(far: Elsewhere) -> None:
         assert served(far, "127.0.0.3")
         for _ in range(200):
             held.enter_context(check_handshake(far, "127.0.0.2"))
-        until("it is told", lambda: "so often: 50 connections a second" in far.daemon.said())
+        until("it is told", lambda: "its limit is 50 connections per second" in far.daemon.said())
         assert served(far, "127.0.0.3")
         until("the rest is let go", lambda: inside(far) <= MOST_HANDSHAKES_EACH)
     calm(far)

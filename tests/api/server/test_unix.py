@@ -102,7 +102,7 @@ def test_root_is_nobody_there(daemon: Apart) -> None:
         with closing(UnixConnection(daemon.apart)) as connection:
             status, body = answered(connection, *one)
         assert (status, body["code"]) == (403, "not-allowed"), one
-        assert f"cannot let uid {os.geteuid()} (nobody) do that" in body["detail"]
+        assert f"cannot allow uid {os.geteuid()} (nobody) to do that" in body["detail"]
     assert daemon.ask("GET", "/v1/health")[0] == 200
 
 
@@ -310,7 +310,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     """A link, a file, and a folder below a file are refused in a sentence."""
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(ConfigError, match="is no directory of our own"):
+    with pytest.raises(ConfigError, match="is not a directory of our own"):
         unix.bind_device_model_socket(tmp_path / "link" / "s")
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "s", tmp_path / "file" / "below" / "s"):
@@ -323,7 +323,7 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
     """Whoever owns the folder could open it."""
     os.chown(tmp_path, 1000, -1)
     tmp_path.chmod(0o700)
-    with pytest.raises(ConfigError, match="is no directory of our own"):
+    with pytest.raises(ConfigError, match="is not a directory of our own"):
         unix.bind_device_model_socket(tmp_path / "s")
 
 
@@ -361,13 +361,15 @@ def test_none_by_the_configuration_beside_systemds(
         assert unix.open_sockets((api, apart), none) == (api, apart)
         assert unix.open_sockets((api, apart), other) == (api, apart)
     assert "systemctl mask --now maxmemd-device-model.socket" in caplog.messages[0]
-    said = f"systemd passed the socket {tmp_path / 'a'}, so device_model_socket = {tmp_path}/x/s"
+    said = f"systemd passed the socket {tmp_path / 'a'}, so the configured"
+    said += f" device_model_socket = {tmp_path}/x/s"
     assert caplog.messages[1].startswith(said)
     assert len(caplog.messages) == 2
     connection, mine = socket.socketpair()
     with connection, mine:
         for has_apart, name in ((True, "device-model"), (False, "nobody")):
-            admission = Admission(Roles(base=os.geteuid() - 7), {}, {}, has_device_model_socket=has_apart)
+            roles = Roles(base=os.geteuid() - 7)
+            admission = Admission(roles, {}, {}, has_device_model_socket=has_apart)
             came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
             assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name
