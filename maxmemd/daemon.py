@@ -67,7 +67,7 @@ async def serve_on(
     Raises MaxmemError when it cannot start.
     """
     with exclusive_lock(config.database):
-        sock, apart = open_sockets(passed_sockets(), config)
+        sock, device_model_socket = open_sockets(passed_sockets(), config)
         LOG.info("%s", migrate(config.database))
         remote, adapters = listen_tcp(config), world()
         service = _service(config, adapters)
@@ -78,8 +78,10 @@ async def serve_on(
             asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
         ]
         LOG.info("serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift)
-        if apart is not None:
-            LOG.info("device models have a socket of their own: %s", apart.getsockname())
+        if device_model_socket is not None:
+            LOG.info(
+                "device models have a socket of their own: %s", device_model_socket.getsockname()
+            )
         if on_started is not None:
             on_started()
         try:
@@ -87,8 +89,8 @@ async def serve_on(
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(
-                app, sock, each_second=service.each_second, stopping=service.feed.close,
-                remote=remote, apart=apart,
+                app, sock, each_second=service.each_second, on_stop=service.event_stream.close,
+                remote=remote, device_model_socket=device_model_socket,
             )  # fmt: skip
         finally:
             for task in tasks:
@@ -111,11 +113,13 @@ def _service(config: Config, adapters: Backend) -> Service:
         )
 
     reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
-    feed = EventStream(follower)
+    event_stream = EventStream(follower)
     alive = Watchdog().feed
-    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=feed.wake)
+    mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=event_stream.wake)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
-    return Service(mailbox, reader, follower, feed, config, adapters.simulated, disk, tokens)
+    return Service(
+        mailbox, reader, follower, event_stream, config, adapters.simulated, disk, tokens
+    )
 
 
 async def _check_ledger(service: Service) -> None:
@@ -134,8 +138,10 @@ async def _check_ledger(service: Service) -> None:
 class Reload:
     """Called on SIGHUP, in the event loop's thread: takes what the configuration says now."""
 
-    def __init__(self, reread: Callable[[], Config], service: Service, front: Dispatcher) -> None:
-        self._reread, self._service, self._front = reread, service, front
+    def __init__(
+        self, reread: Callable[[], Config], service: Service, dispatcher: Dispatcher
+    ) -> None:
+        self._reread, self._service, self._dispatcher = reread, service, dispatcher
 
     def __call__(self) -> None:
         """Read the configuration again; one that cannot be used changes nothing.
@@ -154,8 +160,8 @@ class Reload:
                 LOG.warning("%s stays %r until a restart", name, getattr(now, name))
         taken = replace(found, **{name: getattr(now, name) for name in FIXED})
         self._service.config = taken
-        self._front.gate.take(taken.roles, taken.rates, taken.connections)
-        self._service.feed.tell()
+        self._dispatcher.admission.reconfigure(taken.roles, taken.rates, taken.connections)
+        self._service.event_stream.notify()
         settings = Settings(taken.rules, taken.drift, taken.keep_gone_s)
         self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)

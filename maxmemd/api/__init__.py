@@ -1,1 +1,1 @@
-"""REST over a Unix socket."""
+"""The REST API, over Unix sockets and TCP."""

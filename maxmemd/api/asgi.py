@@ -15,13 +15,13 @@ Scope = TypedDict(
         "raw_path": bytes,
         "query_string": bytes,
         "headers": Headers,
-        "maxmemd.peer": Peer,  # ours: the connection's peer, then whose request it is
+        "maxmemd.peer": Peer,  # ours: the connection's peer, then the caller
     },
 )
 
 
 class Message(TypedDict, total=False):
-    """What a server and an application send each other; `type` says which keys there are."""
+    """A message between server and application; `type` says which keys it has."""
 
     type: str
     status: int

@@ -1,6 +1,6 @@
-"""From a raw request to a route's reply, and every failure to a problem document.
+"""Dispatch a raw request to its route; turn every failure into a problem document.
 
-There is no framework here: FastAPI's dependency solver costs more than the decision.
+Without a framework, because FastAPI's dependency solver costs more than the decision.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ LOG = logging.getLogger("maxmemd.api")
 
 _GRAMMAR = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 MOST_CACHED = 256
-"""Paths of fewer bytes are looked up once; so many of them are kept that it is no great memory."""
+"""Only paths of fewer bytes are cached, which bounds the memory of the cache."""
 
 
 _Found = tuple[Route, Mapping[str, str], str | None]
-"""A route, its path parameters, and the first of them that is not well formed."""
+"""A route, its path parameters, and the first malformed one."""
 
 
 class Dispatcher:
@@ -46,8 +46,8 @@ class Dispatcher:
 
     def __init__(self, service: Service, routes: Sequence[Route] = ROUTES) -> None:
         self._service = service
-        self.gate, self.refusals = service.gate, service.refusals
-        self.lane = ReadScheduler()
+        self.admission, self.refusals = service.admission, service.refusals
+        self.read_scheduler = ReadScheduler()
         self._table = RoutingTable(routes)
         self._pages = pages()
         self._known = lru_cache(maxsize=4096)(self._find)
@@ -67,9 +67,9 @@ class Dispatcher:
             await send_response(send, reply)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
-        """Return the route of a path; its segments are decoded, so that a name may have a slash.
+        """Return the route of a path. It is split before it is decoded: a name may have a slash.
 
-        A path that leads nowhere so is decoded first: some clients write %76 for v.
+        A path without a route is decoded as a whole and tried again: some clients write %76 for v.
         """
         text = raw.decode("latin-1")
         match = self._table.find(method, text)
@@ -82,48 +82,48 @@ class Dispatcher:
                 return None
             route, names, values = match
             path = dict(zip(names, values, strict=True))
-        return route, MappingProxyType(path), _malformed(path)
+        return route, MappingProxyType(path), _first_malformed(path)
 
     async def _serve(
         self, found: _Found, scope: Scope, receive: Receive
     ) -> Response | StreamingResponse:
-        """Return the reply of a route, or the problem that came up."""
+        """Return the reply of a route, or a problem document."""
         route, path, wrong = found
         try:
             peer = self._caller(scope)
-            self.gate.admit(peer, route.access, path)
-            _well_formed(wrong)
+            self.admission.authorize(peer, route.access, path)
+            _check_well_formed(wrong)
             call = await read_request(scope, receive, path, route.takes, route.query)
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
             reply = await route.handler(self._service, call)
             if isinstance(reply, Response) and reply.refusal is not None:
-                self._tell(route, peer, reply.refusal, scope)
+                self._log_refusal(route, peer, reply.refusal, scope)
             return reply
         except Rejected as rejected:
-            return self._rejected(scope, rejected)
+            return self._reply_to_rejected(scope, rejected)
         except MaxmemError as error:
             status, body = problems.of_error(error)
         except Exception:
             LOG.exception("%s %s failed", route.method, route.path)
-            detail = "cannot serve this: it is a fault of maxmemd, which its log describes"
+            detail = "internal error in maxmemd; see its log"
             status, body = problems.document("internal", detail, {})
         return Response(status, body, problems.MEDIA_TYPE)
 
-    def _tell(self, route: Route, peer: Peer, refusal: Refusal, scope: Scope) -> None:
-        """Log what the arbiter refused to change, or to tell to a stranger; it counts those."""
+    def _log_refusal(self, route: Route, peer: Peer, refusal: Refusal, scope: Scope) -> None:
+        """Log the arbiter's refusal of a write, or of a foreign domain; it has counted it."""
         if route.writes or refusal.code == "not-your-domain":
             method, path = scope["method"], scope["path"]
-            self.refusals.tell(peer, refusal.code, refusal.detail, method, path)
+            self.refusals.log(peer, refusal.code, refusal.detail, method, path)
 
     def _reply_without_route(self, scope: Scope) -> Response:
-        """Return one of the pages that describe the API, or 405 or 404, to whoever may see them."""
+        """Return a page that describes the API, or 405 or 404."""
         try:
-            self.gate.admit(self._caller(scope), anyone, {})
+            self.admission.authorize(self._caller(scope), anyone, {})
             for name, value in scope["headers"]:
                 refuse_browser(name, value)
         except Rejected as rejected:
-            return self._rejected(scope, rejected)
+            return self._reply_to_rejected(scope, rejected)
         method, path = scope["method"], scope["path"]
         page = self._pages.get(path)
         if page is not None and method == "GET":
@@ -135,20 +135,22 @@ class Dispatcher:
         return Response(status, body, problems.MEDIA_TYPE, allow=", ".join(sorted(allowed)))
 
     def _caller(self, scope: Scope) -> Peer:
-        """Note in the scope who asks, and return it. Raises Rejected."""
-        caller = scope["maxmemd.peer"] = self.gate.caller(scope)
+        """Return the caller, and put it into the scope. Raises Rejected."""
+        caller = scope["maxmemd.peer"] = self.admission.identify(scope)
         return caller
 
-    def _rejected(self, scope: Scope, rejected: Rejected) -> Response:
-        """Return the reply to what is refused; it is counted, and in the log."""
+    def _reply_to_rejected(self, scope: Scope, rejected: Rejected) -> Response:
+        """Count and log a refusal; return its problem document."""
         status, body = problems.document(rejected.code, rejected.detail, rejected.numbers)
         peer = scope["maxmemd.peer"]
-        self.refusals.refuse(peer, rejected.code, rejected.detail, scope["method"], scope["path"])
+        self.refusals.count_and_log(
+            peer, rejected.code, rejected.detail, scope["method"], scope["path"]
+        )
         return Response(status, body, problems.MEDIA_TYPE, retry_s=rejected.retry_s)
 
     async def _bond(self, peer: Peer, domid: int) -> Bond:
-        """Return the domain that a device model is bound to. Raises Rejected or MaxmemError."""
-        found = await asyncio.shield(self._pinned(peer, domid))
+        """Return the domain that a device model may touch. Raises Rejected or MaxmemError."""
+        found = await asyncio.shield(self._pin(peer, domid))
         if isinstance(found, MaxmemError):
             raise found
         if found is None:
@@ -156,12 +158,12 @@ class Dispatcher:
             raise Rejected(refusal.code, refusal.detail, **refusal.numbers)
         return Bond(domid, found)
 
-    def meet(self, peer: Peer) -> None:
-        """Pin the domain of a device model that has just connected; domids return (A6)."""
+    def pin_domain(self, peer: Peer) -> None:
+        """Pin the domain of a device model when it connects, because domids are reused (A6)."""
         if peer.role.domid is not None:
-            self._pinned(peer, peer.role.domid)
+            self._pin(peer, peer.role.domid)
 
-    def _pinned(self, peer: Peer, domid: int) -> asyncio.Task[str | MaxmemError | None]:
+    def _pin(self, peer: Peer, domid: int) -> asyncio.Task[str | MaxmemError | None]:
         if peer.pin.task is None:
             peer.pin.task = asyncio.create_task(self._uuid_of(domid))
         return peer.pin.task
@@ -174,22 +176,22 @@ class Dispatcher:
         return view.uuid if isinstance(view, DomainView) else None
 
 
-def _malformed(path: Mapping[str, str]) -> str | None:
-    """Return the first path parameter that is not of its form, if there is one."""
+def _first_malformed(path: Mapping[str, str]) -> str | None:
+    """Return the name of the first malformed path parameter, if any."""
     wrong = (name for name, value in path.items() if not _GRAMMAR[name].fullmatch(value))
     return next(wrong, None)
 
 
-def _well_formed(wrong: str | None) -> None:
+def _check_well_formed(wrong: str | None) -> None:
     if wrong is not None:
-        detail = f"cannot use the path: {wrong} is not of the form {PATTERNS[wrong]}"
+        detail = f"cannot use the path: {wrong} does not match {PATTERNS[wrong]}"
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 
 async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -> None:
     """Send a stream until it ends or the client is gone."""
     headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store")]
-    gone = asyncio.create_task(_gone(receive))
+    gone = asyncio.create_task(_wait_for_disconnect(receive))
     sending = asyncio.create_task(_send_pieces(send, headers, stream))
     try:
         await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -201,7 +203,7 @@ async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -
         await sending
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -213,5 +215,5 @@ async def _send_pieces(send: Send, headers: Headers, stream: StreamingResponse) 
             async for piece in pieces:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
     except MaxmemError as error:
-        LOG.warning("a stream ends, its client may resume it: %s", error)
+        LOG.warning("closing a stream of events, which its client may resume: %s", error)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

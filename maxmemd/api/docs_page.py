@@ -1,4 +1,4 @@
-"""A readable page made from the OpenAPI document: no script, nothing from the internet."""
+"""Render the OpenAPI document as one HTML page without scripts or external resources."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def page(document: Mapping[str, Any]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}'
         f"</title><style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>"
         f"<p>{escape(info['summary'])}. Every amount is an integer of KiB."
-        f' As a program reads it: <a href="/v1/openapi.json">/v1/openapi.json</a>.</p>'
+        f' For programs: <a href="/v1/openapi.json">/v1/openapi.json</a>.</p>'
         f"<nav>{links}</nav>{sections}<h1>Bodies</h1>{models}</html>"
     )
 

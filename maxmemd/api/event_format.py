@@ -1,4 +1,4 @@
-"""One event as it travels: its id, its kind, and its JSON, from a row of the ledger."""
+"""Format a row of the ledger as a Server-Sent Event: id, kind and JSON."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
 from maxmemd.wire import replies
 
 RETRY_MS = 1000
-"""How long a client waits before it connects again."""
+"""How long a client waits before it reconnects."""
 
 KINDS: tuple[str, ...] = (*EntryKind, *PushKind)
 _DECISIONS = frozenset(kind for kind in EntryKind if kind.is_decision)
@@ -27,7 +27,7 @@ _ID = re.compile("([0-9]{1,15})-([0-9]{1,15})-([0-9a-f]{8})")
 
 @dataclass(frozen=True, slots=True)
 class FormattedEvent:
-    """One thing that happened, ready to be sent."""
+    """One event, ready to be sent."""
 
     before: Position
     after: Position
@@ -37,9 +37,9 @@ class FormattedEvent:
 
 
 def kinds_of(query: str) -> frozenset[str]:
-    """Return the kinds that a client wants; `decision` stands for all that change a record.
+    """Return the kinds of a filter; `decision` stands for all that change a record.
 
-    Raises Rejected for a word that is none.
+    Raises Rejected for an unknown kind.
     """
     wanted = frozenset(query.split(","))
     if DECISION in wanted:
@@ -51,7 +51,7 @@ def kinds_of(query: str) -> frozenset[str]:
 
 
 def event_of(happening: Occurrence) -> FormattedEvent:
-    """Return an entry or a push as it travels."""
+    """Return an entry or a push as an event."""
     entry, push = happening.entry, happening.push
     words = _of_entry(entry) if entry is not None else _of_push(push)
     body = {"id": id_of(happening.after), **words}
@@ -61,20 +61,19 @@ def event_of(happening: Occurrence) -> FormattedEvent:
 
 
 def id_of(place: Position) -> str:
-    """Return the id of the event that ends at a place."""
+    """Return the id of the event that ends at a position."""
     return f"{place.seq}-{place.push}-{place.entry_hash.hex()[:8]}"
 
 
 def hello(place: Position) -> bytes:
-    """Return what tells a client where it is, and is no event."""
+    """Return the start of a stream: the client's position, without an event."""
     return b"retry: %d\nid: %s\n\n" % (RETRY_MS, id_of(place).encode())
 
 
 def position_of(text: str, follower: LedgerFollower) -> Position:
-    """Return the place after the event with this id; "0" is the beginning.
+    """Return the position after the event with this id; "0" is the beginning.
 
-    Raises Rejected for an id that is none, that is beyond the end, or of another ledger, and
-    LedgerError.
+    Raises Rejected for an id that is malformed, beyond the end, or of another ledger; LedgerError.
     """
     if text == "0":
         return START
@@ -83,13 +82,13 @@ def position_of(text: str, follower: LedgerFollower) -> Position:
         detail = "cannot resume: an id has the form 12-7-89abcdef; 0 is the beginning"
         raise Rejected("event-id-invalid", detail)
     place = follower.place(int(found[1]), int(found[2]))
-    again = "ask without an id for what happens from now on, or with 0 for everything"
+    again = "ask without an id for new events only, or with 0 for all"
     if place is None:
         detail = f"cannot resume after {text}: it is beyond the end of this ledger ({again})"
         raise Rejected("event-id-beyond", detail, id=text)
     if id_of(place) != text:
-        detail = f"cannot resume after {text}: it is of another ledger, or of what was in this one"
-        detail = f"{detail} before a backup was put back ({again})"
+        detail = f"cannot resume after {text}: it is of another ledger, or of this one"
+        detail = f"{detail} before a backup was restored ({again})"
         raise Rejected("event-id-foreign", detail, id=text)
     return place
 
@@ -119,7 +118,7 @@ def _of_entry(row: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _actor(text: str) -> dict[str, Any]:
-    """Return who asked, with every field; there are few, and each asks often."""
+    """Return an actor with every field; cached, because there are few actors."""
     return replies.Actor(**json.loads(text)).model_dump()
 
 
@@ -142,7 +141,7 @@ def _of_push(row: Any) -> dict[str, Any]:
 
 
 def _push_kind(row: Any) -> PushKind:
-    """Return how a push went: what was not read back failed, whatever Xen held before."""
+    """Return a push's result; without a read-back it has failed."""
     if row.errno is not None or row.seen_pages is None:
         return PushKind.FAILED
     return PushKind.APPLIED if row.seen_pages == row.max_pages else PushKind.MISMATCHED

@@ -1,8 +1,8 @@
-"""Events as they are committed, for any number of streams: read once, kept for a short while.
+"""Stream committed events to any number of clients, reading each event once.
 
-The ledger is the only buffer that counts. What was read last is kept in a ring that all streams
-share; a stream that falls behind it reads the ledger itself, at its own pace. So a slow client
-costs no memory, and one that reads nothing at all is cut by the guard and resumes by its id.
+The ledger is the only real buffer. The newest events are in a ring that all streams share; a stream
+that falls behind reads the ledger itself, at its own pace. A slow client costs no memory; a client
+that stops reading is disconnected by `server/protocol.py` and resumes by its id.
 """
 
 import asyncio
@@ -18,32 +18,32 @@ from maxmemd.ledger.follow import Occurrence, Position
 LOG = logging.getLogger("maxmemd.api")
 
 RING = 1024
-"""Events kept for the streams that are not behind."""
+"""Events in the ring."""
 PAGE = 256
-"""Entries, and pushes, read at once for all."""
+"""Entries, and pushes, read at once into the ring."""
 PIECE = 64
-"""Events that one stream has in hand: what a client that reads nothing holds until it is cut."""
+"""Events that one stream holds: the memory of a client that stopped reading."""
 REST_S = 0.02
-"""Between two reads, so that many small commits cost few reads, and a long past no delay."""
+"""Pause between reads, so that many small commits need few reads."""
 HEARTBEAT_S = 15.0
-"""A stream says something at least this often, so that both sides see that the other is there."""
+"""A stream sends something at least this often, so that either side notices a dead connection."""
 MOST_STREAMS, MOST_STREAMS_EACH = 256, 32
-"""In all, and for one client."""
+"""Streams in all, and of one client."""
 READERS = 2
-"""Streams that read the ledger themselves at a time."""
+"""Streams that may read the ledger at the same time."""
 
 _PING = b": still here\n"
 
 
 class EventSource(Protocol):
-    """What is asked of the ledger, in a thread. Every method raises LedgerError."""
+    """The ledger as streams read it, in a thread. Every method raises LedgerError."""
 
     def end(self) -> Position:
-        """Return the place after everything."""
+        """Return the position after the newest event."""
         ...
 
     def after(self, place: Position, most: int) -> list[Occurrence]:
-        """Return what happened after a place."""
+        """Return the events after a position, oldest first."""
         ...
 
 
@@ -64,27 +64,27 @@ class EventStream:
 
     @property
     def streams(self) -> int:
-        """How many streams there are."""
+        """The number of open streams."""
         return sum(self._streams.values())
 
     def wake(self) -> None:
-        """Read what was committed, if anybody listens. Costs nothing where nobody does."""
+        """Read what was committed, if there are streams."""
         self._stale = True
         if self._streams and self._reader is None and not self._closed:
             self._reader = asyncio.get_running_loop().create_task(self._read_all())
 
     def close(self) -> None:
-        """End all streams, politely: their clients resume by id."""
+        """End all streams; their clients resume by id."""
         self._closed = True
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
-        """Wake all streams: there is news, or some of their clients may not stay."""
+    def notify(self) -> None:
+        """Wake all streams: there are events, or some clients have lost their role."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def enter(self, client: str) -> None:
-        """Count a stream in. Raises Rejected where there are too many."""
+    def add_client(self, client: str) -> None:
+        """Count a new stream of a client. Raises Rejected for one too many."""
         mine = self._streams.get(client, 0)
         if mine >= MOST_STREAMS_EACH or self.streams >= MOST_STREAMS:
             detail = f"cannot open another stream of events: {client} has {mine} of"
@@ -96,23 +96,26 @@ class EventStream:
         self._streams[client] = mine + 1
         self.wake()
 
-    def leave(self, client: str) -> None:
-        """Count a stream out."""
+    def remove_client(self, client: str) -> None:
+        """Stop counting a stream of a client."""
         self._streams[client] -= 1
         if not self._streams[client]:
             del self._streams[client]
 
     async def stream(
-        self, place: Position, wanted: Callable[[FormattedEvent], bool], stands: Callable[[], bool]
+        self,
+        place: Position,
+        wanted: Callable[[FormattedEvent], bool],
+        is_current: Callable[[], bool],
     ) -> AsyncGenerator[bytes, None]:
-        """Yield what happened after a place, and what happens, until the feed is closed.
+        """Yield events after a position, old and new, until `close`.
 
-        Whether its client still `stands` as who it was is looked at whenever there is news, and
-        each HEARTBEAT_S.
+        `is_current` says whether the client still has its role; it is checked whenever there are
+        events, and every HEARTBEAT_S.
         """
         yield hello(place)
-        while not self._closed and stands():
-            changed = self._changed  # taken before looking, so that no news is missed between
+        while not self._closed and is_current():
+            changed = self._changed  # taken before reading, so that no wake-up is missed
             events = self._from_ring(place) or await self._from_ledger(place)
             if events:
                 place = events[-1].after
@@ -132,7 +135,7 @@ class EventStream:
         return found
 
     async def _from_ledger(self, place: Position) -> list[FormattedEvent]:
-        """Read on for a stream that is behind the ring."""
+        """Read events for a stream that is behind the ring."""
         if self._end in (None, place):
             return []
         async with self._readers:
@@ -144,20 +147,20 @@ class EventStream:
         return [event_of(one) for one in self._source.after(place, most)]
 
     async def _read_all(self) -> None:
-        """Read until nothing is new. What cannot be read now is read after the next wake-up."""
+        """Read until nothing is new. After an error the next wake-up reads again."""
         try:
             while self._stale and self._streams and not self._closed:
                 self._stale = False
                 await self._read()
-                self.tell()
+                self.notify()
                 await asyncio.sleep(REST_S)
         except LedgerError as error:
             self._stale = True
             self.trouble = f"{error.code}: {error}"
-            LOG.warning("the events: %s", error)
+            LOG.warning("cannot read events: %s", error)
         except Exception as error:
             self.trouble = f"internal: {error!r}"
-            LOG.exception("the events cannot be told")
+            LOG.exception("cannot read events from the ledger")
         finally:
             self._reader = None
 
@@ -176,9 +179,9 @@ class EventStream:
 
 
 async def _within(changed: asyncio.Event, seconds: float) -> bool:
-    """Wait for news; return whether they came in time.
+    """Wait for the event; return whether it came in time.
 
-    Not by wait_for: that of Python 3.11 forgets a cancellation that comes together with the news.
+    Not by wait_for: in Python 3.11 it loses a cancellation that comes together with the event.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""Which part of the daemon is ready, and what is wrong with one that is not."""
+"""The health of each part of the daemon, and its readiness for systemd."""
 
 import asyncio
 import logging
@@ -12,15 +12,15 @@ from maxmemd.systemd import notify
 
 LOG = logging.getLogger("maxmemd")
 READY_WITHIN_S = 30.0
-"""Whoever waits for the service, such as xendomains, waits no longer than this for Xen."""
+"""Services that wait for this one, such as xendomains, wait no longer than this for Xen."""
 LOW_BYTES = 16 * 1024 * 1024
-"""With less free space than this where the ledger is, the disk is nearly full."""
+"""With less free space for the ledger the disk counts as nearly full."""
 LOOK_EVERY_S = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What the ledger takes, and what is free beside it, in bytes."""
+    """The ledger's size, and the free space of its file system."""
 
     database_bytes: int
     wal_bytes: int
@@ -28,7 +28,7 @@ class Space:
 
 
 def space_of(database: Path) -> Space:
-    """Return the space as it is now. Raises OSError."""
+    """Return the space now. Raises OSError."""
     found = os.statvfs(database.parent)
     wal = database.with_name(f"{database.name}-wal")
     return Space(
@@ -39,7 +39,7 @@ def space_of(database: Path) -> Space:
 
 
 class DiskMonitor:
-    """The disk of the ledger, looked at in a thread: a disk that hangs holds up nobody."""
+    """Watches the ledger's disk from a thread, so that a disk that hangs blocks nothing else."""
 
     def __init__(self, database: Path, look: Callable[[Path], Space] = space_of) -> None:
         self._database, self._look = database, look
@@ -49,17 +49,17 @@ class DiskMonitor:
         self.state = "ok"
 
     def each_second(self) -> None:
-        """Look every LOOK_EVERY_S, unless an earlier look has not come back yet."""
+        """Check every LOOK_EVERY_S, unless an earlier check still runs."""
         if self._seconds % LOOK_EVERY_S == 0 and self._looking is None:
             self._looking = asyncio.get_running_loop().create_task(self.look())
         self._seconds += 1
 
     async def look(self) -> None:
-        """Look once."""
+        """Check once."""
         try:
             self.space = await asyncio.to_thread(self._look, self._database)
         except OSError as error:
-            self.state = f"cannot look at the disk of the ledger: {error.strerror}"
+            self.state = f"cannot check the disk of the ledger: {error.strerror}"
         else:
             free_mib = self.space.free_bytes // (1024 * 1024)
             low = self.space.free_bytes < LOW_BYTES
@@ -69,7 +69,7 @@ class DiskMonitor:
 
 
 def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Mapping[str, str]:
-    """Return every part and its state: "ok", or what is wrong. It asks nobody, so never waits."""
+    """Return each part's state: "ok", or what is wrong. Never blocks: parts publish their state."""
     status, age_s = mailbox.status, mailbox.thread.age_s
     return {
         "xen": status.xen,
@@ -82,10 +82,9 @@ def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Ma
 
 
 async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> None:
-    """Say that the service has started: once limits are in force, or else, loudly, after a time.
+    """Report readiness once limits are in force, or with a critical log after `within_s`.
 
-    A dom0 whose guests never start is worse than one whose limits come late: they are tried
-    again with every poll.
+    A dom0 whose guests never start is worse than one whose limits come late; every poll retries.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -100,13 +99,13 @@ async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> 
 
 
 def _tell(state: str, status: str) -> None:
-    """Tell systemd. Where it does not listen, it ends the service that it waits for: say why."""
+    """Notify systemd. If that fails, systemd will time the service out: log why."""
     try:
         notify(f"{state}\nSTATUS={' '.join(status.split())}")
     except OSError as error:
-        LOG.critical("cannot tell systemd that the service has started: %s", error)
+        LOG.critical("cannot notify systemd that the service has started: %s", error)
 
 
 def is_ready(state: str) -> bool:
-    """Whether a part in this state is one to rely on."""
+    """Whether a part in this state counts as ready."""
     return state in ("ok", "being checked")

@@ -1,7 +1,7 @@
-"""Metrics: what the arbiter did, and every domain's limit, made when it is scraped.
+"""Metrics of the arbiter and of every domain's limit, computed when scraped.
 
-OpenMetrics, or Prometheus' older text format for who asks for text/plain. The number of time
-series is bounded: codes and parts are fixed, and at most MOST_DOMAINS domains are told.
+OpenMetrics, or Prometheus' older text format on request. The number of time series is bounded:
+codes and parts are fixed, and at most MOST_DOMAINS domains are included.
 """
 
 import collections
@@ -24,7 +24,7 @@ MOST_DOMAINS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one scrape tells."""
+    """The state that one scrape reports."""
 
     mailbox: Mailbox
     domains: Sequence[DomainView]
@@ -32,16 +32,16 @@ class Scene:
     streams: int
     space: Space | None
     refused: Mapping[str, int]
-    """How often, before the arbiter was asked, by code."""
+    """Requests refused before the arbiter saw them, by code."""
 
 
 def wants_plain(accept: str) -> bool:
-    """Whether the older format is asked for."""
+    """Whether a scraper asks for the older format."""
     return "text/plain" in accept and "application/openmetrics-text" not in accept
 
 
-def scraped(scene: Scene, *, plain: bool) -> bytes:
-    """Return the text of one scrape. prometheus-client is imported with the first one."""
+def to_text(scene: Scene, *, plain: bool) -> bytes:
+    """Return the metrics as text. prometheus-client is imported by the first scrape."""
     from prometheus_client import CollectorRegistry, exposition
     from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -66,22 +66,22 @@ def scraped(scene: Scene, *, plain: bool) -> bytes:
 def _of_daemon(scene: Scene) -> Iterable[Any]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
-    build = Gauge("maxmemd_build_info", "Which maxmemd this is", labels=["version"])
+    build = Gauge("maxmemd_build_info", "The version of maxmemd", labels=["version"])
     build.add_metric([__version__], 1)
     yield build
     ready = Gauge("maxmemd_part_ready", "1 when this part is ready, as /v1/health", labels=["part"])
     for part, state in scene.parts.items():
         ready.add_metric([part], float(is_ready(state)))
     yield ready
-    yield Gauge("maxmemd_queue_depth", "Wishes that wait or are decided", scene.mailbox.depth)
+    yield Gauge("maxmemd_queue_depth", "Requests waiting or being decided", scene.mailbox.depth)
     yield Gauge(
         "maxmemd_arbiter_age_seconds",
-        "Since the arbiter last came round",
+        "Since the arbiter thread last finished a loop",
         scene.mailbox.thread.age_s,
     )
     yield Gauge("maxmemd_event_streams", "Clients of /v1/events", scene.streams)
     if scene.space is not None:
-        size = Gauge("maxmemd_ledger_size_bytes", "What the ledger takes", labels=["file"])
+        size = Gauge("maxmemd_ledger_size_bytes", "The size of the ledger's files", labels=["file"])
         size.add_metric(["database"], scene.space.database_bytes)
         size.add_metric(["wal"], scene.space.wal_bytes)
         yield size
@@ -94,12 +94,12 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
 
     yield _histogram(
         "maxmemd_decision_seconds",
-        "From a wish's arrival to its answer: queue, decision, commit, push",
+        "From a request's arrival to its answer: queue, decision, commit, push",
         mailbox.took_s.snapshot(),
     )
     status = mailbox.status
     yield _histogram(
-        "maxmemd_batch_size", "Wishes and questions answered at once", status.batch_sizes
+        "maxmemd_batch_size", "Requests and queries answered in one batch", status.batch_sizes
     )
     figures = status.figures
     if figures is None:
@@ -107,11 +107,11 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
     yield _histogram("maxmemd_commit_seconds", "A transaction with its fsync", figures.commit_s)
     yield _histogram("maxmemd_push_seconds", "A push to Xen and its read-back", figures.push_s)
     for name, text, value in (
-        ("maxmemd_decisions", "Wishes granted and recorded", figures.decisions),
+        ("maxmemd_decisions", "Requests granted and recorded", figures.decisions),
         ("maxmemd_drift", "Foreign writes seen", figures.drifts),
-        ("maxmemd_drift_healed", "Foreign writes that were undone", figures.healed),
+        ("maxmemd_drift_healed", "Foreign writes that were reverted", figures.healed),
         ("maxmemd_push_failures", "Pushes not in force", figures.push_failures),
-        ("maxmemd_notes_dropped", "Entries of history that could not be kept", figures.dropped),
+        ("maxmemd_notes_dropped", "History entries that could not be written", figures.dropped),
     ):
         yield Counter(name, text, value=value)
 
@@ -144,8 +144,8 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
     target = Gauge("maxmemd_target_bytes", "memory/target", labels=labels)
     in_force = Gauge("maxmemd_in_force", "1 when Xen holds the limit", labels=labels)
     over = Gauge("maxmemd_over_limit", "1 while the guest holds more", labels=labels)
-    told = [view for view in domains if view.record and view.xen and view.push]
-    for view in told[:MOST_DOMAINS]:
+    shown = [view for view in domains if view.record and view.xen and view.push]
+    for view in shown[:MOST_DOMAINS]:
         assert view.record and view.xen and view.push  # noqa: S101, PT018 - for the type checker
         names = [view.uuid, view.name or ""]
         limit.add_metric(names, _bytes(view.record.limit))
@@ -154,10 +154,10 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
         over.add_metric(names, float(view.push.state is PushState.OVER_LIMIT))
         if view.store.target is not None:
             target.add_metric(names, _bytes(view.store.target))
-    here = Gauge("maxmemd_domains", "Domains here that have a record", len(told))
+    here = Gauge("maxmemd_domains", "Domains here that have a record", len(shown))
     return [here, limit, populated, target, in_force, over]
 
 
 def _bytes(amount: Memory) -> float:
-    """Return bytes; what Xen calls unlimited is infinite."""
+    """Return bytes; unlimited is infinite."""
     return float("inf") if amount.max_pages == UNLIMITED_PAGES else amount.kib * 1024.0

@@ -1,4 +1,4 @@
-"""RFC 9457 problem documents; the only place that knows which HTTP status a code means."""
+"""RFC 9457 problem documents, and the HTTP status of each code."""
 
 import json
 from collections.abc import Mapping
@@ -65,11 +65,11 @@ STATUS: Mapping[str, int] = {
     "xenstore-failed": 503,
     "ledger-full": 507,
 }
-"""Every code that a client can get. A code is never changed and never reused."""
+"""Every code that a client can get. Codes are never changed and never reused."""
 
 
 class Rejected(Exception):
-    """A request that never became a wish: `code`, a sentence, and the numbers."""
+    """A request that is refused before the arbiter sees it: a code, a sentence and its numbers."""
 
     def __init__(self, code: str, detail: str, **numbers: object) -> None:
         super().__init__(detail)
@@ -77,7 +77,7 @@ class Rejected(Exception):
 
     @property
     def retry_s(self) -> int | None:
-        """Seconds after which to ask again; None where that would not help."""
+        """Seconds after which to retry; None if that would not help."""
         after_s = self.numbers.get("retry_after_s")
         return after_s if isinstance(after_s, int) else None
 
@@ -97,7 +97,7 @@ def document(code: str, detail: str, numbers: Mapping[str, object]) -> tuple[int
 
 
 def of_refusal(refused: Refused) -> tuple[int, bytes]:
-    """Return the problem that a refused wish is, with the domain it is about."""
+    """Return a refusal as a problem, with its domain."""
     refusal = refused.refusal
     about = {"uuid": refused.uuid, "domid": refused.domid, "name": refused.name}
     known = {key: value for key, value in about.items() if value is not None}
@@ -105,7 +105,7 @@ def of_refusal(refused: Refused) -> tuple[int, bytes]:
 
 
 def of_error(error: MaxmemError) -> tuple[int, bytes]:
-    """Return the problem that an error is; Xen's errno is a field of its own."""
+    """Return an error as a problem; Xen's errno is a separate field."""
     numbers: dict[str, object] = {}
     if isinstance(error, HypervisorError | XenstoreError):
         numbers["errno"] = error.errno

@@ -1,4 +1,4 @@
-"""One request, read and checked, and its reply, as values."""
+"""Read and check a request."""
 
 import re
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ _KEY = re.compile(r"[!-~]{1,128}")
 
 
 class Request(NamedTuple):
-    """A request that may be served. `path` holds the decoded path parameters.
+    """A valid request. `path` holds the decoded path parameters.
 
-    `bond` is the only domain that the caller may touch, None for one who is bound to none.
+    `bond` is the only domain that the caller may touch, None if it may touch all.
     """
 
     peer: Peer
@@ -39,12 +39,12 @@ class Request(NamedTuple):
 
     @property
     def ref(self) -> str:
-        """The domain that is meant."""
+        """The domain in the path: a domid, a UUID or a name."""
         return self.path["ref"]
 
     @property
     def dry_run(self) -> bool:
-        """Whether it is only asked what would happen."""
+        """Whether the request is only to be decided, not carried out."""
         return self.query.get("dry_run") == "true"
 
     def number(self, name: str, default: int | None, most: int) -> int | None:
@@ -66,9 +66,9 @@ async def read_request(
     model: type[BaseModel] | None,
     allowed: frozenset[str],
 ) -> Request:
-    """Return the call that an ASGI request is; `allowed` are its query parameters.
+    """Read an ASGI request; `allowed` are its query parameters.
 
-    Raises Rejected for anything that is not as the OpenAPI document says.
+    Raises Rejected for anything that does not match the OpenAPI document.
     """
     if_match, key, media_type, after, accept = _headers(scope["headers"])
     query = _query(scope["query_string"], allowed) if scope["query_string"] else {}
@@ -86,7 +86,7 @@ async def read_request(
 def _headers(headers: Headers) -> tuple[int | None, str | None, bytes, str | None, str]:
     """Return If-Match, Idempotency-Key, Content-Type, Last-Event-ID and Accept.
 
-    Raises Rejected for one of them that cannot be read, and for what only a browser sends.
+    Raises Rejected for a malformed one, and for headers that only a browser sends.
     """
     if_match, key, media_type, after, accept = None, None, b"", None, ""
     for name, value in headers:
@@ -113,20 +113,20 @@ def _headers(headers: Headers) -> tuple[int | None, str | None, bytes, str | Non
 
 
 def refuse_browser(name: bytes, value: bytes) -> None:
-    """Refuse a header that only a browser sends: one that was lured here acts as its user.
+    """Refuse headers that only browsers send, so that no web page can use its visitor's rights.
 
-    A Host with a dot is a site's name that somebody's DNS points here. Raises Rejected.
+    A Host with a dot is a site whose DNS points here. Raises Rejected.
     """
     if name in (b"origin", b"referer"):
         detail = "cannot serve a browser: requests with Origin or Referer are refused"
         raise Rejected("browser-refused", detail, header=name.decode().capitalize())
     if name == b"host" and not _HOST.fullmatch(value):
-        detail = "cannot serve a browser: Host is to be localhost, or a name without a dot"
+        detail = "cannot serve a browser: Host must be localhost, or a name without a dot"
         raise Rejected("browser-refused", detail, header="Host")
 
 
 def _query(raw: bytes, allowed: frozenset[str]) -> dict[str, str]:
-    """Return the query; an unknown parameter is refused, so that a typed-wrong one never acts."""
+    """Return the query. Unknown parameters are refused, so that a typo never takes effect."""
     query: dict[str, str] = {}
     for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
         if name not in allowed or name in query:
@@ -145,7 +145,7 @@ async def _read(receive: Receive) -> bytes:
     while more and len(body) <= MOST_BODY_BYTES:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Rejected("json-invalid", "cannot read the body: it did not come whole")
+            raise Rejected("json-invalid", "cannot read the body: it is incomplete")
         body += message.get("body", b"")
         more = message.get("more_body", False)
     if len(body) > MOST_BODY_BYTES:
@@ -155,7 +155,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _body(model: type[BaseModel], raw: bytes) -> BaseModel:
-    """Parse and check a body. What was sent is never echoed: it may not even be JSON."""
+    """Parse and check a body. Errors never echo it: it may not even be JSON."""
     try:
         return model.__pydantic_validator__.validate_json(raw)  # type: ignore[no-any-return]
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A reply on its way to the client."""
+"""Responses, and how they are sent."""
 
 from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from maxmemd.policy.verdicts import Refusal
 JSON = b"application/json"
 _TOO_LARGE = 413
 MOST_COPIED = 64 * 1024
-"""A larger body is not copied: many clients may be sent the same one and read none of it."""
+"""Larger bodies are not copied: many clients may request the same one without reading it."""
 
 
 class Response(NamedTuple):
-    """What is sent back. `revision` becomes the ETag, `retry_s` Retry-After, `allow` Allow.
+    """A response. `revision` becomes the ETag, `retry_s` Retry-After, `allow` Allow.
 
-    `refusal` is what the arbiter refused with.
+    `refusal` is the arbiter's, for the log.
     """
 
     status: int
@@ -30,7 +30,7 @@ class Response(NamedTuple):
 
 
 class StreamingResponse(NamedTuple):
-    """A reply that goes on: its pieces as they come. `close` is called once, however it ends."""
+    """A response in pieces. `close` is called once, however the stream ends."""
 
     pieces: AsyncGenerator[bytes, None]
     media_type: bytes
@@ -38,7 +38,7 @@ class StreamingResponse(NamedTuple):
 
 
 async def send_response(send: Send, reply: Response) -> None:
-    """Send a reply; a body too large ends the connection, what is left of others is skipped."""
+    """Send a response, in one piece if possible."""
     headers = _headers(reply)
     if not _at_once(send, reply, headers):
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -64,10 +64,10 @@ def _headers(reply: Response) -> list[tuple[bytes, bytes]]:
 
 
 def _at_once(send: Send, reply: Response, headers: Headers) -> bool:
-    """Write a whole reply in one piece where the connection stays and nothing is in the way.
+    """Write a whole response in one piece if the connection is kept alive and not blocked.
 
-    This is what uvicorn's RequestResponseCycle.send comes to then, without its two messages and
-    without looking for line ends in our own constants: a tenth of what a decision costs.
+    This equals uvicorn's RequestResponseCycle.send, without its two messages and its search for
+    line ends in our constants, which cost a tenth of a decision.
     """
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or not _is_plain(cycle, reply):

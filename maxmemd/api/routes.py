@@ -1,4 +1,4 @@
-"""Every route on one screen: method, path, who may, what it takes, what it gives, who does it."""
+"""Every route on one screen: method, path, access, body, reply, handler."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Route:
 
     @property
     def writes(self) -> bool:
-        """Whether it is a wish about a domain."""
+        """Whether the route changes a domain's record."""
         return self.gives is replies.DecisionReply
 
 
@@ -78,4 +78,4 @@ ROUTES: tuple[Route, ...] = (
 
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]{1,256}$"
 PATTERNS: Mapping[str, str] = {"ref": _NO_CONTROL, "owner": requests.NAME, "name": requests.NAME}
-"""Grammar of path parameters, decoded."""
+"""The grammar of decoded path parameters."""

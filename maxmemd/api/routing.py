@@ -1,4 +1,4 @@
-"""From a method and a path to a route: a trie of path segments."""
+"""Find the route of a method and a path, by a trie of path segments."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from maxmemd.api.routes import Route
 
 Match = tuple[Route, Sequence[str], Sequence[str]]
-"""A route, the names of its parameters, and what the path has for them, as it is written."""
+"""A route, the names of its path parameters, and their values, not decoded."""
 
 
 @dataclass(slots=True)
 class _Node:
-    """What may follow a path so far: fixed words, or one parameter, and the routes that end here.
+    """What may follow a path prefix: fixed words or one parameter; and the routes that end here.
 
-    Never both words and a parameter, so that a path leads to one node and nothing is tried twice.
-    A route is kept by its method, with what it calls the parameters on its way.
+    Never both words and a parameter, so that a path leads to one node without backtracking.
+    `routes` maps methods to routes and the names of their parameters.
     """
 
     words: dict[str, "_Node"] = field(default_factory=dict)
@@ -23,10 +23,10 @@ class _Node:
 
 
 class RoutingTable:
-    """All routes. Two that could not be told apart are refused when the table is made."""
+    """All routes. Ambiguous ones are refused when the table is built."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        """Take the routes. Raises ValueError for two that collide."""
+        """Build the table. Raises ValueError for two routes that collide."""
         self._root = _Node()
         for route in routes:
             self._add(route)
@@ -75,7 +75,7 @@ class RoutingTable:
 
 
 def _collision(route: Route, other: _Node) -> ValueError:
-    while not other.routes:  # any route will do that begins so
+    while not other.routes:  # any route with this prefix will do
         other = other.parameter or next(iter(other.words.values()))
     first, _ = next(iter(other.routes.values()))
     return ValueError(

@@ -1,4 +1,4 @@
-"""From the arbiter's answers to what travels."""
+"""Turn the arbiter's answers into replies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from maxmemd.wire import replies, requests
 
 
 def decision(granted: Granted) -> bytes:
-    """Return the reply to a granted wish: a DecisionReply, but not built as one (hot path)."""
+    """Return a DecisionReply as JSON, without building the model (hot path)."""
     record, push = granted.record, granted.push
     limit = record.limit
     max_pages = limit.max_pages
@@ -39,7 +39,7 @@ def decision(granted: Granted) -> bytes:
 
 
 def push(status: PushStatus | None) -> replies.Push | None:
-    """Return how far a limit is in force."""
+    """Return the state of a push."""
     if status is None:
         return None
     return replies.Push(
@@ -62,7 +62,7 @@ def components(record: Record) -> list[replies.ComponentReply]:
 
 
 def domain(view: DomainView) -> replies.DomainReply:
-    """Return a domain as it is."""
+    """Return a domain's current state."""
     record = view.record
     limit = None if record is None else record.limit
     return replies.DomainReply.model_construct(
@@ -86,8 +86,8 @@ def domain(view: DomainView) -> replies.DomainReply:
     )
 
 
-def exported(record: Record) -> replies.RecordReply:
-    """Return a record as it travels with its domain."""
+def exported_record(record: Record) -> replies.RecordReply:
+    """Return a record as it is exported with its domain."""
     amounts = [
         requests.ComponentBody(owner=owner, name=name, amount_kib=component.amount.kib)
         for (owner, name), component in sorted(record.components.items())
@@ -100,10 +100,13 @@ def exported(record: Record) -> replies.RecordReply:
     )
 
 
-def explained(view: DomainView, record: Record, made: Mapping[int, Any]) -> replies.ExplainReply:
-    """Return why the limit is what it is; `made` maps revisions to their entries."""
+def explanation(
+    view: DomainView, record: Record, entries: Mapping[int, Any]
+) -> replies.ExplainReply:
+    """Return why the limit is what it is; `entries` are by revision."""
     terms = [
-        _explained(component, made.get(component.revision)) for component in components(record)
+        _explained_component(component, entries.get(component.revision))
+        for component in components(record)
     ]
     limit = record.limit
     return replies.ExplainReply(
@@ -132,7 +135,7 @@ def history(rows: Sequence[Any], limit: int) -> replies.HistoryReply:
 
 
 def pushes(rows: Sequence[Any]) -> replies.PushesReply:
-    """Return rows of the push table."""
+    """Return past pushes."""
     return replies.PushesReply(
         pushes=[
             replies.PastPush(
@@ -149,7 +152,7 @@ def pushes(rows: Sequence[Any]) -> replies.PushesReply:
     )
 
 
-def _explained(component: replies.ComponentReply, row: Any) -> replies.ExplainedComponent:
+def _explained_component(component: replies.ComponentReply, row: Any) -> replies.ExplainedComponent:
     wish = {} if row is None else json.loads(row.wish)
     return replies.ExplainedComponent(
         owner=component.owner,
@@ -168,7 +171,7 @@ def _sentence(view: DomainView, terms: Sequence[replies.ExplainedComponent], lim
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"
     said = f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."
     if view.push is None:
-        return f"{said} The domain does not live here now."
+        return f"{said} The domain is not on this host now."
     if view.push.state in IN_FORCE:
         over = view.push.state is PushState.OVER_LIMIT
         return f"{said} Xen holds it{', which is below what the guest holds' if over else ''}."
@@ -207,5 +210,5 @@ def _kib(amount: Memory | None) -> int | None:
 
 
 def when(at_ns: int) -> str:
-    """Return a time of the ledger as it travels: RFC 3339 in UTC, to the millisecond."""
+    """Return a time of the ledger in RFC 3339, UTC, to the millisecond."""
     return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds")

@@ -1,8 +1,8 @@
-"""maxmemctl: asks maxmemd and tells it; exit status 0 done, 1 refused or away, 2 wrong usage.
+"""maxmemctl, the command-line client. Exit status: 0 done, 1 refused or no daemon, 2 wrong usage.
 
-Nothing here imports more than a few milliseconds' worth: no argparse, typing, http.client, ssl,
-pathlib or dataclasses on the way to a decision. What xl has as well behaves as xl's own
-(docs/maxmemctl.md lists where it does not).
+To start within milliseconds, a verb that changes a limit imports no argparse, typing, http.client,
+ssl, pathlib or dataclasses. Verbs that xl has behave as in xl (docs/maxmemctl.md lists the
+differences).
 """
 
 import os
@@ -30,12 +30,12 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         _drop_output()
-        print_error(f"cannot print what was answered: {error.strerror} (what was asked is done)")
+        print_error(f"cannot print the answer: {error.strerror} (the request was carried out)")
         return 1
 
 
 def _drop_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter fails again at exit
 
 
 def _status(argv: list[str]) -> int:
@@ -83,7 +83,7 @@ def _verb(given: dict[str, str], words: list[str]) -> int:
 
 
 def _handlers(verb: Command) -> Mapping[str, Callable[[Invocation], int]]:
-    """Return the group of verbs that this one is in; no other group is imported."""
+    """Return the handlers of this verb's group, importing no other group."""
     if verb.name == "doctor":
         from maxmemd.cli.doctor import HANDLERS
     elif verb.name == "token":

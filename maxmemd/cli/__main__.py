@@ -1,4 +1,4 @@
-"""python -m maxmemd.cli is maxmemctl."""
+"""Run maxmemctl as `python -m maxmemd.cli`."""
 
 import sys
 

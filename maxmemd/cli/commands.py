@@ -1,4 +1,4 @@
-"""The table of verbs: what there is, what it takes, what it prints as help."""
+"""The table of verbs, with their arguments, options and help."""
 
 from maxmemd.cli.options import GLOBALS, Command, Option, options_text
 
@@ -6,7 +6,7 @@ SIZE = "<MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>"
 JSON = Option("json", "Print the API's JSON.")
 FORCE = Option("force", "Allow a max-mem below the balloon target.")
 COMMIT = (
-    Option("dry-run", "Decide, print what would be, change nothing."),
+    Option("dry-run", "Decide and print the result, but change nothing."),
     Option("if-match", "Only if the domain's revision is still N.", value="N"),
     JSON,
 )
@@ -77,36 +77,40 @@ VERBS = (
         options=(JSON,),
     ),
     Command(
-        "show", "<Domain>", "Show everything that is known about a domain", least=1, options=(JSON,)
+        "show", "<Domain>", "Show all that maxmemd knows about a domain", least=1, options=(JSON,)
     ),
     Command(
         "explain",
         "<Domain>",
-        "Say why the limit of a domain is what it is",
+        "Explain the limit of a domain",
         least=1,
         options=(JSON,),
     ),
     Command(
         "history",
         "<Domain>",
-        "List what was decided about a domain, newest first",
+        "List the decisions about a domain, newest first",
         least=1,
         options=(Option("number", "At most N lines; 20 without it.", short="n", value="N"), JSON),
     ),
     Command(
         "watch",
         "[Domain]",
-        "Print what happens as it happens, of all domains or of one",
+        "Print events as they happen, of all domains or of one",
         options=(
-            Option("since", "Begin after this event; 0 is the first there is.", value="ID"),
-            Option("kind", "Only these, with commas: decision, refused, drift, ...", value="KINDS"),
+            Option("since", "Begin after this event; 0 is the beginning.", value="ID"),
+            Option(
+                "kind",
+                "Only these kinds, comma-separated: decision, refused, drift, ...",
+                value="KINDS",
+            ),
             Option("json", "Print one JSON object a line, as the API has it."),
         ),
     ),
     Command(
         "rollback",
         "<Domain> <Revision>",
-        "Put an earlier revision in force again",
+        "Restore an earlier revision",
         least=2,
         writes=True,
         options=(FORCE, *WRITE),
@@ -129,7 +133,7 @@ VERBS = (
     Command(
         "component-increase",
         f"<Domain> <Owner>/<Name> [+|-]{SIZE}",
-        "Add to one component of a limit, or take from it",
+        "Add to one component of a limit, or subtract from it",
         least=3,
         writes=True,
         signed=True,
@@ -146,20 +150,20 @@ VERBS = (
     Command(
         "token",
         "create <Name> <Role> | list | revoke <Name>",
-        "Create, list and revoke the tokens of clients over TCP; create prints it, this once",
+        "Create, list and revoke tokens of TCP clients; only create prints the token",
         least=1,
-        options=(JSON, Option("days", "With create: refuse it after so many days.", value="DAYS")),
+        options=(JSON, Option("days", "With create: the token expires after DAYS.", value="DAYS")),
     ),
     Command(
         "health",
         "",
-        "Say whether maxmemd is ready, part by part; exit status 1 if it is not",
+        "Print the health of each part of maxmemd; exit status 1 if one is not ready",
         options=(JSON,),
     ),
     Command(
         "doctor",
         "",
-        "Find programs that do not ask maxmemd, and what they wrote; exit status 1 if any",
+        "Find programs that bypass maxmemd, and limits they changed; exit status 1 if any",
         options=(JSON,),
     ),
 )
@@ -168,16 +172,16 @@ NOTES = """
 <Domain> is a domid, a UUID or a name. A bare number is MiB; b, k, m, g and t are units.
 MAXMEM_SOCKET names the daemon's socket; the default is /run/maxmemd/maxmemd.sock.
 
-Exit status: 0 done; 1 refused, recorded but not in force, or maxmemd is away; 2 wrong usage.
+Exit status: 0 done; 1 refused, recorded but not in force, or no daemon; 2 wrong usage.
 
 Examples:
 
  maxmemctl mem-max web 2g                            web may use 2 GiB at most
  maxmemctl mem-set web 1536                          balloon it to 1536 MiB
- maxmemctl mem-max --dry-run web 512                 what would be
+ maxmemctl mem-max --dry-run web 512                 what would happen
  maxmemctl explain web                               why its limit is what it is
  maxmemctl history -n 5 web                          the last five decisions
- maxmemctl watch --since 0 web                       all that happened to web, and goes on
+ maxmemctl watch --since 0 web                       all events of web, past and new
  maxmemctl rollback web 7 --reason 'load test over'  as it was at revision 7
  maxmemctl component-increase web device-model/roms 256k
  maxmemctl --json list                               for programs
@@ -187,7 +191,7 @@ maxmemctl help VERB prints the options of a verb.
 
 
 def find(word: str) -> Command | None:
-    """Return the verb that the word is or, unambiguously, begins; xl's come before ours."""
+    """Return the verb of this name or unambiguous prefix; xl's verbs come before ours."""
     for like_xl in (True, False):
         fits = [verb for verb in VERBS if verb.like_xl is like_xl and verb.name.startswith(word)]
         exact = [verb for verb in fits if verb.name == word]
@@ -197,20 +201,20 @@ def find(word: str) -> Command | None:
 
 
 def help_on(word: str) -> str:
-    """Return the help on one verb."""
+    """Return the help of one verb."""
     verb = find(word)
     return f'command "{word}" not implemented\n' if verb is None else verb.help()
 
 
 def overview() -> str:
-    """Return the help on everything."""
+    """Return the help of maxmemctl."""
     rows = {True: "", False: ""}
     for verb in VERBS:
         rows[verb.like_xl] += f" {verb.name:<19} {verb.does}\n"
     return (
         "Usage: maxmemctl [-vtTfN] [--json] [--socket PATH | --url URL] VERB [ARGUMENTS]\n\n"
-        "Ask maxmemd, the arbiter of guest memory limits, or tell it.\n\n"
+        "Query and change guest memory limits through maxmemd.\n\n"
         f"As in xl:\n\n{rows[True]}\nOur own:\n\n{rows[False]}\n"
         f"Options before the verb:\n\n{options_text(GLOBALS)}"
-        f"{'-v, -t, -T, -f':<24}Accepted for xl's sake, without effect.\n{NOTES}"
+        f"{'-v, -t, -T, -f':<24}Accepted for compatibility with xl; no effect.\n{NOTES}"
     )

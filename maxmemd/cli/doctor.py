@@ -1,10 +1,10 @@
-"""doctor: who could write a maximum behind the daemon's back, and whose maximum somebody did."""
+"""doctor: find programs that could bypass the daemon, and limits that were changed so."""
 
 import sys
 from pathlib import Path
 
 from maxmemd.cli.format import aligned
-from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
@@ -12,38 +12,38 @@ from maxmemd.rest.text import plain
 PROC = Path("/proc")
 LIBRARY = "libmaxmem-interpose.so"
 WRITERS = ("libxenctrl.so", "libxenctrl-")
-"""Whoever has libxenctrl loaded can set a maximum; Debian's file is called libxenctrl.so.4.17."""
+"""A process with libxenctrl can set a maximum; Debian's file is called libxenctrl.so.4.17."""
 
 HARMLESS = frozenset({"xenstored", "oxenstored", "xenconsoled", "xenwatchdogd"})
-"""Programs of Xen's own that hold it on every host and set no maximum (tools/ of xen.git)."""
+"""Xen's own programs that use libxenctrl on every host but set no maximum (tools/ of xen.git)."""
 
 LINES = 200
-"""Lines of each domain's history that are looked through for drift."""
+"""Entries of each domain's history that are searched for drift."""
 
 
 def doctor(call: Invocation) -> int:
-    """Print every process that does not go through the daemon, and every foreign maximum."""
+    """Print every process that bypasses the daemon, and every foreign maximum."""
     found, seen = _processes()
     loose = [each for each in found if not _is_harmless(each)]
     harmless = [each for each in found if _is_harmless(each)]
     drifts = _drifts(call)
     if call.wants_json:
-        told = {"loose": loose, "harmless": harmless, "drifts": drifts, "processes_seen": seen}
-        call.print_json(told)
+        body = {"loose": loose, "harmless": harmless, "drifts": drifts, "processes_seen": seen}
+        call.print_json(body)
         return 1 if loose or drifts else 0
 
     if loose:
-        print(f"These hold libxenctrl, and {LIBRARY} is not before it: docs/interpose.md")
+        print(f"These processes use libxenctrl without {LIBRARY} (see docs/interpose.md):")
         _print_processes(loose)
     else:
-        print(f"No process sets maxima without {LIBRARY} ({seen} could be looked at).")
+        print(f"No process sets maxima without {LIBRARY} ({seen} could be inspected).")
     if harmless:
-        print("These hold libxenctrl as well; they are Xen's own, and set no maximum:")
+        print("These use libxenctrl as well; they are Xen's own and set no maximum:")
         _print_processes(harmless)
     for each in drifts:
-        print(plain(_told(each)))
+        print(plain(_drift_line(each)))
     if not drifts:
-        print("No maximum was written by anybody else, as far as the newest history tells.")
+        print("No foreign maximum in the newest history.")
     return 1 if loose or drifts else 0
 
 
@@ -56,7 +56,7 @@ def _is_harmless(process: Body) -> bool:
     return Path(str(process["program"]).partition(" ")[0]).name in HARMLESS
 
 
-def _told(drift: Body) -> str:
+def _drift_line(drift: Body) -> str:
     return (
         f"{drift['name']}: {drift['times']} foreign maximum{'s' if drift['times'] > 1 else ''},"
         f" the last at {str(drift['at'])[:19].replace('T', ' ')}Z: {drift['seen_pages']} pages"
@@ -65,13 +65,13 @@ def _told(drift: Body) -> str:
 
 
 def _processes() -> tuple[list[Body], int]:
-    """Return the processes that hold libxenctrl and not our library, and how many were seen."""
+    """Return the processes with libxenctrl but without our library, and how many were inspected."""
     loose: list[Body] = []
     seen = 0
     for pid in sorted(int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
         try:
             maps = (PROC / str(pid) / "maps").read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has ended, or is not ours to look at
+        except OSError:  # it has ended, or we may not read it
             continue
         seen += 1
         if any(writer in maps for writer in WRITERS) and LIBRARY not in maps:
@@ -90,7 +90,7 @@ def _program(pid: int) -> str:
 def _drifts(call: Invocation) -> list[Body]:
     answer = call.read("domains")
     if answer.status != 200:
-        refused(call, answer, "list the domains", "")
+        print_refused(call, answer, "list the domains", "")
         raise Stop(1)
     found = []
     for domain in answer.body["domains"]:

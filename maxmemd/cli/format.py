@@ -1,11 +1,11 @@
-"""Text for people: amounts with a unit, columns, who asked, when, and for what."""
+"""Format amounts, columns, actors and times for people."""
 
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 
 def amount(kib: int | None, unlimited: bool = False) -> str:
-    """Return so many KiB in MiB where they are whole ones."""
+    """Return an amount in MiB if it is a whole number of them, else in KiB."""
     if kib is None:
         return "-"
     if unlimited:
@@ -14,7 +14,7 @@ def amount(kib: int | None, unlimited: bool = False) -> str:
 
 
 def aligned(rows: list[list[str]], right: frozenset[int] = frozenset(), indent: str = "") -> str:
-    """Return rows as lines of columns; those named in `right` are set flush right."""
+    """Return rows as lines of columns; those in `right` are right-aligned."""
     if not rows:
         return ""
     cells = [[plain(cell) for cell in row] for row in rows]
@@ -30,7 +30,7 @@ def aligned(rows: list[list[str]], right: frozenset[int] = frozenset(), indent: 
 
 
 def who(actor: Body | None) -> str:
-    """Return who asked, as the kernel said it."""
+    """Return an actor's name and uid."""
     if actor is None:
         return "-"
     return str(actor["name"]) if actor["uid"] is None else f"{actor['name']} (uid {actor['uid']})"
@@ -45,7 +45,7 @@ _SPELLED = {"max_mem_kib": "max-mem", "static_max_kib": "static-max", "static_ma
 
 
 def format_words(wish: Body) -> str:
-    """Return what was asked for, without the fields that say nothing."""
+    """Return a request as text, without empty fields."""
     words = [f"{wish['owner']}/{wish['name']}"] if {"owner", "name"} <= wish.keys() else []
     for name, value in wish.items():
         called = _SPELLED.get(name) or name.removesuffix("_kib").replace("_", " ")

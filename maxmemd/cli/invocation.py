@@ -1,4 +1,4 @@
-"""One call of maxmemctl: its words, the requests it makes, and the sentences about the replies."""
+"""One invocation of maxmemctl: its arguments, its requests, and its messages about replies."""
 
 import json
 
@@ -22,16 +22,16 @@ HINTS = {
     "unknown-domain": "see which there are with maxmemctl list -v",
     "ambiguous-domain": "give its domid or UUID: maxmemctl list -v",
     "arbiter-busy": "see whether it was done with maxmemctl history {ref}",
-    "event-id-foreign": "leave --since out for what happens from now on; --since 0 is everything",
-    "event-id-beyond": "leave --since out for what happens from now on; --since 0 is everything",
+    "event-id-foreign": "leave --since out for new events only; --since 0 is everything",
+    "event-id-beyond": "leave --since out for new events only; --since 0 is everything",
     "event-id-invalid": "ids are in the output of maxmemctl watch --json; 0 is the beginning",
     "not-allowed": "run it as root, or have an administrator grant you the role",
 }
-"""What to do next, by the code of the problem."""
+"""What to do next, by problem code."""
 
 
 class Invocation:
-    """A verb with its options and arguments, and the server it is about."""
+    """A verb with its options and arguments, and the daemon."""
 
     def __init__(
         self, verb: Command, options: dict[str, str], args: list[str], server: DaemonConnection
@@ -40,12 +40,12 @@ class Invocation:
 
     @property
     def wants_json(self) -> bool:
-        """Whether the API's JSON shall be printed."""
+        """Whether to print the API's JSON."""
         return "json" in self.options
 
     @property
     def is_dry(self) -> bool:
-        """Whether nothing shall be changed."""
+        """Whether to change nothing."""
         return "dry-run" in self.options
 
     def read(self, path: str) -> Answer:
@@ -53,7 +53,7 @@ class Invocation:
         return self.server.ask("GET", f"/v1/{path}")
 
     def write(self, method: str, path: str, body: Body | None = None) -> Answer:
-        """Return the reply to a wish; --reason, --dry-run and --if-match go with it."""
+        """Return the reply to a change, sent with --reason, --dry-run and --if-match."""
         headers = {}
         if "if-match" in self.options:
             revision = number(self.options["if-match"], "a revision")
@@ -64,16 +64,16 @@ class Invocation:
         return self.server.ask(method, f"/v1/{path}{query}", body, headers)
 
     def print_json(self, body: object) -> None:
-        """Print a body as the API has it."""
+        """Print a body as JSON."""
         print(json.dumps(body, indent=2))
 
 
-def refused(call: Invocation, answer: Answer, what: str, ref: str) -> None:
-    """Say what could not be done, why, and what to do next.
+def print_refused(call: Invocation, answer: Answer, what: str, ref: str) -> None:
+    """Print what could not be done, why, and what to do next.
 
-    The detail of a refusal begins with the wish in the server's words; `what` says it in the
-    user's, so that beginning is left out. The detail of a failure begins with what failed.
-    `ref` is the domain it was about, "" for none.
+    The detail of a refusal begins with the request in the server's words. `what` says it in the
+    user's, so that beginning is left out; the detail of a failure is kept whole. `ref` is the
+    domain, "" for none.
     """
     body = answer.body
     why = str(body.get("detail") or body.get("title") or f"HTTP {answer.status}")
@@ -89,8 +89,8 @@ def refused(call: Invocation, answer: Answer, what: str, ref: str) -> None:
         print_error(HINTS[answer.code].format(ref=ref))
 
 
-def not_in_force(answer: Answer, ref: str) -> None:
-    """Say that a wish was granted and recorded, and that Xen does not have it yet."""
+def print_not_in_force(answer: Answer, ref: str) -> None:
+    """Print that a change is recorded but not yet in force."""
     body = answer.body
     push = body.get("push") or {}
     why = push.get("error") or f"it is {push.get('state', 'pending')}"
@@ -98,11 +98,11 @@ def not_in_force(answer: Answer, ref: str) -> None:
         f"the limit of {body.get('name') or ref} is recorded as revision {body.get('revision')},"
         f" {amount(body.get('limit_kib'))}, but not in force: {why}"
     )
-    print_error(f"maxmemd goes on trying: maxmemctl show {ref}")
+    print_error(f"maxmemd keeps trying: maxmemctl show {ref}")
 
 
-def decided(call: Invocation, answer: Answer) -> None:
-    """Print what a granted wish made of the domain, or with --dry-run would make."""
+def print_decision(call: Invocation, answer: Answer) -> None:
+    """Print the result of a granted change, or with --dry-run what it would be."""
     body = answer.body
     if call.wants_json:
         call.print_json(body)
@@ -117,22 +117,22 @@ def decided(call: Invocation, answer: Answer) -> None:
 
 
 def title(body: Body) -> str:
-    """Return how a domain is called: its name and domid, or its UUID."""
+    """Return a domain's name or UUID, and its domid."""
     where = "not here" if body["domid"] is None else f"domain {body['domid']}"
     return plain(f"{body['name'] or body['uuid']} ({where})")
 
 
 def quoted(text: str) -> str:
-    """Return text as one segment of a path. Dots are quoted too, so that none is "..".
+    """Quote text as one path segment. Dots are quoted too, so that none is "..".
 
-    urllib.parse would take 2 ms to import.
+    Not by urllib.parse, which takes 2 ms to import.
     """
     octets = text.encode("utf-8", "surrogateescape")
     return "".join(chr(c) if c in _SAFE else f"%{c:02X}" for c in octets)
 
 
 def size_of(text: str) -> Memory:
-    """Parse a size as xl does; the ValueError says what a size looks like."""
+    """Parse a size as xl does. Raises ValueError."""
     try:
         return Memory.of_xl(text)
     except ValueError:
@@ -142,7 +142,7 @@ def size_of(text: str) -> Memory:
 
 
 def number(text: str, what: str) -> int:
-    """Parse a number that is not negative, or stop."""
+    """Parse a non-negative number. Raises Stop."""
     if text.isascii() and text.isdigit() and len(text) < 16:
         return int(text)
     raise Stop(2, err=f"maxmemctl: cannot read {text!r} as {what}: a number is needed\n")

@@ -1,21 +1,21 @@
-"""The verbs of our own that look: show, components, explain, history, health."""
+"""Our own verbs that only read: show, components, explain, history, health."""
 
 import sys
 
 from maxmemd.cli.format import aligned, amount, format_words, when, who
-from maxmemd.cli.invocation import Invocation, number, quoted, refused, title
+from maxmemd.cli.invocation import Invocation, number, print_refused, quoted, title
 from maxmemd.cli.options import Stop
-from maxmemd.cli.xl_domain import named
+from maxmemd.cli.xl_domain import required_reference
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
 
 PAGE = 100
-"""Entries of history asked for at once."""
+"""History entries per request."""
 
 
 def show(call: Invocation) -> int:
-    """Print all that is known about a domain."""
-    body = _looked_at(call, "", "show")
+    """Print all that maxmemd knows about a domain."""
+    body = _get_domain(call, "", "show")
     sys.stdout.write(f"{title(body)}\n" + aligned(_facts(body), indent="  "))
     if body["components"]:
         sys.stdout.write("  components\n" + _components(body, "    "))
@@ -64,8 +64,8 @@ def _in_force(push: Body | None) -> str:
 
 
 def components(call: Invocation) -> int:
-    """Print the amounts that a limit is the sum of."""
-    body = _looked_at(call, "", "list the components of", part="components")
+    """Print the amounts that add up to a limit."""
+    body = _get_domain(call, "", "list the components of", part="components")
     sys.stdout.write(_components(body, ""))
     return 0
 
@@ -84,7 +84,7 @@ def _components(body: Body, indent: str) -> str:
 
 def explain(call: Invocation) -> int:
     """Print why a limit is what it is: every component, who asked for it, when and how."""
-    body = _looked_at(call, "/explain", "explain")
+    body = _get_domain(call, "/explain", "explain")
     rows = []
     for each in body["components"]:
         how = f"{each['kind'] or 'recorded'} by {who(each['by'])}"
@@ -150,20 +150,20 @@ def history(call: Invocation) -> int:
 
 
 def _page(call: Invocation, query: str) -> Body:
-    ref = named(call)
+    ref = required_reference(call)
     answer = call.read(f"domains/{quoted(ref)}{query}")
     if answer.status != 200:
-        refused(call, answer, f"list the history of {ref}", ref)
+        print_refused(call, answer, f"list the history of {ref}", ref)
         raise Stop(1)
     return answer.body
 
 
-def _looked_at(call: Invocation, path: str, what: str, part: str | None = None) -> Body:
-    """Return what GET domains/{ref}path says; --json prints it, or a part of it, and ends."""
-    ref = named(call)
+def _get_domain(call: Invocation, path: str, what: str, part: str | None = None) -> Body:
+    """GET domains/{ref}path; with --json, print it or a part of it, and stop."""
+    ref = required_reference(call)
     answer = call.read(f"domains/{quoted(ref)}{path}")
     if answer.status != 200:
-        refused(call, answer, f"{what} {ref}", ref)
+        print_refused(call, answer, f"{what} {ref}", ref)
         raise Stop(1)
     if call.wants_json:
         call.print_json(answer.body[part] if part else answer.body)
@@ -176,7 +176,7 @@ def health(call: Invocation) -> int:
     answer = call.read("health")
     body = answer.body
     if "parts" not in body:
-        refused(call, answer, "read the health of maxmemd", "")
+        print_refused(call, answer, "read the health of maxmemd", "")
         return 1
     if call.wants_json:
         call.print_json(body)

@@ -1,7 +1,7 @@
-"""The verb token: create, list and revoke what clients over TCP show; over the Unix socket only."""
+"""token: create, list and revoke bearer tokens of TCP clients, over the Unix socket only."""
 
 from maxmemd.cli.format import when
-from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
@@ -21,7 +21,7 @@ def token(call: Invocation) -> int:
     if what == "revoke" and len(rest) == 1 and "days" not in call.options:
         return _revoke(call, rest[0])
     words = plain(" ".join(call.args))
-    raise Stop(2, err=f"maxmemctl: cannot use these words: {words}\n\n", out=call.verb.help())
+    raise Stop(2, err=f"maxmemctl: unexpected arguments: {words}\n\n", out=call.verb.help())
 
 
 def _create(call: Invocation, name: str, role: str) -> int:
@@ -32,7 +32,7 @@ def _create(call: Invocation, name: str, role: str) -> int:
         body["days"] = _days(call.options["days"])
     answer = call.server.ask("POST", "/v1/tokens", body)
     if answer.status != 200:
-        refused(call, answer, f"create the token {name}", "")
+        print_refused(call, answer, f"create the token {name}", "")
         return 1
     if call.wants_json:
         call.print_json(answer.body)
@@ -51,7 +51,7 @@ def _days(word: str) -> int:
 def _list(call: Invocation) -> int:
     answer = call.read("tokens")
     if answer.status != 200:
-        refused(call, answer, "list the tokens", "")
+        print_refused(call, answer, "list the tokens", "")
         return 1
     if call.wants_json:
         call.print_json(answer.body)
@@ -73,7 +73,7 @@ def _revoke(call: Invocation, name: str) -> int:
         if call.wants_json:
             call.print_json(answer.body)
         return 0
-    refused(call, answer, f"revoke the token {name}", "")
+    print_refused(call, answer, f"revoke the token {name}", "")
     return 1
 
 

@@ -1,4 +1,4 @@
-"""maxmemctl watch: what happens, as it happens, one line each."""
+"""watch: print events as they happen, one per line."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from errno import errorcode
 from time import monotonic
 
 from maxmemd.cli.format import amount, format_words, when, who
-from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.events import StreamRefused, follow_events
@@ -17,7 +17,7 @@ from maxmemd.rest.reply import Body, Unreachable
 from maxmemd.rest.text import plain
 
 KIND_WIDTH = 19
-"""Columns for the longest kind, component-increased."""
+"""The width of the longest kind, component-increased."""
 RED, YELLOW, GREEN = "31", "33", "32"
 COLOURS = {
     "push-failed": RED,
@@ -28,11 +28,11 @@ COLOURS = {
     "recovered": GREEN,
 }
 NAMES_EVERY_S = 1.0
-"""Names are asked for at most this often; a domain without one is called by its UUID."""
+"""Names are requested at most this often; a domain without one is shown by its UUID."""
 
 
 def watch(call: Invocation) -> int:
-    """Print events until interrupted; --json prints each as the API has it, one a line."""
+    """Print events until interrupted; with --json, one JSON object per line."""
     query = {} if "kind" not in call.options else {"kind": call.options["kind"]}
     if call.args:
         query["domain"] = _uuid(call, call.args[0])
@@ -45,27 +45,27 @@ def watch(call: Invocation) -> int:
             else:
                 print(line_of(event, names.of(event["uuid"]), coloured=coloured), flush=True)
     except StreamRefused as no:
-        refused(call, no.answer, "watch", call.args[0] if call.args else "-")
+        print_refused(call, no.answer, "watch", call.args[0] if call.args else "-")
     return 1
 
 
 def line_of(event: Body, name: str, *, coloured: bool) -> str:
-    """Return one event as a line: when, what, of which domain, and the particulars."""
+    """Return an event as a line: time, kind, domain, details."""
     kind = f"{event['kind']:<{KIND_WIDTH}}"
     if coloured and event["kind"] in COLOURS:
         kind = f"\x1b[{COLOURS[event['kind']]}m{kind}\x1b[0m"
-    said = _SAYS.get(event["kind"], _decided)(event)
+    said = _DETAILS.get(event["kind"], _format_decision)(event)
     return f"{when(event['at'])}  {kind}  {plain(name):<16}  {plain(said)}"
 
 
-def _decided(event: Body) -> str:
+def _format_decision(event: Body) -> str:
     asked = format_words(event["wish"])
     limit = amount(event["limit_kib"], event["max_pages"] == 0xFFFFFFFF)
     said = "" if event["by"]["uid"] is None else f"by {who(event['by'])}: {asked}; "
     return f"{said}the limit is {limit}, revision {event['revision']}"
 
 
-def _refused(event: Body) -> str:
+def _format_refusal(event: Body) -> str:
     beside = ("wish", "code", "numbers")
     wish = {key: value for key, value in event["wish"].items() if key not in beside}
     numbers = format_words(event["wish"].get("numbers") or {})
@@ -74,11 +74,11 @@ def _refused(event: Body) -> str:
     return f"{asked}: {format_words(wish)}: {why}"
 
 
-def _applied(event: Body) -> str:
+def _format_applied(event: Body) -> str:
     return f"Xen holds {_pages(event['max_pages'])}, revision {event['revision']}"
 
 
-def _failed(event: Body) -> str:
+def _format_failed(event: Body) -> str:
     if event["errno"] is not None:
         why = f"Xen said {errorcode.get(event['errno'], event['errno'])}"
     elif event["seen_pages"] is None:
@@ -88,22 +88,22 @@ def _failed(event: Body) -> str:
     return f"wrote {_pages(event['max_pages'])}, revision {event['revision']}: {why}"
 
 
-def _over_limit(event: Body) -> str:
+def _format_over_limit(event: Body) -> str:
     held = _pages(event["wish"].get("tot_pages"))
     return f"the guest holds {held}, the limit is {_pages(event['max_pages'])}"
 
 
-def _drift(event: Body) -> str:
+def _format_drift(event: Body) -> str:
     wrote, wanted = _pages(event["seen_pages"]), _pages(event["wish"].get("wanted_pages"))
     return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
 
 
-def _began(event: Body) -> str:
+def _format_began(event: Body) -> str:
     building = ", being built" if event["wish"].get("building") else ""
     return f"domain {event['domid']}{building}"
 
 
-def _ended(event: Body) -> str:
+def _format_ended(event: Body) -> str:
     return f"domain {event['domid']}" + (", to reboot" if event["wish"].get("reboot") else "")
 
 
@@ -113,36 +113,36 @@ def _pages(pages: int | None) -> str:
     return "unlimited" if pages == 0xFFFFFFFF else amount(pages * 4)
 
 
-_SAYS: dict[str, Callable[[Body], str]] = {
-    "refused": _refused,
-    "push-applied": _applied,
-    "push-mismatched": _failed,
-    "push-failed": _failed,
-    "over-limit": _over_limit,
+_DETAILS: dict[str, Callable[[Body], str]] = {
+    "refused": _format_refusal,
+    "push-applied": _format_applied,
+    "push-mismatched": _format_failed,
+    "push-failed": _format_failed,
+    "over-limit": _format_over_limit,
     "recovered": lambda event: f"in force again, after {event['wish'].get('from')}",
-    "drift": _drift,
-    "instance-began": _began,
-    "instance-ended": _ended,
+    "drift": _format_drift,
+    "instance-began": _format_began,
+    "instance-ended": _format_ended,
     "forgotten": lambda _: "its record was dropped",
 }
-"""What is said of each kind; every other kind is a decision."""
+"""The details of each kind; every other kind is a decision."""
 
 
 class _Names:
-    """What domains are called, asked for anew when an unknown one turns up."""
+    """The names of domains, requested again for an unknown UUID."""
 
     def __init__(self, call: Invocation) -> None:
         there = call.server
-        # No retries: the next event waits, and a UUID will do for a name.
+        # No retries: the next event waits, and a UUID can stand in for a name.
         server = DaemonConnection(there.path, there.url, there.files, retry_s=0.0)
         self._call = Invocation(call.verb, call.options, call.args, server)
         self._names: dict[str, str] = {}
         self._asked_s = -NAMES_EVERY_S
 
     def of(self, uuid: str) -> str:
-        """Return a domain's name, or its UUID where it has none now."""
+        """Return a domain's name, or its UUID if it has none now."""
         if uuid not in self._names and monotonic() - self._asked_s >= NAMES_EVERY_S:
-            with suppress(Unreachable):  # away again: a UUID does for this line
+            with suppress(Unreachable):  # no daemon: print the UUID
                 domains = self._call.read("domains").body.get("domains", ())
                 here = {each["uuid"]: each["name"] for each in domains}
                 self._names |= {each: name for each, name in here.items() if name}
@@ -151,10 +151,10 @@ class _Names:
 
 
 def _uuid(call: Invocation, ref: str) -> str:
-    """Return the UUID of a domain: its name and domid may be another's by the next connection."""
+    """Return a domain's UUID: by the next connection its name and domid may be another's."""
     answer = call.read(f"domains/{quoted(ref)}")
     if answer.status != 200:
-        refused(call, answer, f"watch {ref}", ref)
+        print_refused(call, answer, f"watch {ref}", ref)
         raise Stop(1)
     return str(answer.body["uuid"])
 

@@ -1,18 +1,18 @@
-"""How a domain is called on the command line, and how xl answers to a name that nobody has."""
+"""Domain references on the command line, and xl's messages for unknown ones."""
 
-from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.rest.reply import Answer
 from maxmemd.rest.text import print_error
 
 ERROR_INVAL = -6
-"""libxl's answer for a name that nobody has."""
+"""libxl's error for an unknown name."""
 END_DOMID = 2**32
 """Domids are uint32_t in libxl."""
 
 
 def reference(text: str) -> str:
-    """Return a domid, UUID or name. What xl takes by accident for a domid is refused."""
+    """Return a domid, UUID or name. Numbers that xl would truncate to a domid are refused."""
     if text.isascii() and text.isdigit():
         if int(text[:40]) < END_DOMID:
             return str(int(text))
@@ -25,27 +25,27 @@ def reference(text: str) -> str:
 
 
 def invalid(ref: str) -> str:
-    """Return what xl says of a name that nobody has."""
+    """Return xl's message for an unknown domain."""
     return f"{ref} is an invalid domain identifier (rc={ERROR_INVAL})\n"
 
 
 def domid_of(call: Invocation, ref: str, answer: Answer | None = None) -> int:
-    """Return the domid that xl's line names, or stop as xl does where there is none."""
+    """Return the domid for xl's message, or stop as xl does if there is none."""
     if ref.isdigit():
         return int(ref)
     lost = answer is not None and answer.code in ("unknown-domain", "ambiguous-domain")
     if answer is None or (answer.body.get("domid") is None and not lost):
         answer = call.read(f"domains/{quoted(ref)}")
         if answer.status != 200:
-            refused(call, answer, f"find the domain {ref}", ref)
+            print_refused(call, answer, f"find the domain {ref}", ref)
     domid = answer.body.get("domid")
     if domid is None:
         raise Stop(1, err=invalid(ref))
     return int(domid)
 
 
-def named(call: Invocation) -> str:
-    """Return the domain that one of our own verbs is about."""
+def required_reference(call: Invocation) -> str:
+    """Return the domain argument of one of our own verbs. Raises Stop if it is empty."""
     if not call.args[0]:
         raise Stop(2, err="maxmemctl: cannot find a domain without a name\n")
     return call.args[0]

@@ -1,12 +1,12 @@
 """xl's tables and lookups: list, claims, info, domid, domname.
 
-Formats and messages are those of tools/xl/xl_info.c, to the byte. Before a line of xl's on
-stderr stands one of ours that says why.
+Formats and messages equal those of tools/xl/xl_info.c to the byte. On stderr, a line of ours with
+the reason precedes xl's line.
 """
 
 import sys
 
-from maxmemd.cli.invocation import Invocation, quoted, refused
+from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import END_DOMID, invalid, reference
 from maxmemd.rest.reply import Body
@@ -25,7 +25,7 @@ def list_domains(call: Invocation) -> int:
         call.print_json(answer.body)
         return 0
     if answer.status != 200:
-        refused(call, answer, f"list {ref}", ref)
+        print_refused(call, answer, f"list {ref}", ref)
     elif answer.body["xen"] is None:
         print_error(f"cannot list {ref}: it has no instance here")
     else:
@@ -54,7 +54,7 @@ def _table(call: Invocation, *, verbose: bool = False, claimed: bool = False) ->
 def _domains(call: Invocation, what: str) -> list[Body]:
     answer = call.read("domains")
     if answer.status != 200:
-        refused(call, answer, what, "")
+        print_refused(call, answer, what, "")
         raise Stop(1, err="libxl_list_domain failed.\n")
     if call.wants_json and call.verb.name in ("list", "claims"):
         call.print_json(answer.body)
@@ -103,10 +103,10 @@ def _seconds(cpu_time_ns: int) -> float:
 
 
 def info(call: Invocation) -> int:
-    """Print the host's memory in MiB, or the values whose lines begin with a key."""
+    """Print the host's memory in MiB, or only the values of keys with this prefix."""
     answer = call.read("host")
     if answer.status != 200:
-        refused(call, answer, "read the host's memory", "")
+        print_refused(call, answer, "read the host's memory", "")
         sys.stderr.write("libxl_physinfo failed.\n")
         return 1
     host = answer.body
@@ -130,7 +130,7 @@ def info(call: Invocation) -> int:
 
 
 def domid_of_name(call: Invocation) -> int:
-    """Print the domid of a name; here a number is a name."""
+    """Print the domid of a name; a number counts as a name here."""
     name = call.args[0]
     for domain in _domains(call, f"find the domain {name}"):
         if domain["name"] == name and domain["domid"] is not None:
@@ -160,7 +160,7 @@ def name_of_domid(call: Invocation) -> int:
             print(name)
         return 0
     if answer.status not in (200, 404, 410):
-        refused(call, answer, f"find domain {text}", text)
+        print_refused(call, answer, f"find domain {text}", text)
     sys.stderr.write(
         f"Can't get domain name of domain id '{int(text)}', maybe this domain does not exist.\n"
     )

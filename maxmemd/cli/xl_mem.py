@@ -1,20 +1,27 @@
 """xl's settings: mem-max and mem-set.
 
-Messages and exit statuses are those of tools/xl/xl_mem.c, to the byte. Before a line of xl's on
-stderr stands one of ours that says why.
+Messages and exit statuses equal those of tools/xl/xl_mem.c to the byte. On stderr, a line of ours
+with the reason precedes xl's line.
 """
 
 import sys
 
 from maxmemd.cli.format import amount
-from maxmemd.cli.invocation import Invocation, decided, not_in_force, quoted, refused, size_of
+from maxmemd.cli.invocation import (
+    Invocation,
+    print_decision,
+    print_not_in_force,
+    print_refused,
+    quoted,
+    size_of,
+)
 from maxmemd.cli.xl_domain import domid_of, reference
 from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import print_error
 
 
 def mem_max(call: Invocation) -> int:
-    """Set max-mem, what the guest may use at most."""
+    """Set max-mem, the most that the guest may use."""
     extra = {"force": True} if "force" in call.options else {}
     return _set(call, "limit", "max_mem_kib", "static max memory", extra)
 
@@ -36,24 +43,24 @@ def _set(call: Invocation, path: str, field: str, xls_noun: str, extra: Body) ->
 
     answer = call.write("PUT", f"domains/{quoted(ref)}/{path}", {field: kib, **extra})
     if answer.status == 200:
-        _granted(call, answer)
+        _print_granted(call, answer)
         return 0
     if answer.status == 202:
-        _granted(call, answer)
-        not_in_force(answer, ref)
+        _print_granted(call, answer)
+        print_not_in_force(answer, ref)
     else:
         called = "max-mem" if field == "max_mem_kib" else "the target"
-        refused(call, answer, f"set {called} of {ref} to {amount(kib)}", ref)
+        print_refused(call, answer, f"set {called} of {ref} to {amount(kib)}", ref)
     domid = domid_of(call, ref, answer)
     sys.stderr.write(f"cannot set domid {domid} {xls_noun} to : {text}\n")
     return 1
 
 
-def _granted(call: Invocation, answer: Answer) -> None:
+def _print_granted(call: Invocation, answer: Answer) -> None:
     if call.is_dry or call.wants_json:
-        decided(call, answer)
+        print_decision(call, answer)
     elif answer.body.get("domid") is None:
-        print_error("the domain is not here: what it may use is recorded for its next life")
+        print_error("the domain is not here: the limit is recorded for its next start")
 
 
 HANDLERS = {"mem-max": mem_max, "mem-set": mem_set}

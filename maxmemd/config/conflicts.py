@@ -40,15 +40,15 @@ def _of_roles(config: Config) -> Iterator[Conflict]:
             if who == Identity("uid", 0) and key != "admins":
                 yield Conflict(key, "root is always admin: remove it here", entry)
             if who.kind == "uid" and config.roles.is_device_model(who.number):
-                why = f"{who} is a device model's (device_model_base): remove it here"
+                why = f"{who} is in the device models' range (device_model_base): remove it here"
                 yield Conflict(key, why, entry)
             if who.kind == "cert" and config.tls_clients is None:
                 why = "clients' certificates are not checked: write tls_clients as well"
                 yield Conflict(key, f"{who}: {why}, or remove it here", entry)
     own = os.geteuid()
     if config.roles.is_device_model(own):
-        why = f"the daemon's own uid, {own}, is one of these {config.device_model_base} + N"
-        yield Conflict("device_model_base", f"{why}: write a range that is free")
+        why = f"the daemon's own uid, {own}, is in the range from {config.device_model_base}"
+        yield Conflict("device_model_base", f"{why}: write a free range")
 
 
 def _of_caps(config: Config) -> Iterator[Conflict]:
@@ -57,7 +57,7 @@ def _of_caps(config: Config) -> Iterator[Conflict]:
         if owner not in owners:
             names = ", ".join(sorted(owners))
             yield Conflict(
-                "caps", f"{owner!r} is no owner: name it in owners (known: {names})", owner
+                "caps", f"{owner!r} is not an owner: add it to owners (known: {names})", owner
             )
     cap = config.caps.get(TOOLSTACK)
     if cap is not None and cap < config.slack:

@@ -66,12 +66,12 @@ def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:
 
 
 def _entry(key: str, entry: str | int | None) -> str:
-    """Return how to call an entry of a list: people count from 1."""
+    """Return a key, or an entry of its list counted from 1, for messages."""
     return f"{key}, entry {entry + 1}" if isinstance(entry, int) else key
 
 
 def _instead(key: str, known: Collection[str]) -> str:
-    """Return the key that was probably meant, and all keys."""
+    """Return the key that was probably meant, and all valid keys."""
     meant = get_close_matches(key.lower(), known, 1)
     instead = f": write {meant[0]} instead" if meant else ""
     return f"{instead} (the keys are {', '.join(sorted(known))})"

@@ -1,4 +1,4 @@
-"""Parse each key of the configuration; a ValueError says what to write instead."""
+"""Parse the values of each key; a ValueError says what to write instead."""
 
 import grp
 import pwd
@@ -12,7 +12,7 @@ from maxmemd.policy.roles import NOBODY, OBSERVER, OVERFLOW_UID, ROLES
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 
 RANGE_USER = "xen-qemuuser-range-base"
-"""The user that Xen's documentation has administrators make (docs/features/qemu-deprivilege)."""
+"""The user that Xen's documentation recommends (docs/features/qemu-deprivilege)."""
 AUTO, NONE = "auto", "none"
 _NAME = re.compile(r"[a-z0-9._-]+")
 _WHO = re.compile(r"(user|group|uid|gid) (\S+)|(cert) (.+)")
@@ -20,14 +20,14 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 _LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):([0-9]{1,5})")
 END_ID = 2**32 - 1
 FIRST_ID = 1000
-"""Below are the system's own users (Debian policy, 9.2.2)."""
+"""Lower uids are for system users (Debian policy, 9.2.2)."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who can be given a role. `kind` is "uid", "gid", or "cert" with a certificate's subject."""
+    """An identity that can have a role. `kind` is "uid", "gid", or "cert" with a subject."""
 
     kind: str
     number: int
@@ -47,7 +47,7 @@ class EntryError(ValueError):
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError('write a text in quotes, like "maxmem"')
+        raise ValueError('write text in quotes, like "maxmem"')
     return value
 
 
@@ -133,8 +133,8 @@ def _table(
 
     def parse_entry(name: str, found: object) -> T:
         if names and name not in names:
-            own = "; a key of its own stands before the first [table]" if name in PARSERS else ""
-            why = f"{name!r} is no role: the roles are {', '.join(names)}{own}"
+            own = "; a top-level key must come before the first [table]" if name in PARSERS else ""
+            why = f"{name!r} is not a role: the roles are {', '.join(names)}{own}"
             raise EntryError(name, f"{name} = {found!r}: {why}")
         try:
             return one(found)
@@ -159,7 +159,7 @@ def _identity(value: object) -> Identity:
     except KeyError:
         raise ValueError(f"there is no {kind} {name!r}: create it, or remove it here") from None
     if not (name.isascii() and name.isdigit()) or len(name) > 10 or int(name) >= END_ID:
-        raise ValueError(f"{name!r} is no {kind}: write a number below {END_ID}")
+        raise ValueError(f"{name!r} is not a {kind}: write a number below {END_ID}")
     return Identity(kind, int(name))
 
 

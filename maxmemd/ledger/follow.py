@@ -1,7 +1,7 @@
-"""What happened, in order: entries and pushes after a place in the ledger, read-only.
+"""Read entries and pushes after a position in the ledger, in order.
 
-Entries and pushes are two tables that only grow. A place is how many of each there are, so it
-means the same for every reader, before and after a restart, and every event moves it by one.
+Entries and pushes are two append-only tables. A position is the number of rows in each, so it means
+the same to every reader, before and after a restart, and every event advances it by one.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ from maxmemd.ledger.schema import GENESIS, HISTORY, PUSH, as_ledger_errors, engi
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """After entry `seq` and push `push`; `entry_hash` is the hash of that entry.
+    """The position after entry `seq` and push `push`.
 
-    So a place in another ledger, or in one that was put back from a backup, is seen.
+    `entry_hash` is that entry's, so that a position in another ledger, or in one that was restored
+    from a backup, is recognised.
     """
 
     seq: int
@@ -28,7 +29,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One entry or one push, from one place to the next."""
+    """One entry or one push, with the positions before and after it."""
 
     before: Position
     after: Position
@@ -55,7 +56,7 @@ _HASH = sa.select(HISTORY.c.hash).where(HISTORY.c.seq == sa.bindparam("seq"))
 
 
 class LedgerFollower:
-    """Opens the database read-only for each question, from any thread.
+    """Opens the database read-only for each query. Thread-safe.
 
     Every method raises LedgerError.
     """
@@ -65,7 +66,7 @@ class LedgerFollower:
         self._engine = engine(path, read_only=True)
 
     def end(self) -> Position:
-        """Return the place after everything that is committed."""
+        """Return the position after everything that is committed."""
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
             entry = connection.execute(_NEWEST_ENTRY).first()
             push = connection.scalar(_NEWEST_PUSH) or 0
@@ -74,16 +75,16 @@ class LedgerFollower:
         )
 
     def place(self, seq: int, push: int) -> Position | None:
-        """Return the place after this entry and this push; None where there is none yet."""
+        """Return the position after this entry and this push; None if they do not exist yet."""
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
             found = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
             pushes = connection.scalar(_NEWEST_PUSH) or 0
         return None if found is None or push > pushes else Position(seq, push, found)
 
     def after(self, place: Position, most: int) -> list[Occurrence]:
-        """Return what happened after a place, oldest first, at most twice `most`.
+        """Return the entries and pushes after a position, oldest first, at most twice `most`.
 
-        Fewer than `most` means that there is no more.
+        Fewer than `most` means that there are no more.
         """
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
             entries = connection.execute(_ENTRIES, {"seq": place.seq, "most": most}).all()
@@ -94,15 +95,14 @@ class LedgerFollower:
 def merged(
     place: Position, entries: Sequence[sa.Row[Any]], pushes: Sequence[sa.Row[Any]], most: int
 ) -> list[Occurrence]:
-    """Return entries and pushes by time, each kind in its own order whatever the clock did.
+    """Merge entries and pushes by time; each table keeps its own order, whatever the clock did.
 
-    What was cut off at `most` may go on with what is older than the rest of the other kind, so
-    nothing is told beyond its end.
+    A table that was cut off at `most` may continue with rows older than the rest of the other
+    table, so the merge stops at its end.
     """
     found: list[Occurrence] = []
     at, to = 0, 0
     while True:
-        # a table that filled its answer may have more rows that are older than the other's next
         if most in (at, to):
             break
         entry = entries[at] if at < len(entries) else None

@@ -1,8 +1,8 @@
-"""The newest entry that was certainly kept, in a small file beside the database.
+"""A file beside the database that names the newest committed entry.
 
-SQLite takes a damaged frame for the end of its WAL and silently forgets what follows. The
-high-water mark remembers: it is written after each commit, without a sync of its own, so that it
-can be behind the database after a power cut, but never ahead of it.
+SQLite takes a damaged frame for the end of its WAL and silently drops what follows. The high-water
+mark detects that. It is written after each commit without a sync of its own, so after a power cut
+it may be behind the database but never ahead of it.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _FORM = struct.Struct(">Q32s8s")
 
 
 class HighWaterMark:
-    """The file `DATABASE-high-water`. A damaged one is taken for none: it only adds suspicion."""
+    """The file `DATABASE-high-water`. A damaged one is ignored: it is only an additional check."""
 
     def __init__(self, database: Path) -> None:
         self._path = path = database.with_name(f"{database.name}{SUFFIX}")
@@ -30,7 +30,7 @@ class HighWaterMark:
             raise as_ledger_error(error, f"open {path}") from error
 
     def read(self) -> tuple[int, bytes] | None:
-        """Return number and hash of an entry that the history must have; None if none is known."""
+        """Return seq and hash of an entry that the history must have; None if unknown."""
         found = os.pread(self._file, _FORM.size, 0)
         if len(found) < _FORM.size:
             return None
@@ -38,9 +38,9 @@ class HighWaterMark:
         return (seq, newest_hash) if check == _check(seq, newest_hash) else None
 
     def write(self, seq: int, newest_hash: bytes) -> None:
-        """Remember the newest entry. What cannot be written leaves the file behind, not wrong.
+        """Record the newest entry. A failed write leaves the file behind, not wrong.
 
-        That is said once, until it can be written again.
+        It is logged once, until a write succeeds again.
         """
         try:
             os.pwrite(self._file, _FORM.pack(seq, newest_hash, _check(seq, newest_hash)), 0)

@@ -1,7 +1,7 @@
-"""Walks along the entries of one domain, newest first: each entry names the one before it.
+"""Queries that walk the entries of one domain, newest first: each entry names its predecessor.
 
-An index over the domains would find them as well, but each decision would then write a page of
-it: most of what a commit costs.
+An index by domain would do as well, but every decision would then write one of its pages, which is
+most of the cost of a commit.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from maxmemd.ledger.schema import HISTORY, RECORD
 
 
 def newest(uuid: str) -> sa.ScalarSelect[Any]:
-    """Return the seq of a domain's newest entry, as part of a query; NULL where it has none."""
+    """Return a subquery for the seq of a domain's newest entry; NULL if it has none."""
     return sa.select(RECORD.c.newest).where(RECORD.c.uuid == uuid).scalar_subquery()
 
 
 def before(uuid: str, seq: int) -> sa.Select[Any]:
-    """Select the seq of a domain's newest entry below `seq`; none or 0 where there is none."""
+    """Select the seq of a domain's newest entry below `seq`; no row or 0 if there is none."""
     below = sa.select(HISTORY.c.prior).where(HISTORY.c.seq == seq, HISTORY.c.uuid == uuid)
     chain = _walk(newest(uuid), HISTORY.c.prior >= seq)
     above = sa.select(sa.func.min(HISTORY.c.prior)).join(chain, HISTORY.c.seq == chain.c.seq)
@@ -32,10 +32,10 @@ def entries(start: sa.ScalarSelect[Any] | int, count: int) -> sa.Select[Any]:
     return found.order_by(HISTORY.c.seq.desc())
 
 
-def made(uuid: str, least: int) -> sa.Select[Any]:
+def revision_entries(uuid: str, least: int) -> sa.Select[Any]:
     """Select the entries that made a record's revisions, newest first, down to revision `least`.
 
-    A record that was forgotten began again at revision 1: the newer entries are meant.
+    A forgotten record begins again at revision 1; this finds the newer entries.
     """
     goes_on = sa.not_(sa.and_(HISTORY.c.state.is_not(None), HISTORY.c.revision <= least))
     chain = _walk(newest(uuid), goes_on)

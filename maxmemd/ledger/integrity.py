@@ -1,4 +1,4 @@
-"""What is wrong with a ledger: gaps, edits and flipped bits in what was read from it."""
+"""Detect gaps, edits and flipped bits in what is read from the ledger."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from maxmemd.policy.entries import InstanceRow
 
 
 def sealed(row: InstanceRow) -> InstanceRow:
-    """Return an instance as it is written: no chain covers it, so what it will do is sealed."""
+    """Return an instance with checksums of `effects` and `build`, which no hash chain covers."""
     if row.effects is None and row.build is None:
         return row
     return row._replace(effects=_seal(row.effects), build=_seal(row.build))
@@ -27,20 +27,20 @@ def _without_seal(text: str | None) -> str | None:
 
 
 def unsealed(row: InstanceRow) -> InstanceRow:
-    """Return an instance as it was before it was sealed. Raises LedgerCorrupt."""
+    """Return an instance without its checksums. Raises LedgerCorrupt if one is wrong."""
     if row.effects is None and row.build is None:
         return row
     opened = row._replace(effects=_without_seal(row.effects), build=_without_seal(row.build))
     if sealed(opened) != row:
         raise LedgerCorrupt(
-            f"cannot trust the ledger: what is open for {row.uuid} is not as it was written"
+            f"cannot trust the ledger: the instance of {row.uuid} is not as it was written"
             " (see docs/recovery.md)"
         )
     return opened
 
 
 def check_entry(before: bytes, row: sa.Row[Any]) -> None:
-    """Raise LedgerCorrupt unless the row is what was chained to `before`."""
+    """Raise LedgerCorrupt unless the row's hash continues the chain from `before`."""
     if chain_hash(before, tuple(row)[:HASHED]) != row.hash:
         raise LedgerCorrupt(
             f"cannot trust the ledger: entry {row.seq} is not as it was written"
@@ -49,19 +49,19 @@ def check_entry(before: bytes, row: sa.Row[Any]) -> None:
 
 
 def check_priors(rows: Sequence[sa.Row[Any]], newest: dict[str, int]) -> None:
-    """Check that each entry names the one before it of its domain, and bring `newest` up to it."""
+    """Check that each entry names its domain's entry before it; update `newest`."""
     for row in rows:
         before = newest.get(row.uuid, 0)
         if row.prior != before:
             raise LedgerCorrupt(
                 f"cannot trust the ledger: entry {row.seq} follows entry {before} of its domain,"
-                f" and names {row.prior} (see docs/recovery.md)"
+                f" but names {row.prior} (see docs/recovery.md)"
             )
         newest[row.uuid] = row.seq
 
 
 def check_newest(rows: Sequence[sa.Row[Any]], known: Mapping[str, int]) -> None:
-    """Check that no row, newest first, is newer than what is known as its domain's newest entry."""
+    """Check that no row is newer than its domain's newest entry in `known`. Rows: newest first."""
     newest = {row.uuid: row.seq for row in reversed(rows)}
     for uuid, last in known.items():
         if newest.get(uuid, last) != last:
@@ -75,8 +75,8 @@ def check_entries(
 ) -> None:
     """Check a run of entries for gaps, edits and flipped bits.
 
-    `before` is the hash of entry `after`, which the run follows; without them the first row is
-    taken as it is, unless it is the very first entry.
+    The run follows entry `after`, whose hash is `before`. Without them the first row cannot be
+    checked, unless it is entry 1.
     """
     for row in rows:
         if after is not None and row.seq != after + 1:

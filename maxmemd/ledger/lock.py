@@ -1,4 +1,4 @@
-"""Whose the ledger is: one process at a time, and never root's where it is another user's."""
+"""Lock the ledger for one process, and keep root from creating files in another user's ledger."""
 
 import fcntl
 import os
@@ -14,8 +14,8 @@ from maxmemd.ledger.space import as_ledger_error
 def exclusive_lock(database: Path) -> Iterator[None]:
     """Hold the database's lock file, so that only one process ever writes.
 
-    Raises LedgerBusy when another process holds it, LedgerError when it cannot be made,
-    ConfigError for a path that no file can have.
+    Raises LedgerBusy if another process holds it, LedgerError if it cannot be created,
+    ConfigError if the path names no file.
     """
     if not database.name:
         raise ConfigError(f"cannot use {database} as the database: name a file")
@@ -35,7 +35,7 @@ def exclusive_lock(database: Path) -> Iterator[None]:
 
 
 def become_owner_of(folder: Path) -> None:
-    """Where root asks, be the ledger's owner: the daemon could not open what root made there."""
+    """As root, become the ledger's owner: the daemon could not open files created by root."""
     if os.geteuid() == 0 and folder.exists() and (owner := folder.stat()).st_uid != 0:
         os.setgroups([])
         os.setgid(owner.st_gid)

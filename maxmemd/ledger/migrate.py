@@ -1,4 +1,4 @@
-"""Bring a database to the tables that this program uses, by Alembic, with a backup first."""
+"""Migrate a database to the current tables with Alembic, after a backup."""
 
 import os
 import sqlite3
@@ -12,7 +12,7 @@ from maxmemd.ledger.space import as_ledger_error
 HEAD = "0004"
 """The newest revision in migrations/versions; a test compares."""
 FORMER_HIGH_WATER = "-tail"
-"""What HighWaterMark's file was called up to revision 0003: proved by 0004, of no use after it."""
+"""The suffix of HighWaterMark's file up to revision 0003; 0004 checks it, then it is removed."""
 
 
 def scripts() -> Path:
@@ -23,9 +23,9 @@ def scripts() -> Path:
 
 
 def revision_of(path: Path) -> str | None:
-    """Return the database's revision; None where there is no database or no table in it.
+    """Return the database's revision; None if there is no database or it has no tables.
 
-    Raises LedgerError when it cannot be read, LedgerCorrupt when it is not ours.
+    Raises LedgerError if it cannot be read, LedgerCorrupt if it is not ours.
     """
     if not path.exists() or path.stat().st_size == 0:
         return None
@@ -35,7 +35,7 @@ def revision_of(path: Path) -> str | None:
             names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if "alembic_version" not in names:
                 if names:
-                    raise LedgerCorrupt(f"cannot use {path}: it is some other program's database")
+                    raise LedgerCorrupt(f"cannot use {path}: it is another program's database")
                 return None
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         finally:
@@ -46,8 +46,8 @@ def revision_of(path: Path) -> str | None:
 def migrate(path: Path) -> str:
     """Bring the database to HEAD and return what was done, as a sentence.
 
-    A copy of a database that is about to be changed is kept beside it. Raises LedgerTooNew when
-    a later maxmemd wrote it, LedgerError when it cannot be read or written.
+    A database is copied to a file beside it before it is changed. Raises LedgerTooNew if a later
+    maxmemd wrote it, LedgerError if it cannot be read or written.
     """
     found = revision_of(path)
     if found == HEAD:
@@ -60,15 +60,15 @@ def migrate(path: Path) -> str:
     _make_private(path)
     saved = "" if found is None else f"; the database as it was is in {_backup(path, found)}"
     _upgrade(path)
-    # Only now: until the new tables were committed, the former ones had to be proved by it.
+    # Only now: until the new tables are committed, it is needed to check the former ones.
     path.with_name(f"{path.name}{FORMER_HIGH_WATER}").unlink(missing_ok=True)
     return f"{path} is at revision {HEAD} now{saved}"
 
 
 def _make_private(path: Path) -> None:
-    """Make a file that only its owner may read, where there is none.
+    """Create a file that only its owner can read, if there is none.
 
-    SQLite gives what it makes beside a database the database's mode. Raises LedgerError.
+    SQLite gives the files beside a database its mode. Raises LedgerError.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,8 +87,8 @@ def _backup(path: Path, found: str) -> Path:
         target.close()
         source.close()
     try:
-        # SQLite syncs the copy's pages, but not that its journal is gone: one that came back after
-        # a power cut would undo the copy
+        # SQLite syncs the copy's pages, but not the removal of its journal, which would undo the
+        # copy if it came back after a power cut
         for kept in (copy, copy.parent):
             sync(kept)
     except OSError as error:
@@ -97,7 +97,7 @@ def _backup(path: Path, found: str) -> Path:
 
 
 def _upgrade(path: Path) -> None:
-    """Run Alembic in one transaction. It is imported only when there is something to do."""
+    """Run Alembic in one transaction. It is imported only if there is something to do."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

@@ -1,4 +1,4 @@
-"""Read-only questions to the ledger, from any thread: history, pushes, and the whole chain."""
+"""Read-only queries, from any thread: history, pushes, and the check of the whole chain."""
 
 import threading
 import time
@@ -15,20 +15,20 @@ from maxmemd.ledger.integrity import check_entries, check_priors
 from maxmemd.ledger.schema import HISTORY, PUSH, as_ledger_errors, engine
 
 STRIDE = 500
-"""Entries fetched at once while the chain is checked."""
+"""Entries read at once by `check`."""
 
-MOST_MADE = 4096
-"""Entries that made a revision and are remembered: a walk to an old one passes all newer ones."""
+MOST_CACHED = 4096
+"""Entries in the cache of `entries_of`: a walk to an old entry passes all newer ones."""
 
 
 class LedgerReader:
-    """Opens the database read-only for each question, so that it never holds a lock."""
+    """Opens the database read-only for each query, so that it never holds a lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
         self._lock = threading.Lock()
-        self._made: OrderedDict[tuple[int, str, int], sa.Row[Any]] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, str, int], sa.Row[Any]] = OrderedDict()
 
     def history(self, uuid: str, *, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
         """Return a domain's entries, newest first, below entry `before`."""
@@ -38,38 +38,40 @@ class LedgerReader:
                 start = connection.scalar(history.before(uuid, before)) or 0
             return connection.execute(history.entries(start, limit)).all()
 
-    def made(self, uuid: str, revisions: Sequence[int], generation: int) -> dict[int, sa.Row[Any]]:
-        """Return the entries that made these revisions of a record: the newest of each.
+    def entries_of(
+        self, uuid: str, revisions: Sequence[int], generation: int
+    ) -> dict[int, sa.Row[Any]]:
+        """Return the entries that made these revisions of a record, the newest of each.
 
-        They are remembered for as long as `generation` is the same: a record that was forgotten
-        begins again at revision 1.
+        They are cached while `generation` stays the same: a forgotten record begins again at
+        revision 1.
         """
-        known = self._remembered(uuid, revisions, generation)
+        known = self._cached(uuid, revisions, generation)
         missing = [revision for revision in revisions if revision not in known]
         if not missing:
             return known
-        wanted = history.made(uuid, min(missing)).where(HISTORY.c.revision.in_(missing))
+        wanted = history.revision_entries(uuid, min(missing)).where(HISTORY.c.revision.in_(missing))
         with as_ledger_errors(self._path, "read the history"), self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
         found = {row.revision: row for row in reversed(rows)}
-        self._remember(uuid, found, generation)
+        self._add_to_cache(uuid, found, generation)
         return known | found
 
-    def _remembered(
+    def _cached(
         self, uuid: str, revisions: Sequence[int], generation: int
     ) -> dict[int, sa.Row[Any]]:
         with self._lock:
-            keys = [key for key in ((generation, uuid, r) for r in revisions) if key in self._made]
+            keys = [key for key in ((generation, uuid, r) for r in revisions) if key in self._cache]
             for key in keys:
-                self._made.move_to_end(key)
-            return {key[2]: self._made[key] for key in keys}
+                self._cache.move_to_end(key)
+            return {key[2]: self._cache[key] for key in keys}
 
-    def _remember(self, uuid: str, found: dict[int, sa.Row[Any]], generation: int) -> None:
+    def _add_to_cache(self, uuid: str, found: dict[int, sa.Row[Any]], generation: int) -> None:
         with self._lock:
             for revision, row in found.items():
-                self._made[generation, uuid, revision] = row
-            while len(self._made) > MOST_MADE:
-                self._made.popitem(last=False)
+                self._cache[generation, uuid, revision] = row
+            while len(self._cache) > MOST_CACHED:
+                self._cache.popitem(last=False)
 
     def pushes(self, uuid: str, *, limit: int) -> Sequence[sa.Row[Any]]:
         """Return a domain's pushes, newest first."""
@@ -78,10 +80,10 @@ class LedgerReader:
             return connection.execute(wanted.limit(limit)).all()
 
     def check(self, *, pause_s: float = 0.0) -> int:
-        """Check every entry ever written and SQLite's own structure; return the number of entries.
+        """Check all entries and SQLite's own structure; return the number of entries.
 
-        It rests for `pause_s` after every STRIDE entries, so that a daemon serves meanwhile.
-        Raises LedgerCorrupt with the first entry that is missing or not as it was written.
+        It sleeps for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
+        Raises LedgerCorrupt for the first entry that is missing or not as it was written.
         """
         seen, before = 0, None
         newest: dict[str, int] = {}

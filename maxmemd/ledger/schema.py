@@ -32,15 +32,15 @@ HISTORY = sa.Table(
     sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("history_by_key", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
 )
-"""Append-only, one row an entry. `hash` covers the columns to its left and the hash of the entry
-before; `prior` is the seq of the domain's entry before this one, 0 for its first: it follows from
-the rest."""
+"""Append-only, one row per entry. `hash` covers the columns to its left and the previous entry's
+hash; `prior` is the seq of the domain's previous entry, 0 for its first. It is not hashed, because
+it follows from the rest."""
 
 MOST_ROWS = 64
-"""How many rows a statement writes at most; for each number of rows one is kept, prepared."""
+"""Rows per statement at most; one statement is prepared for each number of rows."""
 
 HASHED = 9
-"""How many columns of an entry its hash covers."""
+"""The number of columns that an entry's hash covers."""
 
 RECORD = sa.Table(
     "record",
@@ -49,8 +49,8 @@ RECORD = sa.Table(
     sa.Column("head", sa.BigInteger, sa.ForeignKey("history.seq")),
     sa.Column("newest", sa.BigInteger, nullable=False),
 )
-"""By seq: the entry that each record now stands on, NULL when it is forgotten, and the domain's
-newest entry of any kind."""
+"""`head`: the seq of the entry that a record follows from, NULL if it is forgotten. `newest`: the
+seq of the domain's newest entry of any kind."""
 
 INSTANCE = sa.Table(
     "instance",
@@ -87,15 +87,15 @@ GENESIS = bytes(32)
 
 
 def chain_hash(before: bytes, entry: tuple[Any, ...]) -> bytes:
-    """Return the hash of an entry: SHA-256 over the hash before and its fields, in table order."""
+    """Return an entry's hash: SHA-256 over the previous hash and its fields, in table order."""
     text = "\x1f".join(["" if field is None else str(field) for field in entry])
     return hashlib.sha256(before + text.encode()).digest()
 
 
 def engine(path: Path, *, read_only: bool = False, busy_ms: int = 1000) -> sa.Engine:
-    """Return an engine on the database at `path` whose DDL is transactional.
+    """Return an engine for the database at `path`, with transactional DDL.
 
-    WAL, synchronous=FULL, foreign keys on; a locked database is waited for `busy_ms`.
+    WAL, synchronous=FULL, foreign keys on; `busy_ms` is how long to wait for a locked database.
     """
     mode = "ro" if read_only else "rwc"
 
@@ -135,14 +135,14 @@ _BY_RESULT: dict[str, type[LedgerError]] = {
 
 
 _MAY_BE_FULL = frozenset({"SQLITE_IOERR", "SQLITE_CANTOPEN"})
-"""SQLite says SQLITE_FULL only where a write of its own met the end. Where its WAL's index cannot
-grow, a journal cannot be made or a sync fails for want of space, it says one of these, and keeps
-the kernel's errno to itself."""
+"""SQLite reports SQLITE_FULL only if one of its writes fails. If the WAL index cannot grow, a
+journal cannot be created or a sync fails because the disk is full, it reports one of these, without
+the kernel's errno."""
 
 
 @contextmanager
 def as_ledger_errors(database: Path, what: str) -> Iterator[None]:
-    """Raise SQLite's errors as the LedgerError that its result code and the disk mean."""
+    """Turn SQLite's errors into LedgerError, by result code and free space."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:

@@ -1,4 +1,4 @@
-"""Whether a disk is full, asked of the disk itself."""
+"""Find out whether a disk is full by trying to write to it."""
 
 import errno
 import os
@@ -8,19 +8,18 @@ from tempfile import TemporaryFile
 from maxmemd.errors import LedgerError, LedgerFull
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What the kernel answers where the file system or the user's quota has no room left."""
+"""The errors of a full file system or an exhausted quota."""
 
 MARGIN_BYTES = 1024 * 1024
-"""More than SQLite asks for at once: a WAL's index grows by 32 KiB, a batch by some hundred."""
+"""More than SQLite needs at once: a WAL index grows by 32 KiB, a batch takes some 100 KiB."""
 
 
 def has_no_room(directory: Path) -> bool:
-    """Return whether a file in this directory cannot grow by MARGIN_BYTES for want of space.
+    """Return whether MARGIN_BYTES cannot be written in this directory because it is full.
 
-    It is tried, in a file without a name that is gone when it is closed, because the numbers of
-    statvfs know nothing of quotas, of blocks that are reserved for root or that a file system
-    keeps for itself, and of a thin volume. It is synced because some file systems find out only
-    then. A disk that fails in another way, or a directory that may not be written, is not full.
+    This writes an unnamed temporary file, because statvfs knows nothing of quotas, of blocks
+    reserved for root or for the file system, or of thin volumes. The file is synced because some
+    file systems report the error only then. Other errors do not count as full.
     """
     try:
         with TemporaryFile(dir=directory, buffering=0) as file:
@@ -34,6 +33,6 @@ def has_no_room(directory: Path) -> bool:
 
 
 def as_ledger_error(error: OSError, what: str) -> LedgerError:
-    """Return the kernel's error as the LedgerError that it means."""
+    """Return the LedgerError for a kernel error."""
     kind = LedgerFull if error.errno in NO_SPACE else LedgerError
     return kind(f"cannot {what}: {error.strerror}")

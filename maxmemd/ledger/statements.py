@@ -1,4 +1,4 @@
-"""The statements of the one connection that writes, compiled once."""
+"""The statements of the writing connection, compiled once."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -36,8 +36,11 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
 )
 
 
-def _behind() -> sa.Select[Any]:
-    """Select records that do not stand on their domain's newest entry with a state."""
+def _lagging_heads() -> sa.Select[Any]:
+    """Select records whose head is not their domain's newest entry with a state.
+
+    They come from a damaged `record` table, which no hash chain covers.
+    """
     walk = (
         sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest.label("seq"))
         .where(RECORD.c.head.is_not(None), RECORD.c.head != RECORD.c.newest)
@@ -56,10 +59,10 @@ def _behind() -> sa.Select[Any]:
     )
 
 
-def _ended() -> sa.Select[Any]:
-    """Select the entries of the instances that ended last, where none was announced since.
+def _last_ends() -> sa.Select[Any]:
+    """Select each domain's newest `instance-ended` entry, unless a build was announced since.
 
-    A domain that reboots is away for seconds: what is 20 entries back is not about that.
+    A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
     """
     ended, announced = EntryKind.INSTANCE_ENDED.value, EntryKind.BUILD_ANNOUNCED.value
     walk = (
@@ -81,8 +84,8 @@ def _ended() -> sa.Select[Any]:
     return sa.select(HISTORY).join(walk, entry).where(HISTORY.c.kind == ended)
 
 
-LAGGING_HEADS = _behind().limit(1)
-ENDED = _ended()
+LAGGING_HEADS = _lagging_heads().limit(1)
+ENDED = _last_ends()
 HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
 SOME_HEADS_AND_NEWEST = HEADS_AND_NEWEST.where(
     RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True))
@@ -91,20 +94,20 @@ BY_KEYS = sa.select(HISTORY).where(HISTORY.c.key.in_(sa.bindparam("keys", expand
 
 
 class Prepared:
-    """A statement for many rows, compiled once: that costs more than SQLite takes to run it."""
+    """A statement for many rows, compiled once: compiling takes longer than running it."""
 
     def __init__(self, statement: sa.Insert, columns: Sequence[str]) -> None:
         compiled = statement.compile(dialect=sqlite.dialect(), column_keys=columns)
         head, values, tail = str(compiled).partition(_row_of_marks(columns))
         self._texts = [head + ", ".join([values] * rows) + tail for rows in range(1, MOST_ROWS + 1)]
         self.of = attrgetter(*(compiled.positiontup or ()))
-        """Return a value's fields as a row of this statement."""
+        """Return an object's fields as a row of this statement."""
 
     def run(self, connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run it for all rows, each in the order of the table's columns.
+        """Run the statement for all rows, each in the order of the table's columns.
 
-        Many rows go in at one step: each step gives Python's lock away, and a thread that has
-        to wait for it again at every row waits longer than SQLite works.
+        One step writes many rows: each step releases the GIL, and waiting for it again after every
+        row would take longer than SQLite's work.
         """
         for done in range(0, len(rows), MOST_ROWS):
             some = rows[done : done + MOST_ROWS]

@@ -1,4 +1,4 @@
-"""The one connection that writes: a batch is one transaction and one fsync."""
+"""The only connection that writes: each batch is one transaction and one fsync."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,11 +40,10 @@ _NONE: tuple[int | None, int] = (None, 0)
 
 
 class SqliteLedger:
-    """The ledger in a SQLite file that `migrate` has brought to the current tables.
+    """The ledger in a SQLite file with current tables (see `migrate`).
 
-    Used from one thread. Every method raises LedgerError or one of its kinds; after an error in
-    `commit` nothing of that batch counts, and the caller must `reopen` and `load` before the
-    next one.
+    Used from one thread. Every method raises LedgerError; after an error in `commit` the batch is
+    not committed, and the caller must `reopen` and `load` before the next one.
     """
 
     def __init__(self, path: Path, *, busy_ms: int = 1000) -> None:
@@ -63,10 +62,10 @@ class SqliteLedger:
         self._high_water.close()
 
     def reopen(self) -> None:
-        """Take a new connection, and move all that the WAL holds into the database file.
+        """Open a new connection, and checkpoint the whole WAL into the database file.
 
-        After a failed fsync the kernel may call pages clean that never reached the disk; the
-        checkpoint writes and syncs them again, so that nothing later depends on them.
+        After a failed fsync the kernel may mark pages clean that never reached the disk. The
+        checkpoint writes and syncs them again, so that later commits do not depend on them.
         """
         with as_ledger_errors(self._path, f"open the ledger {self._path} again"):
             self._connection.close()
@@ -77,10 +76,10 @@ class SqliteLedger:
             raise LedgerBusy(f"cannot open the ledger {self._path} again: a reader holds its WAL")
 
     def load(self) -> Snapshot:
-        """Return what the ledger holds, having checked every entry that a record stands on.
+        """Return the current state, after checking every entry that a record follows from.
 
-        Raises LedgerCorrupt when such an entry, or one of the newest, is not as it was written,
-        when an entry is gone that was there, or when a table does not follow from the history.
+        Raises LedgerCorrupt if such an entry, or one of the newest, is not as it was written, if an
+        entry is missing, or if a table does not follow from the history.
         """
         with as_ledger_errors(self._path, "read the ledger"), self._connection.begin():
             newest = self._connection.execute(
@@ -108,7 +107,7 @@ class SqliteLedger:
             self._check_tables()
         check_entries(list(reversed(newest)))
         if len(heads) != len(stands):
-            raise LedgerCorrupt("cannot trust the ledger: a record stands on an entry that is gone")
+            raise LedgerCorrupt("cannot trust the ledger: the entry of a record is missing")
         check_newest(newest, {uuid: last for uuid, _, last in stands})
         self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
@@ -131,14 +130,14 @@ class SqliteLedger:
             check_entry(hashes.get(head.seq, GENESIS), head)
 
     def _check_tables(self) -> None:
-        """Check the tables that follow from the history, and that the history is all there."""
+        """Check the tables that follow from the history, and that no newest entry is missing."""
         known = self._high_water.read()
         if known is not None and known[0] > 0:
             seq, newest_hash = known
             found = self._connection.scalar(sa.select(HISTORY.c.hash).where(HISTORY.c.seq == seq))
             if found != newest_hash:
                 raise LedgerCorrupt(
-                    f"cannot trust the ledger: entry {seq} was written, and it is not there"
+                    f"cannot trust the ledger: entry {seq} was written but is missing"
                     " (see docs/recovery.md)"
                 )
         behind = self._connection.scalar(LAGGING_HEADS)
@@ -167,7 +166,7 @@ class SqliteLedger:
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
     ) -> None:
-        """Write all of it in one transaction; it is on the disk when this returns."""
+        """Write a batch in one transaction; it is on the disk when this returns."""
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
             heads = self._known_heads([*(entry.uuid for entry in entries), *forgotten])
             rows = self._chain(at_ns, entries, heads)
@@ -188,7 +187,7 @@ class SqliteLedger:
             self._high_water.write(self._seq, self._newest_hash)
 
     def _known_heads(self, uuids: Sequence[str]) -> dict[str, tuple[int | None, int]]:
-        """Return on which entry each domain's record stands, and its newest one (None, 0: none)."""
+        """Return the head and the newest entry of each domain; (None, 0) if it has none."""
         heads = {uuid: self._heads.get(uuid, _NONE) for uuid in uuids}
         unknown = [uuid for uuid, head in heads.items() if head is _NONE]
         if unknown:
@@ -202,7 +201,7 @@ class SqliteLedger:
         entries: Sequence[Entry],
         heads: dict[str, tuple[int | None, int]],
     ) -> list[tuple[Any, ...]]:
-        """Return entries as rows of the history, and bring `heads` up to them."""
+        """Return entries as rows of the history; update `heads`."""
         seq, before = self._seq, self._newest_hash
         rows = []
         for entry in entries:
@@ -215,18 +214,18 @@ class SqliteLedger:
         return rows
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """Return the entries that were written for these idempotency keys."""
+        """Return the entries with these idempotency keys."""
         with as_ledger_errors(self._path, "look idempotency keys up"), self._connection.begin():
             rows = self._connection.execute(BY_KEYS, {"keys": list(keys)}).all()
             self._check_rows(rows)
         return {row.key: as_entry(row) for row in rows}
 
     def record_at(self, uuid: str, revision: int) -> Record | None:
-        """Return a record as it was at one of its revisions, or None when it never was.
+        """Return a record at one of its revisions; None if there is no such revision.
 
-        A record that was forgotten began again at revision 1: the newer entry is meant.
+        A forgotten record begins again at revision 1; this finds the newer entry.
         """
-        wanted = history.made(uuid, revision).where(HISTORY.c.revision == revision)
+        wanted = history.revision_entries(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
             row = self._connection.execute(wanted).first()
             self._check_rows([] if row is None else [row])
@@ -248,13 +247,13 @@ def as_instance(row: sa.Row[Any]) -> InstanceRow:
 
 
 def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
-    """Return the host's boot id, by UUID, of the instances that ended by a reboot."""
+    """Return the host's boot id of each UUID whose instance ended by a reboot."""
     words = {row.uuid: from_text(row.wish) for row in ended}
     return {uuid: said["boot"] for uuid, said in words.items() if said.get("reboot")}
 
 
 def as_record(row: sa.Row[Any]) -> Record:
-    """Return the record as it stands after a row of the history. Raises LedgerCorrupt."""
+    """Return the record in a row of the history. Raises LedgerCorrupt."""
     try:
         return record_from_text(row.uuid, row.revision, row.state)
     except (ValueError, TypeError, KeyError) as error:

@@ -101,9 +101,9 @@ async def taken(stream: AsyncGenerator[bytes, None], upto: int) -> list[str]:
     return found
 
 
-async def rested(feed: EventStream) -> None:
+async def rested(event_stream: EventStream) -> None:
     """Wait until the feed has read what there is."""
-    reader = feed._reader
+    reader = event_stream._reader
     if reader is not None:
         await asyncio.wait({reader})
 
@@ -111,10 +111,10 @@ async def rested(feed: EventStream) -> None:
 def test_where_nobody_listens_nothing_is_read() -> None:
     """A wake-up without a stream reads nothing, however many come."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
         for _ in range(100):
-            feed.wake()
-            assert feed._reader is None
+            event_stream.wake()
+            assert event_stream._reader is None
         await asyncio.sleep(0)
         assert tail.reads == 0
 
@@ -124,17 +124,17 @@ def test_where_nobody_listens_nothing_is_read() -> None:
 def test_many_streams_are_one_reading() -> None:
     """Streams that keep up share what is read; each gets all of it, in order."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
-        streams = [feed.stream(START, everything, always) for _ in range(20)]
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
+        streams = [event_stream.stream(START, everything, always) for _ in range(20)]
         for number, stream in enumerate(streams):
-            feed.enter(f"uid {number}")
+            event_stream.add_client(f"uid {number}")
             assert b"id: 0-0-" in await anext(stream)
         waiting = [asyncio.create_task(taken(stream, 5)) for stream in streams]
-        await rested(feed)
+        await rested(event_stream)
         before = tail.reads
         for _ in range(5):
             tail.pushes += 1
-            feed.wake()
+            event_stream.wake()
         expected = [id_of(at(number)) for number in range(1, 6)]
         assert await asyncio.gather(*waiting) == [expected] * 20
         assert tail.reads - before <= 3
@@ -147,19 +147,19 @@ def test_many_streams_are_one_reading() -> None:
 def test_a_past_longer_than_the_ring_and_what_happens_meanwhile() -> None:
     """A stream from the beginning gets everything once, also what is written while it reads."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
         tail.pushes = 3 * feeds.RING
-        feed.enter("0")
-        stream = feed.stream(START, everything, always)
+        event_stream.add_client("0")
+        stream = event_stream.stream(START, everything, always)
         found: list[str] = []
         while len(found) < 2 * feeds.RING:
             found += ids(await anext(stream))
             tail.pushes += 7
-            feed.wake()
+            event_stream.wake()
         last = tail.pushes
         found += await taken(stream, last)
         assert found == [id_of(at(number)) for number in range(1, last + 1)]
-        assert len(feed._ring) <= feeds.RING
+        assert len(event_stream._ring) <= feeds.RING
         await stream.aclose()
 
     run(test)
@@ -168,15 +168,15 @@ def test_a_past_longer_than_the_ring_and_what_happens_meanwhile() -> None:
 def test_the_ring_is_bounded_and_a_stream_behind_it_reads_on() -> None:
     """A stream that took nothing while the ring went round still misses nothing."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
-        feed.enter("0")
-        slow = feed.stream(START, everything, always)
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
+        event_stream.add_client("0")
+        slow = event_stream.stream(START, everything, always)
         await anext(slow)
         for _ in range(3):
             tail.pushes += feeds.RING
-            feed.wake()
-            await rested(feed)
-        assert len(feed._ring) == feeds.RING
+            event_stream.wake()
+            await rested(event_stream)
+        assert len(event_stream._ring) == feeds.RING
         assert await taken(slow, tail.pushes) == [
             id_of(at(number)) for number in range(1, tail.pushes + 1)
         ]
@@ -188,18 +188,18 @@ def test_the_ring_is_bounded_and_a_stream_behind_it_reads_on() -> None:
 def test_a_stream_ahead_of_the_reading_waits() -> None:
     """A place that the feed has not come to yet is waited for, not read again and again."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
         tail.pushes = 3
-        feed.enter("0")
-        await rested(feed)
+        event_stream.add_client("0")
+        await rested(event_stream)
         tail.pushes = 5
-        stream = feed.stream(at(5), everything, always)
+        stream = event_stream.stream(at(5), everything, always)
         await anext(stream)
         next_one = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.05)
         assert tail.reads <= 3
         tail.pushes = 6
-        feed.wake()
+        event_stream.wake()
         assert ids(await next_one) == [id_of(at(6))]
         await stream.aclose()
 
@@ -210,10 +210,10 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
     """A stream that wants nothing tells with its heartbeat how far it has come."""
     monkeypatch.setattr(feeds, "HEARTBEAT_S", 0.02)
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
         tail.pushes = 9
-        feed.enter("0")
-        stream = feed.stream(START, lambda event: False, always)
+        event_stream.add_client("0")
+        stream = event_stream.stream(START, lambda event: False, always)
         await anext(stream)
         beat = await anext(stream)
         while b"id: 0-0-00000000\n" in beat:  # it may beat before the first read has come back
@@ -222,7 +222,7 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
         assert b"id: 0-9-00000000\n" in beat
         reads = tail.reads
         await anext(stream)  # nobody said that anything was committed, and yet it is looked for
-        assert tail.reads > reads or feed._reader is not None
+        assert tail.reads > reads or event_stream._reader is not None
         await stream.aclose()
 
     run(test)
@@ -231,22 +231,22 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
 def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
     """What cannot be read ends nobody who waits; it is said, and read after the next wake-up."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
-        feed.enter("0")
-        stream = feed.stream(START, everything, always)
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
+        event_stream.add_client("0")
+        stream = event_stream.stream(START, everything, always)
         await anext(stream)
         next_one = asyncio.create_task(anext(stream))
-        await rested(feed)
+        await rested(event_stream)
         tail.trouble = LedgerBusy("cannot read the events: busy")
         tail.pushes = 1
-        feed.wake()
-        await rested(feed)
-        assert feed.trouble == "ledger-busy: cannot read the events: busy"
+        event_stream.wake()
+        await rested(event_stream)
+        assert event_stream.trouble == "ledger-busy: cannot read the events: busy"
         assert not next_one.done()
         tail.trouble = None
-        feed.wake()
+        event_stream.wake()
         assert ids(await next_one) == [id_of(at(1))]
-        assert feed.trouble == "ok"
+        assert event_stream.trouble == "ok"
         await stream.aclose()
 
     run(test)
@@ -255,13 +255,13 @@ def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
 def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """What nobody thought of is in the log with its traceback, and in the readiness."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
-        feed.enter("uid 0")
-        await rested(feed)
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
+        event_stream.add_client("uid 0")
+        await rested(event_stream)
         tail.pushes = "no number"  # type: ignore[assignment]
-        feed.wake()
-        await rested(feed)
-        assert feed.trouble.startswith("internal: TypeError")
+        event_stream.wake()
+        await rested(event_stream)
+        assert event_stream.trouble.startswith("internal: TypeError")
         assert "Traceback" in caplog.text
 
     run(test)
@@ -270,11 +270,11 @@ def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_stream_behind_says_that_it_cannot_read() -> None:
     """A stream that has to read the ledger itself ends with its error."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
         tail.pushes = 1
-        feed.enter("0")
-        await rested(feed)
-        stream = feed.stream(START, everything, always)
+        event_stream.add_client("0")
+        await rested(event_stream)
+        stream = event_stream.stream(START, everything, always)
         await anext(stream)
         tail.trouble = LedgerBusy("cannot read the events: busy")
         with pytest.raises(LedgerBusy):
@@ -286,22 +286,22 @@ def test_a_stream_behind_says_that_it_cannot_read() -> None:
 def test_streams_are_counted() -> None:
     """One user has so many, all together so many; who leaves makes room."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
         for _ in range(feeds.MOST_STREAMS_EACH):
-            feed.enter("7")
+            event_stream.add_client("7")
         with pytest.raises(Rejected) as refused:
-            feed.enter("7")
+            event_stream.add_client("7")
         assert refused.value.code == "too-many-streams"
-        feed.leave("7")
-        feed.enter("7")
+        event_stream.remove_client("7")
+        event_stream.add_client("7")
         for number in range(feeds.MOST_STREAMS - feeds.MOST_STREAMS_EACH):
-            feed.enter(f"uid {100 + number}")
+            event_stream.add_client(f"uid {100 + number}")
         with pytest.raises(Rejected):
-            feed.enter("999")
-        assert feed.streams == feeds.MOST_STREAMS
+            event_stream.add_client("999")
+        assert event_stream.streams == feeds.MOST_STREAMS
         for _ in range(feeds.MOST_STREAMS_EACH):
-            feed.leave("7")
-        assert feed.streams == feeds.MOST_STREAMS - feeds.MOST_STREAMS_EACH
+            event_stream.remove_client("7")
+        assert event_stream.streams == feeds.MOST_STREAMS - feeds.MOST_STREAMS_EACH
 
     run(test)
 
@@ -309,17 +309,17 @@ def test_streams_are_counted() -> None:
 def test_a_closed_feed_ends_its_streams() -> None:
     """At the daemon's end every stream ends, the waiting as well."""
 
-    async def test(tail: FakeTail, feed: EventStream) -> None:
-        feed.enter("0")
-        stream = feed.stream(START, everything, always)
+    async def test(tail: FakeTail, event_stream: EventStream) -> None:
+        event_stream.add_client("0")
+        stream = event_stream.stream(START, everything, always)
         await anext(stream)
         next_one = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.01)
-        feed.close()
+        event_stream.close()
         with pytest.raises(StopAsyncIteration):
             await next_one
-        feed.wake()
-        assert feed._reader is None or feed._reader.done()
+        event_stream.wake()
+        assert event_stream._reader is None or event_stream._reader.done()
 
     run(test)
 
@@ -328,12 +328,12 @@ def test_an_end_that_comes_together_with_news() -> None:
     """A stream that is cancelled in the very turn in which it is woken ends all the same."""
 
     async def cancelled() -> None:
-        feed = EventStream(FakeTail())
-        stream = feed.stream(START, lambda _: True, always)
+        event_stream = EventStream(FakeTail())
+        stream = event_stream.stream(START, lambda _: True, always)
         await anext(stream)
         waiting = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.01)
-        feed.tell()
+        event_stream.notify()
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait({waiting}, timeout=0.5)
@@ -348,18 +348,18 @@ def test_what_a_stream_has_in_hand_is_little(*, rung: bool) -> None:
 
     async def read() -> None:
         tail = FakeTail(0 if rung else 5 * feeds.PIECE)
-        feed = EventStream(tail)
-        feed.enter("one")
-        await rested(feed)
+        event_stream = EventStream(tail)
+        event_stream.add_client("one")
+        await rested(event_stream)
         tail.pushes = 5 * feeds.PIECE
-        feed.wake()
-        await rested(feed)
-        assert len(feed._ring) == (tail.pushes if rung else 0)
-        stream = feed.stream(START, lambda _: True, always)
+        event_stream.wake()
+        await rested(event_stream)
+        assert len(event_stream._ring) == (tail.pushes if rung else 0)
+        stream = event_stream.stream(START, lambda _: True, always)
         await anext(stream)
         counts = [(await anext(stream)).count(b"\nevent: ") for _ in range(5)]
         assert counts == [feeds.PIECE] * 5
-        feed.close()
+        event_stream.close()
         await stream.aclose()
 
     asyncio.run(read())

@@ -88,7 +88,7 @@ def test_a_systemd_that_is_gone(
     box = mailbox()
     box.first_sync.set()
     asyncio.run(notify_systemd(box))
-    assert "cannot tell systemd that the service has started" in caplog.text
+    assert "cannot notify systemd that the service has started" in caplog.text
 
 
 @pytest.fixture

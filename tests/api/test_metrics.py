@@ -109,7 +109,7 @@ def test_before_there_is_an_arbiter() -> None:
     """A daemon that only starts tells what it can."""
     starting = Mailbox(_no_arbiter, poll_s=1.0)
     scene = metrics.Scene(starting, (), {"xen": "starting"}, 0, None, {"not-allowed": 2})
-    text = metrics.scraped(scene, plain=False).decode()
+    text = metrics.to_text(scene, plain=False).decode()
     assert 'maxmemd_part_ready{part="xen"} 0.0' in text
     assert 'maxmemd_refusals_total{code="not-allowed"} 2.0' in text
     assert "maxmemd_decisions" not in text
@@ -164,7 +164,7 @@ def test_a_disk_that_is_nearly_full_is_not_ready(api: Inside) -> None:
 
 def test_events_that_cannot_be_read_are_not_ready(api: Inside) -> None:
     """The reader of the events is a part of its own."""
-    api.feed.trouble = "ledger-busy: cannot read the events"
+    api.event_stream.trouble = "ledger-busy: cannot read the events"
     assert health(api).status_code == 503
     assert health(api).json()["parts"]["events"].startswith("ledger-busy")
 
@@ -190,7 +190,7 @@ def test_the_disk_is_looked_at_now_and_then(tmp_path: Path) -> None:
         await seconds(disk, 10)
         assert (len(looks), disk.state, disk.space) == (1, "ok", Space(0, 0, LOW_BYTES))
         await seconds(disk, 1)
-        assert disk.state == "cannot look at the disk of the ledger: Input/output error"
+        assert disk.state == "cannot check the disk of the ledger: Input/output error"
         disk._looking = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
         for _ in range(30):
             disk.each_second()

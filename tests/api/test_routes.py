@@ -188,7 +188,7 @@ def test_a_record_travels(api: Inside) -> None:
     assert {name: again[name] for name in told} == told
     assert api.get(f"/v1/domains/{elsewhere}")["domid"] is None
     text = api.get(f"/v1/domains/{elsewhere}/explain")["text"]
-    assert text.endswith("The domain does not live here now.")
+    assert text.endswith("The domain is not on this host now.")
 
 
 def test_an_imported_record_is_in_force(api: Inside) -> None:

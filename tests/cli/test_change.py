@@ -65,7 +65,7 @@ CASES: dict[str, tuple[str, dict[str, Any], list[str], str, str, int]] = {
         "component-remove web device-model/roms",
         {f"DELETE {ROMS}": (202, decision(push=push("pending")))}, [f"DELETE {ROMS}"], DONE,
         "maxmemctl: the limit of web is recorded as revision 8, 513 MiB, but not in force: it is"
-        " pending\nmaxmemctl: maxmemd goes on trying: maxmemctl show web\n", 1,
+        " pending\nmaxmemctl: maxmemd keeps trying: maxmemctl show web\n", 1,
     ),
     "no component": (
         "component-remove web roms", {}, [], "",

@@ -169,6 +169,6 @@ def test_a_full_disk_behind_stdout() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        "maxmemctl: cannot print what was answered: No space left on device"
-        " (what was asked is done)\n",
+        "maxmemctl: cannot print the answer: No space left on device"
+        " (the request was carried out)\n",
     )

@@ -48,7 +48,7 @@ def test_all_is_well(ctl: Ctl, stub: Stub, proc: Path) -> None:
     assert (status, err) == (0, "")
     assert "No process sets maxima without libmaxmem-interpose.so (2 could be" in out
     assert "Xen's own" not in out
-    assert "No maximum was written by anybody else" in out
+    assert "No foreign maximum in the newest history" in out
 
 
 def test_what_is_found(ctl: Ctl, stub: Stub, proc: Path) -> None:

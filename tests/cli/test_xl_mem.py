@@ -18,7 +18,7 @@ LIMIT, TARGET, WEB = (
 TRY = "maxmemctl: lower the target first with maxmemctl mem-set web, or use --force\n"
 NOT_FORCED = (
     "maxmemctl: the limit of web is recorded as revision 8, 513 MiB, but not in force: no EPERM\n"
-    "maxmemctl: maxmemd goes on trying: maxmemctl show web\n"
+    "maxmemctl: maxmemd keeps trying: maxmemctl show web\n"
 )
 DRY = "web (domain 3): the limit would be 513 MiB (131328 pages), revision 8; nothing was changed\n"
 GONE = problem(410, "domain-gone", "cannot do it: the domain is gone", domid=3, uuid=UUID)
@@ -64,7 +64,7 @@ CASES = {
     "a domain that is not here": (
         "mem-max web 512", {LIMIT: (200, decision(domid=None, push=None))},
         [LIMIT + ' {"max_mem_kib": 524288}'], "",
-        "maxmemctl: the domain is not here: what it may use is recorded for its next life\n", 0,
+        "maxmemctl: the domain is not here: the limit is recorded for its next start\n", 0,
     ),
     "refused": (
         "mem-max web 10", {LIMIT: BELOW}, [LIMIT + ' {"max_mem_kib": 10240}'], "",

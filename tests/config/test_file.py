@@ -135,7 +135,7 @@ def test_an_unknown_key() -> None:
         ("socket", "m.sock", "write an absolute path"),
         ("socket", 5, "write an absolute path"),
         ("database", "", "write an absolute path"),
-        ("socket_group", 5, "write a text in quotes"),
+        ("socket_group", 5, "write text in quotes"),
         ("hypervisor", "kvm", 'write one of "auto", "xen", "simulated"'),
         ("drift", ["restore"], 'write one of "restore", "adopt", "alert"'),
         ("floor", None, 'write one of "target", "none"'),
@@ -169,10 +169,10 @@ def test_an_unknown_key() -> None:
         ("admins", [0], 'write "user NAME"'),
         ("admins", ["user no-such-user-here"], "there is no user 'no-such-user-here': create it"),
         ("toolstacks", ["group no-such-group-here"], "there is no group"),
-        ("observers", ["uid root"], "'root' is no uid: write a number below"),
-        ("observers", ["uid 4294967295"], "is no uid: write a number below"),
-        ("observers", ["gid 99999999999"], "is no gid: write a number below"),
-        ("observers", ["gid ٣"], "is no gid: write a number below"),
+        ("observers", ["uid root"], "'root' is not a uid: write a number below"),
+        ("observers", ["uid 4294967295"], "is not a uid: write a number below"),
+        ("observers", ["gid 99999999999"], "is not a gid: write a number below"),
+        ("observers", ["gid ٣"], "is not a gid: write a number below"),
         ("default_role", "admin", 'write one of "observer", "nobody"'),
         ("device_model_base", "uid 0", "it is never root"),
         ("device_model_base", "uid 1", "some are in use or invalid .below 1000, 65534"),
@@ -183,7 +183,7 @@ def test_an_unknown_key() -> None:
         ("socket_group", "no-such-group-here", "there is no such group: create it"),
         ("device_model_base", "gid 300000", 'write "auto", "none", "user NAME" or "uid N"'),
         ("device_model_base", 300000, 'write "user NAME"'),
-        ("rates", {"root": 5}, "'root' is no role: the roles are admin, toolstack"),
+        ("rates", {"root": 5}, "'root' is not a role: the roles are admin, toolstack"),
         ("rates", {"observer": 0}, "write a number of requests a second from 0.1 to"),
         ("rates", [5], "write a table, like { observer = 50 }"),
         ("connections", {"observer": 0}, "write a whole number from 1 to 2048"),
@@ -251,9 +251,9 @@ def test_every_key_has_a_parser() -> None:
         (
             'device_model_base = "uid 9000"\nadmins = ["uid 9005"]',
             2,
-            "uid 9005 is a device model's",
+            "uid 9005 is in the device models' range",
         ),
-        ('\ncaps = { bios = "1 MiB" }', 2, "'bios' is no owner: name it in owners"),
+        ('\ncaps = { bios = "1 MiB" }', 2, "'bios' is not an owner: add it to owners"),
         ('caps = { toolstack = "1 KiB" }', 1, "write 1024 KiB or more, or a lower slack"),
         ('listen = "0.0.0.0:1"\ntls_key = "/k"', 1, "TCP needs TLS: write tls_certificate as well"),
         ('\ntls_key = "/k"', 2, "nothing is served over TCP: write listen as well"),
@@ -277,7 +277,7 @@ def test_every_key_has_a_parser() -> None:
             1,
             "uid 0 is in admins already",
         ),
-        ('[caps]\noperator = "1 MiB"\nbios = "1 MiB"', 3, "'bios' is no owner"),
+        ('[caps]\noperator = "1 MiB"\nbios = "1 MiB"', 3, "'bios' is not an owner"),
         (
             'slack = "2 MiB"\ncaps = { toolstack = "1 MiB" }',
             2,
@@ -478,7 +478,7 @@ def test_the_page_on_the_configuration_says_the_defaults() -> None:
 def test_a_key_below_a_table_is_told_where_it_belongs() -> None:
     """TOML takes whatever follows [rates] for an entry of it."""
     text = "[rates]\npoll_s = 5"
-    with pytest.raises(ConfigError, match=r"m.toml:2: .*key of its own stands before the first"):
+    with pytest.raises(ConfigError, match=r"m.toml:2: .*top-level key must come before the first"):
         parse(tomllib.loads(text), "m.toml", text)
 
 

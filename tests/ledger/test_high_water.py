@@ -82,7 +82,7 @@ def test_a_ledger_that_went_back_is_corrupt(database: Path) -> None:
     ledger.commit(AT_NS, [entry(2)])
     ledger.close()
     database.write_bytes(older)
-    with pytest.raises(LedgerCorrupt, match="entry 2 was written, and it is not there"):
+    with pytest.raises(LedgerCorrupt, match="entry 2 was written but is missing"):
         opened(database)
 
     database.with_name("ledger.sqlite-high-water").unlink()

@@ -321,7 +321,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE songs (title)")
-    with pytest.raises(LedgerCorrupt, match="some other program's database"):
+    with pytest.raises(LedgerCorrupt, match="another program's database"):
         migrate(path)
     assert set(tables(path)) == {"songs"}
 

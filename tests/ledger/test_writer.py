@@ -198,7 +198,7 @@ def test_what_no_chain_covers_is_sealed(
         done = connection.execute(f"UPDATE instance SET {column} = replace({column}, ?, ?)",
                                   (was, now))  # fmt: skip
         assert done.rowcount == 1
-    with pytest.raises(LedgerCorrupt, match=r"what is open for .* docs/recovery\.md"):
+    with pytest.raises(LedgerCorrupt, match=r"the instance of .* docs/recovery\.md"):
         ledger.load()
 
 

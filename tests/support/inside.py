@@ -91,9 +91,9 @@ class Inside:
         self._peer = replace(peer, known_by="")  # it has the role that the test gives it
         return self.wait(self.client.request(method, path, content=content, headers=sent))
 
-    def serve(self, front: Dispatcher) -> None:
+    def serve(self, dispatcher: Dispatcher) -> None:
         """Have requests answered by this application from now on."""
-        self.front = front
+        self.dispatcher = dispatcher
 
     def get(self, path: str) -> Any:
         """Return the body of a GET that must succeed."""
@@ -138,19 +138,19 @@ class Inside:
         reader = LedgerReader(self.config.database)
         tail = LedgerFollower(self.config.database)
         self.tokens = TokenStore(self.config.tokens_path)
-        self.feed = EventStream(tail)
-        poll_s, wake = self.config.poll_s, self.feed.wake
+        self.event_stream = EventStream(tail)
+        poll_s, wake = self.config.poll_s, self.event_stream.wake
         self.mailbox = Mailbox(self._arbiter, poll_s=poll_s, on_commit=wake)
         self.disk = DiskMonitor(self.config.database)
         state = self.disk, self.tokens
-        service = Service(self.mailbox, reader, tail, self.feed, self.config, True, *state)
+        service = Service(self.mailbox, reader, tail, self.event_stream, self.config, True, *state)
         self.service = service
         self.serve(Dispatcher(service))
         self.wait(self.mailbox.start())
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             scope["maxmemd.peer"] = self._peer
-            await self.front(scope, receive, send)
+            await self.dispatcher(scope, receive, send)
 
         transport = httpx.ASGITransport(app)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")

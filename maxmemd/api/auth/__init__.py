@@ -1,1 +1,1 @@
-"""Who calls, and what they may do."""
+"""Identify callers and decide what they may call."""

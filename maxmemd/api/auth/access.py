@@ -1,4 +1,4 @@
-"""The access rules that routes carry: which roles, and whether only for what is their own."""
+"""Access rules of the routes: which roles, and whether only for the caller's own domain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Role
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may call a route: `roles` for any domain and owner, `own` only for what is its own.
+    """Who may call a route: `roles` for any domain and owner, `own` only for their own domain.
 
-    A device model's own is its domain, called by its domid, and of that the components whose
-    owner is `device-model`. That the domid still is the domain it was is looked at later, by
-    the arbiter. `local` is for the Unix socket only, whatever the role.
+    A device model owns its domain, referred to by domid, and in it the components of owner
+    `device-model`. The arbiter checks later that the domid still means the same domain. `local`
+    restricts a route to the Unix socket, whatever the role.
     """
 
     name: str
@@ -44,12 +44,12 @@ admin = Access("admin", frozenset({ADMIN}))
 local_admin = Access("admin, Unix socket only", frozenset({ADMIN}), local=True)
 
 RULES: Mapping[str, str] = {
-    anyone.name: "whoever has a role",
+    anyone.name: "any caller with a role",
     readers.name: "admin, toolstack and observer",
     reads_own.name: "admin, toolstack and observer, and a device model about its own domain",
     toolstack.name: "admin and toolstack",
     writes_own.name: "admin and toolstack, and a device model for its own domain's share",
     local_admin.name: "admin, over the Unix socket only",
-    admin.name: "admin: root and the daemon's own user, and whom the configuration names",
+    admin.name: "admin: root, the daemon's own user, and the admins of the configuration",
 }
-"""Each rule in words."""
+"""Each rule as an error message puts it."""

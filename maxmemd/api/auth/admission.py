@@ -1,6 +1,6 @@
-"""Who somebody is, what a client may hold and how often it may ask.
+"""Identify callers; limit their connections and request rates.
 
-Per request this is one or two look-ups; a role without a rate is not counted at all.
+This costs one or two dictionary look-ups per request, and nothing for a role without a rate.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ from maxmemd.api.problems import Rejected
 from maxmemd.policy.roles import NOBODY, Roles
 
 BURST_S = 2.0
-"""A client may save up this many seconds' worth of requests."""
+"""A client may burst this many seconds' worth of requests."""
 HANDSHAKE_RATE = 50.0
-"""TLS handshakes that one address may begin a second."""
+"""TLS handshakes per second that one address may begin."""
 MOST_REMOTE = 512
-"""Connections over TCP: with its TLS each takes ten times the memory of another one."""
+"""TCP connections: because of TLS, each takes ten times the memory of a Unix one."""
 UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
-"""What a uid has that is nobody, an address over TCP that has not shown who it is, and all together
-who come by the device models' own socket and are none; connections count until the end."""
+"""Limits for callers without a role: per uid, per unauthenticated TCP address, and shared by all
+who connect to the device-model socket without being device models."""
 
 
 class Admission:
-    """Roles, rates and caps of connections, by role.
+    """The roles, and the limits of one client by its role.
 
-    `rates` are requests a second of one client, `connections` what one uid may have open.
-    `hosts` are the names by which clients over TCP may call this host.
+    `rates` are requests per second, `connections` open connections. `hosts` are the Host names that
+    TCP clients may use.
     """
 
     def __init__(
@@ -43,79 +43,81 @@ class Admission:
         *,
         tokens: TokenStore | None = None,
         hosts: Collection[str] = (),
-        apart: bool = True,
+        has_device_model_socket: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.roles, self.rates, self.connections = roles, rates, connections
-        self._tokens, self._apart = tokens, apart
+        self._tokens, self._has_device_model_socket = tokens, has_device_model_socket
         self._hosts = frozenset(host.lower().encode() for host in (*hosts, "localhost"))
         self._clock_s = clock_s
         self._open: dict[str, int] = {}
         self._remote = 0
-        self._spent, self._knocked = TokenBuckets(), TokenBuckets()
+        self._spent, self._attempts = TokenBuckets(), TokenBuckets()
 
-    def take(
+    def reconfigure(
         self, roles: Roles, rates: Mapping[str, float], connections: Mapping[str, int]
     ) -> None:
-        """Go by these from now on, on open connections too."""
+        """Apply a new configuration, to open connections as well."""
         self.roles, self.rates, self.connections = roles, rates, connections
         self._spent.clear()
-        self._knocked.clear()
+        self._attempts.clear()
 
-    def enter(self, transport: asyncio.BaseTransport) -> Peer:
-        """Return who has connected, and count the connection until `leave`."""
-        return self._counted(peer_of(transport, self.roles))
+    def register(self, transport: asyncio.BaseTransport) -> Peer:
+        """Return who has connected; the connection counts until `unregister`."""
+        return self._count(peer_of(transport, self.roles))
 
-    def enter_apart(self, transport: asyncio.BaseTransport) -> Peer:
-        """Do so for a connection over the device models' own socket, where there is to be one."""
-        return self._counted(device_model_of(transport, self.roles if self._apart else None))
+    def register_device_model(self, transport: asyncio.BaseTransport) -> Peer:
+        """Register a connection to the device-model socket."""
+        return self._count(
+            device_model_of(transport, self.roles if self._has_device_model_socket else None)
+        )
 
-    def _counted(self, peer: Peer) -> Peer:
+    def _count(self, peer: Peer) -> Peer:
         self._open[peer.client] = self._open.get(peer.client, 0) + 1
         self._remote += peer.remote
         return peer
 
-    def leave(self, peer: Peer) -> None:
-        """Count a connection no more."""
+    def unregister(self, peer: Peer) -> None:
+        """Stop counting a connection."""
         self._remote -= peer.remote
         left = self._open.pop(peer.client) - 1
         if left:
             self._open[peer.client] = left
 
-    def let_in(self, peer: Peer) -> None:
-        """Let a connection in. Raises Rejected: it is one too many, or comes too soon.
+    def check_connection(self, peer: Peer) -> None:
+        """Raise Rejected for one connection too many, or for one that comes too soon.
 
-        Connections and requests have a rate each of the same size, so that a client which connects
-        for every request has no less than one that does not.
+        Connections and requests are limited separately, each at the same rate, so that a client
+        which reconnects for every request gets as much as one which does not.
         """
         most = self.connections.get(peer.role.name)
         unknown = peer.remote or peer.role.name == NOBODY
         most = UNKNOWN_CONNECTIONS if unknown and most is None else most
         if most is not None and self._open.get(peer.client, 0) > most:
-            detail = f"cannot serve this connection: {label(peer)} has {most} open, its most"
+            detail = f"cannot serve this connection: the limit for {label(peer)} is {most} open"
             raise Rejected("too-many-connections", detail, uid=peer.uid, at_most=most)
         if self._remote > MOST_REMOTE and peer.remote:
-            detail = f"cannot serve this connection: {MOST_REMOTE} are open over TCP, the most"
+            detail = f"cannot serve this connection: the limit over TCP is {MOST_REMOTE} open"
             raise Rejected("too-many-connections", detail, at_most=MOST_REMOTE)
         rate = self._rate(peer)
         if rate is not None and not peer.remote:
-            self._spend(self._knocked, peer, rate, "connections")
+            self._spend(self._attempts, peer, rate, "connections")
 
-    def knock(self, stranger: Peer) -> None:
-        """Let an address begin a TLS handshake. Raises Rejected: it begins too many."""
-        self._spend(self._knocked, stranger, HANDSHAKE_RATE, "connections")
+    def check_handshake(self, peer: Peer) -> None:
+        """Raise Rejected for an address that begins too many TLS handshakes."""
+        self._spend(self._attempts, peer, HANDSHAKE_RATE, "connections")
 
     def _rate(self, peer: Peer) -> float | None:
-        """Return what a client may ask a second; None for as often as it likes."""
+        """Return a client's requests per second; None for no limit."""
         name = peer.role.name
         return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
-    def caller(self, scope: Scope) -> Peer:
-        """Return whose request this is, by what is known of its peer and what it shows.
+    def identify(self, scope: Scope) -> Peer:
+        """Return who sent this request, and count it against that client's rate.
 
-        Over TCP that is its certificate or its bearer token, and a Host by which this host may be
-        called is taken away, as a Unix socket's client has none either; any other is refused as any
-        site's is. It counts against its client's rate. Raises Rejected.
+        Over TCP a caller is known by its certificate or its bearer token. A Host header that names
+        this host is removed, so that the checks for browsers see what they see on the Unix socket;
+        any other Host is refused. Raises Rejected.
         """
         peer = scope["maxmemd.peer"].under(self.roles)
         if peer.remote:
@@ -127,8 +129,8 @@ class Admission:
             scope["headers"] = self._without_ours(scope["headers"])
         return peer
 
-    def stands(self, peer: Peer) -> bool:
-        """Whether a caller still is what it was: its role not changed, its token not revoked."""
+    def is_current(self, peer: Peer) -> bool:
+        """Whether a caller still has its role and, if it sent one, a valid token."""
         if peer.token is None:
             return peer.under(self.roles).role == peer.role
         valid = self._tokens is not None and self._tokens.holds(peer.token)
@@ -143,27 +145,33 @@ class Admission:
                 self._spend(self._spent, peer, UNKNOWN_RATE)
                 raise rejected from None
         if shown:
-            detail = "cannot take a token beside a certificate: who would it be? (send one of both)"
+            detail = "cannot accept a token and a certificate together (send only one of them)"
             raise Rejected("token-invalid", detail)
         return peer
 
     def _by_token(self, peer: Peer, shown: Sequence[bytes]) -> Peer:
         kind, _, secret = shown[0].partition(b" ") if len(shown) == 1 else (b"", b"", b"")
         if kind.lower() != b"bearer" or self._tokens is None:
-            detail = "cannot tell who this is: send Authorization: Bearer TOKEN, or a certificate"
+            detail = (
+                "cannot identify the caller: send Authorization: Bearer TOKEN, or a certificate"
+            )
             raise Rejected("token-invalid", f"{detail} that has a role")
         token = self._tokens.find(secret.strip().decode("latin-1"))
         if token is None:
-            raise Rejected("token-invalid", "cannot take this token: it was revoked, or never was")
+            raise Rejected(
+                "token-invalid", "cannot accept this token: it is unknown or was revoked"
+            )
         if token.has_expired(time.time_ns()):
-            raise Rejected("token-invalid", "cannot take this token: it has expired (get another)")
+            raise Rejected(
+                "token-invalid", "cannot accept this token: it has expired (get another)"
+            )
         return token_peer(token, peer.address)
 
     def _without_ours(self, headers: Headers) -> Headers:
-        """Return the headers without a Host that is ours. Raises Rejected for any other."""
+        """Return the headers without a Host that names us. Raises Rejected for any other."""
         hosts = [value.lower() for name, value in headers if name == b"host"]
         if not all(self._is_ours(host) for host in hosts):
-            detail = "cannot serve a browser: over TCP, Host is to be one of hosts in the"
+            detail = "cannot serve a browser: over TCP, Host must be one of hosts in the"
             raise Rejected(
                 "browser-refused", f"{detail} configuration, or localhost", header="Host"
             )
@@ -173,12 +181,12 @@ class Admission:
         name, colon, port = host.rpartition(b":")
         return (name if colon and port.isdigit() else host) in self._hosts
 
-    def admit(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
-        """Let a request pass. Raises Rejected: it is not for this caller."""
+    def authorize(self, peer: Peer, access: Access, path: Mapping[str, str]) -> None:
+        """Raise Rejected for a request that this caller may not make."""
         if not access.allows(peer.role, path) or (access.local and peer.remote):
             who = f"the device model of domain {peer.role.domid}"
             who = f"{label(peer)} ({peer.role.name})" if peer.role.domid is None else who
-            detail = f"cannot let {who} do that: it is for {RULES[access.name]}"
+            detail = f"cannot allow {who} to do that: it is for {RULES[access.name]}"
             raise Rejected("not-allowed", detail, uid=peer.uid, role=peer.role.name)
 
     def _spend(
@@ -187,6 +195,6 @@ class Admission:
         now_s = self._clock_s()
         wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s)
         if wait_s:
-            detail = f"cannot serve {label(peer)} so often: {rate:g} {what} a second are its most"
+            detail = f"cannot serve {label(peer)}: its limit is {rate:g} {what} per second"
             after_s = math.ceil(wait_s)
             raise Rejected("too-many-requests", detail, rate_per_s=rate, retry_after_s=after_s)

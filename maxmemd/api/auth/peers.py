@@ -1,6 +1,6 @@
-"""Who is calling: the kernel's word (SO_PEERCRED) at connect time, never a header's.
+"""Identify the peer of a connection by SO_PEERCRED at connect time, never by a header.
 
-Over TCP it is the subject of a certificate that was checked, or else a bearer token's name.
+Over TCP by the subject of a verified certificate, or else by the name of a bearer token.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ SO_PEERGROUPS = 59
 MOST_GROUPS = 1024
 NO_ROLES = Roles()
 BY_PROCESS, BY_LINK, BY_CERTIFICATE = "process", "link", "certificate"
-"""How it is known who somebody is: by the kernel, on the device models' own socket too, or by a
+"""How a peer was identified: by the kernel, by the kernel on the device-model socket, or by a
 certificate."""
 CERTIFICATE = "cert "
 STRANGERS = "strangers"
-"""The client that all are together who have no business on the device models' own socket."""
+"""All peers on the device-model socket that are no device models count as this one client."""
 
 
 @dataclass(slots=True)
 class Pin:
-    """The UUID that a device model's domain had when it connected; None where there was none.
+    """The UUID that a device model's domain had when it connected; None if there was no domain.
 
-    It is being asked for while `task` runs.
+    `task` looks it up.
     """
 
     task: asyncio.Task[str | MaxmemError | None] | None = None
@@ -45,12 +45,12 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A process at the other end of a Unix socket, as it was when it connected, or who is remote.
+    """The process at the other end of a Unix socket when it connected, or a TCP client.
 
-    `actor` is the JSON text that the history keeps of it. `client` names it in rate limits and
-    idempotency keys: all connections of one uid are one client. `remote` is whoever comes over
-    TCP; `address` is where from, and its pid and uids are the kernel's for "cannot tell".
-    `role` is what `roles` say of it, known by what `known_by` says, or else a `token`'s, or given.
+    `actor` is the JSON text that the history keeps. `client` names the peer in rate limits and
+    idempotency keys: all connections of one uid are one client. A `remote` peer came over TCP from
+    `address`; its pid and uids are the kernel's overflow values. `role` follows from `roles` and
+    `known_by`, or from `token`.
     """
 
     pid: int
@@ -68,13 +68,13 @@ class Peer:
     token: Token | None = field(default=None, repr=False)
 
     def under(self, roles: Roles) -> "Peer":
-        """Return who this is by these roles, which may be other ones than when it connected."""
+        """Return this peer with the role it has under `roles`, which may have changed since."""
         if self.roles is roles or not self.known_by:
             return self
         return replace(self, role=self.role_under(roles), roles=roles)
 
     def role_under(self, roles: Roles) -> Role:
-        """Return the role that these roles give to whoever is known so."""
+        """Return the role that `roles` give to this peer."""
         if self.known_by == BY_PROCESS:
             return roles.of_process(self.pid, self.uid, (self.gid, *self.groups), os.geteuid())
         if self.known_by == BY_LINK:
@@ -86,7 +86,7 @@ UNKNOWN_PEER = Peer(0, OVERFLOW_UID, OVERFLOW_UID, '{"name":"unknown"}', Role(NO
 
 
 def peer_of(transport: asyncio.BaseTransport, roles: Roles = NO_ROLES) -> Peer:
-    """Return who is at the other end of a transport; NOBODY where the kernel cannot say."""
+    """Return the peer of a transport; UNKNOWN_PEER if the kernel cannot tell."""
     if transport.get_extra_info("ssl_object") is not None:
         return _remote(transport, roles)
     sock = transport.get_extra_info("socket")
@@ -98,9 +98,9 @@ def peer_of(transport: asyncio.BaseTransport, roles: Roles = NO_ROLES) -> Peer:
 
 
 def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Peer:
-    """Return who came by the device models' own socket; all who are none are one client.
+    """Return the peer of a connection to the device-model socket.
 
-    None for `roles`: nobody is anything there.
+    All who are no device model count as one client. With None for `roles` no peer has a role.
     """
     if roles is None:
         role = Role(NO_ROLE)
@@ -123,21 +123,21 @@ def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles 
 
 
 def certificate_peer(name: str, role: Role, client: str, address: str) -> Peer:
-    """Return a remote peer; the kernel knows no uid of it."""
+    """Return a remote peer, which has no uid."""
     actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
     return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
 
 
 def token_peer(token: Token, address: str) -> Peer:
-    """Return whoever showed a token, whose role it has."""
+    """Return the peer that presented a token; it has the token's role."""
     name = f"token {token.name}"
     return replace(certificate_peer(name, Role(token.role), name, address), token=token)
 
 
 def unauthenticated(address: str) -> Peer:
-    """Return who has come over TCP and not shown who it is: one client is an address.
+    """Return a TCP peer without certificate or token: each address is one client.
 
-    Of IPv6 it is a network of 64 bits, for whoever has one address there has them all.
+    For IPv6 each /64 network is one client, because a host there has all of its addresses.
     """
     network = address
     if ":" in address:
@@ -147,13 +147,13 @@ def unauthenticated(address: str) -> Peer:
 
 
 def on_behalf_of(peer: Peer, stub_domid: int) -> Peer:
-    """Return root's process as the stub domain that it speaks for: the history is to name that."""
+    """Return root's process as the stub domain that it acts for, which the history names."""
     actor = {"name": f"stub domain {stub_domid}", "uid": None, "gid": None, "pid": peer.pid}
     return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
 
 
 def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
-    """Return who has connected with TLS: by its certificate, or nobody until a token is shown."""
+    """Return a TLS peer by its certificate; without one it has no role until it sends a token."""
     name = transport.get_extra_info("peername")
     address = str(name[0]) if name else "nowhere"
     certificate = transport.get_extra_info("peercert")
@@ -183,12 +183,12 @@ _SHORT = {
 
 
 def _escaped(value: str) -> str:
-    """Return a value in which nothing looks like the end of it: another's subject is not made."""
+    """Escape separators, so that no value can imitate another subject."""
     return "".join(f"\\{c}" if c in ",=+\\" else c for c in value)
 
 
 def _groups(sock: socket.socket) -> tuple[int, ...]:
-    """Return the supplementary groups; none where they cannot be told, which gives no role."""
+    """Return the supplementary groups; none if the kernel cannot tell, which grants no role."""
     try:
         raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * MOST_GROUPS)
     except OSError:

@@ -1,4 +1,4 @@
-"""How often each client may do something."""
+"""Rate limits by client."""
 
 from maxmemd.pacing import TokenBucket
 
@@ -6,7 +6,7 @@ MANY_CLIENTS = 1024
 
 
 class TokenBuckets:
-    """A bucket for each client; of those that have asked for nothing lately nothing is kept."""
+    """One bucket per client; full buckets are dropped when there are many."""
 
     def __init__(self) -> None:
         self._by_client: dict[str, TokenBucket] = {}
@@ -15,7 +15,7 @@ class TokenBuckets:
         return len(self._by_client)
 
     def of(self, client: str, every_s: float, burst_s: float, now_s: float) -> TokenBucket:
-        """Return a client's bucket; a new one, of this size, where there is none."""
+        """Return a client's bucket, a new one if it has none."""
         found = self._by_client.get(client)
         if found is None:
             if len(self._by_client) >= MANY_CLIENTS:
@@ -24,10 +24,10 @@ class TokenBuckets:
         return found
 
     def clear(self) -> None:
-        """Begin anew: every bucket is full."""
+        """Drop every bucket, so that all start full."""
         self._by_client.clear()
 
     def _forget(self, now_s: float) -> None:
-        """Drop the clients of whom nothing needs to be known: their buckets are full."""
+        # A full bucket is what a new one would be.
         for client in [name for name, bucket in self._by_client.items() if bucket.due_s <= now_s]:
             del self._by_client[client]

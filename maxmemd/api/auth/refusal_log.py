@@ -1,4 +1,4 @@
-"""Who is told of a refusal: the metrics count each one, the journal has a line with fields."""
+"""Count refusals for the metrics, and log them with fields for journald."""
 
 import logging
 from collections import Counter
@@ -10,26 +10,28 @@ from maxmemd.api.problems import STATUS
 
 LOG = logging.getLogger("maxmemd.api")
 LOG_EVERY_S, LOG_BURST_S = 1.0, 5.0
-"""One line a second for each client's refusals, after the first few."""
+"""After the first few, one line per second for each client's refusals."""
 _ABOUT_THE_CALLER = frozenset({401, 403, 429})
-"""With these statuses it is somebody who may not, or who is too many: a warning."""
+"""These statuses concern who called, not what was asked, and are logged as warnings."""
 
 
 class RefusalLog:
-    """What was refused before the arbiter was asked, by code; and the log of all refusals."""
+    """Counts of requests refused before the arbiter saw them, and the log of all refusals."""
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._logged = TokenBuckets()
         self.counts: Counter[str] = Counter()
 
-    def refuse(self, peer: Peer, code: str, why: str, method: str = "", path: str = "") -> None:
-        """Count a refusal and log it; one without a method is of a connection."""
+    def count_and_log(
+        self, peer: Peer, code: str, why: str, method: str = "", path: str = ""
+    ) -> None:
+        """Count and log a refusal; without a method it is a connection's."""
         self.counts[code] += 1
-        self.tell(peer, code, why, method, path)
+        self.log(peer, code, why, method, path)
 
-    def tell(self, peer: Peer, code: str, why: str, method: str, path: str) -> None:
-        """Log a refusal; of a client that is refused all the time only some, and how many."""
+    def log(self, peer: Peer, code: str, why: str, method: str, path: str) -> None:
+        """Log a refusal; for a client with many, only some, with the number of the others."""
         now_s = self._clock_s()
         bucket = self._logged.of(peer.client, LOG_EVERY_S, LOG_BURST_S, now_s)
         if bucket.wait_s(now_s):
@@ -51,5 +53,5 @@ class RefusalLog:
 
 
 def label(peer: Peer) -> str:
-    """Return how a caller is called: by its uid, or over TCP by its name and address."""
+    """Return a caller's uid, or over TCP its name and address, as text."""
     return f"{peer.client} at {peer.address}" if peer.remote else f"uid {peer.uid}"

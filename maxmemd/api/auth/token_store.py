@@ -1,7 +1,7 @@
-"""Bearer tokens for clients over TCP: 256 random bits, of which only the SHA-256 is kept.
+"""Bearer tokens for TCP clients: 256 random bits, of which only the SHA-256 is stored.
 
-They stand in a file beside the ledger, mode 0600, which is replaced whole: a token that was
-created or revoked is so after a crash as well.
+They are in a file beside the ledger, mode 0600. It is replaced atomically, so that creating and
+revoking a token survive a crash.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from maxmemd.files import check_trusted, sync
 from maxmemd.policy.roles import GIVEN
 
 PREFIX = "mxm_"
-"""Lets people, and programs that look for leaked secrets, see what it is."""
+"""Lets people and secret scanners recognise a token."""
 MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token. `actor` is JSON text: who created it.
+    """What is stored of a token. `actor` is JSON text: who created it.
 
-    From `expires_ns` of the host's clock on it is refused; None: it is valid until it is revoked.
+    `expires_ns` is by the host's clock; None: the token is valid until it is revoked.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Token:
     expires_ns: int | None = None
 
     def has_expired(self, now_ns: int) -> bool:
-        """Whether it is refused by now."""
+        """Whether the token is refused at this time."""
         return self.expires_ns is not None and now_ns >= self.expires_ns
 
 
 class TokenStore:
-    """The tokens that were not revoked. Any thread may call anything.
+    """The tokens that were not revoked. Thread-safe.
 
-    Raises ConfigError where the file cannot be believed.
+    Raises ConfigError if the file cannot be trusted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,11 +53,11 @@ class TokenStore:
         self._by_hash: Mapping[str, Token] = {one.sha256: one for one in _read(path)}
 
     def find(self, secret: str) -> Token | None:
-        """Return the token that a client showed, expired or not; one look-up, by its hash."""
+        """Return the token with this secret, expired or not."""
         return self._by_hash.get(_hash(secret))
 
     def holds(self, token: Token) -> bool:
-        """Whether this very token was not revoked."""
+        """Whether the store still has this very token, not a later one of its name."""
         return self._by_hash.get(token.sha256) == token
 
     def all(self) -> list[Token]:
@@ -67,10 +67,10 @@ class TokenStore:
     def create(
         self, name: str, role: str, actor: str, now_ns: int, *, expires_ns: int | None = None
     ) -> str | None:
-        """Return a new token, which is never told again; None where the name is taken.
+        """Return the secret of a new token, the only time it is shown; None if the name is taken.
 
-        Those that have expired make room for it, and their names are free. Raises TokensError, and
-        there is no such token.
+        Expired tokens are removed, and their names are free. Raises TokensError if nothing was
+        created.
         """
         secret = PREFIX + secrets.token_urlsafe(32)
         with self._lock:
@@ -84,7 +84,7 @@ class TokenStore:
         return secret
 
     def revoke(self, name: str) -> bool:
-        """Refuse a token from now on; return whether there was one. Raises TokensError."""
+        """Remove a token; return whether there was one. Raises TokensError."""
         with self._lock:
             left = {key: token for key, token in self._by_hash.items() if token.name != name}
             if len(left) == len(self._by_hash):
@@ -93,8 +93,8 @@ class TokenStore:
         return True
 
     def _keep(self, tokens: Mapping[str, Token]) -> None:
-        """Write the file, durably, and only then believe it."""
-        text = json.dumps({"tokens": [_written(token) for token in tokens.values()]}, indent=1)
+        """Write the file durably, and only then use what it says."""
+        text = json.dumps({"tokens": [_to_json(token) for token in tokens.values()]}, indent=1)
         new = self._path.with_name(self._path.name + ".new")
         try:
             new.unlink(missing_ok=True)
@@ -120,7 +120,7 @@ def _read(path: Path) -> list[Token]:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         detail = f"cannot read {path}: {error!r}"
-        raise ConfigError(f"{detail} (remove it, and create the tokens anew)") from error
+        raise ConfigError(f"{detail} (remove it, and create the tokens again)") from error
     for token in tokens:
         if token.role not in GIVEN:
             raise ConfigError(f"cannot use {path}: {token.name} has the role {token.role!r}")
@@ -129,8 +129,8 @@ def _read(path: Path) -> list[Token]:
     return tokens
 
 
-def _written(token: Token) -> dict[str, object]:
-    """Return a token as the file has it; what says nothing is left out, as it always was."""
+def _to_json(token: Token) -> dict[str, object]:
+    """Return a token as the file has it; fields that are None are left out."""
     return {name: value for name, value in asdict(token).items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""GET /v1/events: where a client's stream begins, and what of it is wanted."""
+"""GET /v1/events: where a client's stream begins, and its filter."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from maxmemd.policy.reference import Uuid, parse_reference
 
 
 async def events(service: Service, call: Request) -> Response | StreamingResponse:
-    """Tell what happens, as Server-Sent Events; resumed by Last-Event-ID, or by since."""
+    """Stream events as Server-Sent Events; resumed by Last-Event-ID or by since."""
     kind, ref = call.query.get("kind"), call.query.get("domain")
     kinds = None if kind is None else event_format.kinds_of(kind)
     uuid = None if ref is None else ref.lower()
@@ -29,6 +29,10 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
         return (kinds is None or event.kind in kinds) and uuid in (None, event.uuid)
 
     client = call.peer.client
-    service.feed.enter(client)
-    pieces = service.feed.stream(place, wanted, lambda: service.gate.stands(call.peer))
-    return StreamingResponse(pieces, b"text/event-stream", lambda: service.feed.leave(client))
+    service.event_stream.add_client(client)
+    pieces = service.event_stream.stream(
+        place, wanted, lambda: service.admission.is_current(call.peer)
+    )
+    return StreamingResponse(
+        pieces, b"text/event-stream", lambda: service.event_stream.remove_client(client)
+    )

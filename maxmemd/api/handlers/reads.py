@@ -1,4 +1,4 @@
-"""What the routes that only read do, in a few lines: a Call in, a Reply out."""
+"""Handlers of the routes that only read: a Request in, a Response out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maxmemd.wire.replies import DomainsReply, Health, HostReply
 
 
 async def get_host(service: Service, call: Request) -> Response:
-    """Tell the host's memory."""
+    """Return the host's memory."""
     host = await service.mailbox.ask(LookAtHost())
     facts = host.facts
     return as_json(
@@ -41,14 +41,14 @@ async def get_host(service: Service, call: Request) -> Response:
 
 
 async def get_domains(service: Service, call: Request) -> Response:
-    """Tell all domains."""
+    """Return all domains."""
     views = await service.mailbox.ask(LookAtDomains())
     return as_json(DomainsReply.model_construct(domains=[serialize.domain(v) for v in views]))
 
 
 async def get_domain(service: Service, call: Request) -> Response:
-    """Tell one domain."""
-    view = await _domain(service, call)
+    """Return one domain."""
+    view = await _get_domain(service, call)
     if isinstance(view, Response):
         return view
     revision = None if view.record is None else view.record.revision
@@ -56,31 +56,31 @@ async def get_domain(service: Service, call: Request) -> Response:
 
 
 async def get_record(service: Service, call: Request) -> Response:
-    """Tell a record as it travels."""
-    found = await _recorded(service, call)
+    """Export a record."""
+    found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
     _, record = found
-    return as_json(serialize.exported(record), revision=record.revision)
+    return as_json(serialize.exported_record(record), revision=record.revision)
 
 
 async def explain(service: Service, call: Request) -> Response:
-    """Tell why the limit is what it is."""
-    found = await _recorded(service, call)
+    """Explain why the limit is what it is."""
+    found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
     view, record = found
     revisions = sorted({component.revision for component in record.components.values()})
     generation = service.mailbox.status.generation
-    made = await asyncio.to_thread(service.reader.made, record.uuid, revisions, generation)
-    return as_json(serialize.explained(view, record, made), revision=record.revision)
+    entries = await asyncio.to_thread(service.reader.entries_of, record.uuid, revisions, generation)
+    return as_json(serialize.explanation(view, record, entries), revision=record.revision)
 
 
 async def history(service: Service, call: Request) -> Response:
-    """Tell what was decided, newest first."""
+    """Return the decisions about a domain, newest first."""
     limit = call.number("limit", 50, 500) or 50
     before = call.number("before", None, 2**52)
-    found = await _recorded(service, call)
+    found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
     rows = await asyncio.to_thread(
@@ -90,9 +90,9 @@ async def history(service: Service, call: Request) -> Response:
 
 
 async def pushes(service: Service, call: Request) -> Response:
-    """Tell what was pushed, newest first."""
+    """Return the pushes of a domain, newest first."""
     limit = call.number("limit", 50, 500) or 50
-    found = await _recorded(service, call)
+    found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
     rows = await asyncio.to_thread(service.reader.pushes, found[1].uuid, limit=limit)
@@ -100,7 +100,7 @@ async def pushes(service: Service, call: Request) -> Response:
 
 
 async def health(service: Service, call: Request) -> Response:
-    """Tell whether every component is ready. Never asks the arbiter, so it always answers."""
+    """Return whether each part is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
     ready = all(is_ready(state) for state in parts.values())
     body = Health(live=True, ready=ready, parts=dict(parts))
@@ -108,7 +108,7 @@ async def health(service: Service, call: Request) -> Response:
 
 
 async def get_metrics(service: Service, call: Request) -> Response:
-    """Tell the counters, in OpenMetrics' text format, or in Prometheus' for who wants that."""
+    """Return the metrics in OpenMetrics' text format, or in Prometheus' if asked for."""
     domains = await service.mailbox.ask(LookAtDomains())
     if service.disk.space is None:
         await service.disk.look()
@@ -116,18 +116,18 @@ async def get_metrics(service: Service, call: Request) -> Response:
         service.mailbox,
         domains,
         service.parts(),
-        service.feed.streams,
+        service.event_stream.streams,
         service.disk.space,
         service.refusals.counts,
     )
     plain = metrics.wants_plain(call.accept)
-    text = await asyncio.to_thread(metrics.scraped, scene, plain=plain)
+    text = await asyncio.to_thread(metrics.to_text, scene, plain=plain)
     return Response(200, text, metrics.PLAIN if plain else metrics.OPENMETRICS)
 
 
-async def _recorded(service: Service, call: Request) -> tuple[DomainView, Record] | Response:
-    """Return a domain that has a record, alive or not."""
-    view = await _domain(service, call)
+async def _get_recorded(service: Service, call: Request) -> tuple[DomainView, Record] | Response:
+    """Return a domain and its record, whether or not the domain is alive."""
+    view = await _get_domain(service, call)
     if isinstance(view, Response):
         return view
     if view.record is None:
@@ -135,8 +135,8 @@ async def _recorded(service: Service, call: Request) -> tuple[DomainView, Record
     return view, view.record
 
 
-async def _domain(service: Service, call: Request) -> DomainView | Response:
-    """Return the domain that is meant; to a device model only its own."""
+async def _get_domain(service: Service, call: Request) -> DomainView | Response:
+    """Return the requested domain; a device model sees only its own."""
     view = await look(service, call.ref)
     if call.bond is None or isinstance(view, Response) or view.domid is None:
         return view

@@ -1,4 +1,4 @@
-"""What every handler may use, and how a handler answers."""
+"""What handlers share: the service's parts, and replies."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ from maxmemd.ledger.reader import LedgerReader
 
 @dataclass(slots=True)
 class Service:
-    """What handlers may use. `integrity` is what is known of the ledger's whole chain."""
+    """The parts of the daemon that handlers use. `integrity` is the result of the ledger check."""
 
     mailbox: Mailbox
     reader: LedgerReader
     follower: LedgerFollower
-    feed: EventStream
+    event_stream: EventStream
     config: Config
     simulated: bool
     disk: DiskMonitor
     tokens: TokenStore
     integrity: str = "being checked"
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog(time.monotonic))
-    gate: Admission = field(init=False)
+    admission: Admission = field(init=False)
 
     def __post_init__(self) -> None:
         config = self.config
-        self.gate = Admission(
+        self.admission = Admission(
             config.roles,
             config.rates,
             config.connections,
             tokens=self.tokens,
             hosts=config.hosts,
-            apart=config.device_model_socket != NONE,
+            has_device_model_socket=config.device_model_socket != NONE,
         )
 
     def parts(self) -> Mapping[str, str]:
-        """Return every part of the daemon and its state."""
-        feed, disk = self.feed.trouble, self.disk.state
-        return health_parts(self.mailbox, self.integrity, feed, disk)
+        """Return each part's state."""
+        event_stream, disk = self.event_stream.trouble, self.disk.state
+        return health_parts(self.mailbox, self.integrity, event_stream, disk)
 
     def each_second(self) -> None:
-        """Do what is to be done about once a second."""
+        """Run what is due about once a second."""
         self.mailbox.give_up()
         self.disk.each_second()
 
@@ -66,17 +66,17 @@ Handler = Callable[[Service, Request], Awaitable[Response | StreamingResponse]]
 
 
 async def look(service: Service, ref: str) -> DomainView | Response:
-    """Return a domain, or the problem document that says why there is none."""
+    """Return a domain, or a problem document."""
     answer = await service.mailbox.ask(LookAtDomain(ref))
     return refusal(answer) if isinstance(answer, Refused) else answer
 
 
 def refusal(refused: Refused) -> Response:
-    """Return the problem that a refusal is."""
+    """Return a refusal as a problem document."""
     status, body = problems.of_refusal(refused)
     return Response(status, body, problems.MEDIA_TYPE, refusal=refused.refusal)
 
 
 def as_json(body: BaseModel, *, revision: int | None = None) -> Response:
-    """Return a reply with this body, and the revision that it is about."""
+    """Return a reply with this body; `revision` becomes its ETag."""
     return Response(200, body.__pydantic_serializer__.to_json(body), revision=revision)

@@ -1,6 +1,6 @@
-"""What each route does, in a few lines: a Call in, a Reply out.
+"""Handlers of the routes that write: a Request in, a Response out.
 
-Nothing is decided here. A refusal or an error becomes a problem in front.py.
+Nothing is decided here. `dispatch.py` turns refusals and errors into problem documents.
 """
 
 from __future__ import annotations
@@ -36,50 +36,50 @@ async def set_limit(service: Service, call: Request) -> Response:
     """Xl mem-max."""
     body: requests.LimitRequest = call.body
     wish = SetLimit(Memory(kib=body.max_mem_kib), body.force, body.static_max)
-    return await _wished(service, call, wish)
+    return await _decide(service, call, wish)
 
 
 async def set_target(service: Service, call: Request) -> Response:
     """Xl mem-set."""
     body: requests.TargetRequest = call.body
     target = None if body.target_kib is None else Memory(kib=body.target_kib)
-    return await _wished(service, call, SetTarget(target, body.by_kib, body.enforce))
+    return await _decide(service, call, SetTarget(target, body.by_kib, body.enforce))
 
 
 async def set_component(service: Service, call: Request) -> Response:
     """Set one component."""
     wish = SetComponent(_key(call), Memory(kib=call.body.amount_kib))
-    return await _wished(service, call, wish)
+    return await _decide(service, call, wish)
 
 
 async def remove_component(service: Service, call: Request) -> Response:
     """Remove one component."""
-    return await _wished(service, call, RemoveComponent(_key(call)))
+    return await _decide(service, call, RemoveComponent(_key(call)))
 
 
 async def increase(service: Service, call: Request) -> Response:
     """Add to one component."""
-    return await _wished(service, call, Increase(_key(call), call.body.by_kib))
+    return await _decide(service, call, Increase(_key(call), call.body.by_kib))
 
 
 async def build(service: Service, call: Request) -> Response:
-    """Take note that libxl is about to build."""
+    """Announce that libxl is about to build."""
     body: requests.BuildRequest = call.body
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
     wish = Build(Memory(kib=body.target_kib), body.life, static_max)
-    return await _wished(service, call, wish)
+    return await _decide(service, call, wish)
 
 
 async def headroom(service: Service, call: Request) -> Response:
-    """Make room for what a device model is about to populate."""
-    return await _wished(service, call, Headroom(call.body.pages))
+    """Make room for pages that a device model is about to populate."""
+    return await _decide(service, call, Headroom(call.body.pages))
 
 
 async def relayed_headroom(service: Service, call: Request) -> Response:
-    """Make room for what a device model in a stub domain is about to populate.
+    """Make room for pages that a device model in a stub domain is about to populate.
 
-    A domid alone is not enough: it may be another domain by now (A6). Nor is a UUID: it means the
-    elder of two instances, and of a local migration each has a stub domain of its own.
+    A domid alone is not enough, as it may be another domain by now (A6). Nor is a UUID, which means
+    the elder of two instances: in a local migration each has a stub domain of its own.
     """
     body: requests.RelayedHeadroomRequest = call.body
     served = parse_reference(call.ref)
@@ -87,24 +87,24 @@ async def relayed_headroom(service: Service, call: Request) -> Response:
         detail = "cannot use the path: a stub domain serves a domain by its domid"
         raise Rejected("path-invalid", detail, parameter="ref")
     peer, bond = on_behalf_of(call.peer, body.stub_domid), Bond(served.number, body.uuid)
-    return await _wished(service, call._replace(peer=peer, bond=bond), Headroom(body.pages))
+    return await _decide(service, call._replace(peer=peer, bond=bond), Headroom(body.pages))
 
 
 async def rollback(service: Service, call: Request) -> Response:
-    """Go back to an earlier revision."""
-    return await _wished(service, call, Rollback(call.body.revision, call.body.force))
+    """Restore an earlier revision."""
+    return await _decide(service, call, Rollback(call.body.revision, call.body.force))
 
 
 async def put_record(service: Service, call: Request) -> Response:
-    """Take a record that comes with its domain."""
+    """Import the record of a domain that migrates here."""
     body: requests.RecordBody = call.body
     amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
-    return await _wished(service, call, Import(amounts, static_max))
+    return await _decide(service, call, Import(amounts, static_max))
 
 
-async def _wished(service: Service, call: Request, wish: Wish) -> Response:
-    """Put a wish to the arbiter; 200 when it is in force, 202 when it is durable but not yet."""
+async def _decide(service: Service, call: Request, wish: Wish) -> Response:
+    """Ask the arbiter; 200 if the change is in force, 202 if it is durable but not yet in force."""
     ask = DecisionRequest(
         call.ref,
         wish,

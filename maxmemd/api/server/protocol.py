@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with the peer's identity, and a bound on everything a client can hold.
+"""uvicorn's HTTP protocol with the peer's identity and a bound on all that a client can hold.
 
-Stock uvicorn waits for ever for a request to end, takes headers of any size, and queues any
-number of pipelined requests; each is a way to stop a daemon.
+Stock uvicorn waits forever for the end of a request, accepts headers of any size, and queues any
+number of pipelined requests; each is a denial of service.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from maxmemd.policy.roles import ADMIN, TOOLSTACK
 MOST_HEADER_BYTES = 16 * 1024
 MOST_PIPELINED = 4
 MANY_PIECES = 2
-"""A request that is not whole after so many pieces is read in the slow lane."""
+"""A request that is incomplete after this many pieces is read by the ReadScheduler."""
 REQUEST_WITHIN_S = 5.0
-"""A request must arrive whole within this time; so must the first one of a connection."""
+"""A request must be complete within this time, and so must a connection's first one."""
 READ_WITHIN_S = 5.0
-"""A client must take some of its answer within this time."""
+"""A client must read some of its response within this time."""
 MOST_CONNECTIONS = 2048
 RESERVED, KEPT_FOR_ADMINS = 256, 64
-"""So many of them are for admins and toolstacks, and so many of those for admins alone: whoever
-takes all the others does not lock them out."""
+"""RESERVED connections are for admins and toolstacks, KEPT_FOR_ADMINS of them for admins only, so
+that no client can lock them out."""
 _LEFT_BY = {ADMIN: 0, TOOLSTACK: KEPT_FOR_ADMINS}
 
 
 class _WithPeer:
-    """The application, told with every request who the peer of this connection is."""
+    """The application, with the connection's peer in the scope of every request."""
 
     __slots__ = ("app", "peer")
 
@@ -46,11 +46,11 @@ class _WithPeer:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. What passes a bound is answered 400 and closed.
+    """One connection. A request that exceeds a bound is answered 400, and the connection closed.
 
-    `head` stands for the head that is being read, None between heads; `head_bytes` counts what
-    came of it in pieces that neither begin nor end it: httptools keeps those to itself. `pieces`
-    counts those of a request that is not whole yet.
+    `head` identifies the head that is being read, None between heads; `head_bytes` counts its
+    bytes in pieces that neither begin nor end it, which httptools does not report. `pieces` counts
+    the pieces of an incomplete request.
     """
 
     peer: Peer = UNKNOWN_PEER
@@ -63,32 +63,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     stalled_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Note who connected; refuse a connection too many, or too soon, before anything else."""
+        """Identify the peer; refuse the connection at a limit before anything is read."""
         super().connection_made(transport)
         self.cycles: list[RequestResponseCycle] = []
-        self.front: Dispatcher = self.app
-        self.peer = self._enter(transport)
-        self.app = _WithPeer(self.front, self.peer)
+        self.dispatcher: Dispatcher = self.app
+        self.peer = self._register(transport)
+        self.app = _WithPeer(self.dispatcher, self.peer)
         self.waiting_since = self.loop.time()
         left = _LEFT_BY.get(self.peer.role.name, RESERVED)
         if len(self.connections) > MOST_CONNECTIONS - left:
-            why = f"cannot serve this connection: {MOST_CONNECTIONS - left} are open, the most that"
-            why += f" there may be for {self.peer.role.name}s to come in"
-            self.front.refusals.refuse(self.peer, "too-many-connections", why)
+            role, most = self.peer.role.name, MOST_CONNECTIONS - left
+            why = f"connection limit for {role}s reached ({most})"
+            self.dispatcher.refusals.count_and_log(self.peer, "too-many-connections", why)
             self.transport.abort()
             return
         try:
-            self.front.gate.let_in(self.peer)
+            self.dispatcher.admission.check_connection(self.peer)
         except Rejected as rejected:
-            self._turn_away(rejected)
+            self._reject(rejected)
         else:
-            self.front.meet(self.peer)
+            self.dispatcher.pin_domain(self.peer)
 
-    def _enter(self, transport: asyncio.Transport) -> Peer:
-        return self.front.gate.enter(transport)
+    def _register(self, transport: asyncio.Transport) -> Peer:
+        return self.dispatcher.admission.register(transport)
 
     def on_message_begin(self) -> None:
-        """Start the deadline of a request; refuse the one too many that is pipelined."""
+        """Start a request's deadline; refuse one pipelined request too many."""
         if len(self.pipeline) >= MOST_PIPELINED:
             raise OverflowError("too many pipelined requests")
         self.head_bytes = self.pieces = 0
@@ -97,7 +97,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Begin to serve, or queue, a request; refuse a head too large."""
+        """Begin to serve a request, or queue it; refuse a head that is too large."""
         self.head = None
         if self.head_is_split:
             lines = sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -108,15 +108,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.cycles.append(self.cycle)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, piece by piece, so that no piece holds too large a head."""
+        """Parse in pieces small enough that none can hold a head that is too large."""
         for start in range(0, len(data), MOST_HEADER_BYTES):
             if not self.transport.is_closing():
                 self._take(data[start : start + MOST_HEADER_BYTES])
         if self.waiting_since and not self.transport.is_closing():
-            self._wait_in_lane()
+            self._queue_read()
 
     def _take(self, data: bytes) -> None:
-        """Parse a piece; refuse a line that does not end."""
+        """Parse a piece; refuse a head that does not end."""
         head = self.head
         self.head_is_split = head is not None
         super().data_received(data)
@@ -125,20 +125,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self.head_bytes > MOST_HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("Too many header bytes.")
 
-    def _wait_in_lane(self) -> None:
-        """Read on when its turn comes; the first pieces, a head and its body, are no reason yet."""
+    def _queue_read(self) -> None:
+        """Pause until the scheduler's turn; a head and its body are no reason yet."""
         self.pieces += 1
         if self.pieces >= MANY_PIECES and not self.flow.read_paused:
             self.flow.pause_reading()
-            self.front.lane.join(self)
+            self.dispatcher.read_scheduler.join(self)
 
-    def go_on(self) -> None:
-        """Read on, unless an answer comes first: then uvicorn does it."""
+    def resume(self) -> None:
+        """Read on; uvicorn does it itself after a response that is still pending."""
         if not self.transport.is_closing() and not self.pipeline:
             self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be parsed; where an answer is under way, only close."""
+        """Refuse what cannot be parsed; during a response, only close."""
         unfinished = self._end_cycles()
         if len(unfinished) > 1 or any(cycle.response_started for cycle in unfinished):
             self.transport.abort()
@@ -146,17 +146,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let every request of this connection know, and free it without the cyclic collector."""
+        """Cancel pending requests and break reference cycles."""
         self._end_cycles()
-        self.front.gate.leave(self.peer)
+        self.dispatcher.admission.unregister(self.peer)
         super().connection_lost(exc)
         for cycle in self.cycles:
             cycle.on_response = _nothing
         self.cycles.clear()
 
-    def _turn_away(self, why: Rejected) -> None:
-        """Say why a connection is not served, and close it."""
-        self.front.refusals.refuse(self.peer, why.code, why.detail)
+    def _reject(self, why: Rejected) -> None:
+        """Answer 429 and close the connection."""
+        self.dispatcher.refusals.count_and_log(self.peer, why.code, why.detail)
         status, body = problems.document(why.code, why.detail, why.numbers)
         head = (
             f"HTTP/1.1 {status} Too Many Requests\r\nContent-Type: {problems.MEDIA_TYPE.decode()}"
@@ -167,12 +167,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def cut(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close the connection at once."""
         self._end_cycles()
         self.transport.abort()
 
     def _end_cycles(self) -> list[RequestResponseCycle]:
-        """Let nothing more be written; return the requests that were not answered whole."""
+        """Stop all writing; return the requests without a complete response."""
         unfinished = [cycle for cycle in self.cycles if not cycle.response_complete]
         for cycle in unfinished:
             cycle.disconnected = True
@@ -181,7 +181,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return unfinished
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece; who waits for the body is woken by its end, or by more than it may be."""
+        """Keep a piece; the reader wakes at the end of the body, or when it is too large."""
         cycle = self.cycle
         if len(cycle.body) + len(body) > MOST_BODY_BYTES:
             super().on_body(body)
@@ -194,36 +194,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Keep nothing of a request that is over: most connections are idle most of the time."""
+        """Free a finished request's memory: most connections are idle most of the time."""
         super().on_response_complete()
-        cycle, begun = self.cycle, bool(self.waiting_since)  # what is there may be of the next one
+        cycle, begun = self.cycle, bool(self.waiting_since)  # `cycle` may be the next request's
         if not begun and not self.pipeline and cycle is not None and cycle.response_complete:
             self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
             self.cycles.clear()
 
 
 class DeviceModelProtocol(BoundedHttpProtocol):
-    """A connection over the device models' own socket: nobody else has a role there."""
+    """A connection to the device-model socket, where only device models have a role."""
 
-    def _enter(self, transport: asyncio.Transport) -> Peer:
-        return self.front.gate.enter_apart(transport)
+    def _register(self, transport: asyncio.Transport) -> Peer:
+        return self.dispatcher.admission.register_device_model(transport)
 
 
 def _nothing() -> None:
-    """Stand for a connection that is gone."""
+    """Replace uvicorn's callback into a closed connection."""
 
 
 def sweep(connections: Iterable[object], now_s: float) -> None:
-    """Cut connections whose request, or whose reading of the answer, does not get on."""
+    """Close connections whose request is overdue or whose client stopped reading."""
     for connection in list(connections):
         if not isinstance(connection, BoundedHttpProtocol) or connection.transport is None:
             continue
         since = connection.waiting_since
-        if (since and now_s - since > REQUEST_WITHIN_S - 1) or _stalled(connection, now_s):
+        if (since and now_s - since > REQUEST_WITHIN_S - 1) or _is_stalled(connection, now_s):
             connection.cut()
 
 
-def _stalled(connection: BoundedHttpProtocol, now_s: float) -> bool:
+def _is_stalled(connection: BoundedHttpProtocol, now_s: float) -> bool:
     waiting = connection.transport.get_write_buffer_size()
     if waiting == 0 or waiting != connection.stalled_bytes:
         connection.stalled_bytes, connection.stalled_since = waiting, now_s

@@ -1,4 +1,4 @@
-"""uvicorn on sockets that others have bound, until a signal ends it."""
+"""Run uvicorn on sockets that are already bound, until a signal."""
 
 import asyncio
 import logging
@@ -30,15 +30,15 @@ async def run(
     sock: socket.socket,
     *,
     each_second: Callable[[], None],
-    stopping: Callable[[], None],
+    on_stop: Callable[[], None],
     remote: TcpListener | None = None,
-    apart: socket.socket | None = None,
+    device_model_socket: socket.socket | None = None,
 ) -> None:
     """Serve `app` on a bound socket until SIGTERM or SIGINT; `stopping` is to end its streams.
 
-    `remote` is where clients are served over TCP as well, `apart` where device models alone are.
+    `remote` serves clients over TCP, `device_model_socket` device models only.
     """
-    _make_room()
+    _raise_descriptor_limit()
     config = uvicorn.Config(
         app,
         http=BoundedHttpProtocol,
@@ -51,8 +51,10 @@ async def run(
         date_header=False,
         timeout_graceful_shutdown=STOP_WITHIN_S,
     )
-    server = _Server(config, app, stopping=stopping, remote=remote, apart=apart)
-    sweeper = asyncio.create_task(_sweeping(server, each_second))
+    server = _Server(
+        config, app, on_stop=on_stop, remote=remote, device_model_socket=device_model_socket
+    )
+    sweeper = asyncio.create_task(_sweep_each_second(server, each_second))
     try:
         await server.serve(sockets=[sock])
     finally:
@@ -62,32 +64,32 @@ async def run(
 
 
 class _Server(uvicorn.Server):
-    """A server that ends on a signal, and does not raise it again once it has ended."""
+    """A server that stops on a signal and does not raise it again afterwards."""
 
     def __init__(
         self,
         config: uvicorn.Config,
-        front: Dispatcher,
+        dispatcher: Dispatcher,
         *,
-        stopping: Callable[[], None],
+        on_stop: Callable[[], None],
         remote: TcpListener | None,
-        apart: socket.socket | None,
+        device_model_socket: socket.socket | None,
     ) -> None:
         super().__init__(config)
-        self._front, self._stopping = front, stopping
-        self._remote, self._apart = remote, apart
-        self._doors: tuple[Acceptor, ...] = ()
+        self._dispatcher, self._on_stop = dispatcher, on_stop
+        self._remote, self._device_model_socket = remote, device_model_socket
+        self._acceptors: tuple[Acceptor, ...] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on Unix sockets, and on TCP with TLS; all connections are counted and swept."""
+        """Listen on the Unix sockets, and on TCP with TLS."""
         await super().startup([])
-        self._doors = tuple(Acceptor(sock, self._connection) for sock in sockets or ())
-        if self._apart is not None:
-            self._doors += (Acceptor(self._apart, self._device_model),)
+        self._acceptors = tuple(Acceptor(sock, self._connection) for sock in sockets or ())
+        if self._device_model_socket is not None:
+            self._acceptors += (Acceptor(self._device_model_socket, self._device_model),)
         if self._remote is not None:
-            gate, refusals = self._front.gate, self._front.refusals
-            door = TlsAcceptor(self._remote, self._connection, gate, refusals)
-            self._doors += (door,)
+            admission, refusals = self._dispatcher.admission, self._dispatcher.refusals
+            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals)
+            self._acceptors += (acceptor,)
 
     def _connection(self) -> BoundedHttpProtocol:
         return BoundedHttpProtocol(self.config, self.server_state, self.lifespan.state)
@@ -96,10 +98,10 @@ class _Server(uvicorn.Server):
         return DeviceModelProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End the streams, which have no end of their own, and then the server."""
-        for door in self._doors:
-            door.close()
-        self._stopping()
+        """End the streams, which would never end on their own, and then the server."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._on_stop()
         await super().shutdown(sockets)
 
     @contextmanager
@@ -110,8 +112,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _make_room() -> None:
-    """Allow as many descriptors as the most clients need, and as SQLite and Xen need besides."""
+def _raise_descriptor_limit() -> None:
+    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS plus SQLite's and Xen's descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -119,7 +121,7 @@ def _make_room() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-async def _sweeping(server: uvicorn.Server, each_second: Callable[[], None]) -> None:
+async def _sweep_each_second(server: uvicorn.Server, each_second: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(1)

@@ -1,7 +1,7 @@
-"""The slow lane: requests that come in many pieces are read in turn, a few at a time.
+"""Schedule the reads of slow clients, whose requests arrive in many pieces.
 
-Else all pieces that hundreds of slow clients send would be read in one pass of the event loop, and
-whoever sends whole requests would wait for it.
+Otherwise one event-loop iteration would read the pieces of hundreds of slow clients, and clients
+that send whole requests would have to wait for it.
 """
 
 import asyncio
@@ -10,25 +10,25 @@ from typing import Protocol
 
 EACH_S = 0.002
 AT_ONCE = 2
-"""So many pieces are read in so much time, of all who are in the lane together."""
+"""AT_ONCE pieces are read every EACH_S, over all slow clients together."""
 
 
 class SlowReader(Protocol):
-    """A connection that reads nothing until it is told."""
+    """A connection that is paused until `resume`."""
 
-    def go_on(self) -> None:
-        """Read the next piece."""
+    def resume(self) -> None:
+        """Read one more piece."""
         ...
 
 
 class ReadScheduler:
-    """Who waits to read on, first come first served. Belongs to the event loop's thread."""
+    """The connections that wait to read, in order. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[SlowReader] = deque()
 
     def join(self, slow: SlowReader) -> None:
-        """Let a connection go on when its turn comes."""
+        """Queue a connection; it is resumed when its turn comes."""
         if not self._waiting:
             self._move_soon()
         self._waiting.append(slow)
@@ -38,6 +38,6 @@ class ReadScheduler:
 
     def _move(self) -> None:
         for _ in range(min(AT_ONCE, len(self._waiting))):
-            self._waiting.popleft().go_on()
+            self._waiting.popleft().resume()
         if self._waiting:
             self._move_soon()

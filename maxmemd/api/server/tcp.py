@@ -1,4 +1,4 @@
-"""Listening on TCP: always with TLS 1.3; off unless the configuration says where."""
+"""Listen on TCP, always with TLS 1.3; off unless `listen` is configured."""
 
 import os
 import socket
@@ -15,25 +15,22 @@ BACKLOG = 128
 
 @dataclass(frozen=True, slots=True)
 class TcpListener:
-    """A bound TCP socket, and what its connections are secured with."""
+    """A bound TCP socket and the TLS context of its connections."""
 
     sock: socket.socket
     context: ssl.SSLContext
 
 
 def listen_tcp(config: Config) -> TcpListener | None:
-    """Return what the configuration says of TCP; None where nothing is served there.
-
-    Raises ConfigError.
-    """
+    """Return the configured TCP listener; None if there is none. Raises ConfigError."""
     context = check_usable(config)
-    return None if context is None else TcpListener(_bound(config.listen), context)
+    return None if context is None else TcpListener(_bind(config.listen), context)
 
 
 def check_usable(config: Config) -> ssl.SSLContext | None:
-    """Return what TCP connections are to be secured with; None where there are to be none.
+    """Return the TLS context of TCP connections; None if TCP is off.
 
-    Raises ConfigError for files that are not there, or do not fit.
+    Raises ConfigError for files that are missing or do not fit together.
     """
     if not config.listen or config.tls_certificate is None or config.tls_key is None:
         return None
@@ -41,24 +38,24 @@ def check_usable(config: Config) -> ssl.SSLContext | None:
 
 
 def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContext:
-    """Return the server's side of TLS; clients' certificates are checked where `clients` is given.
+    """Return the server's TLS context; with `clients`, client certificates are verified.
 
-    A client without one may still show a token. Raises ConfigError.
+    A client without one may still send a token. Raises ConfigError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    _readable("tls_certificate", certificate)
-    if _readable("tls_key", key) & stat.S_IRWXO:
-        detail = f"cannot trust tls_key {key}: everybody may use it (chmod o= {key})"
+    _check_readable("tls_certificate", certificate)
+    if _check_readable("tls_key", key) & stat.S_IRWXO:
+        detail = f"cannot trust tls_key {key}: every user may use it (chmod o= {key})"
         raise ConfigError(detail, "tls_key")
     try:
-        context.load_cert_chain(certificate, key, password="")  # nobody is there to be asked
+        context.load_cert_chain(certificate, key, password="")  # else it prompts for a passphrase
     except ssl.SSLError as error:
         detail = f"cannot use tls_certificate {certificate} with tls_key {key}: {error}"
         instead = "write a certificate and its own key, both PEM, the key without a passphrase"
         raise ConfigError(f"{detail}: {instead}", "tls_certificate") from error
     if clients is not None:
-        _readable("tls_clients", clients)
+        _check_readable("tls_clients", clients)
         try:
             context.load_verify_locations(clients)
         except ssl.SSLError as error:
@@ -68,8 +65,8 @@ def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
     return context
 
 
-def _readable(name: str, path: Path) -> int:
-    """Return the mode of a file that can be read. Raises ConfigError."""
+def _check_readable(name: str, path: Path) -> int:
+    """Return a file's mode. Raises ConfigError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mode
@@ -78,7 +75,7 @@ def _readable(name: str, path: Path) -> int:
         raise ConfigError(f"{detail}: write a file that the daemon may read", name) from error
 
 
-def _bound(listen: str) -> socket.socket:
+def _bind(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)

@@ -1,6 +1,6 @@
-"""The door to TCP: TLS handshakes are bounded in number and time, and by address.
+"""Accept TCP connections: TLS handshakes are limited in number and time, and by address.
 
-Before it is over nobody knows who comes, and none of the bounds of a connection holds yet.
+Until the handshake is done the peer is unknown, and the limits of connections do not apply yet.
 """
 
 import asyncio
@@ -16,32 +16,31 @@ from maxmemd.api.server.tcp import TcpListener
 
 HANDSHAKE_WITHIN_S = 5.0
 MOST_HANDSHAKES, MOST_HANDSHAKES_EACH = 128, 16
-"""At a time: in all, and of one address. Who begins one more ends the oldest: one that gets on is
-over long before it is the oldest."""
+"""Concurrent handshakes: in all, and of one address. One more cancels the oldest, because a
+handshake that makes progress is done long before it is the oldest."""
 
 
 class TlsAcceptor(Acceptor):
-    """Lets in who waits at the TCP socket, once the handshake is done."""
+    """Accepts connections of the TCP socket once their handshake is done."""
 
     def __init__(
         self,
         remote: TcpListener,
         make: Callable[[], asyncio.Protocol],
-        gate: Admission,
+        admission: Admission,
         refusals: RefusalLog,
     ) -> None:
-        """Take what remote.py has bound, what makes a connection's protocol, and whom to ask."""
-        self._context, self._gate, self._refusals = remote.context, gate, refusals
+        """Start accepting. `make` creates the protocol of a connection."""
+        self._context, self._admission, self._refusals = remote.context, admission, refusals
         self._handshakes: dict[asyncio.Task[None], Peer] = {}
         super().__init__(remote.sock, make)
 
     def _begin(self, connection: socket.socket, address: Sequence[object]) -> None:
-        """Begin a handshake, unless its address begins too many; make room for it."""
         peer = unauthenticated(str(address[0]))
         try:
-            self._gate.knock(peer)
+            self._admission.check_handshake(peer)
         except Rejected as rejected:
-            self._refusals.refuse(peer, rejected.code, rejected.detail)
+            self._refusals.count_and_log(peer, rejected.code, rejected.detail)
             connection.close()
             return
         self._make_room(peer)
@@ -50,7 +49,7 @@ class TlsAcceptor(Acceptor):
         task.add_done_callback(lambda task: self._handshakes.pop(task, None))
 
     def _make_room(self, newcomer: Peer) -> None:
-        """End the oldest handshake of its address, or of all, where there are the most."""
+        """Cancel the oldest handshake of its address, or of all, if a limit is reached."""
         same = [task for task, peer in self._handshakes.items() if peer.client == newcomer.client]
         full = len(self._handshakes) >= MOST_HANDSHAKES
         oldest = same[0] if len(same) >= MOST_HANDSHAKES_EACH else None
@@ -61,7 +60,7 @@ class TlsAcceptor(Acceptor):
             del self._handshakes[oldest]
 
     async def _shake_hands(self, connection: socket.socket, peer: Peer) -> None:
-        """Make a connection; one that fails is over, which is logged like a refusal."""
+        """Run the handshake; a failure is logged as a refusal."""
         try:
             await self._loop.connect_accepted_socket(
                 self._make,
@@ -70,4 +69,4 @@ class TlsAcceptor(Acceptor):
                 ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
             )
         except OSError as error:
-            self._refusals.refuse(peer, "tls-failed", f"the TLS handshake failed: {error}")
+            self._refusals.count_and_log(peer, "tls-failed", f"the TLS handshake failed: {error}")

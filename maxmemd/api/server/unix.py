@@ -1,4 +1,4 @@
-"""The Unix sockets: systemd's, or bound by us and never world-writable for an instant."""
+"""The Unix sockets: passed by systemd, or bound by us, never world-writable even for an instant."""
 
 import grp
 import logging
@@ -18,28 +18,28 @@ UNITS = {"socket": "maxmemd.socket", "device_model_socket": "maxmemd-device-mode
 def open_sockets(
     passed: tuple[socket.socket, socket.socket | None] | None, config: Config
 ) -> tuple[socket.socket, socket.socket | None]:
-    """Return the API's socket, and the device models' own if there is one.
+    """Return the API's socket, and the device-model socket if there is one.
 
-    systemd's where it passed any, else those that the configuration names. Raises ConfigError.
+    They are systemd's if it passed any, else the configured ones. Raises ConfigError.
     """
     if passed is None:
         sock = bind(config.socket, config.socket_group)
         return sock, None if config.device_model_socket_path is None else bind_device_model_socket(
             config.device_model_socket_path
         )
-    api, apart = passed
+    api, device_model = passed
     _compare("socket", api, config.socket)
-    if apart is not None and config.device_model_socket == NONE:
+    if device_model is not None and config.device_model_socket == NONE:
         LOG.warning(
-            "device_model_socket is none, so whoever comes by the socket that systemd passed, %s,"
-            " is refused (systemctl mask --now maxmemd-device-model.socket, and there is none)",
-            apart.getsockname(),
+            "device_model_socket is none, so connections to the socket that systemd passed, %s,"
+            " are refused (systemctl mask --now maxmemd-device-model.socket removes it)",
+            device_model.getsockname(),
         )
-    elif apart is not None and config.device_model_socket_path is not None:
-        _compare("device_model_socket", apart, config.device_model_socket_path)
+    elif device_model is not None and config.device_model_socket_path is not None:
+        _compare("device_model_socket", device_model, config.device_model_socket_path)
     if config.socket_group and not _has_group(api, config.socket_group):
         LOG.warning(
-            "systemd gave %s to another group than socket_group = %s"
+            "systemd gave %s another group than socket_group = %s"
             " (set SocketGroup= of maxmemd.socket: systemctl edit maxmemd.socket)",
             api.getsockname(), config.socket_group,
         )  # fmt: skip
@@ -47,11 +47,11 @@ def open_sockets(
 
 
 def _compare(key: str, passed: socket.socket, wanted: Path) -> None:
-    """Say so where systemd passed another socket than the configuration names."""
+    """Warn if systemd passed another socket than the configured one."""
     found, unit = passed.getsockname(), UNITS[key]
     if found != str(wanted):
         LOG.warning(
-            "systemd passed the socket %s, so %s = %s of the configuration is not served"
+            "systemd passed the socket %s, so the configured %s = %s is not served"
             " (change ListenStream= in %s, or the configuration)", found, key, wanted, unit
         )  # fmt: skip
 
@@ -59,34 +59,34 @@ def _compare(key: str, passed: socket.socket, wanted: Path) -> None:
 def _has_group(passed: socket.socket, group: str) -> bool:
     try:
         return Path(passed.getsockname()).stat().st_gid == grp.getgrnam(group).gr_gid
-    except (KeyError, OSError):  # there is none of either
+    except (KeyError, OSError):  # no such group, or no such socket
         return False
 
 
 def bind(path: Path, group: str = "") -> socket.socket:
     """Return a listening socket at `path`, mode 0660, owned by `group` if one is named.
 
-    A socket that a dead daemon left is replaced; one that somebody answers on, and anything
-    that is no socket, is not. Raises ConfigError.
+    A stale socket is replaced; one that a process answers on, and a file that is no socket, is not.
+    Raises ConfigError.
     """
     _clear(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _safe_folder(path)
-    return _bound(path, 0o117, _group_id(path, group) if group else -1)
+    return _bind(path, 0o117, _group_id(path, group) if group else -1)
 
 
 def bind_device_model_socket(path: Path) -> socket.socket:
     """Return a listening socket for device models at `path`, mode 0666, in a folder of mode 0700.
 
-    So nobody comes to it but by a hard link that root, or the daemon's user, has made elsewhere.
+    So it can only be reached by a hard link that root or the daemon's user made elsewhere.
     Raises ConfigError.
     """
     _closed_folder(path)
     _clear(path)
-    return _bound(path, 0o111, -1)
+    return _bind(path, 0o111, -1)
 
 
-def _bound(path: Path, umask: int, owner: int) -> socket.socket:
+def _bind(path: Path, umask: int, owner: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(umask)
     try:
@@ -112,15 +112,15 @@ def _group_id(path: Path, group: str) -> int:
 
 
 def _safe_folder(path: Path) -> None:
-    """Refuse a folder in which anybody could put another socket, or a link, in this one's place."""
+    """Refuse a folder in which any user could replace the socket."""
     mode = path.parent.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        detail = f"cannot listen on {path}: everybody may write to {path.parent}"
+        detail = f"cannot listen on {path}: every user may write to {path.parent}"
         raise ConfigError(f"{detail} (chmod o-w {path.parent})")
 
 
 def _closed_folder(path: Path) -> None:
-    """Make the folder that only we may enter, or refuse one that others may enter."""
+    """Make a folder that only we may enter; refuse one that others may enter."""
     folder = path.parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -128,9 +128,9 @@ def _closed_folder(path: Path) -> None:
     except OSError as error:
         raise ConfigError(f"cannot listen on {path}: {folder}: {error.strerror}") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise ConfigError(f"cannot listen on {path}: {folder} is no directory of our own")
+        raise ConfigError(f"cannot listen on {path}: {folder} is not a directory of our own")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        detail = f"cannot listen on {path}: others may enter {folder}, where everybody may connect"
+        detail = f"cannot listen on {path}: others may enter {folder}, and the socket has mode 0666"
         raise ConfigError(f"{detail} (chmod 700 {folder})")
 
 
@@ -140,7 +140,7 @@ def _clear(path: Path) -> None:
     if not path.exists():
         return
     if not path.is_socket():
-        raise ConfigError(f"cannot listen on {path}: a file that is no socket is in the way")
+        raise ConfigError(f"cannot listen on {path}: a file that is not a socket is in the way")
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         probe.connect(str(path))

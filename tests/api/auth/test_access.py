@@ -51,7 +51,7 @@ BODIES = {
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """Give one daemon for the whole matrix."""
     with Inside(tmp_path_factory.mktemp("access")) as inside:
-        inside.feed.close()  # a stream of events ends where it begins
+        inside.event_stream.close()  # a stream of events ends where it begins
         yield inside
 
 
@@ -172,7 +172,9 @@ def test_a_socket_that_systemd_passed(
         wanted = tmp_path / ("s" if same else "other")
         assert unix.open_sockets((passed, None), Config(socket=wanted)) == (passed, None)
     assert not (tmp_path / "other").exists()
-    said = [f"systemd passed the socket {tmp_path / 's'}, so socket = {wanted}"] * (not same)
+    said = [f"systemd passed the socket {tmp_path / 's'}, so the configured socket = {wanted}"] * (
+        not same
+    )
     assert [text[: len(one)] for text, one in zip(caplog.messages, said, strict=True)] == said
 
 
@@ -207,7 +209,7 @@ def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
             unix.bind(path)
         path.unlink()
     path.write_text("precious")
-    with pytest.raises(ConfigError, match="no socket is in the way"):
+    with pytest.raises(ConfigError, match="not a socket is in the way"):
         unix.bind(path)
     assert path.read_text() == "precious"
 
@@ -215,7 +217,7 @@ def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
 def test_a_folder_for_everybody(tmp_path: Path) -> None:
     """Where everybody may put another socket in its place none is made; /tmp's kind is fine."""
     tmp_path.chmod(0o777)
-    with pytest.raises(ConfigError, match=f"everybody may write to {tmp_path}"):
+    with pytest.raises(ConfigError, match=f"every user may write to {tmp_path}"):
         unix.bind(tmp_path / "s")
     assert not (tmp_path / "s").exists()
     tmp_path.chmod(0o1777)

@@ -91,7 +91,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """Give one daemon for the whole matrix, whose rates nobody reaches."""
     config = Config(owners=("introspection",), rates={"nobody": 1e6})
     with Inside(tmp_path_factory.mktemp("matrix"), config=config) as inside:
-        inside.feed.close()  # a stream of events ends where it begins
+        inside.event_stream.close()  # a stream of events ends where it begins
         yield inside
 
 
@@ -233,7 +233,7 @@ def test_the_pin_is_made_at_connect(api: Inside) -> None:
     caller = of(BASE + 1)
 
     async def connect() -> None:
-        api.front.meet(caller)
+        api.dispatcher.pin_domain(caller)
         assert caller.pin.task is not None
         await caller.pin.task
 
@@ -259,13 +259,13 @@ def accepted(
     api: Inside, monkeypatch: pytest.MonkeyPatch, caller: Peer, others: int = 0
 ) -> Iterator[socket.socket]:
     """Let the server accept a connection of a caller's, beside so many others; give its end."""
-    monkeypatch.setattr(api.front.gate, "enter", lambda _: caller)
-    monkeypatch.setattr(api.front.gate, "leave", lambda _: None)
+    monkeypatch.setattr(api.dispatcher.admission, "register", lambda _: caller)
+    monkeypatch.setattr(api.dispatcher.admission, "unregister", lambda _: None)
     here, there = socket.socketpair()
     there.settimeout(10)
 
     async def accept() -> asyncio.BaseTransport:
-        config = uvicorn.Config(api.front, ws="none", log_config=None, proxy_headers=False)
+        config = uvicorn.Config(api.dispatcher, ws="none", log_config=None, proxy_headers=False)
         config.load()
         state = ServerState()
         state.connections.update(object() for _ in range(others))  # type: ignore[misc]
@@ -285,7 +285,7 @@ def accepted(
 
 def test_who_connects_too_often_asks_nothing(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device model that connects in a loop is turned away before its domain is looked for."""
-    monkeypatch.setattr(api.front.gate, "rates", {"device-model": 1.0})
+    monkeypatch.setattr(api.dispatcher.admission, "rates", {"device-model": 1.0})
     pinned = turned_away = 0
     for _ in range(40):
         caller = of(BASE + 77)
@@ -307,7 +307,7 @@ def test_who_has_too_many_connections_asks_nothing(
 ) -> None:
     """Nor does one that has all that it may have."""
     caller = of(BASE + 77)
-    monkeypatch.setitem(api.front.gate._open, caller.client, 999)
+    monkeypatch.setitem(api.dispatcher.admission._open, caller.client, 999)
     with accepted(api, monkeypatch, caller) as sock:
         assert b'"too-many-connections"' in sock.recv(4096)
     assert caller.pin.task is None
@@ -344,7 +344,7 @@ def test_a_pin_that_cannot_be_made(api: Inside, monkeypatch: pytest.MonkeyPatch)
     async def connect() -> None:
         with monkeypatch.context() as patched:
             patched.setattr(api.mailbox, "ask", busy)
-            api.front.meet(caller)
+            api.dispatcher.pin_domain(caller)
             assert caller.pin.task is not None
             await asyncio.wait({caller.pin.task})
 

@@ -28,23 +28,23 @@ BASE = 300_000
 WHO = Roles({}, {}, {}, BASE)
 
 
-def gate_of(clock: FakeClock, **rates: float) -> Admission:
+def admission_of(clock: FakeClock, **rates: float) -> Admission:
     """Return a gate with these rates by role, and one connection for an observer."""
     return Admission(WHO, rates, {"observer": 1}, clock_s=clock.monotonic_s)
 
 
-def asks(gate: Admission, caller: Peer, access: Access = anyone) -> None:
+def asks(admission: Admission, caller: Peer, access: Access = anyone) -> None:
     """Ask once."""
-    known = gate.caller({"maxmemd.peer": caller, "headers": []})
-    gate.admit(known, access, {})
+    known = admission.identify({"maxmemd.peer": caller, "headers": []})
+    admission.authorize(known, access, {})
 
 
-def passed(gate: Admission, caller: Peer, count: int) -> int:
+def passed(admission: Admission, caller: Peer, count: int) -> int:
     """Return how many of so many requests are let through."""
     found = 0
     for _ in range(count):
         with suppress(Rejected):
-            asks(gate, caller)
+            asks(admission, caller)
             found += 1
     return found
 
@@ -52,71 +52,71 @@ def passed(gate: Admission, caller: Peer, count: int) -> int:
 def test_a_rate() -> None:
     """Two seconds' worth at once, then as many as the rate gives; of all connections together."""
     clock = FakeClock()
-    gate = gate_of(clock, observer=8.0)
+    admission = admission_of(clock, observer=8.0)
     one, two, other = peer(1, 1000, 5), peer(2, 1000, 6), peer(3, 1001, 5)
-    assert passed(gate, one, 15) == 15
-    assert passed(gate, two, 15) == 1
-    assert passed(gate, other, 5) == 5
+    assert passed(admission, one, 15) == 15
+    assert passed(admission, two, 15) == 1
+    assert passed(admission, other, 5) == 5
     clock.forward(0.5)
-    assert passed(gate, one, 20) == 4
+    assert passed(admission, one, 20) == 4
     clock.forward(1000.0)
-    assert passed(gate, one, 50) == 16
+    assert passed(admission, one, 50) == 16
 
 
 def test_when_to_ask_again() -> None:
     """Retry-After is whole seconds after which a request passes, and not before the next one."""
     clock = FakeClock()
-    gate = gate_of(clock, observer=0.2)
-    asks(gate, peer(1, 1000, 5))
+    admission = admission_of(clock, observer=0.2)
+    asks(admission, peer(1, 1000, 5))
     with pytest.raises(Rejected) as refused:
-        asks(gate, peer(1, 1000, 5))
+        asks(admission, peer(1, 1000, 5))
     assert refused.value.retry_s == 5
     clock.forward(4.9)
-    assert passed(gate, peer(1, 1000, 5), 1) == 0
+    assert passed(admission, peer(1, 1000, 5), 1) == 0
     clock.forward(0.1)
-    assert passed(gate, peer(1, 1000, 5), 2) == 1
+    assert passed(admission, peer(1, 1000, 5), 2) == 1
 
 
 def test_who_is_refused_spends_too() -> None:
     """A client that asks what it may not has no more of that than of anything else."""
-    gate = gate_of(FakeClock(), **{"device-model": 1.0})
+    admission = admission_of(FakeClock(), **{"device-model": 1.0})
     codes = []
     for _ in range(3):
         with pytest.raises(Rejected) as refused:
-            asks(gate, peer(1, BASE + 5, 5, (), WHO), readers)
+            asks(admission, peer(1, BASE + 5, 5, (), WHO), readers)
         codes.append(refused.value.code)
     assert codes == ["not-allowed", "not-allowed", "too-many-requests"]
 
 
 def test_no_rate() -> None:
     """A role without a rate is not counted at all."""
-    gate = gate_of(FakeClock(), observer=1.0)
-    assert passed(gate, peer(1, 0, 0), 10_000) == 10_000
-    assert len(gate._spent) == 0
+    admission = admission_of(FakeClock(), observer=1.0)
+    assert passed(admission, peer(1, 0, 0), 10_000) == 10_000
+    assert len(admission._spent) == 0
 
 
 def test_nobody_has_a_bound() -> None:
     """Whoever has no role has a rate and a number of connections that no key can lift."""
     clock = FakeClock()
-    gate, caller = gate_of(clock), peer(1, 65534, 65534, (), WHO)
+    admission, caller = admission_of(clock), peer(1, 65534, 65534, (), WHO)
     codes = []
     for _ in range(30):
         with pytest.raises(Rejected) as refused:
-            asks(gate, caller)
+            asks(admission, caller)
         codes.append(refused.value.code)
     assert codes == ["not-allowed"] * 20 + ["too-many-requests"] * 10
-    assert let_in(gate, caller, 30) == 20
+    assert count_accepted(admission, caller, 30) == 20
     clock.forward(1000.0)
-    gate._open[caller.client] = 65
-    assert let_in(gate, caller, 1) == 0
+    admission._open[caller.client] = 65
+    assert count_accepted(admission, caller, 1) == 0
 
 
-def let_in(gate: Admission, caller: Peer, count: int) -> int:
+def count_accepted(admission: Admission, caller: Peer, count: int) -> int:
     """Return how many of so many connections are let in."""
     found = 0
     for _ in range(count):
         with suppress(Rejected):
-            gate.let_in(caller)
+            admission.check_connection(caller)
             found += 1
     return found
 
@@ -124,26 +124,26 @@ def let_in(gate: Admission, caller: Peer, count: int) -> int:
 def test_connections_have_a_rate_of_their_own() -> None:
     """Who connects for every request may ask as often as who does not; over TCP none is counted."""
     clock = FakeClock()
-    gate, caller = gate_of(clock, observer=8.0), peer(1, 1000, 5)
-    assert (let_in(gate, caller, 50), passed(gate, caller, 50)) == (16, 16)
-    assert let_in(gate, peer(1, 0, 0), 10_000) == 10_000
+    admission, caller = admission_of(clock, observer=8.0), peer(1, 1000, 5)
+    assert (count_accepted(admission, caller, 50), passed(admission, caller, 50)) == (16, 16)
+    assert count_accepted(admission, peer(1, 0, 0), 10_000) == 10_000
     far = certificate_peer("CN=a", Role("observer"), "cert CN=a", "192.0.2.1")
-    assert let_in(gate, far, 50) == 50
-    gate.take(WHO, {"observer": 8.0}, {})
-    assert let_in(gate, caller, 50) == 16
+    assert count_accepted(admission, far, 50) == 50
+    admission.reconfigure(WHO, {"observer": 8.0}, {})
+    assert count_accepted(admission, caller, 50) == 16
 
 
 def test_clients_are_forgotten() -> None:
     """What is known of clients is bounded: who may ask for all again is forgotten."""
     clock = FakeClock()
-    gate = gate_of(clock, observer=1.0)
+    admission = admission_of(clock, observer=1.0)
     for uid in range(1000, 1000 + MANY_CLIENTS):
-        asks(gate, peer(1, uid, 5))
+        asks(admission, peer(1, uid, 5))
     clock.forward(1.5)
     for _ in range(2):
-        asks(gate, peer(1, 1000, 5))
-    asks(gate, peer(1, 1, 5))
-    assert len(gate._spent) == 2
+        asks(admission, peer(1, 1000, 5))
+    asks(admission, peer(1, 1, 5))
+    assert len(admission._spent) == 2
 
 
 def test_a_bucket_of_less_than_one() -> None:
@@ -168,10 +168,10 @@ def test_the_log_of_refusals(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
             path = "/v1/x\n" + "y" * 1000
-            refusals.refuse(caller, "not-allowed", "cannot do it", "PUT", path)
-        refusals.refuse(peer(78, 1001, 5), "not-allowed", "cannot", "GET", "/")
+            refusals.count_and_log(caller, "not-allowed", "cannot do it", "PUT", path)
+        refusals.count_and_log(peer(78, 1001, 5), "not-allowed", "cannot", "GET", "/")
         clock.forward(1.0)
-        refusals.refuse(caller, "too-many-connections", "cannot do it")
+        refusals.count_and_log(caller, "too-many-connections", "cannot do it")
     lines = caplog.messages
     assert len(lines) == 7
     assert lines[0].startswith(r"refused PUT '/v1/x\ny")
@@ -200,33 +200,33 @@ def test_what_is_wrong_with_a_wish_is_no_warning(
 
 def test_connections_over_tcp_are_fewer() -> None:
     """All over TCP together have so many; others still come in, and one that ends makes room."""
-    gate = gate_of(FakeClock())
+    admission = admission_of(FakeClock())
     far = [
         certificate_peer(f"CN={n}", Role("admin"), f"cert {n}", "192.0.2.1")
         for n in range(MOST_REMOTE)
     ]
     for one in far:
-        gate.let_in(gate._counted(one))
-    late = gate._counted(certificate_peer("CN=late", Role("admin"), "cert late", "192.0.2.1"))
-    with pytest.raises(Rejected, match="open over TCP") as refused:
-        gate.let_in(late)
+        admission.check_connection(admission._count(one))
+    late = admission._count(certificate_peer("CN=late", Role("admin"), "cert late", "192.0.2.1"))
+    with pytest.raises(Rejected, match="limit over TCP is 512") as refused:
+        admission.check_connection(late)
     assert (refused.value.code, refused.value.numbers) == (
         "too-many-connections", {"at_most": MOST_REMOTE},
     )  # fmt: skip
-    gate.let_in(gate._counted(peer(1, 0, 0)))
-    gate.leave(far[0])
-    gate.let_in(late)
+    admission.check_connection(admission._count(peer(1, 0, 0)))
+    admission.unregister(far[0])
+    admission.check_connection(late)
 
 
 def test_handshakes_have_a_rate_by_address() -> None:
     """An address begins so many a second; of IPv6 a network of 64 bits is one."""
-    gate = gate_of(FakeClock())
+    admission = admission_of(FakeClock())
 
     def begun(address: str) -> int:
         found = 0
         for _ in range(200):
             with suppress(Rejected):
-                gate.knock(unauthenticated(address))
+                admission.check_handshake(unauthenticated(address))
                 found += 1
         return found
 

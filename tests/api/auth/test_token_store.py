@@ -157,7 +157,7 @@ def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "t"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match=f"cannot read {path}: .* create the tokens anew"):
+    with pytest.raises(ConfigError, match=f"cannot read {path}: .* create the tokens again"):
         TokenStore(path)
 
 

@@ -194,7 +194,7 @@ def test_only_one_domain(daemon: Outside) -> None:
 def test_what_cannot_be_asked(api: Inside, query: str, code: str, status: int) -> None:
     """An id that is none, beyond the end, or of another ledger; a filter that is none."""
     problem(api.ask("GET", f"/v1/events?{query}"), code, status)
-    assert api.feed.streams == 0
+    assert api.event_stream.streams == 0
 
 
 def test_an_id_of_another_ledger_is_seen(tmp_path: Path) -> None:
@@ -211,22 +211,22 @@ def test_an_id_of_another_ledger_is_seen(tmp_path: Path) -> None:
 
 
 async def _end(api: Inside) -> Any:
-    return api.feed._source.end()
+    return api.event_stream._source.end()
 
 
 def test_a_ledger_that_cannot_be_read_ends_the_stream(api: Inside) -> None:
     """What was begun ends whole: the client comes again with its id."""
 
     class Broken:
-        end = api.feed._source.end
+        end = api.event_stream._source.end
 
         def after(self, place: Position, most: int) -> list[Occurrence]:
             raise LedgerBusy("cannot read the events: busy")
 
-    api.feed._source = Broken()
+    api.event_stream._source = Broken()
     reply = api.ask("GET", "/v1/events?since=0")
     assert (reply.status_code, reply.text) == (200, "retry: 1000\nid: 0-0-00000000\n\n")
-    assert api.feed.streams == 0
+    assert api.event_stream.streams == 0
 
 
 def test_a_header_wins_over_the_query(api: Inside) -> None:

@@ -72,7 +72,7 @@ def test_one_in_a_pass(listening: Listening) -> None:
     """While many wait, whoever is inside has a turn after each one that comes in."""
 
     async def come() -> None:
-        door = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        acceptor = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
         crowd = listening.crowd(20)
         turns = 0
         while listening.accepted < 20:
@@ -81,7 +81,7 @@ def test_one_in_a_pass(listening: Listening) -> None:
             assert listening.accepted <= before + 1
             turns += 1
         assert turns >= 20
-        door.close()
+        acceptor.close()
         await asyncio.sleep(0.05)
         late = listening.crowd(1)
         await asyncio.sleep(0.05)
@@ -100,7 +100,7 @@ def test_no_descriptor_left(
 
     async def come() -> None:
         listening.fails.append(errno.EMFILE)
-        door = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        acceptor = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
         crowd = listening.crowd(3)
         await asyncio.sleep(0.02)
         assert listening.accepted == 0
@@ -109,7 +109,7 @@ def test_no_descriptor_left(
         listening.fails.append(errno.EMFILE)
         crowd += listening.crowd(1)
         await asyncio.sleep(0.01)
-        door.close()
+        acceptor.close()
         listening.fails.clear()
         await asyncio.sleep(0.1)
         assert listening.accepted == 3
@@ -118,7 +118,7 @@ def test_no_descriptor_left(
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(come())
-    assert caplog.messages.count("cannot let anybody in for 0 s: as told") == 2
+    assert caplog.messages.count("cannot accept connections for 0 s: as told") == 2
 
 
 def test_a_connection_that_ends_before_it_begins(
@@ -135,16 +135,16 @@ def test_a_connection_that_ends_before_it_begins(
                 if Gone.made == 1:
                     raise OSError(errno.ENOTCONN, "not connected")
 
-        door = Acceptor(listening, Gone)  # type: ignore[arg-type]
+        acceptor = Acceptor(listening, Gone)  # type: ignore[arg-type]
         crowd = listening.crowd(2)
         await come_true(lambda: Gone.made == 2)
         assert crowd[0].recv(1) == b""
-        door.close()
+        acceptor.close()
         for sock in crowd:
             sock.close()
 
     asyncio.run(come())
-    assert caplog.messages == ["a connection ended before it began: not connected"]
+    assert caplog.messages == ["a connection closed before it was set up: not connected"]
 
 
 def test_a_crowd_comes_in_at_a_pace(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +153,14 @@ def test_a_crowd_comes_in_at_a_pace(listening: Listening, monkeypatch: pytest.Mo
     monkeypatch.setattr(doors, "BURST_S", 0.8)
 
     async def come() -> None:
-        door = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
+        acceptor = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
         crowd = listening.crowd(8)
         await come_true(lambda: listening.accepted >= 4)
         for _ in range(5):
             await asyncio.sleep(0)
         assert listening.accepted == 4
         await come_true(lambda: listening.accepted == 8)
-        door.close()
+        acceptor.close()
         for sock in crowd:
             sock.close()
 

@@ -20,14 +20,14 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 class Waiting:
     """A connection that counts how often it went on, and joins again as often as it is told."""
 
-    def __init__(self, lane: ReadScheduler, again: int = 0) -> None:
-        self._lane, self._again, self.went_on = lane, again, 0
+    def __init__(self, read_scheduler: ReadScheduler, again: int = 0) -> None:
+        self._read_scheduler, self._again, self.went_on = read_scheduler, again, 0
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Count, and join again."""
         self.went_on += 1
         if self._again >= self.went_on:
-            self._lane.join(self)
+            self._read_scheduler.join(self)
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def loop() -> Iterator[Loop]:
 
 def test_a_few_in_turn(loop: Loop) -> None:
     """At each step so many go on as are to, in the order in which they came."""
-    lane = ReadScheduler()
-    crowd = [Waiting(lane) for _ in range(5 * AT_ONCE + 1)]
-    loop.step(lambda: [lane.join(one) for one in crowd])
+    read_scheduler = ReadScheduler()
+    crowd = [Waiting(read_scheduler) for _ in range(5 * AT_ONCE + 1)]
+    loop.step(lambda: [read_scheduler.join(one) for one in crowd])
     for step in range(6):
         loop.step(lambda: None, after_s=EACH_S)
         first = min(len(crowd), (step + 1) * AT_ONCE)
@@ -53,9 +53,9 @@ def test_a_few_in_turn(loop: Loop) -> None:
 
 def test_who_comes_again_waits_again(loop: Loop) -> None:
     """One that is never done does not keep the others out, and the lane rests once it is empty."""
-    lane = ReadScheduler()
-    endless, others = Waiting(lane, again=20), [Waiting(lane) for _ in range(4)]
-    loop.step(lambda: [lane.join(one) for one in (endless, *others)])
+    read_scheduler = ReadScheduler()
+    endless, others = Waiting(read_scheduler, again=20), [Waiting(read_scheduler) for _ in range(4)]
+    loop.step(lambda: [read_scheduler.join(one) for one in (endless, *others)])
     for _ in range(4):
         loop.step(lambda: None, after_s=EACH_S)
     assert all(one.went_on == 1 for one in others)
@@ -108,7 +108,7 @@ def test_who_is_not_to_read(target: Target, gone: bool) -> None:
         transport.close()
     else:
         connection.pipeline.append(("a cycle", "an app"))  # type: ignore[arg-type]
-    connection.go_on()
+    connection.resume()
     assert not transport.reading
     connection.pipeline.clear()
     target._loop.step(lambda: connection.connection_lost(None))

@@ -159,20 +159,20 @@ def test_a_stream_ends_with_its_token(far: Elsewhere) -> None:
 def test_whose_token_is_whose(tmp_path: Path) -> None:
     """A token of the same name, made later, does not keep its predecessor's stream alive."""
     tokens = TokenStore(tmp_path / "tokens.json")
-    gate = Admission(Roles(), {}, {}, tokens=tokens)
+    admission = Admission(Roles(), {}, {}, tokens=tokens)
     secret = tokens.create("a", "observer", "{}", 0)
     first = tokens.find(secret or "")
     assert first is not None
-    assert gate.stands(token_peer(first, "192.0.2.1"))
-    assert not Admission(Roles(), {}, {}).stands(token_peer(first, "192.0.2.1"))
+    assert admission.is_current(token_peer(first, "192.0.2.1"))
+    assert not Admission(Roles(), {}, {}).is_current(token_peer(first, "192.0.2.1"))
     tokens.revoke("a")
     tokens.create("a", "observer", "{}", 0)
-    assert not gate.stands(token_peer(first, "192.0.2.1"))
+    assert not admission.is_current(token_peer(first, "192.0.2.1"))
     short = tokens.create("b", "observer", "{}", 0, expires_ns=time.time_ns() + 10**8)
     lent = token_peer(tokens.find(short or "") or first, "192.0.2.1")
-    assert gate.stands(lent)
+    assert admission.is_current(lent)
     time.sleep(0.11)
-    assert not gate.stands(lent)
+    assert not admission.is_current(lent)
 
 
 def test_one_of_both(far: Elsewhere) -> None:
@@ -248,7 +248,7 @@ def test_maxmemctl_token(far: Elsewhere, capfd: pytest.CaptureFixture[str]) -> N
     assert token.startswith("mxm_")
     assert len(token) > 40
     assert main([*ctl, "create", "backup", "observer"]) == 1
-    assert "there is one of that name" in capfd.readouterr().err
+    assert "the name is taken" in capfd.readouterr().err
     assert main([*ctl, "list"]) == 0
     listed = capfd.readouterr().out
     assert any(line.split()[:2] == ["backup", "observer"] for line in listed.splitlines())
@@ -353,7 +353,7 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     make(tmp_path, "two", "/CN=two", ca=None)
     one, key = tmp_path / "one.crt", tmp_path / "one.key"
     key.chmod(0o644)
-    with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: everybody may use it"):
+    with pytest.raises(ConfigError, match=f"cannot trust tls_key {key}: every user may use it"):
         tls_context(one, key, None)
     key.chmod(0o600)
     other, locked, none = (tmp_path / name for name in ("two.key", "locked.key", "nowhere"))

@@ -43,7 +43,7 @@ def inside(far: Elsewhere) -> int:
     return sum(link.removeprefix("socket:[").rstrip("]") in ours for link in links)
 
 
-def knock(far: Elsewhere, source: str) -> socket.socket:
+def check_handshake(far: Elsewhere, source: str) -> socket.socket:
     """Connect from an address, and say nothing."""
     sock = socket.socket()
     sock.bind((source, 0))
@@ -75,13 +75,13 @@ def test_one_address(far: Elsewhere) -> None:
     assert served(far, "127.0.0.1")
     with ExitStack() as held:
         for _ in range(60):
-            held.enter_context(knock(far, "127.0.0.2"))
+            held.enter_context(check_handshake(far, "127.0.0.2"))
         until("they are in", lambda: inside(far) == MOST_HANDSHAKES_EACH)
         assert served(far, "127.0.0.2")
         assert served(far, "127.0.0.3")
         for _ in range(200):
-            held.enter_context(knock(far, "127.0.0.2"))
-        until("it is told", lambda: "so often: 50 connections a second" in far.daemon.said())
+            held.enter_context(check_handshake(far, "127.0.0.2"))
+        until("it is told", lambda: "its limit is 50 connections per second" in far.daemon.said())
         assert served(far, "127.0.0.3")
         until("the rest is let go", lambda: inside(far) <= MOST_HANDSHAKES_EACH)
     calm(far)
@@ -98,7 +98,7 @@ def test_many_addresses(far: Elsewhere) -> None:
     with ExitStack() as held:
         for number in range(20):
             for _ in range(MOST_HANDSHAKES_EACH):
-                held.enter_context(knock(far, f"127.0.1.{number + 1}"))
+                held.enter_context(check_handshake(far, f"127.0.1.{number + 1}"))
         until("they are in", lambda: inside(far) == MOST_HANDSHAKES)
         assert served(far, "127.0.0.4")
     calm(far)
@@ -106,12 +106,12 @@ def test_many_addresses(far: Elsewhere) -> None:
 
 def test_who_never_ends_a_handshake_is_let_go(far: Elsewhere) -> None:
     """It has five seconds, and the log says why it is over; nonsense has none."""
-    with knock(far, "127.0.0.5") as silent:
+    with check_handshake(far, "127.0.0.5") as silent:
         silent.settimeout(20)
         began = time.monotonic()
         assert silent.recv(1) == b""
         assert time.monotonic() - began > 2
-    with knock(far, "127.0.0.6") as plain:
+    with check_handshake(far, "127.0.0.6") as plain:
         plain.settimeout(20)
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with suppress(ConnectionResetError):
@@ -140,7 +140,7 @@ def test_thousands_beside_the_unix_socket(far: Elsewhere) -> None:
         nonlocal most
         with ExitStack() as held:
             for number in range(COUNT):
-                held.enter_context(knock(far, f"127.0.2.{number % 50 + 1}"))
+                held.enter_context(check_handshake(far, f"127.0.2.{number % 50 + 1}"))
                 if number % 100 == 0:
                     most = max(most, inside(far))
                     peak()

@@ -102,7 +102,7 @@ def test_root_is_nobody_there(daemon: Apart) -> None:
         with closing(UnixConnection(daemon.apart)) as connection:
             status, body = answered(connection, *one)
         assert (status, body["code"]) == (403, "not-allowed"), one
-        assert f"cannot let uid {os.geteuid()} (nobody) do that" in body["detail"]
+        assert f"cannot allow uid {os.geteuid()} (nobody) to do that" in body["detail"]
     assert daemon.ask("GET", "/v1/health")[0] == 200
 
 
@@ -234,17 +234,20 @@ def test_who_is_what(uid: int, pid: int, role: Role) -> None:
 
 def test_strangers_are_counted_together() -> None:
     """Many uids have no more connections than one; they end as they came."""
-    gate = Admission(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
-    peers = [gate.enter_apart(Connected(uid)) for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)]
-    gate.let_in(peers[-1])
-    one_more = gate.enter_apart(Connected(0))
+    admission = Admission(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
+    peers = [
+        admission.register_device_model(Connected(uid))
+        for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)
+    ]
+    admission.check_connection(peers[-1])
+    one_more = admission.register_device_model(Connected(0))
     with pytest.raises(Rejected) as refused:
-        gate.let_in(one_more)
+        admission.check_connection(one_more)
     assert refused.value.numbers["at_most"] == UNKNOWN_CONNECTIONS
-    gate.let_in(gate.enter_apart(Connected(BASE + 1)))
+    admission.check_connection(admission.register_device_model(Connected(BASE + 1)))
     for peer in (*peers, one_more):
-        gate.leave(peer)
-    assert set(gate._open) == {str(BASE + 1)}
+        admission.unregister(peer)
+    assert set(admission._open) == {str(BASE + 1)}
     assert UNKNOWN_RATE == 10
 
 
@@ -307,7 +310,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     """A link, a file, and a folder below a file are refused in a sentence."""
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(ConfigError, match="is no directory of our own"):
+    with pytest.raises(ConfigError, match="is not a directory of our own"):
         unix.bind_device_model_socket(tmp_path / "link" / "s")
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "s", tmp_path / "file" / "below" / "s"):
@@ -320,7 +323,7 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
     """Whoever owns the folder could open it."""
     os.chown(tmp_path, 1000, -1)
     tmp_path.chmod(0o700)
-    with pytest.raises(ConfigError, match="is no directory of our own"):
+    with pytest.raises(ConfigError, match="is not a directory of our own"):
         unix.bind_device_model_socket(tmp_path / "s")
 
 
@@ -358,16 +361,18 @@ def test_none_by_the_configuration_beside_systemds(
         assert unix.open_sockets((api, apart), none) == (api, apart)
         assert unix.open_sockets((api, apart), other) == (api, apart)
     assert "systemctl mask --now maxmemd-device-model.socket" in caplog.messages[0]
-    said = f"systemd passed the socket {tmp_path / 'a'}, so device_model_socket = {tmp_path}/x/s"
+    said = f"systemd passed the socket {tmp_path / 'a'}, so the configured"
+    said += f" device_model_socket = {tmp_path}/x/s"
     assert caplog.messages[1].startswith(said)
     assert len(caplog.messages) == 2
     connection, mine = socket.socketpair()
     with connection, mine:
         for has_apart, name in ((True, "device-model"), (False, "nobody")):
-            gate = Admission(Roles(base=os.geteuid() - 7), {}, {}, apart=has_apart)
-            came = gate.enter_apart(Transport(mine))
+            roles = Roles(base=os.geteuid() - 7)
+            admission = Admission(roles, {}, {}, has_device_model_socket=has_apart)
+            came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
-            assert gate.caller({"maxmemd.peer": came, "headers": []}).role.name == name
+            assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name
 
 
 class Transport:

@@ -91,7 +91,7 @@ def test_connections_of_the_daemons_own_user(bounded: Outside) -> None:
     assert became["closed"] > 0 or not SOAK or count <= MOST_CONNECTIONS
     assert became["closed"] == 0 or count > MOST_CONNECTIONS
     if became["closed"]:
-        assert f"cannot serve this connection: {MOST_CONNECTIONS} are open" in bounded.said()
+        assert f"connection limit for admins reached ({MOST_CONNECTIONS})" in bounded.said()
     assert sum(became.values()) == count
 
 

@@ -260,5 +260,5 @@ def test_what_is_still_to_be_written_is_sealed(tmp_path: Path) -> None:
         connection.execute("UPDATE instance SET effects = replace(effects, '307200', '307201')")
         connection.commit()
     bench.host.heal()
-    with pytest.raises(LedgerCorrupt, match=r"what is open for .* docs/recovery\.md"):
+    with pytest.raises(LedgerCorrupt, match=r"the instance of .* docs/recovery\.md"):
         Bench(tmp_path / NAME, bench.host)

@@ -61,10 +61,10 @@ class Target:
         migrate(config.database)
         self._loop = Loop()
         self._service = self._make_service(config)
-        self.front = Dispatcher(self._service)
+        self.dispatcher = Dispatcher(self._service)
         self._state = ServerState()
         self._http = uvicorn.Config(
-            self.front, http=Watched, ws="none", lifespan="off", log_config=None,
+            self.dispatcher, http=Watched, ws="none", lifespan="off", log_config=None,
             access_log=False, proxy_headers=False, server_header=False, date_header=False,
         )  # fmt: skip
         self._http.load()
@@ -130,7 +130,7 @@ class Target:
         mailbox.thread = Prompt(
             make, mailbox, poll_s=poll_s, alive=lambda: None, monotonic_s=lambda: 0.0
         )
-        mailbox.listener = service.feed
+        mailbox.listener = service.event_stream
         self._loop.run_until_complete(mailbox.start())
         if service.config.tokens_path.exists():
             service.config.tokens_path.unlink()
@@ -146,9 +146,9 @@ class Target:
         self._demand_no_fault()
         left = {
             "a task": asyncio.all_tasks(self._loop),
-            "a count of connections": self.front.gate._open,
+            "a count of connections": self.dispatcher.admission._open,
             "a connection": self._state.connections,
-            "a stream": self._service.feed.streams,
+            "a stream": self._service.event_stream.streams,
         }
         for what, found in left.items():
             if found:

@@ -92,8 +92,8 @@ def _unwell(*_: object) -> None:
     [
         (writes.serialize, "domain", _fails, "ZeroDivisionError"),
         (writes.serialize, "domain", _unwell, "503: .*cannot read the ledger"),
-        (Admission, "leave", lambda *_: None, "a count of connections is left behind"),
-        (EventStream, "leave", lambda *_: None, "a stream is left behind"),
+        (Admission, "unregister", lambda *_: None, "a count of connections is left behind"),
+        (EventStream, "remove_client", lambda *_: None, "a stream is left behind"),
     ],
 )
 def test_a_fault_is_seen(
