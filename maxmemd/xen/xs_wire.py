@@ -89,8 +89,11 @@ class Connection:
             transaction = int(self._ask(TRANSACTION_START, 0, b"\0").rstrip(b"\0"))
             try:
                 body(transaction)
-            except BaseException:
-                self._end(transaction, b"F\0")
+            except BaseException as error:
+                # On a connection that is lost or late the next answer may be the one before's; it
+                # is closed, and xenstored aborts what was open on it.
+                if not isinstance(error, OSError) or is_answer(error):
+                    self._end(transaction, b"F\0")
                 raise
             if self._end(transaction, b"T\0"):
                 return

@@ -18,6 +18,7 @@ from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import Memory
 from maxmemd.xen import xenstore
 from maxmemd.xen.xenstore import Xenstored
+from maxmemd.xen.xs_wire import TRANSACTION_END, WRITE
 from tests.support.xenstored import ERROR, READ, FakeXenstored
 
 UUID = "b5b5b1f6-9a1e-4c34-8b7b-6d4f6f0d5f01"
@@ -155,6 +156,16 @@ def test_a_hanging_xenstored_is_waited_for_a_while(store: Xenstored, fake: FakeX
     fake.answer = None
     time.sleep(xenstore.MUTE_FOR * PATIENCE_S)
     assert store.facts(5).name == "web"
+
+
+def test_a_write_that_is_not_answered_is_a_time_out(store: Xenstored, fake: FakeXenstored) -> None:
+    """Its transaction is left to the end of the connection: the late answer would meet its end."""
+    fake.mute = {WRITE}
+    with pytest.raises(XenstoreError) as caught:
+        store.write(5, UUID, target=Memory.of_mib(1), static_max=None)
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert WRITE in fake.asked
+    assert TRANSACTION_END not in fake.asked
 
 
 def test_a_hanging_xenstored_is_not_waited_for_by_everybody(
