@@ -166,6 +166,15 @@ def test_a_local_migration_has_two_lives_of_one_domain() -> None:
     assert instances.of_uuid(WEB) == instances.find(Uuid(WEB)) == []
 
 
+def test_what_xen_said_of_the_last_push_stays() -> None:
+    """A client that asked for the push is answered with it after its domain is gone."""
+    table = census_of(xen(7))
+    [instance] = table
+    instance.on_push_failed(5, "cannot push", 0.0)
+    table.remove(instance)
+    assert (instance.push_state, instance.errno, instance.error) == ("gone", 5, "cannot push")
+
+
 def test_removing_twice_does_nothing_more() -> None:
     """An instance may be closed by whoever sees first that it is gone."""
     instances = census_of(xen(1), xen(2))

@@ -1,5 +1,6 @@
 """Who came and who went: adoption, builds that are followed, rebirths, names, forgetting."""
 
+import json
 from errno import EIO, EPERM
 
 import pytest
@@ -35,6 +36,44 @@ def test_adoption_is_one_commit() -> None:
     seat.restart()
     assert seat.memory.kinds(seat.uuid(5)) == ["instance-began", "adopted"]
     assert seat.memory.commits <= 2
+
+
+def test_the_history_of_a_life_says_its_numbers() -> None:
+    """Which instance began, with which maximum, what was taken from it, and which one ended."""
+    seat = Seat()
+    web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
+    uuid, began_ns = seat.uuid(web), seat.clock.wall_ns()
+    seat.restart()
+    seat.host.destroy(web)
+    seat.poll()
+
+    def words_of(kind: str) -> list[dict[str, object]]:
+        return [
+            {name: value for name, value in json.loads(line.wish).items() if name != "reason"}
+            for line in seat.memory.lines
+            if (line.uuid, line.kind) == (uuid, kind)
+        ]
+
+    assert words_of("instance-began") == [
+        {"domid": web, "incarnation": 1, "building": False, "max_pages": 65 * 256}
+    ]
+    assert words_of("adopted") == [{"max_pages": 65 * 256, "building": False}]
+    assert words_of("instance-ended") == [{"domid": web, "incarnation": 1}]
+    row = seat.memory.instances[uuid, 1]
+    assert row.began_ns == began_ns
+    assert row.ended_ns == seat.clock.wall_ns()
+
+
+def test_the_history_of_a_reboot_says_the_boot_of_the_host() -> None:
+    """Beside its number, for the next life keeps the record only within the same boot."""
+    seat = Seat()
+    web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
+    seat.restart()
+    for _ in seat.host.rebooting(web):
+        seat.poll()
+    assert seat.memory.words("instance-ended") == [
+        {"domid": web, "incarnation": 1, "reboot": True, "boot": "boot-1"}
+    ]
 
 
 def test_a_build_is_followed() -> None:

@@ -251,6 +251,22 @@ def test_a_domain_that_is_gone(one: One, verb: str) -> None:
     assert (instance.push_state, row.errno, reconciler.failures) == ("gone", ESRCH, 0)
 
 
+def test_a_push_is_kept_with_its_instance_and_its_time(one: One) -> None:
+    """The ledger's row says which life it was about, and when it came back."""
+    reconciler, _, instance, clock = one
+    row = push(reconciler, instance, mib(32))
+    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None)
+
+
+def test_every_failure_counts(one: One) -> None:
+    """The same failure again is one more."""
+    reconciler, world, instance, _ = one
+    world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
+    for _ in range(3):
+        push(reconciler, instance, mib(32))
+    assert (reconciler.failures, reconciler.pushes) == (3, 3)
+
+
 def test_a_domain_that_xen_still_has_is_not_gone(one: One) -> None:
     """ESRCH of one call, for a domain that can be read, is a failure to try again."""
     reconciler, world, instance, _ = one
