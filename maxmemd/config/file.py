@@ -16,6 +16,8 @@ from maxmemd.errors import ConfigError
 from maxmemd.files import check_trusted
 
 DEFAULT_FILE = Path("/etc/maxmemd/maxmemd.toml")
+RENAMED = {"others": "default_role"}
+"""Keys of earlier development versions: a package keeps the administrator's file."""
 
 
 def load(path: Path | None) -> Config:
@@ -72,7 +74,7 @@ def _entry(key: str, entry: str | int | None) -> str:
 
 def _instead(key: str, known: Collection[str]) -> str:
     """Return the key that was probably meant, and all valid keys."""
-    meant = get_close_matches(key.lower(), known, 1)
+    meant = [RENAMED[key]] if key in RENAMED else get_close_matches(key.lower(), known, 1)
     instead = f": write {meant[0]} instead" if meant else ""
     return f"{instead} (the keys are {', '.join(sorted(known))})"
 

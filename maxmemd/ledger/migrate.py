@@ -50,7 +50,9 @@ def migrate(path: Path) -> str:
     maxmemd wrote it, LedgerError if it cannot be read or written.
     """
     found = revision_of(path)
+    former = path.with_name(f"{path.name}{FORMER_HIGH_WATER}")
     if found == HEAD:
+        former.unlink(missing_ok=True)  # a crash may have come between the commit and this
         return f"{path} is at revision {HEAD} already"
     if found is not None and found > HEAD:
         raise LedgerTooNew(
@@ -61,7 +63,7 @@ def migrate(path: Path) -> str:
     saved = "" if found is None else f"; the database as it was is in {_backup(path, found)}"
     _upgrade(path)
     # Only now: until the new tables are committed, it is needed to check the former ones.
-    path.with_name(f"{path.name}{FORMER_HIGH_WATER}").unlink(missing_ok=True)
+    former.unlink(missing_ok=True)
     return f"{path} is at revision {HEAD} now{saved}"
 
 

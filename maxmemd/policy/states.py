@@ -79,7 +79,7 @@ IN_FORCE = frozenset({PushState.APPLIED, PushState.OVER_LIMIT})
 """The push states in which Xen holds the limit: what is granted may be populated."""
 
 TROUBLED = frozenset({PushState.MISMATCHED, PushState.FAILED, PushState.OVER_LIMIT})
-"""The push states whose end is worth a line in the history."""
+"""The push states whose end is worth an entry of the history."""
 
 _ALWAYS = frozenset(PushState) - {PushState.PENDING}
 """Whatever was seen before, a push or a poll may show any of these."""

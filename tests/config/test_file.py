@@ -237,6 +237,12 @@ def test_values_at_their_edges(key: str, value: object, found: object) -> None:
     assert getattr(parse({key: value}, "m.toml"), key) == found
 
 
+def test_a_former_key_is_answered_with_its_name_of_today() -> None:
+    """The closest key by letters is another one."""
+    with pytest.raises(ConfigError, match="unknown key 'others': write default_role instead"):
+        parse({"others": "nobody"}, "m.toml")
+
+
 def test_every_key_has_a_parser() -> None:
     """No key of the configuration is without a parser, and no parser without a key."""
     assert set(PARSERS) == set(Config.__slots__)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support import again
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MEASURED, TREE = ROOT / ".coverage", ROOT / ".coverage-tree"
 
 

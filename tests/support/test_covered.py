@@ -90,3 +90,8 @@ def test_without_git_nothing_is_kept(
     covered.main(["run"])
     covered.main(["need"])
     assert len(runs.arguments) == 2
+
+
+def test_the_checkout_is_what_is_measured() -> None:
+    """Coverage's data and the list of files are the checkout's, not those of a folder in it."""
+    assert (covered.ROOT / "pyproject.toml").is_file()

@@ -13,7 +13,7 @@ from models.races.main import main
 from models.races.models import MODELS
 from tests.system.models.expected import EXPECTED
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = [sys.executable, "-m", "models.races", "--model", "parts", "--actors", "2"]
 
 
