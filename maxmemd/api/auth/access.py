@@ -48,7 +48,7 @@ RULES: Mapping[str, str] = {
     readers.name: "admin, toolstack and observer",
     reads_own.name: "admin, toolstack and observer, and a device model about its own domain",
     toolstack.name: "admin and toolstack",
-    writes_own.name: "admin and toolstack, and a device model for its own domain's share",
+    writes_own.name: "admin and toolstack, and a device model for its own domain's components",
     local_admin.name: "admin, over the Unix socket only",
     admin.name: "admin: root, the daemon's own user, and the admins of the configuration",
 }

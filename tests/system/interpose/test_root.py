@@ -171,7 +171,7 @@ def test_another_domain_is_not_its_own(asking: Built, held: Held, root: Path, we
         assert qemu.do("populate", web + 1, 2000) == (0, 0)
         said = f"maxmemd: no headroom for 2000 pages of domain {web + 1}: cannot allow the device"
         assert said in qemu.said
-        assert f"device model of domain {web} do that" in qemu.said
+        assert f"device model of domain {web} to do that" in qemu.said
     assert by(held.daemon, web + 1) == []
 
 
