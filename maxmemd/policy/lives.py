@@ -89,8 +89,9 @@ def after_build(
 
     `known` says that there was a record before this very instance, `rebooted` that the instance
     before ended by a reboot. A created domain's numbers replace the record. A rebooted one keeps
-    it but for the device model's components, which the new device model asks for again. A restored or
-    migrated-in one keeps all of it. What is kept is never below what the toolstack populates.
+    it but for the device model's components, which the new device model asks for again. A
+    restored or migrated-in one keeps all of it. What is kept is never below what the toolstack
+    populates.
     """
     fresh = {MAX_MEM: build.target, SLACK: rules.slack}
     if not known or (build.life == CREATED and not rebooted):
