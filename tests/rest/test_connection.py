@@ -238,6 +238,34 @@ def test_silence_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             connection.DaemonConnection(path).ask("PUT", "/v1/x", {})
 
 
+def test_timeout_is_how_long_a_reply_and_all_retries_may_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    """--timeout 100: busy answers are retried for 90 s, and the last reply has the 10 s left."""
+    allowed_s: list[float] = []
+
+    def busy(_: object, *request: object) -> tuple[int, bytes]:
+        retry_of_it = request[-1]
+        assert isinstance(retry_of_it, retry.Retry)
+        allowed_s.append(retry_of_it._left_s(retry_of_it._reply_s))
+        clock.pass_more(25)
+        return 503, b'{"code": "arbiter-busy", "detail": "busy"}'
+
+    monkeypatch.setattr(connection.DaemonConnection, "_exchange_with_socket", busy)
+    assert main(["--timeout", "100", "mem-max", "3", "1"]) == 1
+    assert [round(seconds) for seconds in allowed_s] == [100, 75, 50, 25]
+    assert "waiting for maxmemd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "3601", "-1", "1.5", "x", ""])
+def test_a_timeout_that_is_none_is_wrong_usage(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a whole number from 1 to 3600."""
+    assert main(["--timeout", seconds, "list"]) == 2
+    assert capsys.readouterr().err.startswith("maxmemctl: cannot ")
+
+
 _settimeout = socket.socket.settimeout
 
 
