@@ -86,8 +86,8 @@ TOO_LARGE = "it is too large, the most is 4503599627370495 KiB"
         (
             "PUT", "/v1/records/51a70000-0000-4000-8000-00000000000a",
             '{"components": [{"owner": "Operator", "name": "max-mem", "amount_kib": 4}]}',
-            "components.0.owner: write 1 to 64 of a-z, 0-9 and . _ -,"
-            " with a letter or a digit first",
+            ("components.0.owner: write 1 to 64 of a-z, 0-9 and . _ -,"
+            " with a letter or a digit first"),
         ),
     ],
 )  # fmt: skip
