@@ -1,7 +1,7 @@
 """One life of a domain on this host, as a state machine.
 
 domid alone is never identity (A6): an instance is (uuid, domid, incarnation). Only `Instance`
-changes its own fields. Everybody else says what happened, by a method that begins with `on_`;
+changes its own fields. Other modules report what happened, by a method that begins with `on_`;
 which of the states may follow which is in policy/states.py, and is checked here.
 """
 

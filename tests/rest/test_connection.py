@@ -19,7 +19,7 @@ HINT = "(is it running? systemctl status maxmemd, or start it: maxmemd serve)"
 
 
 class Clock:
-    """Time that passes only while somebody sleeps; `then` happens at each sleep."""
+    """Time that passes only during a sleep; `then` happens at each sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -85,7 +85,7 @@ def test_a_read_survives_too(patient: Ctl, stub: Stub, trouble: Any) -> None:
 
 @TROUBLE
 def test_trouble_that_stays(patient: Ctl, clock: Clock, stub: Stub, trouble: Any) -> None:
-    """For thirty seconds and no longer; after three it is said, once, what is waited for."""
+    """For thirty seconds and no longer; after three seconds one line says what it waits for."""
     stub.replies = {LIMIT: trouble}
     status, _, err = patient(*WORDS)
     assert status == 1
@@ -115,7 +115,7 @@ def test_other_trouble_is_an_answer(patient: Ctl, stub: Stub) -> None:
 
 
 def test_one_that_goes_while_it_is_asked(patient: Ctl, clock: Clock, stub: Stub) -> None:
-    """Where nobody listens any more after trouble, that is trouble too, for a read as well."""
+    """If the daemon no longer listens after trouble, that is trouble too, for a read as well."""
     stub.replies = {"GET /v1/host": DROP}
     path = Path(str(stub.server_address))
 
@@ -136,7 +136,7 @@ def test_one_that_goes_while_it_is_asked(patient: Ctl, clock: Clock, stub: Stub)
 
 
 def test_one_that_never_comes_back(patient: Ctl, clock: Clock, stub: Stub) -> None:
-    """A lost connection and then nobody: what became of the wish is not said to be nothing."""
+    """After a lost connection and then none, it does not claim that nothing was changed."""
     stub.replies = {LIMIT: DROP}
     path = Path(str(stub.server_address))
     away = path.with_suffix(".away")
@@ -181,7 +181,7 @@ def test_a_write_waits_three_seconds_and_no_longer(
 def test_a_read_does_not_wait(
     clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A socket that nobody listens on is told at once."""
+    """A socket without a listener is reported at once."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
@@ -284,7 +284,7 @@ def _at_least_a_millisecond(self: socket.socket, seconds: float | None) -> None:
     ],
 )
 def test_what_is_no_reply(raw: bytes, times: int, said: str, tmp_path: Path, clock: Clock) -> None:
-    """A reply that is cut short, or is none of ours, is told in one line."""
+    """A reply that is cut short, or is not maxmemd's, is reported in one line."""
     path = str(tmp_path / "s")
     clock.then = lambda: clock.pass_more(3.95)
 
