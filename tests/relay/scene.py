@@ -11,6 +11,8 @@ from typing import Self
 
 from maxmemd.relay.relay import Relay
 from maxmemd.xen.xs_wire import Connection
+from tests.relay.daemon import GRANTED
+from tests.support.stub import Stub
 from tests.support.tree import Rights
 from tests.support.xenstored import FakeXenstored
 
@@ -155,3 +157,17 @@ def notices(directory: Path) -> socket.socket:
     sock.bind(str(directory / "notify"))
     sock.settimeout(WITHIN_S)
     return sock
+
+
+S, N = 21, 20
+
+
+ROUTE = f"POST /v1/domains/{N}/relayed-headroom"
+
+
+def another_is_served(scene: Scene, daemon: Stub, target: int = 30) -> bool:
+    """Make another pair, and say whether its request is granted."""
+    daemon.replies[f"POST /v1/domains/{target}/relayed-headroom"] = GRANTED
+    scene.stub(target + 1, target)
+    answer: Callable[[int, str], str] = scene.answer
+    return answer(target + 1, "z1 headroom 7") == "granted 4096"
