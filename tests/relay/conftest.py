@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.relay.daemon import GRANTED
-from tests.relay.scene import ROUTE, N, S, Scene, until
+from tests.relay.scene import ROUTE, N, S, Scene
 from tests.support.stand import Stand
 from tests.support.stub import Stub
+from tests.support.until import until
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from maxmemd.xen.xs_wire import Connection
 from tests.relay.daemon import GRANTED
 from tests.support.stub import Stub
 from tests.support.tree import Rights
+from tests.support.until import until
 from tests.support.xenstored import FakeXenstored
 
 UUID = "5b0b0000-0000-4000-8000-{:012d}"
@@ -133,14 +134,6 @@ class Scene:
         while time.monotonic() < until_s:
             assert true(), what
             time.sleep(0.02)
-
-
-def until(what: str, true: Callable[[], object], within_s: float = WITHIN_S) -> None:
-    """Wait until something is true."""
-    until_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < until_s, f"not within {within_s} s: {what}"
-        time.sleep(0.005)
 
 
 def command_of(scene: Scene) -> list[str]:

@@ -9,8 +9,9 @@ import pytest
 from maxmemd.relay.nodes import remove_nodes
 from maxmemd.xen.xs_wire import Connection
 from tests.relay.daemon import GRANTED, Held, problem
-from tests.relay.scene import ROUTE, N, S, Scene, another_is_served, until, uuid_of
+from tests.relay.scene import ROUTE, N, S, Scene, another_is_served, uuid_of
 from tests.support.stub import Stub
+from tests.support.until import until
 from tests.support.xenstored import END, START
 
 

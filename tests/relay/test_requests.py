@@ -7,8 +7,9 @@ import pytest
 from maxmemd.pacing import Backoff
 from maxmemd.relay import stubdom as pace
 from tests.relay.daemon import GRANTED, Held, problem
-from tests.relay.scene import ROUTE, S, Scene, until, uuid_of
+from tests.relay.scene import ROUTE, S, Scene, uuid_of
 from tests.support.stub import DROP, Stub
+from tests.support.until import until
 
 
 @pytest.mark.parametrize(

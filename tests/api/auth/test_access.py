@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer, peer
-from maxmemd.api.routes import ROUTES, Route
+from maxmemd.api.routes import ROUTES
 from maxmemd.api.server import unix
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from tests.support.inside import ROOT, Inside, problem
 from tests.support.outside import Outside
+from tests.support.wishes import path_of
 
 PEERS: dict[str, tuple[Peer, bool]] = {
     "root": (ROOT, True),
@@ -24,12 +25,6 @@ PEERS: dict[str, tuple[Peer, bool]] = {
     "root without a pid": (peer(0, 0, 0), False),
     "nobody": (UNKNOWN_PEER, False),
 }
-
-
-def path_of(route: Route) -> str:
-    """Return a path that the route serves."""
-    ref = "51a70000-0000-4000-8000-000000000001" if "records" in route.path else "web"
-    return route.path.format(ref=ref, owner="device-model", name="roms")
 
 
 @pytest.mark.parametrize("path", ["/v1/openapi.json", "/v1/docs", "/v1/nothing"])

@@ -21,23 +21,7 @@ from maxmemd.policy.roles import Role, Roles
 from maxmemd.units import Memory
 from tests.api.auth.matrix import DOCUMENT, with_table
 from tests.support.inside import Inside, problem
-
-BODIES = {
-    "set_limit": {"max_mem_kib": 700 * 1024},
-    "set_target": {"target_kib": 300 * 1024},
-    "set_component": {"amount_kib": 256},
-    "increase": {"by_kib": 256},
-    "build": {"target_kib": 300 * 1024, "life": "created"},
-    "headroom": {"pages": 64},
-    "relayed_headroom": {
-        "pages": 64,
-        "uuid": "51a70000-0000-4000-8000-000000000001",
-        "stub_domid": 7,
-    },
-    "rollback": {"revision": 1},
-    "create_token": {"name": "one", "role": "observer"},
-    "put_record": {"components": [{"owner": "operator", "name": "max-mem", "amount_kib": 700000}]},
-}
+from tests.support.wishes import BODIES
 
 BASE = 300_000
 GROUPS = {2001: "toolstack", 2002: "observer", 2003: "admin"}

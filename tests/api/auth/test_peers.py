@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from maxmemd.api.auth.peers import peer
+from tests.support.http import UnixConnection
 from tests.support.inside import Inside, problem
-from tests.support.outside import Outside, UnixConnection, as_user
+from tests.support.outside import Outside, as_user
 
 OWN = 1500
 """The user that the daemon runs as in these tests."""

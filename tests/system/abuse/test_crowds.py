@@ -18,8 +18,10 @@ import pytest
 from maxmemd.api.server.protocol import MOST_CONNECTIONS, RESERVED
 from maxmemd.config.settings import CONNECTIONS
 from tests.support.figures import figure
-from tests.support.outside import ROOT, SOAK, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
 from tests.support.siege import Peak, p99_ms, times_of
+from tests.support.soak import SOAK
 
 COUNT = 5000 if SOAK else 2500
 QUIET_S = 3.0 if SOAK else 1.0
