@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from tests.support.outside import ROOT
+from tests.support.process import ROOT
 from tests.system.fuzz.still import Transport
 
 INHERITED = {

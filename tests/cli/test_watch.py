@@ -17,9 +17,11 @@ from maxmemd.policy.kinds import EntryKind, PushKind
 from maxmemd.rest import connection, events
 from maxmemd.wire import replies
 from tests.support.bodies import UUID
-from tests.support.outside import ROOT as TREE
-from tests.support.outside import SOAK, Outside, until
+from tests.support.outside import Outside
+from tests.support.process import ROOT as TREE
+from tests.support.soak import SOAK
 from tests.support.stub import Stub
+from tests.support.until import until
 
 from .conftest import Ctl
 
@@ -235,8 +237,7 @@ def test_a_watch_outlives_the_daemon(tmp_path: Path) -> None:
                 daemon.ask("PUT", "/v1/domains/web/limit", body)
                 if round_ == 1:
                     until("it is printed", lambda: '"limit_kib":619520' in printed.read_text())
-                daemon.process.kill()
-                daemon.process.communicate()
+                daemon.kill()
                 daemon.start()
             daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 1052672})
             until("the last is printed", lambda: '"max_pages":263424,"seen' in printed.read_text())

@@ -98,7 +98,7 @@ def installed_without_a_network(dom0: Rig) -> None:
 
 
 def who_parses_holds_no_way_to_xen(dom0: Rig) -> None:
-    """Check that the daemon is an unprivileged user without a device; the pusher has the handle."""
+    """Check that the daemon runs unprivileged and without a device; the pusher has the handle."""
     daemon, pusher = value(dom0, UNIT, "MainPID"), value(dom0, PUSHER, "MainPID")
     assert dom0.run(["stat", "-c", "%U", f"/proc/{daemon}"]).check().stdout == "maxmemd\n"
     held = {pid: dom0.run(f"ls -l /proc/{pid}/fd").check().stdout for pid in (daemon, pusher)}

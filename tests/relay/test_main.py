@@ -11,9 +11,10 @@ import pytest
 
 from maxmemd import __main__
 from tests.relay.daemon import GRANTED, Held
-from tests.relay.scene import Scene, command_of, notices, until
-from tests.support.outside import ROOT
+from tests.relay.scene import Scene, command_of, notices
+from tests.support.process import ROOT
 from tests.support.stub import Stub
+from tests.support.until import until
 
 S, N = 21, 20
 HEAVY = ("fastapi", "starlette", "uvicorn", "pydantic", "sqlalchemy", "alembic", "httpx", "uvloop",

@@ -5,8 +5,9 @@ import pytest
 from maxmemd.relay import nodes
 from maxmemd.relay.nodes import Binding
 from maxmemd.xen.xs_wire import Connection
-from tests.relay.scene import Scene, until, uuid_of
+from tests.relay.scene import Scene, uuid_of
 from tests.support.stub import Stub
+from tests.support.until import until
 
 S, N = 21, 20
 TARGET, MODEL = f"/local/domain/{S}/target", f"/local/domain/{N}/image/device-model-domid"

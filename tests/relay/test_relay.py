@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from maxmemd.units import Memory
-from tests.relay.scene import Scene, command_of, until, uuid_of
+from tests.relay.scene import Scene, command_of, uuid_of
 from tests.support.stand import Stand
+from tests.support.until import until
 from tests.support.xenstored import START
 
 PAGES = 1024

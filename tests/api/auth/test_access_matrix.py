@@ -20,8 +20,8 @@ from maxmemd.errors import ArbiterBusy
 from maxmemd.policy.roles import Role, Roles
 from maxmemd.units import Memory
 from tests.api.auth.matrix import DOCUMENT, with_table
-from tests.api.auth.test_access import BODIES
 from tests.support.inside import Inside, problem
+from tests.support.wishes import BODIES
 
 BASE = 300_000
 GROUPS = {2001: "toolstack", 2002: "observer", 2003: "admin"}

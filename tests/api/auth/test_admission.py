@@ -21,8 +21,9 @@ from maxmemd.config.settings import Config
 from maxmemd.pacing import TokenBucket
 from maxmemd.policy.roles import Role, Roles
 from tests.support.fakes import FakeClock
+from tests.support.http import UnixConnection, connect
 from tests.support.inside import Inside, problem
-from tests.support.outside import Outside, UnixConnection, as_user, connect
+from tests.support.outside import Outside, as_user
 
 BASE = 300_000
 WHO = Roles({}, {}, {}, BASE)

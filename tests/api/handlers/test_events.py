@@ -18,7 +18,8 @@ from maxmemd.ledger.follow import Occurrence, Position
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.wire import replies
 from tests.support.inside import Inside, problem
-from tests.support.outside import Outside, until
+from tests.support.outside import Outside
+from tests.support.until import until
 
 DECISIONS = {kind.value for kind in EntryKind if kind.is_decision}
 WEB = "51a70000-0000-4000-8000-000000000001"
@@ -112,8 +113,7 @@ def test_a_restart_of_either_side_misses_nothing(tmp_path: Path) -> None:
         listener.close()
         for max_mem_kib in (618496, 622592):
             daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": max_mem_kib})
-        daemon.process.kill()
-        daemon.process.communicate()
+        daemon.kill()
         daemon.start()
         daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 626688})
         again = Listener(daemon, "?since=0", Last_Event_ID=last)

@@ -13,8 +13,9 @@ from maxmemd.api.server.tls_acceptor import MOST_HANDSHAKES, MOST_HANDSHAKES_EAC
 from tests.support.certificates import needs_openssl
 from tests.support.elsewhere import Elsewhere, elsewhere
 from tests.support.figures import figure
-from tests.support.outside import SOAK, until
 from tests.support.siege import Peak, p99_ms, times_of
+from tests.support.soak import SOAK
+from tests.support.until import until
 
 pytestmark = needs_openssl
 COUNT = 5000 if SOAK else 1000
@@ -33,7 +34,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
 
 def inside(far: Elsewhere) -> int:
     """Return how many TCP connections the daemon holds."""
-    folder = Path(f"/proc/{far.daemon.process.pid}/fd")
+    folder = Path(f"/proc/{far.daemon.running.pid}/fd")
     links = []
     for one in folder.iterdir():
         with suppress(FileNotFoundError):

@@ -22,9 +22,11 @@ from maxmemd.config.file import parse
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.roles import DEVICE_MODEL, NOBODY, Role, Roles
-from tests.api.auth.test_access import BODIES, path_of
 from tests.support.fakes import FakeClock
-from tests.support.outside import Outside, UnixConnection, as_user, connect, until
+from tests.support.http import UnixConnection, connect
+from tests.support.outside import Outside, as_user
+from tests.support.until import until
+from tests.support.wishes import BODIES, path_of
 
 BASE = 300_000
 ROMS = "/v1/domains/1/components/device-model/roms"

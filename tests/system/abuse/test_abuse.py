@@ -14,8 +14,9 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from tests.support.figures import figure
-from tests.support.outside import SOAK, Outside
+from tests.support.outside import Outside
 from tests.support.siege import MOST_GROWTH_KIB, WITHIN_S, Peak, answer, p99_ms, status, times_of
+from tests.support.soak import SOAK
 
 MIB = 1024 * 1024
 PUT = b"PUT /v1/domains/web/limit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

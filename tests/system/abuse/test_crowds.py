@@ -18,8 +18,10 @@ import pytest
 from maxmemd.api.server import protocol
 from maxmemd.config.settings import CONNECTIONS
 from tests.support.figures import figure
-from tests.support.outside import ROOT, SOAK, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
 from tests.support.siege import Peak, p99_ms, times_of
+from tests.support.soak import SOAK
 
 MOST = protocol.MOST_CONNECTIONS if SOAK else 448
 """How many connections the daemon holds: in a short run fewer, so that they are reached at once."""

@@ -9,8 +9,10 @@ import pytest
 
 from tests.api.handlers.test_events import Listener
 from tests.support.figures import figure
-from tests.support.outside import SOAK, Outside, until
+from tests.support.outside import Outside
 from tests.support.siege import Peak, p99_ms, times_of
+from tests.support.soak import SOAK
+from tests.support.until import until
 
 STALLED = 16 if SOAK else 4
 DECISIONS = 6000 if SOAK else 600

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Self
 
-from tests.support.stand import ROOT, Stand
+from tests.support.process import ROOT
+from tests.support.stand import Stand
 
 LIMIT_S = 3.0
 """WatchdogSec; the unit has 10."""

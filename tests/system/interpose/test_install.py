@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outside import ROOT, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
 from tests.system.interpose.conftest import SOURCES, Built, max_kib
 
 

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import pytest
 
-from tests.support.outside import Outside, UnixConnection, as_user
+from tests.support.http import UnixConnection
+from tests.support.outside import Outside, as_user
 from tests.system.interpose.conftest import Built, amounts, valgrind
 from tests.system.interpose.serve import BASE, RUNNING
 
@@ -93,11 +94,11 @@ class Held:
 
     def replace(self, domid: int) -> None:
         """Let a domain end and another have its domid."""
-        assert self.daemon.process.stdin is not None
-        assert self.daemon.process.stdout is not None
-        self.daemon.process.stdin.write(b"replace %d\n" % domid)
-        self.daemon.process.stdin.flush()
-        assert self.daemon.process.stdout.readline() == b"done\n"
+        assert self.daemon.running.stdin is not None
+        assert self.daemon.running.stdout is not None
+        self.daemon.running.stdin.write(b"replace %d\n" % domid)
+        self.daemon.running.stdin.flush()
+        assert self.daemon.running.stdout.readline() == b"done\n"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from maxmemd.client import AsyncClient, Client, calls
 from maxmemd.wire import replies, requests
 from tests.support.audit import audit
 from tests.support.preload import built
-from tests.support.stand import ROOT, until
+from tests.support.process import ROOT
+from tests.support.until import until
 from tests.system.interpose.conftest import Built, Ran
 from tests.system.interpose.systemd import Watched
 
@@ -87,7 +88,7 @@ def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
         tried = begin(ctl, increase[0], "--dry-run", "2", *increase[1:])
         asked, waited = begin(sync, "3"), begin(with_asyncio, "4")
         bumped = begin(in_c, own, 5)
-        until("a wish hangs", lambda: not stand.ready())
+        until("a wish hangs", lambda: not stand.is_ready())
         read = begin(ctl, "list"), begin(ctl, "mem-max", "6", "200")
 
     assert stand.kills > 0

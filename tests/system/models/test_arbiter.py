@@ -1,7 +1,6 @@
 """The product's own Arbiter, through every schedule of three clients with a death at any step."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -22,13 +21,13 @@ from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.ports import Clock, Ledger
 from maxmemd.pusher.local import LocalPusher
 from tests.support.figures import figure
+from tests.support.soak import SOAK
 from tests.system.models import programs
 from tests.system.models.lab import Client, Lab, Violation, WatchedXen
 from tests.system.models.programs import ROM
 from tests.system.models.scheduler import Found, explore
 from tests.system.models.transitions import Taken, watched
 
-SOAK = bool(os.environ.get("SOAK"))
 WITHIN_S = 120.0
 """Of CPU, which is all that it takes: what else runs beside it is not counted. It is demanded of
 three clients that ask; a migration and a stranger, who step in within a turn, take longer."""

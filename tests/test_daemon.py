@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.outside import Outside, UnixConnection, until
+from tests.support.http import UnixConnection
+from tests.support.outside import Outside
+from tests.support.until import until
 
 HOST = "/v1/host"
 LIMIT = "/v1/domains/web/limit"
