@@ -81,6 +81,17 @@ def test_the_docs_page(api: Inside) -> None:
     _Links().feed_all(page)
 
 
+def test_every_link_of_the_docs_page_works_in_a_browser(api: Inside) -> None:
+    """What the page links to is served to a browser that follows it, with and without Referer."""
+    links = set(re.findall(r'href="([^"#]+)"', api.ask("GET", "/v1/docs").text))
+    assert links == {"/v1/openapi.json"}
+    browser = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html", "User-Agent": "Mozilla/5.0"}
+    for link in [*links, "/v1/docs"]:
+        for more in ({}, {"Referer": "http://localhost/v1/docs"}):
+            assert api.ask("GET", link, headers={**browser, **more}).status_code == 200
+        problem(api.ask("GET", link, headers={"Origin": "http://x"}), "browser-refused", 403)
+
+
 class _Links(HTMLParser):
     """Demands that every link of a page leads to a place on it, or to the document."""
 
