@@ -76,6 +76,5 @@ ROUTES: tuple[Route, ...] = (
 )
 # fmt: on
 
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]{1,256}$"
-PATTERNS: Mapping[str, str] = {"ref": _NO_CONTROL, "owner": requests.NAME, "name": requests.NAME}
+PATTERNS: Mapping[str, str] = {"ref": requests.REF, "owner": requests.NAME, "name": requests.NAME}
 """The grammar of decoded path parameters."""

@@ -12,10 +12,12 @@ from maxmemd.cli.invocation import (
     print_refused,
     quoted,
     size_of,
+    title,
 )
 from maxmemd.cli.xl_domain import domid_of, reference
 from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import plain, print_error, print_lines
+from maxmemd.units import UNLIMITED
 
 
 def mem_max(call: Invocation) -> int:
@@ -57,7 +59,13 @@ def _set(call: Invocation, path: str, field: str, xls_noun: str, extra: Body) ->
 def _print_granted(call: Invocation, answer: Answer) -> None:
     if call.is_dry or call.wants_json:
         print_decision(call, answer)
-    elif answer.body.get("domid") is None:
+        return
+    if answer.body.get("unlimited"):
+        print_error(
+            f"the limit of {title(answer.body)} is unlimited now: Xen has no limit of"
+            f" {UNLIMITED.kib} KiB (16 TiB less a page) or more"
+        )
+    if answer.body.get("domid") is None:
         print_error("the domain is not here: the limit is recorded for its next start")
 
 

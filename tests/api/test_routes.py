@@ -28,7 +28,7 @@ def test_domains_are_listed_by_rising_domid(api: Inside) -> None:
 
 @pytest.mark.parametrize("ref", ["1", "web", "51a70000-0000-4000-8000-000000000001"])
 def test_a_domain_is_found_by_domid_uuid_or_name(api: Inside, ref: str) -> None:
-    """One domain is told the same whatever it is called, with its revision as ETag."""
+    """One domain has the same reply under every reference, with its revision as ETag."""
     reply = api.ask("GET", f"/v1/domains/{ref}")
     body = reply.json()
     assert (body["domid"], body["name"], body["managed"]) == (1, "web", True)
@@ -128,7 +128,7 @@ def test_history(api: Inside) -> None:
 
 
 def test_history_in_pages(api: Inside) -> None:
-    """A page names the one that follows it; the last one names none, and nothing is told twice."""
+    """A page names the next one; the last one names none, and no entry comes twice."""
     for kib in range(700_000, 700_007):
         api.put("/v1/domains/web/limit", {"max_mem_kib": kib})
     seqs: list[int] = []
@@ -144,7 +144,7 @@ def test_history_in_pages(api: Inside) -> None:
 
 
 def test_pushes(api: Inside) -> None:
-    """Every push is told with its read-back, the newest first, as many as asked for."""
+    """Every push is listed with its read-back, newest first, up to the limit."""
     for mib in (700, 800):
         api.put("/v1/domains/web/limit", {"max_mem_kib": mib * 1024})
     api.mailbox.thread.poll_soon()
@@ -263,7 +263,7 @@ def test_health_when_xen_cannot_be_asked(api: Inside) -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1", "/", "/v2/host", "/v1/host/", "/v1//host"])
 def test_no_such_route(api: Inside, method: str, path: str) -> None:
-    """What is no route is told in a problem document."""
+    """An unknown path is answered with a problem document."""
     problem(api.ask(method, path), "not-found", 404)
 
 
@@ -309,7 +309,7 @@ def test_a_push_that_does_not_read_back(api: Inside) -> None:
 def test_a_fault_of_ours_is_told_without_its_insides(
     api: Inside, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What nobody foresaw is a problem document with code internal, and a traceback in the log."""
+    """An unexpected error is a problem document with code internal, and a traceback in the log."""
 
     def broken() -> None:
         raise RuntimeError("secret")

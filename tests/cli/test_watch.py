@@ -180,7 +180,7 @@ def test_no_stream_at_first(stub: Stub, ctl: Ctl, reply: Any, said: str) -> None
 
 
 def test_nobody_there(ctl: Ctl) -> None:
-    """A socket or an address where nobody answers ends it at once."""
+    """A socket or an address without a listener ends it at once."""
     for words in (["--socket", "/nowhere"], ["--url", "http://127.0.0.1:1"], ["--url", "ftp://x"]):
         status, _, err = ctl(*words, "watch")
         assert status == 1
@@ -234,12 +234,12 @@ def test_a_watch_outlives_the_daemon(tmp_path: Path) -> None:
                 body = {"max_mem_kib": max_mem_kib}
                 daemon.ask("PUT", "/v1/domains/web/limit", body)
                 if round_ == 1:
-                    until("it is told", lambda: '"limit_kib":619520' in printed.read_text())
+                    until("it is printed", lambda: '"limit_kib":619520' in printed.read_text())
                 daemon.process.kill()
                 daemon.process.communicate()
                 daemon.start()
             daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 1052672})
-            until("the last is told", lambda: '"max_pages":263424,"seen' in printed.read_text())
+            until("the last is printed", lambda: '"max_pages":263424,"seen' in printed.read_text())
         finally:
             watching.send_signal(signal.SIGINT)
             status = watching.wait(20)

@@ -209,7 +209,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_trouble_that_passes(
     do: Do, trouble: list[Any], clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A daemon that is killed and started anew: with the same key, so that it happens once.
+    """A daemon that is killed and restarted: with the same key, so that it happens once.
 
     None stands for one that is busy.
     """
@@ -255,7 +255,7 @@ def test_trouble_that_stays(do: Do, clock: list[float], caplog: pytest.LogCaptur
     "error", [httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.ReadTimeout("")]
 )
 def test_no_reply_is_unreachable(error: Exception, do: Do, clock: list[float]) -> None:
-    """Where nobody is, or silence: the socket is named, and it is not asked again."""
+    """Without a listener, or with silence: the error names the socket, and there is no retry."""
     line = Wire(error)
     with pytest.raises(Unreachable, match=r"at /run/maxmemd/maxmemd\.sock: "):
         do(line, LIMIT)
@@ -274,13 +274,13 @@ def test_other_trouble_is_an_answer(do: Do) -> None:
 @BOTH
 @pytest.mark.parametrize("text", ["", "[]", '{"uuid": 1}', "<html>"])
 def test_what_is_no_reply_of_ours(text: str, do: Do) -> None:
-    """A body that the model does not know is told, not guessed at."""
+    """A body that the model does not accept is an error, not a guess."""
     with pytest.raises(Unreachable, match="cannot read the reply to PUT"):
         do(Wire(httpx.Response(502, text=text)), LIMIT)
 
 
 def test_reads_carry_no_key() -> None:
-    """Only a write is told apart."""
+    """Only a write is different."""
     line = Wire(HEALTH)
     sync(line, calls.health())
     assert "idempotency-key" not in line.sent[0].headers

@@ -57,7 +57,7 @@ def test_a_revision_that_was_made_twice(path: Path) -> None:
 
 
 def test_an_old_revision_is_walked_to_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever adds lines and asks again makes nobody walk past them a second time."""
+    """A client that adds entries and asks again does not make others read past them twice."""
     walked: list[int] = []
     walk = history.revision_entries
 

@@ -140,7 +140,7 @@ def test_another_domain_is_not_touched(sim: SimHost, pusher: PusherClient) -> No
 
 
 def test_dom0_keeps_its_floor(sim: SimHost, pusher: PusherClient) -> None:
-    """dom0 is not given less than dom0_floor, whoever decided it."""
+    """dom0 is not given less than dom0_floor, even if the daemon orders it."""
     before = max_pages(sim, 0)
     low, enough = FLOOR - Memory(kib=4), FLOOR
     (refused,) = pusher.push([Order(0, DOM0_UUID, low, raising=False, effects=NO_EFFECTS)])
@@ -236,7 +236,7 @@ def test_nonsense_is_cut_off(
 def test_an_order_out_of_bounds(
     changed: dict[str, object], sim: SimHost, child: ChildConnector, pusher: PusherClient
 ) -> None:
-    """Bounds are checked here, whatever was checked before; the connection is cut."""
+    """Bounds are checked here again, and a bad order closes the connection."""
     uuid, before = order(sim, MIB(4)).uuid, max_pages(sim)
     data = to_json(["push", [words(uuid, {}), words(uuid, changed)]])
     with child.connect() as connection:
@@ -248,7 +248,7 @@ def test_an_order_out_of_bounds(
 
 
 def test_a_message_that_never_ends(child: ChildConnector, pusher: PusherClient) -> None:
-    """A length that nobody sends is refused at once; half a message is cut off in time."""
+    """A length beyond any real message is refused at once; half a message times out."""
     with child.connect() as long, child.connect() as half:
         for connection, data in ((long, b"\xff\xff\xff\xff"), (half, b"\0\0\0\x10[")):
             connection.settimeout(WITHIN_S)

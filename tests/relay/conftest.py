@@ -1,4 +1,4 @@
-"""Scenes, on the real daemon with a simulated host, and on a daemon that says what it is told."""
+"""Scenes, on the real daemon with a simulated host, and on one with scripted answers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def scene(stand: Stand, tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.fixture
 def daemon() -> Iterator[Stub]:
-    """Give a daemon that says what it is told."""
+    """Give a daemon with scripted answers."""
     with TemporaryDirectory() as place:
         server = Stub(str(Path(place) / "s"))
         yield server

@@ -108,6 +108,6 @@ def test_other_words_are_the_daemons(
 
 
 def module_runs(*words: str) -> bool:
-    """Say whether `python -m maxmemd.__main__` does what it is told."""
+    """Whether `python -m maxmemd.__main__` runs the command that it is given."""
     command = [sys.executable, "-m", "maxmemd.__main__", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0

@@ -163,7 +163,7 @@ def test_one_who_waits_holds_up_nobody(served: Scene, daemon: Stub) -> None:
 
 
 def test_more_wait_than_may_ask_at_once(told: Scene, daemon: Stub) -> None:
-    """What is above the bound waits for its turn, and everybody is answered."""
+    """Requests above the bound wait for their turn, and all are answered."""
     held = Held()
     stubs = range(100, 120)
     for stub in stubs:
@@ -183,7 +183,7 @@ def test_more_wait_than_may_ask_at_once(told: Scene, daemon: Stub) -> None:
 
 
 def test_a_flood_of_writes(served: Scene, daemon: Stub) -> None:
-    """A guest that writes without end is looked at so often and no more; others are served."""
+    """A guest that writes without end is read at a bounded rate; others are served."""
     flooding, guest = threading.Event(), served.guest(S)
 
     def flood() -> None:

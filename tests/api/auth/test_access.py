@@ -70,7 +70,7 @@ def test_the_daemons_own_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/openapi.json", "/v1/docs", "/v1/nothing"])
 def test_the_documentation_is_for_those_with_a_name(shared: Inside, path: str) -> None:
-    """What the API says of itself is for whoever may call it at all."""
+    """Every client with a role may read the API's description."""
     for caller, has_role in PEERS.values():
         reply = shared.ask("GET", path, peer=caller)
         if has_role:
@@ -106,14 +106,14 @@ def test_browsers_are_refused(shared: Inside, header: str, value: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "x", "maxmemd", "LOCALHOST", "localhost:80", ""])
 def test_local_names_are_served(shared: Inside, host: str) -> None:
-    """A Host without a dot is nobody's site: what clients of a Unix socket send."""
+    """A Host without a dot is no web site: clients of a Unix socket send such names."""
     assert shared.ask("GET", "/v1/host", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Authorization",
                                   "X-Forwarded-User", "X-Remote-User", "Cookie"])  # fmt: skip
 def test_no_header_makes_anybody_root(shared: Inside, name: str) -> None:
-    """Identity is the kernel's word, whatever a header says."""
+    """The kernel identifies the client; headers do not."""
     reply = shared.ask(
         "PUT", "/v1/domains/web/limit", {"max_mem_kib": 4}, headers={name: "root"},
         peer=PEERS["another user"][0],
@@ -130,12 +130,12 @@ def test_who_did_it_is_in_the_history(shared: Inside) -> None:
 
 
 def test_the_sockets_mode(daemon: Outside) -> None:
-    """The socket is for its owner and its group, and for nobody else."""
+    """Only the owner and the group of the socket may connect."""
     assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660
 
 
 def test_the_socket_is_never_wider(tmp_path: Path) -> None:
-    """Not for an instant, and whatever the umask was: it is created with its mode."""
+    """Not for an instant, under any umask: it is created with its mode."""
     path = tmp_path / "s"
     seen: set[int] = set()
     stop = threading.Event()
@@ -194,7 +194,7 @@ def test_the_mode_at_the_instant_of_bind(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
-    """A socket nobody answers on is replaced; a living one, and a file, are left alone."""
+    """A socket without a listener is replaced; one with a listener, and a file, are left alone."""
     path = tmp_path / "s"
     unix.bind(path).close()
     living = unix.bind(path)
@@ -215,7 +215,7 @@ def test_a_dead_daemons_socket_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_everybody(tmp_path: Path) -> None:
-    """Where everybody may put another socket in its place none is made; /tmp's kind is fine."""
+    """No socket is created in a world-writable folder, except a sticky one like /tmp."""
     tmp_path.chmod(0o777)
     with pytest.raises(ConfigError, match=f"every user may write to {tmp_path}"):
         unix.bind(tmp_path / "s")
@@ -242,7 +242,7 @@ def test_a_socket_that_cannot_be(tmp_path: Path) -> None:
         unix.bind(tmp_path / "s", "no-such-group-here")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 @pytest.mark.parametrize(
     ("uid", "reading", "writing"),
     [(0, 200, 200), (1000, 200, 403), (4294967294, 200, 403), (65534, 403, 403)],

@@ -103,7 +103,7 @@ def test_everything_from_the_beginning(daemon: Outside) -> None:
 
 
 def test_a_restart_of_either_side_misses_nothing(tmp_path: Path) -> None:
-    """Whoever listens, goes away, and comes back to a daemon that was killed, gets each once."""
+    """A client that disconnects and resumes at a daemon that was killed gets each event once."""
     with Outside(tmp_path) as daemon:
         listener = Listener(daemon)
         daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 614400})
@@ -128,7 +128,7 @@ def test_a_restart_of_either_side_misses_nothing(tmp_path: Path) -> None:
 
 
 def test_the_end_of_the_daemon_ends_the_stream(tmp_path: Path) -> None:
-    """SIGTERM ends a stream whole, at once, and what it had not told is told after a start."""
+    """SIGTERM ends a stream after a whole event; what it had not sent is sent after a start."""
     with Outside(tmp_path) as daemon:
         listener = Listener(daemon)
         next(line for line in iter(listener.reply.readline, b"") if line.startswith(b"id"))

@@ -26,7 +26,7 @@ QUIET_S = 3.0 if SOAK else 1.0
 ROUNDS = 5 if SOAK else 1
 HOLD_S = 2.0
 FIRST_UID = 41_000
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_connections_of_the_daemons_own_user(bounded: Outside) -> None:
 @needs_root
 @pytest.mark.soak
 def test_connections_of_one_other_user(open_to_all: Outside) -> None:
-    """An observer has 64 connections; each one beyond is told so, none is closed without a word."""
+    """An observer has 64 connections; each one beyond is answered, none is closed silently."""
     what = f"{COUNT} connections of an observer"
     (became,) = beside(open_to_all, what, [FIRST_UID], COUNT).values()
     assert became["closed"] == 0

@@ -1,4 +1,4 @@
-"""Many clients at once, over the real socket: whatever was confirmed to any of them, holds."""
+"""Many clients at once, over the real socket: every confirmed update is kept."""
 
 import json
 import subprocess

@@ -76,7 +76,7 @@ def _was_cut(sock: socket.socket) -> bool:
 
 
 def _demand_all(daemon: Outside, id_: str) -> None:
-    """Resume where they stood: each decision is told, in order, once; and none was left out."""
+    """Resume at their ids: each decision comes, in order, once; and none is missing."""
     daemon.ask("PUT", PATH, {"max_mem_kib": FIRST_KIB})
     listener = Listener(daemon, "?domain=db&kind=decision", Last_Event_ID=id_)
     began_s = time.monotonic()

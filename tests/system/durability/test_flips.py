@@ -213,7 +213,7 @@ def test_an_old_line_that_was_damaged_is_said_by_health() -> None:
 
 
 def test_a_start_that_fails_in_any_way_ends() -> None:
-    """What nobody foresaw is raised by the mailbox's start; a daemon never hangs on it."""
+    """An unexpected error is raised by the mailbox's start; a daemon never hangs on it."""
 
     def broken() -> Arbiter:
         raise ValueError("not foreseen")

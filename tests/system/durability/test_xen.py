@@ -1,4 +1,4 @@
-"""Xen or xenstore says no, lies, is slow or is away: it is said, kept, and made good later."""
+"""Xen or xenstore refuses, lies, is slow or is down: it is reported, kept, and repaired later."""
 
 from collections.abc import Iterator
 from errno import EACCES, EPERM, ESRCH
@@ -39,7 +39,7 @@ def well(stand: Stand) -> Iterator[Stand]:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Return an arbiter in this process, on a clock that is told what to show."""
+    """Return an arbiter in this process, on a clock that a test sets."""
     migrate(tmp_path / "ledger.sqlite")
     made = Bench(tmp_path / "ledger.sqlite")
     made.arbiter.start()

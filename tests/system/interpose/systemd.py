@@ -1,4 +1,4 @@
-"""systemd's part: it holds the socket, is told by the watchdog, kills, and starts anew."""
+"""systemd's part: it holds the socket, takes the watchdog's messages, kills, and restarts."""
 
 import os
 import socket
@@ -70,7 +70,7 @@ class Watched(Stand):
             )
 
     def _watch(self) -> None:
-        """Kill the daemon when it has not been heard of for LIMIT_S, and start it anew."""
+        """Kill the daemon when it has not been heard of for LIMIT_S, and restart it."""
         heard_s = time.monotonic()
         while not self._ends.is_set():
             try:

@@ -22,7 +22,7 @@ CONFIG = json.dumps(
 
 
 def test_mem_max(here: Built, daemon: Outside, web: int) -> None:
-    """libxl_domain_setmaxmem is mem-max, whatever this libxl's constant is."""
+    """libxl_domain_setmaxmem is mem-max, with any constant of this libxl."""
     for slack in (1024, 2048):
         ran = here.run("max", web, 700 * MIB, STUB_SLACK=slack)
         assert (ran.rc, ran.xen, ran.stderr) == (0, [], "")

@@ -24,7 +24,7 @@ WITHIN_S = 60
 
 
 class Locked:
-    """A program named as a qemu is (or not), which does what it is told, step by step."""
+    """A program named as a qemu is (or not), which runs the steps that it is given."""
 
     def __init__(
         self, built: Built, *wrapper: str, program: str = "qemu-locked", **environment: object
@@ -257,7 +257,7 @@ def test_a_socket_that_is_made_anew(plain: Built, root: Path, tmp_path: Path) ->
 
 
 def test_without_the_socket(plain: Built, held: Held, root: Path, web: int) -> None:
-    """It is said once what that means, and the device model goes on."""
+    """One line says what that means, and the device model continues."""
     conf = "device_model_socket = /nowhere/s\nwait_ms=0"
     built = Built(plain.directory, conf, held.daemon.socket)
     with Locked(built) as qemu:

@@ -1,4 +1,4 @@
-"""An arbiter that hangs is killed and started anew: no client of ours fails."""
+"""An arbiter that hangs is killed and restarted: no client of ours fails."""
 
 import asyncio
 import subprocess
@@ -75,7 +75,7 @@ def revisions(stand: Watched) -> list[int]:
 
 @pytest.mark.long
 def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
-    """Whoever asks, to write or to read, is answered in the end, and each wish is counted once."""
+    """Every client, of a write or a read, is answered in the end, and each wish counts once."""
     own = Built(plain.directory, conf="")
     increase = ("component-increase", "device-model/roms", "256k")
     with ThreadPoolExecutor(8) as pool:

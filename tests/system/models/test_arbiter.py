@@ -193,14 +193,14 @@ def _numbered(fact: XenFacts) -> XenFacts:
 
 
 def test_pushing_before_recording_is_caught() -> None:
-    """Seeded: record and push swapped. Xen is told what no ledger has."""
+    """Seeded: record and push swapped. Xen is set to what no ledger has."""
     found = explored(programs.updates(1), make=PushesFirst)
     assert found.violation is not None
     assert found.violation.startswith("Xen is told")
 
 
 def test_a_missing_read_back_is_caught() -> None:
-    """Seeded: no read-back. A client is told that its limit is in force, and it is not."""
+    """Seeded: no read-back. A client learns that its limit is in force, and it is not."""
     found = explored(programs.foreign(2), crashes=0, make=DoesNotReadBack)
     assert found.violation is not None
     assert "said to be in force" in found.violation
