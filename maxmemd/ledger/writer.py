@@ -15,6 +15,7 @@ from maxmemd.ledger.schema import (
     HASHED,
     HISTORY,
     INSTANCE,
+    PUSH,
     RECORD,
     as_ledger_errors,
     chain_hash,
@@ -102,6 +103,7 @@ class SqliteLedger:
                 )
             ).all()
             ended = self._connection.execute(ENDED).all()
+            pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
@@ -117,6 +119,7 @@ class SqliteLedger:
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             rebooting_of(ended),
+            (self._seq, pushes),
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:

@@ -107,7 +107,10 @@ BUILD_TRANSITIONS: Mapping[BuildPhase, frozenset[BuildPhase]] = MappingProxyType
 
 
 class IllegalTransition(RuntimeError):
-    """A fault of maxmemd: what happened cannot happen in the state that the instance is in."""
+    """A fault of maxmemd: what happened cannot happen in the state that the instance is in.
 
-    def __init__(self, what: str, before: StrEnum, after: StrEnum) -> None:
-        super().__init__(f"cannot go from {before} to {after}: {what}")
+    What happened is the method `on_...` in its traceback.
+    """
+
+    def __init__(self, uuid: str, before: StrEnum, after: StrEnum) -> None:
+        super().__init__(f"cannot go from {before} to {after}: {uuid}")

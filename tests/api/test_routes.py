@@ -82,6 +82,19 @@ def test_a_record_travels(api: Inside) -> None:
     assert text.endswith("The domain is not on this host now.")
 
 
+def test_a_record_that_was_read_can_be_put_back(api: Inside) -> None:
+    """What GET gives PUT takes, unchanged: under the same UUID, and under no other."""
+    for ref in (1, 2, 3):
+        record = api.get(f"/v1/domains/{ref}/record")
+        api.put(f"/v1/records/{record['uuid']}", record)
+        again = api.get(f"/v1/domains/{ref}/record")
+        assert again == {**record, "revision": record["revision"] + 1}
+    reply = api.ask("PUT", f"/v1/records/{api.uuid(1)}", again)
+    told = problem(reply, "body-invalid", 422)
+    assert told["errors"][0]["field"] == "uuid"
+    api.put(f"/v1/records/{api.uuid(3).upper()}", again)
+
+
 def test_an_imported_record_is_in_force(api: Inside) -> None:
     """A record imported over one of a domain that lives here replaces it and is pushed."""
     parts = [{"owner": "operator", "name": "max-mem", "amount_kib": 640 * 1024}]

@@ -285,7 +285,7 @@ def test_a_zombie_is_nobody() -> None:
     assert seat.grant(WEB_UUID, SetLimit(mib(97))).domid == born
     assert seat.grant("web", SetLimit(mib(98))).domid == born
     assert seat.pages(born) == 99 * 256
-    assert seat.refuse(web, SetLimit(mib(99))) in ("unknown-domain", "domain-gone")
+    assert seat.refuse(web, SetLimit(mib(99))) == "unknown-domain"
     finish(death)
     seat.poll()
     assert seat.pages(born) == 99 * 256

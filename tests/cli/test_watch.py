@@ -167,7 +167,7 @@ def test_one_domain_is_meant_by_its_uuid(stub: Stub, ctl: Ctl) -> None:
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        ((200, b""), "is away"),
+        ((200, b""), "it ended the stream"),
         ((503, {"code": "ledger-busy", "detail": "cannot read the events: busy"}), "busy"),
         ((400, b"<html>"), "cannot read the reply"),
         ((400, b"[]"), "cannot read the reply"),
@@ -178,7 +178,7 @@ def test_no_stream_at_first(stub: Stub, ctl: Ctl, reply: Any, said: str) -> None
     stub.replies["GET /v1/events"] = [reply, END]
     status, _, err = ctl("watch")
     assert status == 1
-    assert said in err or "cannot reach maxmemd" in err
+    assert said in err
 
 
 def test_nobody_there(ctl: Ctl) -> None:

@@ -90,9 +90,7 @@ def test_it_ends_while_the_daemon_keeps_it_waiting(told: Scene, daemon: Stub) ->
 def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Its help has an example."""
     monkeypatch.setattr(sys, "argv", ["maxmemd", "relay", "--help"])
-    with pytest.raises(SystemExit) as left:
-        __main__.main()
-    assert left.value.code == 0
+    assert __main__.main() == 0
     said = capsys.readouterr().out
     assert 'xenstore-write maxmem/request "a1 headroom 64"' in said
     assert "usage: maxmemd relay" in said
@@ -103,8 +101,7 @@ def test_other_words_are_the_daemons(
 ) -> None:
     """Whatever is not `relay` goes where it went before, and names the relay in its help."""
     monkeypatch.setattr(sys, "argv", ["maxmemd", "--help"])
-    with pytest.raises(SystemExit):
-        __main__.main()
+    assert __main__.main() == 0
     said = capsys.readouterr().out
     assert "maxmemd serve" in said
     assert "maxmemd relay" in said
