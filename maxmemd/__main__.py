@@ -93,6 +93,7 @@ def check_config(read: "Callable[[], Config]") -> None:
     check_usable(config)
     for name in config.__slots__:
         print(f"{name} = {getattr(config, name)}")
+    print(f"# drift of a domain, the first that means it: {config.drift_rules.explained}")
 
 
 def migrate(read: "Callable[[], Config]") -> None:

@@ -100,6 +100,11 @@ async def serve_on(
             LOG.info("stopped; Xen's maxima stay as they are")
 
 
+def settings_of(config: Config) -> Settings:
+    """Return what the arbiter is to know of the configuration."""
+    return Settings(config.rules, config.drift_rules, config.keep_gone_s, config.fights)
+
+
 def _service(config: Config, adapters: Backend) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
 
@@ -108,7 +113,7 @@ def _service(config: Config, adapters: Backend) -> Service:
             SqliteLedger(config.database),
             adapters.pusher,
             SystemClock(),
-            Settings(config.rules, config.drift, config.keep_gone_s),
+            settings_of(config),
             boot=adapters.boot,
         )
 
@@ -162,6 +167,6 @@ class Reload:
         self._service.config = taken
         self._dispatcher.admission.reconfigure(taken.roles, taken.rates, taken.connections)
         self._service.event_stream.notify()
-        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s)
+        settings = settings_of(taken)
         self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)

@@ -86,6 +86,21 @@ def rollback(ref: str, body: requests.RollbackRequest) -> Call[replies.DecisionR
     return Call("POST", _of(ref, "rollback"), replies.DecisionReply, body)
 
 
+def drift(ref: str) -> Call[replies.DriftReply]:
+    """Ask what becomes of a maximum that another program writes."""
+    return Call("GET", _of(ref, "drift"), replies.DriftReply)
+
+
+def set_drift(ref: str, body: requests.DriftRequest) -> Call[replies.DriftReply]:
+    """Say what becomes of it, for a time or until it is taken back."""
+    return Call("PUT", _of(ref, "drift"), replies.DriftReply, body)
+
+
+def clear_drift(ref: str) -> Call[replies.DriftReply]:
+    """Let the configuration say it again."""
+    return Call("DELETE", _of(ref, "drift"), replies.DriftReply)
+
+
 def explain(ref: str) -> Call[replies.ExplainReply]:
     """Ask why the limit is what it is."""
     return Call("GET", _of(ref, "explain"), replies.ExplainReply)

@@ -26,6 +26,7 @@ DeltaKib = Annotated[int, Field(strict=True, gt=-END_KIB, lt=END_KIB), BeforeVal
 RevisionNumber = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator(_integral)]
 Pages = Annotated[int, Field(strict=True, ge=1, lt=2**32), BeforeValidator(_integral)]
 Days = Annotated[int, Field(strict=True, ge=1, le=3650), BeforeValidator(_integral)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=10 * 366 * 86400), BeforeValidator(_integral)]
 Reason = Annotated[str, Field(strict=True, max_length=200, description="kept in the history")]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -127,6 +128,15 @@ class RecordBody(Request):
     format: Literal["maxmemd-record-1"] = "maxmemd-record-1"
     components: Annotated[list[ComponentBody], Field(min_length=1, max_length=64)]
     static_max_kib: AmountKib | None = None
+
+
+class DriftRequest(Request):
+    """What becomes of a maximum that another program writes for this domain."""
+
+    mode: Literal["restore", "adopt", "alert"]
+    for_s: Seconds | None = Field(
+        default=None, description="for so many seconds; null: until it is taken back"
+    )
 
 
 class TokenRequest(BaseModel):

@@ -17,6 +17,7 @@ from maxmemd.config.file import load, parse
 from maxmemd.config.parsers import PARSERS, RANGE_USER, Identity
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
+from maxmemd.policy.fights import FightRules
 from maxmemd.units import Memory
 
 WHOLE = """
@@ -26,6 +27,10 @@ database = "/var/lib/m.sqlite"
 hypervisor = "simulated"
 pusher = "/run/p.sock"
 drift = "adopt"
+drift_of = { "web-*" = "restore", "51A70000-0000-4000-8000-0000000000aa" = "alert" }
+fight_writes = 3
+fight_within_s = 20
+fight_quiet_s = 90.5
 poll_s = 1
 keep_gone_s = 0.5
 floor = "none"
@@ -61,6 +66,10 @@ def test_every_key(tmp_path: Path) -> None:
         "simulated",
         Path("/run/p.sock"),
         "adopt",
+        {"web-*": "restore", "51A70000-0000-4000-8000-0000000000aa": "alert"},
+        3,
+        20.0,
+        90.5,
         1.0,
         0.5,
         "none",
@@ -93,8 +102,43 @@ def test_every_key(tmp_path: Path) -> None:
         Memory(kib=2048),
         found.dom0_floor,
     )
+    assert found.fights == FightRules(3, 20.0, 90.5)
+    uuid = "51a70000-0000-4000-8000-0000000000aa"
+    modes = [found.drift_rules.find(uuid, "web-1")[0], found.drift_rules.find("", "web-1")[0]]
+    assert [*modes, found.drift_rules.default] == ["alert", "restore", "adopt"]
     assert rules.caps == found.caps
     assert rules.owners == {"operator", "toolstack", "device-model", *found.owners}
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "within_s", "quiet_s"), [(2.0, 60.0, 300.0), (6.0, 60.0, 300.0), (200.0, 2e3, 400.0)]
+)
+def test_rare_polls_can_still_see_a_fight(poll_s: float, within_s: float, quiet_s: float) -> None:
+    """A poll sees one foreign write at most: a fight's time is never shorter than they take."""
+    assert Config(poll_s=poll_s).fights == FightRules(5, within_s, quiet_s)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (
+            'drift_of = { "a*" = "adopt", "*b" = "alert" }',
+            r"'a\*': a name may match '\*b' as",
+        ),
+        ('drift_of = { "" = "adopt" }', "a key is a domain's UUID, its name, or a pattern"),
+        ('drift_of = { web = "ignore" }', 'write one of "restore", "adopt", "alert"'),
+        ('drift_of = "adopt"', "write a table, like"),
+        ("fight_writes = 1", "write a whole number from 2 to 1000"),
+        ("fight_writes = true", "write a whole number from 2 to 1000"),
+        ("fight_quiet_s = 1", "write a number of seconds from 60 to 86400"),
+    ],
+)
+def test_what_cannot_be_said_of_drift(line: str, why: str) -> None:
+    """A key that means no domain, modes that contradict each other, numbers out of range."""
+    text = f"# first\n{line}\n"
+    with pytest.raises(ConfigError, match=why) as raised:
+        parse(tomllib.loads(text), "m.toml", text)
+    assert "m.toml:2: " in str(raised.value)
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
