@@ -29,6 +29,7 @@ from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import no_own_domain
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
+from maxmemd.wire.requests import FORMS
 
 LOG = logging.getLogger("maxmemd.api")
 
@@ -184,7 +185,7 @@ def _first_malformed(path: Mapping[str, str]) -> str | None:
 
 def _check_well_formed(wrong: str | None) -> None:
     if wrong is not None:
-        detail = f"cannot use the path: {wrong} does not match {PATTERNS[wrong]}"
+        detail = f"cannot use the path: {wrong}: {FORMS[PATTERNS[wrong]]}"
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 

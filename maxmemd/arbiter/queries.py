@@ -64,7 +64,7 @@ class Queries:
         return (*present, *(self._away(uuid) for uuid in away))
 
     def _domain(self, ref: str) -> Answer:
-        seen = Observer(self.lifecycle, self.pusher).observe(ref, with_store=False)
+        seen = Observer(self.lifecycle, self.pusher).observe(ref)
         if not isinstance(seen, Refused):
             nodes = self.lifecycle.nodes_of(seen.instance)
             return self._view(seen.xen, seen.instance, nodes)

@@ -77,6 +77,7 @@ GLOBALS = (
     Option("token-file", "With --url: the file with the token.", value="FILE"),
     Option("cert", "With --url: a client certificate and its key.", value="FILE"),
     Option("cacert", "With --url: the CA of the daemon's certificate.", value="FILE"),
+    Option("timeout", "How long to wait for a reply in all: 40 s.", value="SECONDS"),
     Option("json", "Print the API's JSON."),
     Option("dry-run", "Decide and print the result, but change nothing.", short="N"),
 )

@@ -9,6 +9,7 @@ from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import required_reference
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
+from maxmemd.units import UNLIMITED
 
 PAGE = 100
 """History entries per request."""
@@ -113,7 +114,7 @@ def explain(call: Invocation) -> int:
         ]
     )
     sys.stdout.write(f"{title(body)}\n" + aligned(rows, frozenset({1}), "  "))
-    sys.stdout.write(f"\n  in force            {_in_force(body['push'])}\n")
+    sys.stdout.write(f"\n  in force            {plain(_in_force(body['push']))}\n")
     if body["drift"] and (body["drift"]["source"] != "host" or body["drift"]["fight"]):
         print(f"  drift               {mode_of(body['drift'])}")
     for what in ("target", "static_max", "recorded_static_max"):
@@ -143,7 +144,7 @@ def history(call: Invocation) -> int:
     rows += [
         [
             str(each["revision"]),
-            amount(each["limit_kib"]),
+            amount(each["limit_kib"], (each["limit_kib"] or 0) >= UNLIMITED.kib),
             when(each["at"]),
             who(each["by"]),
             f"{each['kind']} {format_words(each['wish'])}",

@@ -24,6 +24,7 @@ from maxmemd.ledger.schema import (
     HASHED,
     HISTORY,
     INSTANCE,
+    PUSH,
     RECORD,
     as_ledger_errors,
     chain_hash,
@@ -122,6 +123,7 @@ class SqliteLedger:
             ).all()
             ended = self._connection.execute(ENDED).all()
             modes = self._connection.execute(DRIFT_MODES).all()
+            pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
@@ -137,6 +139,7 @@ class SqliteLedger:
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             rebooting_of(ended),
+            (self._seq, pushes),
             {row.uuid: as_drift_mode(row) for row in modes},
         )
 

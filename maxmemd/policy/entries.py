@@ -87,11 +87,13 @@ class Snapshot:
 
     `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance
     ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
-    UUID. `drift_modes` are the modes that clients set for single domains, by UUID.
+    UUID. `extent` is how many entries and pushes there are: it grows with each commit of any.
+    `drift_modes` are the modes that clients set for single domains, by UUID.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
     incarnations: dict[str, int]
     rebooting: dict[str, str]
+    extent: tuple[int, int]
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from maxmemd.ports import NO_MODES
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -68,7 +68,10 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Snapshot(records, begun, incarnations, self._rebooting(), dict(self.drift_modes))
+        extent = (len(self.lines), len(self.rows))
+        return Snapshot(
+            records, begun, incarnations, self._rebooting(), extent, dict(self.drift_modes)
+        )
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
