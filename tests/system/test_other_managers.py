@@ -42,7 +42,7 @@ def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     config = Config(owners=("introspection",), poll_s=3600)
     with Inside(tmp_path, SimulatedHost.demo(), config=config) as daemon:
         daemon.service.integrity = "ok"
-        monkeypatch.setattr(cli, "DaemonConnection", lambda *_: ToInside(daemon))
+        monkeypatch.setattr(cli, "DaemonConnection", lambda *_, **__: ToInside(daemon))
         yield daemon
 
 
