@@ -109,6 +109,11 @@ async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator
         LOG.info("stopped; Xen's maxima stay as they are")
 
 
+def settings_of(config: Config) -> Settings:
+    """Return what the arbiter is to know of the configuration."""
+    return Settings(config.rules, config.drift_rules, config.keep_gone_s, config.fights)
+
+
 def _service(config: Config, adapters: Backend) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
 
@@ -117,7 +122,7 @@ def _service(config: Config, adapters: Backend) -> Service:
             SqliteLedger(config.database),
             adapters.pusher,
             SystemClock(),
-            Settings(config.rules, config.drift, config.keep_gone_s),
+            settings_of(config),
             boot=adapters.boot,
         )
 
@@ -172,6 +177,6 @@ class Reload:
         rules = AdmissionRules(taken.roles, taken.rates, taken.connections)
         self._dispatcher.admission.reconfigure(rules)
         self._service.event_stream.notify()
-        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s)
+        settings = settings_of(taken)
         self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)
