@@ -152,7 +152,11 @@ VERBS = (
         "create <Name> <Role> | list | revoke <Name>",
         "Create, list and revoke tokens of TCP clients; only create prints the token",
         least=1,
-        options=(JSON, Option("days", "With create: the token expires after DAYS.", value="DAYS")),
+        options=(
+            JSON,
+            Option("days", "With create: the token expires after DAYS.", value="DAYS"),
+            Option("output", "With create: write it to a new file, mode 0600.", value="FILE"),
+        ),
     ),
     Command(
         "health",

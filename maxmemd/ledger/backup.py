@@ -20,9 +20,8 @@ def backup(database: Path, copy: Path) -> None:
     Raises LedgerError, also if there is a file of that name already.
     """
     what = f"back {database} up to {copy}"
-    if not database.exists():
-        raise LedgerError(f"cannot {what}: there is no {database}")
     try:
+        database.stat()
         os.close(open_private(copy, os.O_RDWR | os.O_EXCL))
     except FileExistsError:
         raise LedgerError(f"cannot {what}: there is such a file (name a new one)") from None
