@@ -37,6 +37,7 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
 
+_STORED = Entry._fields.index("at_ns")
 _NONE: tuple[int | None, int] = (None, 0)
 
 
@@ -181,7 +182,7 @@ class SqliteLedger:
             if instances:
                 INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
             if pushes:
-                PUSHES.run(self._connection, pushes)
+                PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
         self._heads.update(heads)
         for uuid in forgotten:
             del self._heads[uuid]
@@ -209,7 +210,7 @@ class SqliteLedger:
         rows = []
         for entry in entries:
             seq += 1
-            row = (seq, at_ns, *entry)
+            row = (seq, at_ns if entry.at_ns is None else entry.at_ns, *entry[:_STORED])
             before = chain_hash(before, row)
             stands, prior = heads[entry.uuid]
             rows.append((*row, before, prior))
@@ -233,6 +234,14 @@ class SqliteLedger:
             row = self._connection.execute(wanted).first()
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
+
+
+def _placed(pushes: Sequence[PushRow], newest: int) -> list[PushRow]:
+    """Return pushes that come after an entry that exists: of notes that were lost none does."""
+    return [
+        push if push.after_seq is None else push._replace(after_seq=min(push.after_seq, newest))
+        for push in pushes
+    ]
 
 
 def as_entry(row: sa.Row[Any]) -> Entry:

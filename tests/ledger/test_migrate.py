@@ -304,7 +304,7 @@ def test_a_migration_that_fails_again_keeps_its_first_copy(
 @pytest.mark.parametrize(
     "change",
     [
-        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0)",
+        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0, 1)",
         "UPDATE instance SET push_state = 'failed'",
         "DELETE FROM instance",
     ],
@@ -428,7 +428,7 @@ def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_no_file_can_be_made(tmp_path: Path) -> None:
-    """A path that is a folder's, or below a file, is said in a sentence."""
+    """A path that is a folder, or below a file, is an error with a message."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "l.sqlite", tmp_path / "file" / "deep" / "l.sqlite"):
         with pytest.raises(LedgerError, match="cannot create"):

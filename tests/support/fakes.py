@@ -12,7 +12,7 @@ from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
