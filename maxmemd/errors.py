@@ -13,6 +13,7 @@
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
     |-- ArbiterBusy          arbiter-busy        no answer in time, or the queue is full
     |-- TokensError          tokens-failed       remote clients' tokens cannot be stored
+    |   `-- TokensFull       ledger-full         no space left beside the ledger
     `-- ConfigError          config-invalid      the configuration file cannot be used
 
 A refused wish is not an error but a value (policy/verdicts.py). A code is never changed and never
@@ -121,6 +122,12 @@ class TokensError(MaxmemError):
     """A token was not created or revoked: its file could not be written."""
 
     code = "tokens-failed"
+
+
+class TokensFull(TokensError):
+    """No space is left for the tokens: they are on the ledger's file system."""
+
+    code = "ledger-full"
 
 
 class ConfigError(MaxmemError):
