@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import STATIC_MAX, TARGET, StoreFacts
 from maxmemd.units import Memory
 
 
@@ -33,11 +33,14 @@ class Effects:
 
     def on(self, store: StoreFacts) -> StoreFacts:
         """Return what xenstore will say once these are written."""
-        if self is NO_EFFECTS:
+        if self is NO_EFFECTS or not store.has_path:
             return store
-        target = store.target if self.target is None else self.target
-        static_max = store.static_max if self.static_max is None else self.static_max
-        return StoreFacts(store.name, target, static_max, store.videoram)
+        written = {TARGET: self.target, STATIC_MAX: self.static_max}
+        return store._replace(
+            target=store.target if self.target is None else self.target,
+            static_max=store.static_max if self.static_max is None else self.static_max,
+            unreadable=tuple(each for each in store.unreadable if written.get(each.node) is None),
+        )
 
 
 NO_EFFECTS = Effects()

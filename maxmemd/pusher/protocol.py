@@ -18,7 +18,7 @@ from maxmemd.errors import (
     WrongInterface,
     XenstoreError,
 )
-from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.facts import HostFacts, StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
@@ -112,13 +112,20 @@ def store_to_json(store: StoreFacts) -> list[object]:
     """Return a domain's facts from xenstore as JSON."""
     amounts = (store.target, store.static_max)
     kib = [None if amount is None else amount.kib for amount in amounts]
-    return [store.name, *kib, store.videoram.kib]
+    return [store.name, *kib, store.videoram.kib, store.has_path, store.unreadable]
 
 
 def store_from_json(payload: Json) -> StoreFacts:
     """Return a domain's facts from xenstore."""
-    name, target, static_max, videoram = payload
-    return StoreFacts(name, _memory(target), _memory(static_max), Memory(kib=videoram))
+    name, target, static_max, videoram, has_path, unreadable = payload
+    return StoreFacts(
+        name,
+        _memory(target),
+        _memory(static_max),
+        Memory(kib=videoram),
+        has_path,
+        tuple(UnreadableNode(*found) for found in unreadable),
+    )
 
 
 def look_result_to_json(result: LookResult) -> list[object]:
