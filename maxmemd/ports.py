@@ -116,8 +116,9 @@ class Pusher(Protocol):
     def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
         """Carry out several orders, in this order; a failed one does not stop the next.
 
-        Raising: max_pages, PoD target, static-max, target. Lowering: static-max and target, PoD
-        target, max_pages last. Then the domain is read back.
+        Raising: max_pages, PoD target, static-max, target; the effects wait for max_pages.
+        Lowering: target, static-max, PoD target, and max_pages last, whatever became of those.
+        Then the domain is read back.
         """
         ...
 

@@ -33,7 +33,7 @@ def decision(granted: Granted) -> bytes:
             "target_kib": granted.target_kib,
             "dry_run": granted.dry_run,
             "replayed": granted.replayed,
-            "push": None if push is None else push._asdict(),
+            "push": None if push is None else {**push._asdict(), "effects": _effects(push)},
         }
     )
 
@@ -48,7 +48,21 @@ def push(status: PushStatus | None) -> replies.Push | None:
         seen_pages=status.seen_pages,
         errno=status.errno,
         error=status.error,
+        effects=[replies.Effect(**each) for each in _effects(status)],
     )
+
+
+def _effects(status: PushStatus) -> list[dict[str, Any]]:
+    return [
+        {
+            "effect": each.name,
+            "state": each.state,
+            "amount_kib": each.amount.kib,
+            "errno": each.errno,
+            "error": each.error,
+        }
+        for each in status.effects
+    ]
 
 
 def components(record: Record) -> list[replies.ComponentReply]:

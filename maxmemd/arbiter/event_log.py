@@ -11,6 +11,8 @@ _LEVELS: Mapping[str, int] = {
     PushKind.MISMATCHED: logging.ERROR,
     EntryKind.DRIFT: logging.WARNING,
     EntryKind.OVER_LIMIT: logging.WARNING,
+    EntryKind.EFFECT_DROPPED: logging.WARNING,
+    EntryKind.NODE_UNREADABLE: logging.WARNING,
     EntryKind.FORGOTTEN: logging.WARNING,
 }
 """What an administrator should look at; everything else is at level INFO."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.entries import own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
+from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
-from maxmemd.errors import XenstoreError
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
@@ -34,6 +34,10 @@ class Lifecycle:
     _gone_since_s: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, Effects] = field(default_factory=dict)
     """What was still to be written for a domain's last instance, by UUID: its next one's."""
+    nodes: NodeReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = NodeReader(self.records, self.pusher)
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
         """Bring the instances to what Xen says, and every instance to a record.
@@ -72,9 +76,12 @@ class Lifecycle:
         for instance in self.instances:
             self.records.note_instance(instance)
 
-    def close(self, instance: Instance) -> None:
-        """Close an instance; its record stays, and what was not yet written is its next life's."""
-        self.instances.remove(instance)
+    def close(self, instance: Instance, *, still_listed: bool = False) -> None:
+        """Close an instance; its record stays, and what was not yet written is its next life's.
+
+        `still_listed` says that Xen goes on listing it for a while: it is being destroyed.
+        """
+        self.instances.remove(instance, still_listed=still_listed)
         others = self.instances.of_uuid(instance.uuid)
         # Another instance that is understood was decided on together with this one, and has its
         # own effects; one that is not may be the next life (the incoming half of a migration).
@@ -105,7 +112,7 @@ class Lifecycle:
 
     def nodes_of(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance; only its name where it cannot be asked."""
-        return self._read_nodes(instance) or StoreFacts(name=instance.name)
+        return self.nodes.read_if_possible(instance) or StoreFacts(name=instance.name)
 
     def adopt_maximum(self, record: Record, fact: XenFacts, words: Mapping[str, object]) -> Record:
         """Make Xen's maximum the operator's, for it drifted. Raises LedgerError."""
@@ -134,18 +141,10 @@ class Lifecycle:
         self.records.note(instance.uuid, EntryKind.INSTANCE_BEGAN, words)
         self.records.note_instance(instance)
 
-    def _read_nodes(self, instance: Instance) -> StoreFacts | None:
-        try:
-            return self.pusher.facts(instance.domid)
-        except XenstoreError:
-            return None
-
     def _read_names(self, instances: Sequence[Instance]) -> None:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
-            try:
-                instance.on_named(self.pusher.facts(instance.domid).name)
-            except XenstoreError:
+            if self.nodes.read_if_possible(instance) is None:
                 return
 
     def _follow_builds(self, unsettled: Sequence[Instance], facts: Mapping[int, XenFacts]) -> None:
@@ -207,7 +206,7 @@ class Lifecycle:
         """Take what the toolstack built: as the first record, or as the next revision of one."""
         rules = self.settings.value.rules
         words: dict[str, object] = {"max_pages": fact.max_pages, "building": not fact.started}
-        nodes = self._read_nodes(instance) or StoreFacts()
+        nodes = self.nodes.read_if_possible(instance) or StoreFacts()
         if record is None:
             decided.add(lives.adopted(rules, fact, nodes), EntryKind.ADOPTED, words)
             return
@@ -219,7 +218,7 @@ class Lifecycle:
         self, decided: "_Decisions", instance: Instance, fact: XenFacts, record: Record
     ) -> bool:
         """Decide whether an instance that runs goes on with its record; False: not known yet."""
-        nodes = self._read_nodes(instance)
+        nodes = self.nodes.read_if_possible(instance)
         if nodes is None:
             return False
         # What is still owed to it would be in xenstore had it been written: it is no contradiction.

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from maxmemd.policy.components import Record
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.states import PushState
+from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.wishes import Wish
 
@@ -50,18 +51,25 @@ Query = LookAtHost | LookAtDomains | LookAtDomain
 """A question about the present state, asked of Xen now; nothing is changed by it."""
 
 
+_OPEN = (EffectState.PENDING, EffectState.FAILED)
+
+
 class PushStatus(NamedTuple):
-    """How far a limit is in force; see policy/states.py."""
+    """How far a limit is in force, and its effects are written; see policy/states.py."""
 
     state: PushState
     max_pages: int
     seen_pages: int | None
     errno: int | None
     error: str | None
+    effects: tuple[EffectOutcome, ...] = ()
 
 
 class Granted(NamedTuple):
-    """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere."""
+    """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere.
+
+    `writes` are the names of the effects that this very wish has.
+    """
 
     record: Record
     domid: int | None
@@ -70,11 +78,31 @@ class Granted(NamedTuple):
     push: PushStatus | None = None
     dry_run: bool = False
     replayed: bool = False
+    writes: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the limit is in force, and nothing of this wish is still to be written.
+
+        What an earlier wish is still owed is not this one's concern.
+        """
+        push = self.push
+        if push is None:
+            return True
+        is_written = not any(e.name in self.writes and e.state in _OPEN for e in push.effects)
+        return push.state in IN_FORCE and is_written
 
     def pushed(self, push: PushStatus) -> "Granted":
         """Return the same grant, with how its push went."""
         return Granted(  # by position: this is the hot path
-            self.record, self.domid, self.name, self.target_kib, push, self.dry_run, self.replayed
+            self.record,
+            self.domid,
+            self.name,
+            self.target_kib,
+            push,
+            self.dry_run,
+            self.replayed,
+            self.writes,
         )
 
 

@@ -79,7 +79,7 @@ class Queries:
         if instance.nodes is not None and now_s - instance.nodes[0] < LATELY_S:
             return instance.nodes[1]
         nodes = self.lifecycle.nodes_of(instance)
-        instance.on_nodes_read(now_s, nodes)
+        instance.on_nodes_shown(now_s, nodes)
         return nodes
 
 
@@ -92,7 +92,7 @@ def _view(
         fact.uuid,
         records.get(fact.uuid),
         fact.domid,
-        nodes.name or instance.name,
+        nodes.name,
         instance.building,
         push_status(instance),
         fact,
@@ -108,4 +108,5 @@ def push_status(instance: Instance) -> PushStatus:
         instance.seen_pages,
         instance.errno,
         instance.error,
+        instance.effect_states,
     )

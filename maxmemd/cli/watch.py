@@ -25,6 +25,8 @@ COLOURS = {
     "drift": RED,
     "refused": YELLOW,
     "over-limit": YELLOW,
+    "effect-dropped": YELLOW,
+    "node-unreadable": YELLOW,
     "recovered": GREEN,
 }
 NAMES_EVERY_S = 1.0
@@ -98,6 +100,16 @@ def _format_drift(event: Body) -> str:
     return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
 
 
+def _format_dropped(event: Body) -> str:
+    wish = event["wish"]
+    why = str(wish.get("error") or "").removeprefix("cannot write it: ")
+    return f"{wish.get('effect')} {amount(wish.get('amount_kib'))} could not be written: {why}"
+
+
+def _format_unreadable(event: Body) -> str:
+    return f"{event['wish'].get('node')} is '{event['wish'].get('value')}', which is no amount"
+
+
 def _format_began(event: Body) -> str:
     building = ", being built" if event["wish"].get("building") else ""
     return f"domain {event['domid']}{building}"
@@ -120,6 +132,8 @@ _DETAILS: dict[str, Callable[[Body], str]] = {
     "push-failed": _format_failed,
     "over-limit": _format_over_limit,
     "recovered": lambda event: f"in force again, after {event['wish'].get('from')}",
+    "effect-dropped": _format_dropped,
+    "node-unreadable": _format_unreadable,
     "drift": _format_drift,
     "instance-began": _format_began,
     "instance-ended": _format_ended,

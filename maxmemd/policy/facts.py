@@ -48,6 +48,20 @@ class XenFacts(NamedTuple):
         """Whether it was ever run: a domain that is being built is paused and has used no CPU."""
         return not self.paused or self.cpu_time_ns > 0
 
+    @property
+    def is_still(self) -> bool:
+        """Whether its vcpus cannot run: nothing that is in the guest can do anything."""
+        return self.paused or self.shutdown or self.dying
+
+    def is_being_destroyed(self, *, had_path: bool, has_path: bool) -> bool:
+        """Whether its toolstack is destroying it, though Xen does not say so yet.
+
+        It is paused first, then xenstore forgets it, and then it is taken apart, page after page;
+        Xen calls it dying only when that is done (libxl_domain.c:libxl__destroy_domid,
+        xen/common/domain.c:domain_kill). One that runs, or that xenstore never knew, lives.
+        """
+        return had_path and not has_path and self.is_still
+
 
 class UnreadableNode(NamedTuple):
     """A node below /local/domain/N that is there and is no amount; `value` fits on a line."""

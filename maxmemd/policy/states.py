@@ -7,8 +7,9 @@ later poll, is the only proof that Xen holds the limit: no answer of a hypercall
 state but `gone` names what was last seen, never what was last tried.
 
 `pending` is where an instance begins, and where one returns to that was in force and is not any
-more without a push of ours having failed: another program wrote the maximum (drift), its
-toolstack did while it builds the domain, or there are xenstore nodes left to write. A push that
+more without a push of ours having failed: another program wrote the maximum (drift), or its
+toolstack did while it builds the domain. What else a push writes (its effects) has states of its
+own, `EffectState`: the limit is in force whether or not a xenstore node can be written. A push that
 failed, or that read back otherwise, stays named as that until a later push or poll shows better;
 it does not return to `pending`, for then the reason would be lost.
 
@@ -64,6 +65,18 @@ class PushState(StrEnum):
     """Xen or xenstore refused the push."""
     GONE = "gone"
     """The instance is no more."""
+
+
+class EffectState(StrEnum):
+    """How far one effect of a push is written; the limit's state never depends on it."""
+
+    PENDING = "pending"
+    """Still to be written."""
+    WRITTEN = "written"
+    FAILED = "failed"
+    """Xen or xenstore refused it; it is tried again."""
+    DROPPED = "dropped"
+    """The domain lives and cannot take it; it is not tried again."""
 
 
 class BuildPhase(StrEnum):

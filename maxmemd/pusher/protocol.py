@@ -19,7 +19,8 @@ from maxmemd.errors import (
     XenstoreError,
 )
 from maxmemd.policy.facts import HostFacts, StoreFacts, UnreadableNode, XenFacts
-from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.orders import EffectOutcome, Order, Outcome
+from maxmemd.policy.states import EffectState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
@@ -148,13 +149,18 @@ def look_result_from_json(payload: Json) -> LookResult:
 
 def outcome_to_json(outcome: Outcome) -> list[object]:
     """Return the outcome of an order as JSON."""
-    return list(outcome)
+    effects = [[e.name, e.state, e.amount.kib, e.errno, e.error] for e in outcome.effects]
+    return [outcome.seen, outcome.gone, outcome.errno, outcome.error, effects]
 
 
 def outcome_from_json(payload: Json) -> Outcome:
     """Return the outcome of an order."""
-    seen, gone, errno, error = payload
-    return Outcome(None if seen is None else XenFacts(*seen), gone, errno, error)
+    seen, gone, errno, error, effects = payload
+    tried = tuple(
+        EffectOutcome(name, EffectState(state), Memory(kib=kib), *why)
+        for name, state, kib, *why in effects
+    )
+    return Outcome(None if seen is None else XenFacts(*seen), gone, errno, error, tried)
 
 
 def host_from_json(payload: Json) -> HostFacts:

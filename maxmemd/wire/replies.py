@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from maxmemd.policy.states import PushState
+from maxmemd.policy.states import EffectState, PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
 
 EntryKind = Literal[
@@ -24,6 +24,8 @@ EntryKind = Literal[
     "drift",
     "over-limit",
     "recovered",
+    "effect-dropped",
+    "node-unreadable",
     "instance-began",
     "instance-ended",
     "forgotten",
@@ -49,14 +51,31 @@ class Reply(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
+class Effect(Reply):
+    """How far one thing that is written besides the limit is written."""
+
+    effect: Literal["pod-target", "static-max", "target"]
+    state: EffectState = Field(
+        description="pending and failed: it is tried again; dropped: the domain cannot take it"
+    )
+    amount_kib: int
+    errno: int | None = None
+    error: str | None = None
+
+
 class Push(Reply):
-    """How far the limit is in force. `errno` is Xen's last answer where it said no."""
+    """How far the limit is in force. `errno` is Xen's last answer where it said no.
+
+    `effects` are what the last push wrote besides, and what is still to be written: whatever
+    becomes of them, `state` is the limit's.
+    """
 
     state: PushState
     max_pages: int = Field(description="what was pushed, or is to be")
     seen_pages: int | None = Field(description="what Xen was last seen to hold")
     errno: int | None = None
     error: str | None = None
+    effects: list[Effect] = Field(default_factory=list)
 
 
 class DecisionReply(Reply):

@@ -87,6 +87,12 @@ LINES = [
      "over-limit           web               the guest holds nothing known, the limit is 1 MiB"),
     (event("recovered", wish={"from": "failed"}),
      "recovered            web               in force again, after failed"),
+    (event("effect-dropped", wish={"effect": "static-max", "amount_kib": 1024,
+                                   "error": "cannot write it: xenstore has no /local/domain/3"}),
+     "effect-dropped       web               static-max 1 MiB could not be written:"
+     " xenstore has no /local/domain/3"),
+    (event("node-unreadable", wish={"node": "memory/target", "value": "abc"}),
+     "node-unreadable      web               memory/target is 'abc', which is no amount"),
     (event("drift", seen_pages=512, wish={"wanted_pages": 256, "mode": "restore"}),
      "drift                web               another program wrote 2 MiB in place of 1 MiB (restore)"),
     (event("instance-began", wish={"building": True}),

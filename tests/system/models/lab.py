@@ -363,9 +363,9 @@ class WatchedStore:
 
 
 Lab.xen_port = WatchedXen
-_NUMBERS = ("began_ns", "settled_revision")
+_NUMBERS = ("began_ns", "settled_revision", "effect_outcomes")
 _LIFE = [one.name for one in fields(Instance) if one.name not in _NUMBERS]
-"""All of an instance but what is only counted up."""
+"""All of an instance but what is only counted up, and what is only told."""
 
 
 def _silent(domid: int, limit: Memory) -> None:
