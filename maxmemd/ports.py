@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, HypervisorError, XenstoreError
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
@@ -81,7 +81,7 @@ class Xenstore(Protocol):
 class LookResult(NamedTuple):
     """One domain's facts, or the errors instead of them; `store` is None unless asked for."""
 
-    xen: XenFacts | HypervisorError
+    xen: XenFacts | HypervisorError | DomainFault
     store: StoreFacts | XenstoreError | None
 
 

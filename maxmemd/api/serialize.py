@@ -10,7 +10,8 @@ from pydantic_core import to_json
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
-from maxmemd.policy.states import IN_FORCE, PushState
+from maxmemd.policy.outlook import SENTENCES
+from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 from maxmemd.wire import replies, requests
 
@@ -97,6 +98,9 @@ def domain(view: DomainView) -> replies.DomainReply:
         building=view.building,
         push=push(view.push),
         xen=_xen(view),
+        target_above_limit=view.target_above is not None,
+        outlook=view.outlook,
+        unreadable=_unreadable(view),
     )
 
 
@@ -138,7 +142,10 @@ def explanation(
         target_kib=_kib(view.store.target),
         push=push(view.push),
         tot_pages=None if view.xen is None else view.xen.tot_pages,
-        text=_sentence(view, terms, limit),
+        target_above_limit=view.target_above is not None,
+        outlook=view.outlook,
+        unreadable=_unreadable(view),
+        text=_text(view, terms, limit),
     )
 
 
@@ -180,16 +187,34 @@ def _explained_component(component: replies.ComponentReply, row: Any) -> replies
     )
 
 
-def _sentence(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
+def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
+    """Return what is so, and of what will be only what the facts hold."""
     total = " + ".join(f"{term.owner}/{term.name} {term.amount_kib}" for term in terms)
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"
-    said = f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."
+    said = [f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."]
     if view.push is None:
-        return f"{said} The domain is not on this host now."
+        return " ".join([*said, "The domain is not on this host now."])
     if view.push.state in IN_FORCE:
         over = view.push.state is PushState.OVER_LIMIT
-        return f"{said} Xen holds it{', which is below what the guest holds' if over else ''}."
-    return f"{said} It is {view.push.state}: {view.push.error or 'not yet pushed'}."
+        said.append(f"Xen holds it{', which is below what the guest holds' if over else ''}.")
+    else:
+        said.append(f"It is {view.push.state}: {view.push.error or 'not yet pushed'}.")
+    if view.outlook is not None:
+        said.append(SENTENCES[view.outlook])
+    if view.target_above is not None:
+        above = str(view.target_above)
+        said.append(f"{above[0].upper()}{above[1:]}: the guest cannot come to it.")
+    said += [
+        f"{each.name} is {each.state}: {each.error or 'still to be written'}."
+        for each in view.push.effects
+        if each.state is not EffectState.WRITTEN
+    ]
+    said += [f"{node}." for node in view.store.unreadable]
+    return " ".join(said)
+
+
+def _unreadable(view: DomainView) -> list[replies.Unreadable]:
+    return [replies.Unreadable(node=one.node, value=one.value) for one in view.store.unreadable]
 
 
 def _entry(row: Any) -> replies.HistoryEntry:

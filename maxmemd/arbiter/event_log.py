@@ -11,6 +11,7 @@ _LEVELS: Mapping[str, int] = {
     PushKind.MISMATCHED: logging.ERROR,
     EntryKind.DRIFT: logging.WARNING,
     EntryKind.OVER_LIMIT: logging.WARNING,
+    EntryKind.TARGET_ABOVE_LIMIT: logging.WARNING,
     EntryKind.EFFECT_DROPPED: logging.WARNING,
     EntryKind.NODE_UNREADABLE: logging.WARNING,
     EntryKind.FORGOTTEN: logging.WARNING,

@@ -11,6 +11,7 @@ from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_te
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import TargetAboveLimit
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
     IN_FORCE,
@@ -43,8 +44,9 @@ class Instance:
     it built the domain, where a push of ours took its place. `retry_s` is a monotonic time, before
     which a failed push is not tried again; `failures` counts them since the last success. `nodes`
     is what xenstore said of it lately, and when (monotonic), for those who look at all domains;
-    `had_path` says that xenstore was seen to know it, and `unreadable` what was last seen there in
-    place of amounts.
+    `known` is what it was last known to say (`known_at_s`), and `had_path` that it knew the domain
+    at all. `target_above` is a target above the limit. `still_polls` counts the polls that saw it
+    over its limit and no smaller than before.
     """
 
     uuid: str
@@ -64,7 +66,10 @@ class Instance:
     effects: Effects = NO_EFFECTS
     effect_outcomes: tuple[EffectOutcome, ...] = ()
     had_path: bool = False
-    unreadable: tuple[UnreadableNode, ...] = ()
+    known: StoreFacts | None = None
+    known_at_s: float = 0.0
+    target_above: TargetAboveLimit | None = None
+    still_polls: int = 0
     failures: int = 0
     retry_s: float = 0.0
     drift_pages: int | None = None
@@ -125,6 +130,11 @@ class Instance:
         return self.push_state in IN_FORCE
 
     @property
+    def unreadable(self) -> tuple[UnreadableNode, ...]:
+        """What xenstore was last seen to have of it in place of amounts."""
+        return () if self.known is None else self.known.unreadable
+
+    @property
     def effect_states(self) -> tuple[EffectOutcome, ...]:
         """How far the effects of the last push, and those still owed, are written."""
         if not (self.effect_outcomes or self.effects is not NO_EFFECTS):
@@ -174,11 +184,15 @@ class Instance:
 
     # what is seen of it
 
-    def on_nodes_read(self, nodes: StoreFacts) -> None:
+    def on_nodes_read(self, now_s: float, nodes: StoreFacts) -> None:
         """Know what xenstore says of it now."""
+        self.known, self.known_at_s = nodes, now_s
         self.name = nodes.name
         self.had_path = self.had_path or nodes.has_path
-        self.unreadable = nodes.unreadable
+
+    def on_target_compared(self, above: TargetAboveLimit | None) -> None:
+        """Know whether its target is above its limit."""
+        self.target_above = above
 
     def on_nodes_shown(self, now_s: float, nodes: StoreFacts) -> None:
         """Know what those who look at all domains were shown of it, for a moment."""
@@ -246,6 +260,9 @@ class Instance:
     def on_effects_pushed(self, outcomes: tuple[EffectOutcome, ...]) -> None:
         """Owe only what could not be written and may be later."""
         over = {each.name for each in outcomes if each.state is not EffectState.FAILED}
+        if self.known is not None:
+            unwritten = {e.name for e in outcomes if e.state is not EffectState.WRITTEN}
+            self.known = self.effects.without(unwritten).on(self.known)
         self.effects = self.effects.without(over)
         self.effect_outcomes = outcomes
 
@@ -262,6 +279,8 @@ class Instance:
         after = _OVER_LIMIT if tot_pages > max_pages else _APPLIED
         if after is not self.push_state:  # every poll comes by here, and mostly nothing is new
             self._enter("it is in force", after)
+        is_smaller = self.tot_pages is None or tot_pages < self.tot_pages
+        self.still_polls = 0 if is_smaller or after is _APPLIED else self.still_polls + 1
         self.seen_pages, self.tot_pages = max_pages, tot_pages
         self.settled_revision = revision
         self.errno = self.error = self.drift_pages = None

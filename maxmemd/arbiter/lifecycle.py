@@ -9,6 +9,7 @@ from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
+from maxmemd.arbiter.surprises import Surprises
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
@@ -34,10 +35,11 @@ class Lifecycle:
     _gone_since_s: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, Effects] = field(default_factory=dict)
     """What was still to be written for a domain's last instance, by UUID: its next one's."""
+    surprises: Surprises = field(default_factory=Surprises)
     nodes: NodeReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nodes = NodeReader(self.records, self.pusher)
+        self.nodes = NodeReader(self.records, self.pusher, self.clock)
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
         """Bring the instances to what Xen says, and every instance to a record.
@@ -144,8 +146,11 @@ class Lifecycle:
     def _read_names(self, instances: Sequence[Instance]) -> None:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
-            if self.nodes.read_if_possible(instance) is None:
-                return
+            try:
+                if self.nodes.read_if_possible(instance) is None:
+                    return
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(instance.uuid, surprise)
 
     def _follow_builds(self, unsettled: Sequence[Instance], facts: Mapping[int, XenFacts]) -> None:
         """Decide what the unsettled have to do with their records, in one transaction.
@@ -157,7 +162,12 @@ class Lifecycle:
         # the next poll would not look at it again. Their rows go with the same commit, so that
         # after a crash a build is as far as its record is.
         decided = _Decisions(self.records)
-        phases = {i: self._decide_phase(decided, i, facts[i.domid]) for i in unsettled}
+        phases = {}
+        for each in unsettled:
+            try:
+                phases[each] = self._decide_phase(decided, each, facts[each.domid])
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(each.uuid, surprise)
         builds = {i: i.build_in(phase) for i, phase in phases.items()}
         moved = [i.to_row(build=build) for i, build in builds.items() if build != i.build]
         if decided.entries:
@@ -165,18 +175,27 @@ class Lifecycle:
         else:
             self.records.note_rows(moved)
         for instance, phase in phases.items():
-            was_understood, fact = instance.is_understood, facts[instance.domid]
-            record, owed = decided.get(instance.uuid), NO_EFFECTS
-            instance.on_build_observed(phase, building=not fact.started)
-            if phase is BuildPhase.SETTLED:
-                owed = self._owed.pop(instance.uuid, NO_EFFECTS)
-            if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
-                self._note_adopted(instance, fact, record)  # nothing is owed to a new record
-            elif owed is not NO_EFFECTS:
-                instance.on_effects_inherited(owed)
-            elif phase is BuildPhase.SETTLED and not was_understood and _differs(record, fact):
-                # what its toolstack wrote while it was built is no drift, but not yet ours
-                instance.on_put_off()
+            try:
+                self._on_phase_decided(instance, phase, facts[instance.domid], decided)
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(instance.uuid, surprise)
+
+    def _on_phase_decided(
+        self, instance: Instance, phase: BuildPhase, fact: XenFacts, decided: "_Decisions"
+    ) -> None:
+        """Let an instance know what was decided of it, now that it is committed."""
+        was_understood = instance.is_understood
+        record, owed = decided.get(instance.uuid), NO_EFFECTS
+        instance.on_build_observed(phase, building=not fact.started)
+        if phase is BuildPhase.SETTLED:
+            owed = self._owed.pop(instance.uuid, NO_EFFECTS)
+        if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
+            self._note_adopted(instance, fact, record)  # nothing is owed to a new record
+        elif owed is not NO_EFFECTS:
+            instance.on_effects_inherited(owed)
+        elif phase is BuildPhase.SETTLED and not was_understood and _differs(record, fact):
+            # what its toolstack wrote while it was built is no drift, but not yet ours
+            instance.on_put_off()
 
     def _decide_phase(
         self, decided: "_Decisions", instance: Instance, fact: XenFacts

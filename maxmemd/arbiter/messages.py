@@ -6,6 +6,7 @@ from typing import NamedTuple
 from maxmemd.policy.components import Record
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import Outlook, TargetAboveLimit
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.policy.verdicts import Refusal
@@ -118,7 +119,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class DomainView:
-    """A domain as it is: its record, its instance, and what Xen and xenstore say of it."""
+    """A domain as it is: its record, its instance, and what Xen and xenstore say of it.
+
+    `outlook` is None unless it holds more than its limit.
+    """
 
     uuid: str
     record: Record | None
@@ -128,6 +132,8 @@ class DomainView:
     push: PushStatus | None = None
     xen: XenFacts | None = None
     store: StoreFacts = field(default_factory=StoreFacts)
+    target_above: TargetAboveLimit | None = None
+    outlook: Outlook | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,21 @@
 """The arbiter's way to what xenstore says of its domains; what it finds there is noted once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.records import Records
 from maxmemd.errors import XenstoreError
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.ports import Pusher
+from maxmemd.ports import Clock, Pusher
+
+LOOKED_AT_EVERY_S = 10.0
+"""A domain whose nodes nobody asked for is looked at this often, so that what is wrong is told."""
+MOST_AT_ONCE = 32
+"""So many are looked at in one poll: a host of a thousand domains takes about a minute."""
+AFTER_TROUBLE_S = 30.0
+"""Where xenstored cannot be asked nobody is looked at for so long: a poll must not wait for it."""
 
 
 @dataclass(slots=True)
@@ -16,6 +24,8 @@ class NodeReader:
 
     records: Records
     pusher: Pusher
+    clock: Clock
+    _not_before_s: float = 0.0
 
     def read(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance now. Raises XenstoreError."""
@@ -28,10 +38,28 @@ class NodeReader:
         except XenstoreError:
             return None
 
+    def look_around(self, instances: Iterable[Instance]) -> None:
+        """Read the nodes of those that were not looked at for long, in one message."""
+        now_s = self.clock.monotonic_s()
+        if now_s < self._not_before_s:
+            return
+        old = [each for each in instances if now_s - each.known_at_s >= LOOKED_AT_EVERY_S]
+        old.sort(key=lambda each: each.known_at_s)
+        turn = old[:MOST_AT_ONCE]
+        if not turn:
+            return
+        domids = [each.domid for each in turn]
+        looked = self.pusher.look(domids, stores=set(domids))
+        for instance, (xen, store) in zip(turn, looked, strict=True):
+            if isinstance(store, XenstoreError):
+                self._not_before_s = now_s + AFTER_TROUBLE_S
+            elif store is not None and isinstance(xen, XenFacts) and xen.uuid == instance.uuid:
+                self.note(instance, store)
+
     def note(self, instance: Instance, nodes: StoreFacts) -> StoreFacts:
         """Let an instance know what was read, and note what is there and is no amount."""
         before = instance.unreadable
-        instance.on_nodes_read(nodes)
+        instance.on_nodes_read(self.clock.monotonic_s(), nodes)
         for each in nodes.unreadable:
             if each not in before:
                 words = {"domid": instance.domid, "node": each.node, "value": each.value}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Refused
-from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy import clauses
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.reference import Domid, Name, Reference, parse_reference
@@ -136,7 +136,7 @@ class Observer:
         looked = self._ahead.get(domid)
         if looked is None:
             return self.pusher.domain(domid)
-        if isinstance(looked.xen, HypervisorError):
+        if isinstance(looked.xen, HypervisorError | DomainFault):
             raise looked.xen
         return looked.xen
 

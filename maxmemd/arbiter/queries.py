@@ -23,6 +23,7 @@ from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.errors import LedgerError
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.outlook import outlook_of, target_above_limit
 from maxmemd.policy.reference import Domid, Uuid, parse_reference
 from maxmemd.ports import Clock, Pusher
 
@@ -78,7 +79,11 @@ class Queries:
         now_s = self.clock.monotonic_s()
         if instance.nodes is not None and now_s - instance.nodes[0] < LATELY_S:
             return instance.nodes[1]
-        nodes = self.lifecycle.nodes_of(instance)
+        try:
+            nodes = self.lifecycle.nodes_of(instance)
+        except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+            self.lifecycle.surprises.note(instance.uuid, surprise)
+            nodes = StoreFacts(name=instance.name)
         instance.on_nodes_shown(now_s, nodes)
         return nodes
 
@@ -88,15 +93,23 @@ def _view(
 ) -> DomainView:
     if instance is None or nodes is None:
         return DomainView(fact.uuid, None, fact.domid, xen=fact)
+    record = records.get(fact.uuid)
+    above = outlook = None
+    if record is not None and not instance.is_unsettled:
+        above = target_above_limit(record, nodes)
+    if record is not None and fact.tot_pages > record.max_pages:
+        outlook = outlook_of(record, fact, nodes, instance.still_polls)
     return DomainView(
         fact.uuid,
-        records.get(fact.uuid),
+        record,
         fact.domid,
         nodes.name,
         instance.building,
         push_status(instance),
         fact,
         nodes,
+        above,
+        outlook,
     )
 
 

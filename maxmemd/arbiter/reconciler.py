@@ -22,6 +22,7 @@ from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.kinds import EntryKind, PushKind
 from maxmemd.policy.orders import EffectOutcome, Order, Outcome
+from maxmemd.policy.outlook import target_above_limit
 from maxmemd.policy.states import TROUBLED, EffectState, PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import Clock, Pusher
@@ -75,6 +76,8 @@ class Reconciler:
                 self._settle(instance, by_domid[instance.domid], record)
             except LedgerError as error:
                 trouble = error
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.lifecycle.surprises.note(instance.uuid, surprise)
         if trouble is not None:
             raise trouble
 
@@ -94,8 +97,11 @@ class Reconciler:
         # All outcomes are noted before anything is concluded from one: to close a domain that is
         # gone looks at the other instances of its UUID, whose outcomes may come later.
         for due, outcome, failed_before in zip(dues, outcomes, failures, strict=True):
-            self._note_outcome(due, outcome, failed_before)
             self.took_s.observe(share_s)
+            try:
+                self._note_outcome(due, outcome, failed_before)
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.lifecycle.surprises.note(due.instance.uuid, surprise)
         for due, outcome, (state, was_drift) in zip(dues, outcomes, before, strict=True):
             instance = due.instance
             self.records.note_push(self._row_of(due, outcome))
@@ -103,6 +109,7 @@ class Reconciler:
                 self.lifecycle.close(instance, still_listed=not outcome.gone)
             else:
                 self._note_change(instance, state, was_drift=was_drift)
+                self.compare_target(instance, due.record)
                 self.records.note_pushed(instance)
 
     def push_beside(self, instance: Instance, record: Record) -> None:
@@ -187,10 +194,25 @@ class Reconciler:
         if was_drift and instance.in_force:
             self.healed += 1
 
+    def compare_target(self, instance: Instance, record: Record) -> None:
+        """Note when a target comes to be above the limit, and when it is not any more."""
+        above = None if instance.is_unsettled else target_above_limit(record, instance.known)
+        if above == instance.target_above:
+            return
+        was_above = instance.target_above is not None
+        instance.on_target_compared(above)
+        if above is None:
+            words = {"domid": instance.domid, "from": EntryKind.TARGET_ABOVE_LIMIT}
+            self.records.note(instance.uuid, EntryKind.RECOVERED, words)
+        elif not was_above:
+            words = {"domid": instance.domid, **above._asdict()}
+            self.records.note(instance.uuid, EntryKind.TARGET_ABOVE_LIMIT, words)
+
     def _settle(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Bring one instance and its record together. Every poll, for every domain."""
         wanted, seen = record.max_pages, fact.max_pages
         instance.on_compared(seen, wanted)
+        self.compare_target(instance, record)
         if wanted == seen:
             self._note_in_force(instance, fact, record)
             if instance.effects is NO_EFFECTS or instance.is_unsettled:

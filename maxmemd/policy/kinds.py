@@ -29,6 +29,8 @@ class EntryKind(StrEnum):
     DRIFT = "drift"
     OVER_LIMIT = "over-limit"
     RECOVERED = "recovered"
+    TARGET_ABOVE_LIMIT = "target-above-limit"
+    """The balloon target is more than the limit has room for: the guest cannot come to it."""
     EFFECT_DROPPED = "effect-dropped"
     """The domain lives and cannot take what a decision was to write besides its limit."""
     NODE_UNREADABLE = "node-unreadable"

@@ -1,16 +1,19 @@
 """Carry out orders on a hypervisor and a xenstore in this process, and read each one back."""
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from errno import EINVAL, ENOENT, ESRCH
 
-from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import EffectOutcome, Order, Outcome
 from maxmemd.policy.states import EffectState
 from maxmemd.policy.verdicts import POD_TARGET, STATIC_MAX, TARGET
 from maxmemd.ports import Hypervisor, LookResult, Xenstore
 from maxmemd.units import Memory
+
+LOG = logging.getLogger("maxmemd.pusher")
 
 
 @dataclass(slots=True)
@@ -38,11 +41,11 @@ class LocalPusher:
 
     def look(self, domids: Sequence[int], *, stores: Collection[int]) -> Sequence[LookResult]:
         """Look at several domains, and at the nodes of those in `stores`."""
-        return [self._look(domid, with_store=domid in stores) for domid in domids]
+        return [self._look_bounded(domid, with_store=domid in stores) for domid in domids]
 
     def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
         """Carry out one order after the other."""
-        return [self._push(order) for order in orders]
+        return [self._push_bounded(order) for order in orders]
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call `on_change` when domains may have come or gone."""
@@ -52,6 +55,22 @@ class LocalPusher:
         """Close xenstore's handle, then Xen's: the watch ends before anything it leads to."""
         self.xenstore.close()
         self.hypervisor.close()
+
+    def _look_bounded(self, domid: int, *, with_store: bool) -> LookResult:
+        """Look at one domain; a fault of ours that it leads to is its own and not the others'."""
+        try:
+            return self._look(domid, with_store=with_store)
+        except Exception as surprise:
+            LOG.exception("a fault of maxmemd, met with domain %d", domid)
+            return LookResult(fault_of(domid, surprise), None)
+
+    def _push_bounded(self, order: Order) -> Outcome:
+        """Carry out one order, likewise."""
+        try:
+            return self._push(order)
+        except Exception as surprise:
+            LOG.exception("a fault of maxmemd, met with domain %d", order.domid)
+            return Outcome(None, error=str(fault_of(order.domid, surprise)))
 
     def _look(self, domid: int, *, with_store: bool) -> LookResult:
         xen: XenFacts | HypervisorError
@@ -143,6 +162,12 @@ class LocalPusher:
         except HypervisorError as error:
             return not isinstance(error, DomainGone)
         return seen.uuid == order.uuid and not seen.dying
+
+
+def fault_of(domid: int, surprise: Exception) -> DomainFault:
+    """Return what was met with a domain and is no trouble of the world's, as an error."""
+    why = f"{type(surprise).__name__}: {surprise}"
+    return DomainFault(f"cannot go on with domain {domid}: it is a fault of maxmemd ({why})")
 
 
 def _dropped_pod(effect: EffectOutcome, order: Order, seen: XenFacts) -> EffectOutcome:

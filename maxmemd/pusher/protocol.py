@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from maxmemd.errors import (
+    DomainFault,
     DomainGone,
     HypervisorError,
     NotPermitted,
@@ -132,7 +133,7 @@ def store_from_json(payload: Json) -> StoreFacts:
 def look_result_to_json(result: LookResult) -> list[object]:
     """Return what a look showed as JSON; an error stands where the facts would."""
     xen, store = result
-    xen_payload = {"error": error_to_json(xen)} if isinstance(xen, HypervisorError) else xen
+    xen_payload = xen if isinstance(xen, XenFacts) else {"error": error_to_json(xen)}
     if isinstance(store, XenstoreError):
         return [xen_payload, {"error": error_to_json(store)}]
     return [xen_payload, None if store is None else store_to_json(store)]
@@ -141,7 +142,9 @@ def look_result_to_json(result: LookResult) -> list[object]:
 def look_result_from_json(payload: Json) -> LookResult:
     """Return what a look showed."""
     xen, store = payload
-    facts = _hypervisor_error(xen["error"]) if isinstance(xen, dict) else XenFacts(*xen)
+    facts = error_from_json(xen["error"]) if isinstance(xen, dict) else XenFacts(*xen)
+    if isinstance(facts, XenstoreError):
+        raise Malformed("an error of xenstore's in the place of Xen's")
     if isinstance(store, dict):
         return LookResult(facts, _xenstore_error(store["error"]))
     return LookResult(facts, None if store is None else store_from_json(store))
@@ -168,16 +171,20 @@ def host_from_json(payload: Json) -> HostFacts:
     return HostFacts(**payload)
 
 
-def error_to_json(error: HypervisorError | XenstoreError) -> list[object]:
+def error_to_json(error: HypervisorError | XenstoreError | DomainFault) -> list[object]:
     """Return an error as JSON."""
+    if isinstance(error, DomainFault):
+        return [error.code, str(error), None, None]
     domid = error.domid if isinstance(error, HypervisorError) else None
     return [error.code, error.what, domid, error.errno]
 
 
-def error_from_json(payload: Json) -> HypervisorError | XenstoreError:
+def error_from_json(payload: Json) -> HypervisorError | XenstoreError | DomainFault:
     """Return the error in a reply."""
-    is_xenstores = payload[0] == XenstoreError.code
-    return _xenstore_error(payload) if is_xenstores else _hypervisor_error(payload)
+    code, what, _, _ = payload
+    if code == DomainFault.code:
+        return DomainFault(what)
+    return _xenstore_error(payload) if code == XenstoreError.code else _hypervisor_error(payload)
 
 
 def _hypervisor_error(payload: Json) -> HypervisorError:

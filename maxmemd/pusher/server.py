@@ -9,15 +9,16 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from errno import EPERM, ESRCH
 
-from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, HypervisorError, XenstoreError
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.ports import Pusher
 from maxmemd.pusher import protocol
+from maxmemd.pusher.local import fault_of
 from maxmemd.pusher.protocol import Json, Malformed
 from maxmemd.systemd import Watchdog
 from maxmemd.units import Memory
@@ -52,7 +53,7 @@ class PusherServer:
         os.set_blocking(self._change_write, False)
         self._commands: Mapping[str, Callable[..., object]] = {
             "domains": lambda: list(map(tuple, self._get_pusher().domains())),  # faster as JSON
-            "domain": lambda domid: self._get_pusher().domain(protocol.domid_from_json(domid)),
+            "domain": self._domain,
             "host": lambda: asdict(self._get_pusher().host()),
             "facts": self._facts,
             "look": self._look,
@@ -123,11 +124,18 @@ class PusherServer:
             raise Malformed(f"no command {command!r:.40}")
         try:
             return {"ok": self._commands[command](*arguments)}
-        except (HypervisorError, XenstoreError) as error:
+        except (HypervisorError, XenstoreError, DomainFault) as error:
             return {"error": protocol.error_to_json(error)}
 
+    def _domain(self, domid: Json) -> object:
+        number, pusher = protocol.domid_from_json(domid), self._get_pusher()
+        with _faults_of(number):
+            return pusher.domain(number)
+
     def _facts(self, domid: Json) -> object:
-        return protocol.store_to_json(self._get_pusher().facts(protocol.domid_from_json(domid)))
+        number, pusher = protocol.domid_from_json(domid), self._get_pusher()
+        with _faults_of(number):
+            return protocol.store_to_json(pusher.facts(number))
 
     def _look(self, domids: Json, stores: Json) -> object:
         # Every domid is checked before the first is looked at: a malformed message does nothing.
@@ -203,3 +211,18 @@ class PusherServer:
         """Wake `serve`; called from xenstore's thread."""
         with suppress(BlockingIOError):  # the pipe is full, so `serve` will wake
             os.write(self._change_write, b"!")
+
+
+@contextmanager
+def _faults_of(domid: int) -> Iterator[None]:
+    """Turn a fault of ours that one domain leads to into an error of that domain.
+
+    It is no malformed message, so the connection stays open for what is asked of other domains.
+    """
+    try:
+        yield
+    except (HypervisorError, XenstoreError):
+        raise
+    except Exception as surprise:
+        LOG.exception("a fault of maxmemd, met with domain %d", domid)
+        raise fault_of(domid, surprise) from surprise

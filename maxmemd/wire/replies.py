@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from maxmemd.policy.outlook import Outlook
 from maxmemd.policy.states import EffectState, PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
 
@@ -24,6 +25,7 @@ EntryKind = Literal[
     "drift",
     "over-limit",
     "recovered",
+    "target-above-limit",
     "effect-dropped",
     "node-unreadable",
     "instance-began",
@@ -122,6 +124,23 @@ class XenReply(Reply):
     cpupool: int
 
 
+class Unreadable(Reply):
+    """A node of the domain in xenstore that is there and is no amount."""
+
+    node: str
+    value: str = Field(description="shortened and escaped")
+
+
+TARGET_ABOVE = Field(
+    default=False,
+    description="the target, with video RAM, is above max-mem: the guest cannot come to it",
+)
+OUTLOOK = Field(
+    default=None,
+    description="whether a guest that holds more than its limit will shrink; else null",
+)
+
+
 class DomainReply(Reply):
     """A domain: its record, and its instance on this host if there is one."""
 
@@ -142,6 +161,9 @@ class DomainReply(Reply):
     building: bool
     push: Push | None
     xen: XenReply | None
+    target_above_limit: bool = TARGET_ABOVE
+    outlook: Outlook | None = OUTLOOK
+    unreadable: list[Unreadable] = Field(default_factory=list)
 
 
 class DomainsReply(Reply):
@@ -237,6 +259,9 @@ class ExplainReply(Reply):
     target_kib: int | None
     push: Push | None
     tot_pages: int | None
+    target_above_limit: bool = TARGET_ABOVE
+    outlook: Outlook | None = OUTLOOK
+    unreadable: list[Unreadable] = Field(default_factory=list)
     text: str = Field(description="the same in one paragraph")
 
 
@@ -275,12 +300,26 @@ class Problem(BaseModel):
     code: str
 
 
+class Condition(Reply):
+    """What an administrator should know of one domain, though the daemon is well."""
+
+    uuid: str
+    domid: int | None
+    name: str | None
+    kind: Literal["not-compared", "target-above-limit", "node-unreadable", "effect-failed"]
+    detail: str
+
+
 class Health(Reply):
-    """Readiness by part; `ready` is true when every part is "ok"."""
+    """Readiness by part; `ready` is true when every part is "ok".
+
+    `conditions` are of single domains, as of the last poll, and 100 at most.
+    """
 
     live: bool
     ready: bool
     parts: dict[str, str]
+    conditions: list[Condition] = Field(default_factory=list)
 
 
 class Event(Reply):

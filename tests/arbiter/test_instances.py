@@ -133,7 +133,7 @@ def test_references() -> None:
     """Digits are a domid, a UUID's form a UUID in either case, all else a name."""
     instances = census_of(xen(1, WEB), xen(2, DB))
     for instance in instances:
-        instance.on_nodes_read(StoreFacts({1: "web", 2: "1"}[instance.domid]))
+        instance.on_nodes_read(0.0, StoreFacts({1: "web", 2: "1"}[instance.domid]))
     assert (
         ids(instances.find(parse_reference("1")))
         == ids(instances.find(parse_reference("web")))
@@ -150,7 +150,7 @@ def test_two_of_one_name_are_both_found() -> None:
     """Which of two namesakes is meant is for the caller to say."""
     instances = census_of(xen(1, WEB), xen(2, DB))
     for instance in instances:
-        instance.on_nodes_read(StoreFacts("web"))
+        instance.on_nodes_read(0.0, StoreFacts("web"))
     assert ids(instances.find(parse_reference("web"))) == [(1, WEB, 1), (2, DB, 1)]
 
 

@@ -339,7 +339,10 @@ def test_a_guest_that_holds_too_much_is_noted_until_it_has_shrunk() -> None:
     assert seat.memory.words("recovered") == []
     seat.grant(1, SetLimit(mib(80)))
     seat.poll()
-    assert seat.memory.words("recovered") == [{"domid": 1, "from": "over-limit"}]
+    assert seat.memory.words("recovered") == [
+        {"domid": 1, "from": "over-limit"},
+        {"domid": 1, "from": "target-above-limit"},
+    ]
 
 
 def test_a_push_that_failed_and_got_over_it_is_noted() -> None:

@@ -298,7 +298,7 @@ def test_a_domain_that_is_being_destroyed_is_gone(
 ) -> None:
     """Xen lists it still, paused, and xenstore has forgotten it: no failure, and no warning."""
     reconciler, world, instance, _ = one
-    instance.on_nodes_read(StoreFacts("web"))
+    instance.on_nodes_read(0.0, StoreFacts("web"))
     world.wrong, world.store, world.paused = {"write": NOT_A_DOMAIN}, NO_PATH, True
     instance.on_effects_decided(ALL)
     with caplog.at_level(logging.WARNING):

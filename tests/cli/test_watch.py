@@ -87,6 +87,13 @@ LINES = [
      "over-limit           web               the guest holds nothing known, the limit is 1 MiB"),
     (event("recovered", wish={"from": "failed"}),
      "recovered            web               in force again, after failed"),
+    (event("target-above-limit",
+           wish={"target_kib": 4096, "videoram_kib": 0, "max_mem_kib": 2048}),
+     "target-above-limit   web               the target is 4 MiB, max-mem is 2 MiB"),
+    (event("target-above-limit",
+           wish={"target_kib": 4096, "videoram_kib": 8192, "max_mem_kib": 2048}),
+     "target-above-limit   web               the target is 4 MiB with 8 MiB of video RAM,"
+     " max-mem is 2 MiB"),
     (event("effect-dropped", wish={"effect": "static-max", "amount_kib": 1024,
                                    "error": "cannot write it: xenstore has no /local/domain/3"}),
      "effect-dropped       web               static-max 1 MiB could not be written:"

@@ -15,7 +15,7 @@ from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refu
 from maxmemd.policy.clauses import nothing_recorded, own_domain
 from maxmemd.policy.components import Record
 from maxmemd.units import Memory
-from maxmemd.wire.replies import DomainsReply, Health, HostReply
+from maxmemd.wire.replies import Condition, DomainsReply, Health, HostReply
 
 
 async def get_host(service: Service, call: Request) -> Response:
@@ -103,7 +103,9 @@ async def health(service: Service, call: Request) -> Response:
     """Return whether each part is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
     ready = all(is_ready(state) for state in parts.values())
-    body = Health(live=True, ready=ready, parts=dict(parts))
+    found = service.mailbox.status.conditions
+    conditions = [Condition(**each._asdict()) for each in found]
+    body = Health(live=True, ready=ready, parts=dict(parts), conditions=conditions)
     return Response(200 if ready else 503, body.model_dump_json().encode())
 
 

@@ -363,7 +363,7 @@ class WatchedStore:
 
 
 Lab.xen_port = WatchedXen
-_NUMBERS = ("began_ns", "settled_revision", "effect_outcomes")
+_NUMBERS = ("began_ns", "settled_revision", "effect_outcomes", "known_at_s", "still_polls")
 _LIFE = [one.name for one in fields(Instance) if one.name not in _NUMBERS]
 """All of an instance but what is only counted up, and what is only told."""
 

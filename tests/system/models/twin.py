@@ -12,6 +12,7 @@ from maxmemd.policy.components import Component, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import TargetAboveLimit
 from maxmemd.policy.states import BuildPhase, EffectState, PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.pusher.local import LocalPusher
@@ -22,6 +23,7 @@ FROZEN = frozenset({
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
     PushState, BuildPhase, EffectState, EffectOutcome, UnreadableNode,
+    TargetAboveLimit,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which nobody else holds here."""
