@@ -190,6 +190,10 @@ class Instance:
         self.name = nodes.name
         self.had_path = self.had_path or nodes.has_path
 
+    def on_looked_at(self, now_s: float) -> None:
+        """Have had its turn, whatever could be read."""
+        self.known_at_s = now_s
+
     def on_target_compared(self, above: TargetAboveLimit | None) -> None:
         """Know whether its target is above its limit."""
         self.target_above = above

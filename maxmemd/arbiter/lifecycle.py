@@ -39,7 +39,7 @@ class Lifecycle:
     nodes: NodeReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.nodes = NodeReader(self.records, self.pusher, self.clock)
+        self.nodes = NodeReader(self.records, self.pusher, self.clock, self.surprises)
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
         """Bring the instances to what Xen says, and every instance to a record.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.records import Records
-from maxmemd.errors import XenstoreError
+from maxmemd.arbiter.surprises import Surprises
+from maxmemd.errors import DomainFault, XenstoreError
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.ports import Clock, Pusher
@@ -25,6 +26,7 @@ class NodeReader:
     records: Records
     pusher: Pusher
     clock: Clock
+    surprises: Surprises
     _not_before_s: float = 0.0
 
     def read(self, instance: Instance) -> StoreFacts:
@@ -51,7 +53,10 @@ class NodeReader:
         domids = [each.domid for each in turn]
         looked = self.pusher.look(domids, stores=set(domids))
         for instance, (xen, store) in zip(turn, looked, strict=True):
-            if isinstance(store, XenstoreError):
+            instance.on_looked_at(now_s)
+            if isinstance(xen, DomainFault):
+                self.surprises.note(instance.uuid, xen)
+            elif isinstance(store, XenstoreError):
                 self._not_before_s = now_s + AFTER_TROUBLE_S
             elif store is not None and isinstance(xen, XenFacts) and xen.uuid == instance.uuid:
                 self.note(instance, store)

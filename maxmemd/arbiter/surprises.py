@@ -11,6 +11,8 @@ import logging
 from maxmemd.errors import DomainFault, MaxmemError
 
 LOG = logging.getLogger("maxmemd.arbiter")
+MOST_LOGGED = 1000
+"""So many different faults are logged by one process; all are counted."""
 
 
 class Surprises:
@@ -20,6 +22,7 @@ class Surprises:
         self.count = 0
         self._met: dict[str, str] = {}
         self._named: dict[str, str] = {}
+        self._logged: set[tuple[str, str]] = set()
 
     @property
     def named(self) -> dict[str, str]:
@@ -37,9 +40,10 @@ class Surprises:
             raise surprise
         self.count += 1
         why = f"{type(surprise).__name__}: {surprise}"
-        if self.named.get(who) != why:
+        if (who, why) not in self._logged and len(self._logged) < MOST_LOGGED:
+            self._logged.add((who, why))
             LOG.error("a fault of maxmemd, met with domain %s", who, exc_info=surprise)
-        self._met[who] = why
+        self._met.setdefault(who, why)
         return DomainFault(f"cannot go on with domain {who}: it is a fault of maxmemd ({why})")
 
     def on_poll_ended(self) -> None:

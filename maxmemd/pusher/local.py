@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import EINVAL, ENOENT, ESRCH
 
 from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
@@ -16,12 +16,28 @@ from maxmemd.units import Memory
 LOG = logging.getLogger("maxmemd.pusher")
 
 
+class FaultLog:
+    """Faults of ours that single domains lead to, as errors; each is logged once, not each time."""
+
+    def __init__(self) -> None:
+        self._logged: dict[int, str] = {}
+
+    def of(self, domid: int, surprise: Exception) -> DomainFault:
+        """Return what was met with a domain and is no trouble of the world's, as an error."""
+        why = f"{type(surprise).__name__}: {surprise}"
+        if self._logged.get(domid) != why:
+            self._logged[domid] = why
+            LOG.error("a fault of maxmemd, met with domain %d", domid, exc_info=surprise)
+        return DomainFault(f"cannot go on with domain {domid}: it is a fault of maxmemd ({why})")
+
+
 @dataclass(slots=True)
 class LocalPusher:
     """The Pusher of ports.py, in the caller's own process."""
 
     hypervisor: Hypervisor
     xenstore: Xenstore
+    _faults: FaultLog = field(default_factory=FaultLog)
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid."""
@@ -60,17 +76,15 @@ class LocalPusher:
         """Look at one domain; a fault of ours that it leads to is its own and not the others'."""
         try:
             return self._look(domid, with_store=with_store)
-        except Exception as surprise:
-            LOG.exception("a fault of maxmemd, met with domain %d", domid)
-            return LookResult(fault_of(domid, surprise), None)
+        except Exception as surprise:  # noqa: BLE001 - of one domain, and logged
+            return LookResult(self._faults.of(domid, surprise), None)
 
     def _push_bounded(self, order: Order) -> Outcome:
         """Carry out one order, likewise."""
         try:
             return self._push(order)
-        except Exception as surprise:
-            LOG.exception("a fault of maxmemd, met with domain %d", order.domid)
-            return Outcome(None, error=str(fault_of(order.domid, surprise)))
+        except Exception as surprise:  # noqa: BLE001 - of one domain, and logged
+            return Outcome(None, error=str(self._faults.of(order.domid, surprise)))
 
     def _look(self, domid: int, *, with_store: bool) -> LookResult:
         xen: XenFacts | HypervisorError
@@ -162,12 +176,6 @@ class LocalPusher:
         except HypervisorError as error:
             return not isinstance(error, DomainGone)
         return seen.uuid == order.uuid and not seen.dying
-
-
-def fault_of(domid: int, surprise: Exception) -> DomainFault:
-    """Return what was met with a domain and is no trouble of the world's, as an error."""
-    why = f"{type(surprise).__name__}: {surprise}"
-    return DomainFault(f"cannot go on with domain {domid}: it is a fault of maxmemd ({why})")
 
 
 def _dropped_pod(effect: EffectOutcome, order: Order, seen: XenFacts) -> EffectOutcome:

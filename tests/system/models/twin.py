@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from maxmemd.arbiter.conditions import Condition
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
@@ -23,7 +24,7 @@ FROZEN = frozenset({
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
     PushState, BuildPhase, EffectState, EffectOutcome, UnreadableNode,
-    TargetAboveLimit,
+    TargetAboveLimit, Condition,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which nobody else holds here."""
