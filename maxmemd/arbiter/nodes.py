@@ -38,6 +38,7 @@ class NodeReader:
         try:
             return self.read(instance)
         except XenstoreError:
+            self._not_before_s = self.clock.monotonic_s() + AFTER_TROUBLE_S
             return None
 
     def look_around(self, instances: Iterable[Instance]) -> None:

@@ -63,7 +63,7 @@ class Queries:
         return (*present, *(DomainView(uuid, self.records.get(uuid)) for uuid in away))
 
     def _domain(self, ref: str) -> Answer:
-        seen = Observer(self.lifecycle, self.pusher).observe(ref, with_store=False)
+        seen = Observer(self.lifecycle, self.pusher).observe(ref)
         if not isinstance(seen, Refused):
             nodes = self.lifecycle.nodes_of(seen.instance)
             return _view(self.records, seen.xen, seen.instance, nodes)

@@ -227,7 +227,7 @@ class Reconciler:
             self.push([DuePush(instance, record, instance.effects)])
 
     def _raise_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Raise what the toolstack set, never lower it (A4); it is no drift, by whatever program.
+        """Raise what the toolstack set, never lower it (A4); during a build no write is drift.
 
         xenstore's nodes wait until it runs: libxl writes them last (libxl__build_post) and would
         overwrite ours.

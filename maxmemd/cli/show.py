@@ -15,6 +15,7 @@ from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import required_reference
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
+from maxmemd.units import UNLIMITED
 
 PAGE = 100
 """History entries per request."""
@@ -143,7 +144,7 @@ def explain(call: Invocation) -> int:
         ]
     )
     sys.stdout.write(f"{title(body)}\n" + aligned(rows, frozenset({1}), "  "))
-    sys.stdout.write(f"\n  in force            {_in_force(body)}\n")
+    sys.stdout.write(f"\n  in force            {plain(_in_force(body))}\n")
     for what in ("target", "static_max", "recorded_static_max"):
         words = what.replace("_max", "-max").replace("_", " ")
         print(f"  {words:<20}{plain(_node(body, words, body[what + '_kib']))}")
@@ -173,7 +174,7 @@ def history(call: Invocation) -> int:
     rows += [
         [
             str(each["revision"]),
-            amount(each["limit_kib"]),
+            amount(each["limit_kib"], (each["limit_kib"] or 0) >= UNLIMITED.kib),
             when(each["at"]),
             who(each["by"]),
             f"{each['kind']} {format_words(each['wish'])}",

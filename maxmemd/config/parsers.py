@@ -86,10 +86,10 @@ def _count(value: object) -> int:
 def _size(value: object) -> Memory:
     text = value if isinstance(value, str) else ""
     number, _, unit = text.partition(" ")
-    kib = {"KiB": 1, "MiB": 1024, "GiB": 1024**2}.get(unit)
-    if kib is None or not (number.isascii() and number.isdigit()):
+    unit_bytes = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}.get(unit)
+    if unit_bytes is None or not (number.isascii() and number.isdigit()):
         raise ValueError('write a size with its unit, like "1024 KiB" or "128 MiB"')
-    return Memory(kib=int(number) * kib)
+    return Memory.of_digits(number, unit_bytes, text)
 
 
 def _list(one: Callable[[object], T], like: str) -> Callable[[object], tuple[T, ...]]:

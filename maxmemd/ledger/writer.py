@@ -15,6 +15,7 @@ from maxmemd.ledger.schema import (
     HASHED,
     HISTORY,
     INSTANCE,
+    PUSH,
     RECORD,
     as_ledger_errors,
     chain_hash,
@@ -36,6 +37,7 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
 
+_STORED = Entry._fields.index("at_ns")
 _NONE: tuple[int | None, int] = (None, 0)
 
 
@@ -102,6 +104,7 @@ class SqliteLedger:
                 )
             ).all()
             ended = self._connection.execute(ENDED).all()
+            pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
@@ -117,6 +120,7 @@ class SqliteLedger:
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             rebooting_of(ended),
+            (self._seq, pushes),
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -178,7 +182,7 @@ class SqliteLedger:
             if instances:
                 INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
             if pushes:
-                PUSHES.run(self._connection, pushes)
+                PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
         self._heads.update(heads)
         for uuid in forgotten:
             del self._heads[uuid]
@@ -206,7 +210,7 @@ class SqliteLedger:
         rows = []
         for entry in entries:
             seq += 1
-            row = (seq, at_ns, *entry)
+            row = (seq, at_ns if entry.at_ns is None else entry.at_ns, *entry[:_STORED])
             before = chain_hash(before, row)
             stands, prior = heads[entry.uuid]
             rows.append((*row, before, prior))
@@ -230,6 +234,14 @@ class SqliteLedger:
             row = self._connection.execute(wanted).first()
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
+
+
+def _placed(pushes: Sequence[PushRow], newest: int) -> list[PushRow]:
+    """Return pushes that come after an entry that exists: of notes that were lost none does."""
+    return [
+        push if push.after_seq is None else push._replace(after_seq=min(push.after_seq, newest))
+        for push in pushes
+    ]
 
 
 def as_entry(row: sa.Row[Any]) -> Entry:

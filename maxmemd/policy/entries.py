@@ -13,7 +13,7 @@ class Entry(NamedTuple):
 
     `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
-    idempotency key with its uid in front.
+    idempotency key with its uid in front. `at_ns` is when it happened, None for the commit's time.
     """
 
     uuid: str
@@ -23,6 +23,7 @@ class Entry(NamedTuple):
     wish: str
     state: str | None
     key: str | None = None
+    at_ns: int | None = None
 
 
 class BuildState(NamedTuple):
@@ -65,7 +66,10 @@ class InstanceRow(NamedTuple):
 
 
 class PushRow(NamedTuple):
-    """One push and its read-back. `errno` is Xen's answer where it said no."""
+    """One push and its read-back. `errno` is Xen's answer where it said no.
+
+    `after_seq` is the newest entry's seq at that time, as far as it is known before it is written.
+    """
 
     at_ns: int
     uuid: str
@@ -75,6 +79,7 @@ class PushRow(NamedTuple):
     max_pages: int
     seen_pages: int | None
     errno: int | None
+    after_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +88,11 @@ class Snapshot:
 
     `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance
     ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
-    UUID.
+    UUID. `extent` is how many entries and pushes there are: it grows with each commit of any.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
     incarnations: dict[str, int]
     rebooting: dict[str, str]
+    extent: tuple[int, int]

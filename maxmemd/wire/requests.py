@@ -16,6 +16,16 @@ NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 UUID = f"^{UUID_PATTERN}$"
 
+REF = r"^[^\x00-\x1f\x7f]{1,4096}$"
+"""Grammar of references to domains: a name is at most what one message of xenstore carries."""
+
+FORMS = {
+    NAME: "write 1 to 64 of a-z, 0-9 and . _ -, with a letter or a digit first",
+    UUID: "write a UUID in lower case, like 51a70000-0000-4000-8000-000000000001",
+    REF: "write a domid, a UUID or a name: 1 to 4096 characters, no control characters",
+}
+"""The same grammars in words, for whom a value does not match."""
+
 
 def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -127,6 +137,12 @@ class RecordBody(Request):
     format: Literal["maxmemd-record-1"] = "maxmemd-record-1"
     components: Annotated[list[ComponentBody], Field(min_length=1, max_length=64)]
     static_max_kib: AmountKib | None = None
+    uuid: Annotated[str, Field(strict=True, pattern=UUID)] | None = Field(
+        default=None, description="whose record it is: refused where the path names another"
+    )
+    revision: RevisionNumber | None = Field(
+        default=None, description="of the record that this is a copy of; without effect here"
+    )
 
 
 class TokenRequest(BaseModel):

@@ -15,13 +15,13 @@ from maxmemd.errors import DomainGone, XenstoreError
 from maxmemd.pacing import Backoff
 from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM, StoreFacts
 from maxmemd.policy.node_values import facts_of, vm_uuid
+from maxmemd.policy.reference import printable
 from maxmemd.units import Memory
 from maxmemd.xen.xs_wire import Connection
 
 RECONNECT = Backoff(0.5, 30.0)
 MUTE_FOR = 2.0
 """After a time-out, requests fail at once for this many times the patience."""
-_NAME_MAX = 255
 _T = TypeVar("_T")
 
 
@@ -175,8 +175,5 @@ def is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) 
 
 
 def _name(value: bytes | None) -> str | None:
-    """Decode a name, cut to _NAME_MAX bytes, with "?" for unprintable characters."""
-    if not value:
-        return None
-    text = value[:_NAME_MAX].decode(errors="replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """Decode a name. It is never longer than a message of xenstore's, and is kept whole."""
+    return printable(value.decode(errors="replace")) if value else None

@@ -66,11 +66,11 @@ class OneDomain:
         self._do("write", tuple(None if a is None else a.kib for a in (static_max, target)))
 
     def domains(self) -> Sequence[XenFacts]:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return []
 
     def host(self) -> HostFacts:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return HostFacts(0, 0, 0, 0, "")
 
     def facts(self, domid: int) -> StoreFacts:
@@ -313,7 +313,7 @@ def test_a_domain_that_is_being_destroyed_is_gone(
 
 
 def test_retries_back_off(one: One) -> None:
-    """It is tried again after 1, 2, 4 ... and at most 60 seconds; a success starts anew."""
+    """It is retried after 1, 2, 4 ... and at most 60 seconds; a success resets the delay."""
     reconciler, world, instance, clock = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     waits = []
@@ -341,7 +341,7 @@ def test_a_push_is_kept_with_its_instance_and_its_time(one: One) -> None:
     """The ledger's row says which life it was about, and when it came back."""
     reconciler, _, instance, clock = one
     row = push(reconciler, instance, mib(32))
-    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None)
+    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None, 0)
 
 
 def test_every_failure_counts(one: One) -> None:

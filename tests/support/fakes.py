@@ -12,7 +12,7 @@ from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -65,7 +65,8 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Snapshot(records, begun, incarnations, self._rebooting())
+        extent = (len(self.lines), len(self.rows))
+        return Snapshot(records, begun, incarnations, self._rebooting(), extent)
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
