@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
 
+from maxmemd.api.drift import drift, sentence_on_drift
+from maxmemd.api.times import when
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
@@ -96,6 +97,7 @@ def domain(view: DomainView) -> replies.DomainReply:
         target_kib=_kib(view.store.target),
         videoram_kib=view.store.videoram.kib,
         building=view.building,
+        drift=drift(view),
         push=push(view.push),
         xen=_xen(view),
         target_above_limit=view.target_above is not None,
@@ -140,6 +142,7 @@ def explanation(
         recorded_static_max_kib=_kib(record.static_max),
         static_max_kib=_kib(view.store.static_max),
         target_kib=_kib(view.store.target),
+        drift=drift(view),
         push=push(view.push),
         tot_pages=None if view.xen is None else view.xen.tot_pages,
         target_above_limit=view.target_above is not None,
@@ -210,7 +213,7 @@ def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: 
         if each.state is not EffectState.WRITTEN
     ]
     said += [f"{node}." for node in view.store.unreadable]
-    return " ".join(said)
+    return " ".join(filter(None, (*said, sentence_on_drift(view))))
 
 
 def _unreadable(view: DomainView) -> list[replies.Unreadable]:
@@ -246,8 +249,3 @@ def _xen(view: DomainView) -> replies.XenReply | None:
 
 def _kib(amount: Memory | None) -> int | None:
     return None if amount is None else amount.kib
-
-
-def when(at_ns: int) -> str:
-    """Return a time of the ledger in RFC 3339, UTC, to the millisecond."""
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds")

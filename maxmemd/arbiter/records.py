@@ -18,10 +18,11 @@ from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import PushState
-from maxmemd.ports import Clock, Ledger
+from maxmemd.ports import NO_MODES, Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
@@ -43,6 +44,8 @@ class Records:
         self._ledger = ledger
         self._clock = clock
         self._records: dict[str, Record] = {}
+        self.drift_modes: dict[str, SetMode] = {}
+        """The modes of drift that clients set, by UUID, as committed."""
         self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
         self._repeats = RefusalCoalescer()
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
@@ -63,6 +66,7 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self.drift_modes = dict(kept.drift_modes)
         self._extent = kept.extent
         self.generation += 1
         return kept
@@ -159,6 +163,7 @@ class Records:
         *,
         instances: Sequence[InstanceRow] = (),
         forgotten: Sequence[str] = (),
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write entries and all notes in one transaction; durable when this returns.
 
@@ -177,6 +182,7 @@ class Records:
                 instances=[*notes.instances, *instances],
                 pushes=notes.pushes,
                 forgotten=forgotten,
+                drift_modes=drift_modes,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
@@ -185,6 +191,9 @@ class Records:
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
+        self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode is not None}
+        for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
+            self.drift_modes.pop(uuid, None)
         for uuid in forgotten:
             self._records.pop(uuid, None)
         self.generation += len(forgotten)

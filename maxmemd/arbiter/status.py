@@ -12,13 +12,15 @@ from maxmemd.arbiter.conditions import NOT_COMPARED, Condition
 from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
 from maxmemd.histogram import SIZES, Distribution, Histogram
+from maxmemd.policy.fights import Fight
 
 
 class Figures(NamedTuple):
     """What the arbiter counted since it was made, and how its ledger is.
 
     `ledger` is "ok", or the code and text of its trouble. `generation` is that of the records:
-    until it grows, a revision of a domain is one entry of its history.
+    until it grows, a revision of a domain is one entry of its history. `fights` are those that go
+    on.
     """
 
     ledger: str
@@ -35,6 +37,8 @@ class Figures(NamedTuple):
     push_s: Distribution
     domain_faults: int = 0
     conditions: tuple[Condition, ...] = ()
+    fights_begun: int = 0
+    fights: tuple[Fight, ...] = ()
 
 
 class Status(NamedTuple):
@@ -102,4 +106,6 @@ def figures_of(
         reconciler.took_s.snapshot(),
         reconciler.lifecycle.surprises.count,
         conditions,
+        reconciler.fights.began,
+        reconciler.fights.now,
     )
