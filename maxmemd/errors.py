@@ -6,6 +6,7 @@
     |   |-- NotPermitted     xen-not-permitted   EPERM: this is not the control domain
     |   `-- WrongInterface   xen-wrong-interface EACCES: domctl of another Xen
     |-- XenstoreError        xenstore-failed     xenstored is away or refused
+    |-- DomainFault          internal            a fault of maxmemd, met with one domain
     |-- LedgerError          ledger-failed       SQLite could not read or write
     |   |-- LedgerBusy       ledger-busy         another process holds the database
     |   |-- LedgerFull       ledger-full         no space left for the next decision
@@ -80,6 +81,12 @@ class XenstoreError(MaxmemError):
     def __init__(self, what: str, errno: int) -> None:
         self.what, self.errno = what, errno
         super().__init__(f"cannot {what}: {os.strerror(errno)}")
+
+
+class DomainFault(MaxmemError):
+    """A fault of maxmemd that was met with one domain; the others go on."""
+
+    code = "internal"
 
 
 class LedgerError(MaxmemError):

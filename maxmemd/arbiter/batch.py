@@ -18,7 +18,7 @@ from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.states import BuildPhase
-from maxmemd.policy.verdicts import Grant, Refusal
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
     Build,
@@ -27,7 +27,6 @@ from maxmemd.policy.wishes import (
     needs_store,
     says_the_limit,
 )
-from maxmemd.units import Memory
 
 
 @dataclass(slots=True)
@@ -82,7 +81,7 @@ class Batch:
             return self._refused(ask, _about(verdict, uuid, seen))
         if ask.dry_run:
             instance = None if seen is None else seen.instance
-            return _granted(verdict.record, instance, verdict.effects.target, dry=True)
+            return _granted(verdict.record, instance, verdict.effects, dry=True)
         return self._grant(index, ask, verdict, seen)
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
@@ -148,7 +147,7 @@ class Batch:
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen.instance, grant.effects.target)
+        return _granted(record, seen.instance, grant.effects)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -190,10 +189,12 @@ class Batch:
 
 
 def _granted(
-    record: Record, instance: Instance | None, target: Memory | None = None, *, dry: bool = False
+    record: Record, instance: Instance | None, effects: Effects = NO_EFFECTS, *, dry: bool = False
 ) -> Granted:
     domid, name = (None, None) if instance is None else (instance.domid, instance.name)
-    return Granted(record, domid, name, None if target is None else target.kib, dry_run=dry)
+    target_kib = None if effects.target is None else effects.target.kib
+    writes = tuple(named for named, _ in effects.named())
+    return Granted(record, domid, name, target_kib, dry_run=dry, writes=writes)
 
 
 def _about(refusal: Refusal, uuid: str, seen: Observation | None) -> Refused:
