@@ -9,8 +9,10 @@ from typing import Any
 
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
+from maxmemd.policy.drift import DriftMode, SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.fights import Fight
 from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.pusher.local import LocalPusher
@@ -20,7 +22,7 @@ FROZEN = frozenset({
     int, float, str, bytes, bool, type(None), frozenset, type,
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
-    PushState, BuildPhase,
+    PushState, BuildPhase, DriftMode, SetMode, Fight,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which no other thread holds here."""
@@ -40,6 +42,8 @@ def _twin(thing: Any, known: dict[int, Any]) -> Any:
         return found
     if kind in (dict, OrderedDict, list, set, deque, tuple):
         return _container(thing, kind, known)
+    if issubclass(kind, tuple):  # a named one, of things that may change
+        return kind(*(_twin(value, known) for value in thing))
     if kind is types.MethodType:
         return types.MethodType(thing.__func__, _twin(thing.__self__, known))
     other = known[id(thing)] = object.__new__(kind)
