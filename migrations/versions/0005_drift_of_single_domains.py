@@ -1,8 +1,4 @@
-"""A push knows the entry that it came after: times do not tell, for entries wait for a commit.
-
-Of a push from before it is not known, and its time has to do. Besides, what becomes of drift can be
-set for one domain, and a fight over an instance's maximum is remembered across a restart.
-"""
+"""What becomes of drift can be set for one domain, and a fight is remembered across a restart."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +8,6 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    op.add_column("push", sa.Column("after_seq", sa.BigInteger))
     op.create_table(
         "drift_mode",
         sa.Column("uuid", sa.Text, primary_key=True),
@@ -24,4 +19,3 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("instance", "fight_ns")
     op.drop_table("drift_mode")
-    op.drop_column("push", "after_seq")
