@@ -10,12 +10,13 @@ from contextlib import suppress
 from typing import cast
 
 from maxmemd.arbiter.batch import Batch
+from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Query
 from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.queries import Queries, push_status
-from maxmemd.arbiter.reconciler import DuePush, Reconciler
+from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.arbiter.status import Figures, figures_of
@@ -36,10 +37,10 @@ class Arbiter:
         self.instances = InstanceTable(dict(kept.incarnations), boot)
         for row in kept.instances:
             self.instances.resume(row)
-        rebooting = {uuid for uuid, then in kept.rebooting.items() if then == boot}
         self.pusher = pusher
+        endings = EndingTable(self.instances, boot, kept.endings)
         self.lifecycle = Lifecycle(
-            self.settings, self.instances, self.records, pusher, clock, rebooting
+            self.settings, self.instances, self.records, pusher, clock, endings
         )
         self.reconciler = Reconciler(self.settings, self.lifecycle, self.records, pusher, clock)
         self.queries = Queries(self.records, self.lifecycle, pusher, clock)
@@ -168,21 +169,19 @@ class Arbiter:
             for uuid in batch.decided
             for instance in self.instances.of_uuid(uuid)
         }
-        understood = {*(instance for instance, _ in batch.builds), *batch.limited}
+        builds = batch.build_states()
         rows = []
         for instance, wanted in effects.items():
-            phase = instance.build_phase
-            if instance in understood:
-                phase = instance.phase_once_decided
-            if wanted is not instance.effects or phase is not instance.build_phase:
-                rows.append(instance.to_row(effects=wanted, build=instance.build_in(phase)))
+            build = builds.get(instance, instance.build)
+            if wanted is not instance.effects or build != instance.build:
+                rows.append(instance.to_row(effects=wanted, build=build))
         self.records.commit(batch.entries, batch.decided, instances=rows)
         for instance, wanted in effects.items():
             instance.on_effects_decided(wanted)
-        for instance, wish in batch.builds:
-            self.lifecycle.on_build_announced(instance, wish)
-        for instance in batch.limited:
-            instance.on_limit_decided()
+        for instance, build in builds.items():
+            instance.on_build_decided(build)
+        for instance in batch.builds:
+            self.lifecycle.endings.forget(instance.uuid)
         self.decisions += len(batch.entries)
 
     def _push(self, batch: Batch) -> None:
@@ -201,8 +200,10 @@ class Arbiter:
                 self.instances.of_uuid(uuid), key=lambda life: life.incarnation, reverse=True
             )
             for instance in youngest_first:
+                if not batch.observer.concerns(instance):
+                    continue
                 if batch.observer.has_observed(instance) or not instance.building:
-                    dues.append(DuePush(instance, record, instance.effects))
+                    dues.append(self.reconciler.due(instance, record))
                 else:
                     self.reconciler.push_beside(instance, record)
         self.reconciler.push(dues)

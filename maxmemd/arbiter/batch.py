@@ -13,11 +13,11 @@ from maxmemd.policy.clauses import Rules, key_reused, not_here, own_domain, revi
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
-from maxmemd.policy.entries import Entry
+from maxmemd.policy.entries import BuildState, Entry
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.states import BuildPhase
+from maxmemd.policy.states import BuildPhase, ends_guessing
 from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
@@ -36,8 +36,8 @@ class Batch:
 
     `entries` are what is to be committed and `decided` the records they make; `granted` says
     for each granted wish, by its place in the batch, which instance it is about. `keys` are the
-    idempotency keys known, `refusals` counts by code. `builds` are the builds that were announced,
-    and `limited` the instances whose limit a client decided.
+    idempotency keys known, `refusals` counts by code. `builds` are the instances whose build was
+    announced, with what it has to be allowed; `limited` those whose limit a client decided.
     """
 
     rules: Rules
@@ -48,7 +48,7 @@ class Batch:
     entries: list[Entry] = field(default_factory=list)
     decided: dict[str, Record] = field(default_factory=dict)
     granted: dict[int, Instance | None] = field(default_factory=dict)
-    builds: list[tuple[Instance, Build]] = field(default_factory=list)
+    builds: dict[Instance, int] = field(default_factory=dict)
     limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
 
@@ -118,8 +118,9 @@ class Batch:
             seen.xen,
             seen.store or StoreFacts(),
             past,
-            tracking=self._is_following(seen.instance),
-            rebooted=record.uuid in self.lifecycle.rebooting,
+            following=self._is_following(seen.instance),
+            tracking=self._is_build_newer(seen.instance, record),
+            ending=self.lifecycle.endings.of_uuid(record.uuid),
         )
         return decide(picture, ask.wish)
 
@@ -127,6 +128,27 @@ class Batch:
         """Whether its record is no more than what was seen of its build, in this batch too."""
         is_following = instance.build_phase is BuildPhase.FOLLOWING
         return is_following and instance.uuid not in self.decided
+
+    def _is_build_newer(self, instance: Instance, record: Record) -> bool:
+        """Whether Xen's maximum is newer than the record, likewise."""
+        is_newer = self.lifecycle.is_build_newer(instance, record)
+        return is_newer and instance.uuid not in self.decided
+
+    def build_states(self) -> dict[Instance, BuildState]:
+        """Return the instances of which nothing is to be guessed any more, each with its build.
+
+        That a record follows a build is the record's: once a client decides its limit, or another
+        instance is announced, it ends for all instances of the UUID.
+        """
+        named = {*self.builds, *self.limited}
+        states = {}
+        for uuid in {instance.uuid for instance in named}:
+            for life in self.lifecycle.instances.of_uuid(uuid):
+                if ends_guessing(life.build_phase, is_named=life in named):
+                    build = life.build_in(life.phase_once_decided)
+                    pages = self.builds.get(life, life.build_pages)
+                    states[life] = build._replace(build_pages=pages)
+        return states
 
     def _past(self, uuid: str, revision: int) -> Record | None:
         for entry in self.entries:
@@ -150,7 +172,7 @@ class Batch:
         if seen is None:
             return _granted(record, None)
         if isinstance(ask.wish, Build):
-            self.builds.append((seen.instance, ask.wish))
+            self.builds[seen.instance] = grant.build_pages or 0
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
@@ -165,7 +187,7 @@ class Batch:
         if asked != (entry.uuid, entry.kind, entry.wish):
             return self._refused(ask, Refused(key_reused()))
         record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
-        instance = next(iter(self.lifecycle.instances.of_uuid(entry.uuid)), None)
+        instance = self.lifecycle.instances.meant(entry.uuid)
         answer = _granted(record, instance)._replace(replayed=True)
         self.granted[index] = instance
         return answer

@@ -3,21 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.entries import own_entry_of
+from maxmemd.arbiter.endings import EndingTable
+from maxmemd.arbiter.entries import DAEMON, own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.errors import XenstoreError
 from maxmemd.policy import lives
-from maxmemd.policy.components import Record
+from maxmemd.policy.codec import ending_to_json, to_text
+from maxmemd.policy.components import MAX_MEM, Record
+from maxmemd.policy.endings import UNSEEN
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.policy.wishes import CREATED, Build
 from maxmemd.ports import Clock, Pusher
+from maxmemd.units import Memory
+
+RESTARTED_WITHIN_S = 600.0
+"""How long a toolstack may take to make a domain again: long, for it also dumps a crashed one."""
 
 
 @dataclass(slots=True)
@@ -29,39 +35,42 @@ class Lifecycle:
     records: Records
     pusher: Pusher
     clock: Clock
-    rebooting: set[str]
-    """UUIDs whose last instance ended, or is ending, by a reboot."""
+    endings: EndingTable
     _gone_since_s: dict[str, float] = field(default_factory=dict)
-    _owed: dict[str, Effects] = field(default_factory=dict)
-    """What was still to be written for a domain's last instance, by UUID: its next one's."""
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
         """Bring the instances to what Xen says, and every instance to a record.
 
         Raises LedgerError; what could not be decided is decided by the next call.
         """
-        # Reboots first: whether an instance ended by one is in the history entry of its end.
-        # Ends before beginnings are followed: what the one was owed is the other's.
+        # Ends that are seen first: how an instance ended is in the history entry of its end.
+        # Ends before beginnings are followed: how the one ended is what the other is judged by.
         # Names before builds: the entry of an adoption is found by name from then on.
-        self._note_reboots(facts)
+        by_domid = {fact.domid: fact for fact in facts}
+        self.endings.observe(facts)
+        self.endings.observe_migrations(by_domid)
         began, ended = self.instances.compare(facts, self.clock.wall_ns())
         for instance in ended:
             self.close(instance)
-        by_domid = {fact.domid: fact for fact in facts}
         for instance in began:
             self._note_began(instance, by_domid[instance.domid])
         self._read_names([instance for instance in self.instances if instance.name is None])
         self._follow_builds([i for i in self.instances if i.is_unsettled], by_domid)
 
-    def on_build_announced(self, instance: Instance, wish: Build) -> None:
-        """Guess no more about an instance: its toolstack said what it builds.
+    def is_build_newer(self, instance: Instance, record: Record | None) -> bool:
+        """Whether Xen's maximum is newer than the record: it is not of this instance yet."""
+        if instance.build_phase is BuildPhase.FOLLOWING:
+            return True
+        if record is None or instance.build_phase is not BuildPhase.UNDECIDED:
+            return False
+        return not (record.is_decided(MAX_MEM) or self.instances.has_run_beside(instance))
 
-        What an earlier instance was still owed is not a created one's.
-        """
-        instance.on_build_announced()
-        self.rebooting.discard(instance.uuid)
-        if wish.life == CREATED:
-            self._owed.pop(instance.uuid, None)
+    def pages_in_build(self, instance: Instance, seen_pages: int, record: Record) -> int:
+        """Return what an instance is to be allowed while it is built, or not understood yet."""
+        wanted = record.max_pages
+        if instance.build_phase is BuildPhase.UNDECIDED and self.is_build_newer(instance, record):
+            wanted = lives.pages_in_build(record, instance.built_pages(seen_pages))
+        return max(wanted, instance.build_pages or 0)
 
     def read_all_names(self) -> None:
         """Read every domain's name again: nothing tells of an xl rename."""
@@ -75,33 +84,39 @@ class Lifecycle:
     def close(self, instance: Instance) -> None:
         """Close an instance; its record stays, and what was not yet written is its next life's."""
         self.instances.remove(instance)
-        others = self.instances.of_uuid(instance.uuid)
-        # Another instance that is understood was decided on together with this one, and has its
-        # own effects; one that is not may be the next life (the incoming half of a migration).
-        if instance.effects is not NO_EFFECTS and not any(other.is_understood for other in others):
-            self._owed[instance.uuid] = instance.effects
-        words: dict[str, object] = {"domid": instance.domid, "incarnation": instance.incarnation}
-        if instance.uuid in self.rebooting:
-            words |= {"reboot": True, "boot": instance.boot}
-        self.records.note(instance.uuid, EntryKind.INSTANCE_ENDED, words)
+        ending = self.endings.close(instance)
+        words = {"domid": instance.domid, "incarnation": instance.incarnation}
+        self.records.note(
+            instance.uuid, EntryKind.INSTANCE_ENDED, {**words, **ending_to_json(ending)}
+        )
         self.records.note_instance(instance, ended_ns=self.clock.wall_ns())
 
     def forget_old(self) -> None:
-        """Drop records whose domain has been away for longer than they are kept.
+        """Drop records whose domain is away: at once where no client decided anything of them.
 
-        Only time that this process has seen pass counts, so that no jump of the host's clock
-        can drop anything. Raises LedgerError.
+        Others are kept for as long as is configured, and all of them while the toolstack makes the
+        domain again. Only time that this process has seen pass counts, so that no jump of the
+        host's clock can drop anything. Raises LedgerError.
         """
         now_s = self.clock.monotonic_s()
         away = self.records.uuids() - self.instances.uuids()
         self._gone_since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in away}
         since_s = sorted(self._gone_since_s.items())
-        keep_s = self.settings.value.keep_gone_s
-        old = [uuid for uuid, since in since_s if now_s - since > keep_s]
+        old = [uuid for uuid, since in since_s if now_s - since > self._keep_s(uuid)]
         if old:
             for uuid in old:
-                self.records.note(uuid, EntryKind.FORGOTTEN, {})
+                record, ending = self.records.get(uuid), self.endings.of_uuid(uuid)
+                is_lost = record is not None and lives.is_worth_keeping(record, ending)
+                self.records.note(uuid, EntryKind.FORGOTTEN, {"decided": is_lost})
             self.records.commit([], {}, forgotten=old)
+            for uuid in old:
+                self.endings.forget(uuid)
+
+    def _keep_s(self, uuid: str) -> float:
+        record, ending = self.records.get(uuid), self.endings.of_uuid(uuid)
+        if record is not None and lives.is_worth_keeping(record, ending):
+            return self.settings.value.keep_gone_s
+        return RESTARTED_WITHIN_S if ending.is_restart else -1.0
 
     def nodes_of(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance; only its name where it cannot be asked."""
@@ -115,14 +130,6 @@ class Lifecycle:
             [own_entry_of(adopted, EntryKind.DRIFT, words)], {adopted.uuid: adopted}
         )
         return adopted
-
-    def _note_reboots(self, facts: Sequence[XenFacts]) -> None:
-        """Remember whose shutdown was a reboot, until the next instance runs or is announced."""
-        for fact in facts:
-            if fact.shutdown and fact.shutdown_reason == lives.REBOOT:
-                self.rebooting.add(fact.uuid)
-            elif fact.shutdown or fact.started:
-                self.rebooting.discard(fact.uuid)
 
     def _note_began(self, instance: Instance, fact: XenFacts) -> None:
         words = {
@@ -159,25 +166,35 @@ class Lifecycle:
         # after a crash a build is as far as its record is.
         decided = _Decisions(self.records)
         phases = {i: self._decide_phase(decided, i, facts[i.domid]) for i in unsettled}
-        builds = {i: i.build_in(phase) for i, phase in phases.items()}
-        moved = [i.to_row(build=build) for i, build in builds.items() if build != i.build]
+        rows = [
+            i.to_row(effects=decided.effects_of(i), build=i.build_in(phase))
+            for i, phase in phases.items()
+            if i.build_in(phase) != i.build or i in decided.confirmed
+        ]
         if decided.entries:
-            self.records.commit(decided.entries, decided.records, instances=moved)
+            self.records.commit(decided.entries, decided.records, instances=rows)
         else:
-            self.records.note_rows(moved)
+            self.records.note_rows(rows)
         for instance, phase in phases.items():
-            was_understood, fact = instance.is_understood, facts[instance.domid]
-            record, owed = decided.get(instance.uuid), NO_EFFECTS
-            instance.on_build_observed(phase, building=not fact.started)
-            if phase is BuildPhase.SETTLED:
-                owed = self._owed.pop(instance.uuid, NO_EFFECTS)
-            if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
-                self._note_adopted(instance, fact, record)  # nothing is owed to a new record
-            elif owed is not NO_EFFECTS:
-                instance.on_effects_inherited(owed)
-            elif phase is BuildPhase.SETTLED and not was_understood and _differs(record, fact):
-                # what its toolstack wrote while it was built is no drift, but not yet ours
-                instance.on_put_off()
+            self._enter(decided, instance, phase, facts[instance.domid])
+
+    def _enter(
+        self, decided: "_Decisions", instance: Instance, phase: BuildPhase, fact: XenFacts
+    ) -> None:
+        """Let an instance know what was decided of it, once that is committed."""
+        was_understood, build_pages = instance.is_understood, instance.build_pages
+        record = decided.get(instance.uuid)
+        instance.on_build_observed(phase, building=not fact.started)
+        if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
+            self._note_adopted(instance, fact, record)
+        if phase is not BuildPhase.SETTLED:
+            return
+        self.endings.forget(instance.uuid)
+        if instance in decided.confirmed:
+            instance.on_effects_inherited(decided.confirmed[instance])
+        elif _differs(record, fact) and (not was_understood or build_pages == fact.max_pages):
+            # what its toolstack wrote, or its stream needed, while it was built is no drift
+            instance.on_put_off()
 
     def _decide_phase(
         self, decided: "_Decisions", instance: Instance, fact: XenFacts
@@ -188,18 +205,34 @@ class Lifecycle:
         Whether another one goes on with its record is asked of xenstore once it runs. Where
         nothing depends on xenstore it is not asked: it may hang.
         """
-        building = not fact.started
-        if instance.build_phase is BuildPhase.ANNOUNCED:
-            return BuildPhase.ANNOUNCED if building else BuildPhase.SETTLED
+        building, phase = not fact.started, instance.build_phase
         record = decided.get(instance.uuid)
+        if phase is BuildPhase.FOLLOWING and self._is_followed_no_more(instance, record):
+            phase = BuildPhase.ANNOUNCED
+        if phase is BuildPhase.ANNOUNCED:
+            if building:
+                return phase
+            self._confirm(decided, instance, fact, record)
+            return BuildPhase.SETTLED
         if record is None and building and fact.max_pages == 0:
             return BuildPhase.FOLLOWING  # a maximum of 0 was set by nothing yet (A4)
-        if record is None or instance.build_phase is BuildPhase.FOLLOWING:
+        if record is None or phase is BuildPhase.FOLLOWING:
             self._take_build(decided, instance, fact, record)
             return BuildPhase.FOLLOWING if building else BuildPhase.SETTLED
         if building or not self._judge(decided, instance, fact, record):
             return BuildPhase.UNDECIDED
         return BuildPhase.SETTLED
+
+    def _is_followed_no_more(self, instance: Instance, record: Record | None) -> bool:
+        """Whether its record is more than what was seen of its build.
+
+        A client decided its max-mem, by whatever reference, or another instance of the UUID is
+        understood.
+        """
+        others = self.instances.of_uuid(instance.uuid)
+        return (record is not None and record.is_decided(MAX_MEM)) or any(
+            other.is_understood for other in others if other is not instance
+        )
 
     def _take_build(
         self, decided: "_Decisions", instance: Instance, fact: XenFacts, record: Record | None
@@ -220,23 +253,70 @@ class Lifecycle:
     ) -> bool:
         """Decide whether an instance that runs goes on with its record; False: not known yet."""
         nodes = self._read_nodes(instance)
-        if nodes is None:
+        if nodes is None and instance.domid != 0:
             return False
+        nodes = nodes or StoreFacts()
+        rules, built = self.settings.value.rules, instance.as_built(fact)
+        ending = self.endings.of_uuid(instance.uuid)
         # What is still owed to it would be in xenstore had it been written: it is no contradiction.
-        owed = self._owed.get(instance.uuid, NO_EFFECTS).then(instance.effects)
-        if not lives.continues(record, owed.on(nodes)):
-            words: dict[str, object] = {"max_pages": fact.max_pages, "building": False}
-            rules, built = self.settings.value.rules, instance.as_built(fact)
-            decided.add(
-                lives.rebuilt(rules, record, built, nodes), EntryKind.RECORD_REPLACED, words
-            )
+        seen = ending.unwritten.then(instance.effects).on(nodes)
+        why = lives.contradiction(rules, record, built, seen, ending)
+        words: dict[str, object] = {"max_pages": fact.max_pages, "building": False}
+        if why is not None:
+            replaced = lives.rebuilt(rules, record, built, nodes)
+            decided.add(replaced, EntryKind.RECORD_REPLACED, {**words, "why": why})
+            return True
+        after = lives.observed_again(rules, record, built, nodes)
+        if after is not record:
+            decided.add(after, EntryKind.BUILD_FOLLOWED, words)
+        self._confirm(decided, instance, fact, after, nodes)
         return True
+
+    def _confirm(
+        self,
+        decided: "_Decisions",
+        instance: Instance,
+        fact: XenFacts,
+        record: Record | None,
+        nodes: StoreFacts | None = None,
+    ) -> None:
+        """Bring back what was last confirmed, where what it was built with differs from that."""
+        if record is None or not lives.is_worth_keeping(record, UNSEEN):
+            return
+        nodes = nodes or self._read_nodes(instance) or StoreFacts()
+        effects = lives.confirmed_again(self.settings.value.rules, record, fact, nodes)
+        built = instance.build_pages or instance.built_pages(fact.max_pages)
+        if effects is NO_EFFECTS and built == record.max_pages:
+            return
+        if effects is not NO_EFFECTS:
+            decided.confirmed[instance] = effects
+        decided.note(record, EntryKind.CONFIRMED_AGAIN, {
+            "domid": instance.domid, "max_pages": record.max_pages, "built_pages": built,
+            **_nodes_in_words(effects, nodes),
+        })  # fmt: skip
 
     def _note_adopted(self, instance: Instance, fact: XenFacts, record: Record | None) -> None:
         """Note that a record which was taken from Xen is in force there."""
         if record is not None and record.max_pages == fact.max_pages:
             instance.on_adopted(fact, record.revision)
             self.records.note_instance(instance)
+
+
+def _nodes_in_words(effects: Effects, nodes: StoreFacts) -> dict[str, object]:
+    """Return which nodes are written again, and what is there."""
+    words: dict[str, object] = {}
+    if effects.static_max is not None:
+        words |= {
+            "static_max_kib": effects.static_max.kib,
+            "built_static_max_kib": _kib(nodes.static_max),
+        }
+    if effects.target is not None:
+        words |= {"target_kib": effects.target.kib, "built_target_kib": _kib(nodes.target)}
+    return words
+
+
+def _kib(amount: Memory | None) -> int | None:
+    return None if amount is None else amount.kib
 
 
 def _differs(record: Record | None, fact: XenFacts) -> bool:
@@ -250,6 +330,8 @@ class _Decisions:
         self._committed = committed
         self.entries: list[Entry] = []
         self.records: dict[str, Record] = {}
+        self.confirmed: dict[Instance, Effects] = {}
+        """What is to be written for instances so that they have what was last confirmed."""
 
     def get(self, uuid: str) -> Record | None:
         return self.records.get(uuid) or self._committed.get(uuid)
@@ -257,3 +339,10 @@ class _Decisions:
     def add(self, record: Record, kind: EntryKind, facts: Mapping[str, object]) -> None:
         self.records[record.uuid] = record
         self.entries.append(own_entry_of(record, kind, facts))
+
+    def note(self, record: Record, kind: EntryKind, words: Mapping[str, object]) -> None:
+        text = to_text(words)
+        self.entries.append(Entry(record.uuid, record.revision, kind, DAEMON, text, None))
+
+    def effects_of(self, instance: Instance) -> Effects:
+        return self.confirmed.get(instance, NO_EFFECTS).then(instance.effects)

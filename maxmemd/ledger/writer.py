@@ -1,6 +1,7 @@
 """The only connection that writes: each batch is one transaction and one fsync."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ import sqlalchemy as sa
 from maxmemd.errors import LedgerBusy, LedgerCorrupt
 from maxmemd.ledger import history
 from maxmemd.ledger.high_water import HighWaterMark
-from maxmemd.ledger.integrity import check_entries, check_entry, check_newest, sealed, unsealed
+from maxmemd.ledger.integrity import (
+    check_entries,
+    check_entry,
+    check_newest,
+    opened,
+    sealed,
+    unsealed,
+)
 from maxmemd.ledger.schema import (
     GENESIS,
     HASHED,
@@ -31,8 +39,9 @@ from maxmemd.ledger.statements import (
     PUSHES,
     SOME_HEADS_AND_NEWEST,
 )
-from maxmemd.policy.codec import from_text, record_from_text
+from maxmemd.policy.codec import ending_from_json, from_text, record_from_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.endings import Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
 
@@ -86,7 +95,7 @@ class SqliteLedger:
                 sa.select(HISTORY).order_by(HISTORY.c.seq.desc()).limit(1000)
             ).all()
             heads = self._connection.execute(
-                sa.select(HISTORY).join(
+                sa.select(HISTORY, RECORD.c.observed).join(
                     RECORD, (RECORD.c.head == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
                 )
             ).all()
@@ -113,10 +122,10 @@ class SqliteLedger:
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
-            tuple(as_record(head) for head in heads),
+            tuple(as_standing_record(head) for head in heads),
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
-            rebooting_of(ended),
+            endings_of(ended),
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -246,10 +255,18 @@ def as_instance(row: sa.Row[Any]) -> InstanceRow:
         raise LedgerCorrupt(f"cannot read an instance of {row.uuid}: {error}") from error
 
 
-def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
-    """Return the host's boot id of each UUID whose instance ended by a reboot."""
-    words = {row.uuid: from_text(row.wish) for row in ended}
-    return {uuid: said["boot"] for uuid, said in words.items() if said.get("reboot")}
+def endings_of(ended: Sequence[sa.Row[Any]]) -> dict[str, Ending]:
+    """Return how each UUID's last instance ended, where a reason was seen."""
+    endings = {row.uuid: ending_from_json(from_text(row.wish)) for row in ended}
+    return {uuid: ending for uuid, ending in endings.items() if ending is not None}
+
+
+def as_standing_record(row: sa.Row[Any]) -> Record:
+    """Return the record in its newest entry, with what that may not say. Raises LedgerCorrupt."""
+    record, text = as_record(row), opened(row.uuid, row.observed)
+    if text is None or "observed" in from_text(row.state):
+        return record
+    return replace(record, observed=frozenset((owner, name) for owner, name in from_text(text)))
 
 
 def as_record(row: sa.Row[Any]) -> Record:

@@ -29,6 +29,9 @@ class EntryKind(StrEnum):
     DRIFT = "drift"
     OVER_LIMIT = "over-limit"
     RECOVERED = "recovered"
+    CONFIRMED_AGAIN = "confirmed-again"
+    """An instance goes on with its record: what was last confirmed came back over what its stream,
+    or its configuration, had brought."""
     INSTANCE_BEGAN = "instance-began"
     INSTANCE_ENDED = "instance-ended"
     FORGOTTEN = "forgotten"

@@ -24,6 +24,7 @@ EntryKind = Literal[
     "drift",
     "over-limit",
     "recovered",
+    "confirmed-again",
     "instance-began",
     "instance-ended",
     "forgotten",

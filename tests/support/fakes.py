@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
-from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.codec import ending_from_json, record_from_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.endings import Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 
 
@@ -65,7 +66,7 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Snapshot(records, begun, incarnations, self._rebooting())
+        return Snapshot(records, begun, incarnations, self._endings())
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -112,15 +113,16 @@ class MemoryLedger:
         """Return what the entries of one kind say."""
         return [json.loads(line.wish) for line in self.lines if line.kind == kind]
 
-    def _rebooting(self) -> dict[str, str]:
-        rebooting = {}
+    def _endings(self) -> dict[str, Ending]:
+        endings = {}
         for uuid in self.heads:
             newest = [line for line in self.lines if line.uuid == uuid][-20:]
             lives = [line for line in newest if line.kind in ("instance-ended", "build-announced")]
             words = json.loads(lives[-1].wish) if lives else {}
-            if words.get("reboot"):
-                rebooting[uuid] = words["boot"]
-        return rebooting
+            ending = ending_from_json(words)
+            if ending is not None and lives[-1].kind == "instance-ended":
+                endings[uuid] = ending
+        return endings
 
     def _keep(
         self,

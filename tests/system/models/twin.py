@@ -9,7 +9,8 @@ from typing import Any
 
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
-from maxmemd.policy.entries import Entry, InstanceRow, PushRow
+from maxmemd.policy.endings import Ending
+from maxmemd.policy.entries import BuildState, Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.verdicts import Effects
@@ -20,6 +21,7 @@ FROZEN = frozenset({
     int, float, str, bytes, bool, type(None), frozenset, type,
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
+    Ending, BuildState,
     PushState, BuildPhase,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
