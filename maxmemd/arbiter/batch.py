@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.entries import entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
-from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
+from maxmemd.arbiter.messages import (
+    Amounts,
+    Answer,
+    Change,
+    DecisionRequest,
+    Granted,
+    Refused,
+)
 from maxmemd.arbiter.observation import Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.policy.clauses import Rules, key_reused, not_here, own_domain, revision_stale
@@ -78,10 +85,18 @@ class Batch:
         verdict = self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
             return self._refused(ask, _about(verdict, uuid, seen))
+        change = None
+        if ask.dry_run or isinstance(ask.wish, Rollback):
+            change = _change(record, verdict, None if seen is None else self._nodes(seen))
         if ask.dry_run:
             instance = None if seen is None else seen.instance
-            return _granted(verdict.record, instance, verdict.effects.target, dry=True)
-        return self._grant(index, ask, verdict, seen)
+            return _granted(
+                verdict.record, instance, verdict.effects.target, change=change, dry=True
+            )
+        return self._grant(index, ask, verdict, seen, change)
+
+    def _nodes(self, seen: Observation) -> StoreFacts:
+        return seen.store or self.lifecycle.nodes_of(seen.instance)
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
         """Refuse a device model what is not its domain; no history is written for it."""
@@ -157,7 +172,12 @@ class Batch:
         return self.committed.at(uuid, revision)
 
     def _grant(
-        self, index: int, ask: DecisionRequest, grant: Grant, seen: Observation | None
+        self,
+        index: int,
+        ask: DecisionRequest,
+        grant: Grant,
+        seen: Observation | None,
+        change: Change | None,
     ) -> Granted:
         """Note a grant for the commit; one that changes nothing leaves no entry."""
         kind, record = KINDS[type(ask.wish)], grant.record
@@ -176,7 +196,7 @@ class Batch:
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen.instance, grant.effects.target)
+        return _granted(record, seen.instance, grant.effects.target, change=change)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -212,10 +232,27 @@ class Batch:
 
 
 def _granted(
-    record: Record, instance: Instance | None, target: Memory | None = None, *, dry: bool = False
+    record: Record,
+    instance: Instance | None,
+    target: Memory | None = None,
+    *,
+    change: Change | None = None,
+    dry: bool = False,
 ) -> Granted:
     domid, name = (None, None) if instance is None else (instance.domid, instance.name)
-    return Granted(record, domid, name, None if target is None else target.kib, dry_run=dry)
+    kib = None if target is None else target.kib
+    return Granted(record, domid, name, kib, dry_run=dry, change=change)
+
+
+def _change(before: Record, grant: Grant, nodes: StoreFacts | None) -> Change:
+    """Return what a grant changes, nodes in xenstore included."""
+    nodes = nodes or StoreFacts(target=before.target, static_max=before.static_max)
+    return Change(_amounts(before, nodes), _amounts(grant.record, grant.effects.on(nodes)))
+
+
+def _amounts(record: Record, nodes: StoreFacts) -> Amounts:
+    kib = [None if amount is None else amount.kib for amount in (nodes.static_max, nodes.target)]
+    return Amounts(record.max_mem_kib, record.limit_kib, *kib)
 
 
 def _about(refusal: Refusal, uuid: str, seen: Observation | None) -> Refused:

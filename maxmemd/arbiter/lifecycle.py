@@ -107,7 +107,7 @@ class Lifecycle:
             for uuid in old:
                 record, ending = self.records.get(uuid), self.endings.of_uuid(uuid)
                 is_lost = record is not None and lives.is_worth_keeping(record, ending)
-                self.records.note(uuid, EntryKind.FORGOTTEN, {"decided": is_lost})
+                self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": is_lost})
             self.records.commit([], {}, forgotten=old)
             for uuid in old:
                 self.endings.forget(uuid)

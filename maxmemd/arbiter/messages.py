@@ -60,8 +60,27 @@ class PushStatus(NamedTuple):
     error: str | None
 
 
+class Amounts(NamedTuple):
+    """What a domain may have, and what its balloon aims at; None where it is not known."""
+
+    max_mem_kib: int | None
+    limit_kib: int
+    static_max_kib: int | None
+    target_kib: int | None
+
+
+class Change(NamedTuple):
+    """All that a decision changes, or with a dry run would change."""
+
+    before: Amounts
+    after: Amounts
+
+
 class Granted(NamedTuple):
-    """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere."""
+    """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere.
+
+    `change` is told of a dry run and of a rollback.
+    """
 
     record: Record
     domid: int | None
@@ -70,11 +89,19 @@ class Granted(NamedTuple):
     push: PushStatus | None = None
     dry_run: bool = False
     replayed: bool = False
+    change: Change | None = None
 
     def pushed(self, push: PushStatus) -> "Granted":
         """Return the same grant, with how its push went."""
         return Granted(  # by position: this is the hot path
-            self.record, self.domid, self.name, self.target_kib, push, self.dry_run, self.replayed
+            self.record,
+            self.domid,
+            self.name,
+            self.target_kib,
+            push,
+            self.dry_run,
+            self.replayed,
+            self.change,
         )
 
 

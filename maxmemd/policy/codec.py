@@ -172,9 +172,10 @@ def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, b
             return {"owner": owner, "name": name, "by_kib": by_kib}
         case Rollback(revision, force):
             return {"revision": revision, **({"force": True} if force else {})}
-        case Import(amounts, static_max):
+        case Import(amounts, static_max, target):
             components = [[*key, amount.kib] for key, amount in amounts.items()]
-            return {"components": components, "static_max_kib": _kib(static_max)}
+            known = {} if target is None else {"target_kib": target.kib}
+            return {"components": components, "static_max_kib": _kib(static_max), **known}
         case Build(target, life, static_max):
             known = {} if static_max is None else {"static_max_kib": static_max.kib}
             return {"target_kib": target.kib, "life": life, **known}

@@ -26,8 +26,9 @@ POPULATED: Key = ("device-model", "populated")
 STATIC_MAX: Key = ("xenstore", "static-max")
 """Stands for the record's static-max in `Record.observed`: no component."""
 
-OBSERVABLE = frozenset({MAX_MEM, SLACK, STATIC_MAX})
-"""What maxmemd takes from Xen and xenstore where no client decided it. Others only clients set."""
+OBSERVABLE = frozenset({MAX_MEM, STATIC_MAX})
+"""What maxmemd takes from Xen and xenstore where no client decided it. Others only clients set, but
+for the slack, which the configuration has."""
 
 DECIDED: frozenset[Key] = frozenset()
 """Nothing of what is set was merely observed."""
@@ -86,7 +87,7 @@ class Record:
     def decided(self) -> frozenset[Key]:
         """The components that a client decided, and STATIC_MAX where a client decided that."""
         known = set(self.components) if self.static_max is None else {*self.components, STATIC_MAX}
-        return frozenset(known - self.observed)
+        return frozenset(known - self.observed - {SLACK})
 
     def is_decided(self, key: Key) -> bool:
         """Whether the record has this number, and from a client."""

@@ -155,7 +155,9 @@ def _import(picture: Picture, wish: Import) -> Verdict:
     if refusal is None and picture.is_dom0:
         refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, wish.amounts[MAX_MEM])
     amounts = {**wish.amounts, SLACK: picture.rules.slack}
-    return refusal or _replaced(picture, amounts, wish.static_max, None)
+    if refusal is None and wish.target is not None and picture.is_dom0:
+        refusal = clauses.target_not_below_dom0_floor(picture.rules, wish.target)
+    return refusal or _replaced(picture, amounts, wish.static_max, wish.target)
 
 
 def _build(picture: Picture, wish: Build) -> Verdict:

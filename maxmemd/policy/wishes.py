@@ -66,6 +66,7 @@ class Import:
 
     amounts: Mapping[Key, Memory]
     static_max: Memory | None
+    target: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,7 @@ _OBSERVED_BY = frozenset(
 _REPLACED_BY = frozenset({"mem-max", "rollback", "import"})
 """Kinds of entries by which a client decides max-mem and static-max."""
 
-_MAX_MEM, _SLACK, _STATIC_MAX = (
-    ["operator", "max-mem"],
-    ["toolstack", "slack"],
-    ["xenstore", "static-max"],
-)
+_MAX_MEM, _STATIC_MAX = ["operator", "max-mem"], ["xenstore", "static-max"]
 
 
 def upgrade() -> None:
@@ -61,7 +57,7 @@ def _observed(connection: sa.Connection, uuid: str, head: int) -> list[list[str]
             if not is_known[name]:
                 is_known[name] = True
                 if kind in _OBSERVED_BY:
-                    observed += [_MAX_MEM, _SLACK] if name == "max-mem" else [_STATIC_MAX]
+                    observed.append(_MAX_MEM if name == "max-mem" else _STATIC_MAX)
     return sorted(observed)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import sqlite3
 import tempfile
+from contextlib import closing
 from errno import EACCES, EIO, EPERM
 from pathlib import Path
 
@@ -536,9 +538,11 @@ class OnSqlite(Arbitration):
         """Return the history, having checked its chain."""
         reader = LedgerReader(self.path)
         lines = reader.check()
+        with closing(sqlite3.connect(self.path)) as connection:
+            uuids = [row[0] for row in connection.execute("SELECT DISTINCT uuid FROM history")]
         found = [
             Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
-            for uuid in self.model
+            for uuid in uuids
             for row in reversed(reader.history(uuid, limit=10**9, before=None))
         ]
         assert len(found) == lines

@@ -99,11 +99,11 @@ def test_what_moves_keeps_its_record(life: str, target: int, needed: int) -> Non
 @pytest.mark.parametrize("life", [RESTORED, MIGRATED_IN])
 def test_what_moves_starts_from_its_toolstacks_numbers(life: str) -> None:
     """What was only observed ends; the stream may hold all of it, so the build may have as much."""
-    record = replace(lived(), observed=frozenset({MAX_MEM, SLACK, STATIC_MAX}))
+    record = replace(lived(), observed=frozenset({MAX_MEM, STATIC_MAX}))
     grant = granted(decide(building(record), Build(kib(64), life, kib(80))))
     assert amounts(grant.record) == {MAX_MEM: 64, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
     assert grant.record.static_max == kib(80)
-    assert grant.record.observed == {MAX_MEM, SLACK, STATIC_MAX}
+    assert grant.record.observed == {MAX_MEM, STATIC_MAX}
     assert grant.build_pages == record.max_pages
 
 

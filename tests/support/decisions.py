@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 
 from maxmemd.arbiter.entries import DAEMON
-from maxmemd.policy.components import STATIC_MAX
+from maxmemd.policy.components import SLACK, STATIC_MAX
 from maxmemd.policy.entries import Entry
 
 Numbers = dict[str, int | None]
@@ -20,7 +20,7 @@ def undone(lines: Iterable[Entry]) -> list[str]:
     found = []
     for line in lines:
         if line.kind == "forgotten":
-            if json.loads(line.wish).get("decided") is False and decided.get(line.uuid):
+            if json.loads(line.wish).get("confirmed") is False and decided.get(line.uuid):
                 found.append(f"{line.uuid}: forgotten as undecided, with {decided[line.uuid]}")
             decided.pop(line.uuid, None)
         if line.state is None:
@@ -42,7 +42,7 @@ def _decided(state: dict[str, object]) -> Numbers:
     numbers: Numbers = {
         f"{owner}/{name}": kib
         for owner, name, kib, _ in state["components"]  # type: ignore[attr-defined]
-        if (owner, name) not in observed
+        if (owner, name) not in {*observed, SLACK}
     }
     static_max = state["static_max_kib"]
     if static_max is not None and STATIC_MAX not in observed:

@@ -66,7 +66,7 @@ class Domain:
     @property
     def outlives(self) -> bool:
         """Whether a client decided anything of it."""
-        own = {MAX_MEM, SLACK} if "max-mem" in self.observed else set()
+        own = {MAX_MEM, SLACK} if "max-mem" in self.observed else {SLACK}
         static_max = self.static_max is not None and "static-max" not in self.observed
         return self.target is not None or static_max or bool(set(self.components) - own)
 
