@@ -1,14 +1,19 @@
 """What the arbiter needs from Xen, xenstore, the ledger and the clock."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.units import Memory
+
+NO_MODES: Mapping[str, SetMode | None] = MappingProxyType({})
+"""No modes of drift to keep; in such a mapping None is one that is taken back."""
 
 
 class Hypervisor(Protocol):
@@ -161,6 +166,7 @@ class Ledger(Protocol):
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Store all of it or nothing; once this returns, it survives a power cut."""
         ...

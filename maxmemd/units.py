@@ -17,7 +17,17 @@ END_KIB = 2**52
 DOMID_FIRST_RESERVED = 0x7FF0
 """Domains have domids below this; from here on one means "self", "io", ... (Xen's public/xen.h)."""
 
-_SUFFIX_KIB = {"k": 1, "m": 1024, "g": 1024**2, "t": 1024**3}
+_SUFFIX_BYTES = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_MOST_DIGITS = 24
+"""More digits than this are no amount of any unit: an amount of bytes has 19 at most."""
+
+
+class TooLarge(ValueError):
+    """A size that is written as it should be, and larger than any Memory."""
+
+    def __init__(self, text: str) -> None:
+        shown = text if len(text) <= 40 else f"{text[:37]}..."
+        super().__init__(f"cannot take {shown!r}: it is too large, the most is {END_KIB - 1} KiB")
 
 
 def max_pages_of(kib: int) -> int:
@@ -62,14 +72,23 @@ class Memory:
         suffix = "m"
         if digits[-1:].isalpha():
             digits, suffix = digits[:-1], digits[-1].lower()
-        if not (text.isascii() and digits.isdigit()) or len(digits) > 24:
+        if not (text.isascii() and digits.isdigit()):
             raise ValueError(f"cannot read {text!r} as a size")
-        number = int(digits)
-        if suffix == "b":
-            return cls(kib=number // 1024)
-        if suffix not in _SUFFIX_KIB:
+        if suffix not in _SUFFIX_BYTES:
             raise ValueError(f"cannot read {text!r} as a size: the unit is one of b, k, m, g, t")
-        return cls(kib=number * _SUFFIX_KIB[suffix])
+        return cls.of_digits(digits, _SUFFIX_BYTES[suffix], text)
+
+    @classmethod
+    def of_digits(cls, digits: str, unit_bytes: int, text: str) -> "Memory":
+        """Return so many units, floored to KiB; `text` is how they were written.
+
+        Raises TooLarge. Digits without end are not counted: that would take time without end.
+        """
+        digits = digits.lstrip("0") or "0"
+        kib = int(digits) * unit_bytes // 1024 if len(digits) <= _MOST_DIGITS else END_KIB
+        if kib >= END_KIB:
+            raise TooLarge(text)
+        return cls(kib=kib)
 
     @property
     def pages(self) -> int:

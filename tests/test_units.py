@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory
+from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory, TooLarge
 
 KIB = st.integers(0, END_KIB - 1)
 
@@ -159,11 +159,34 @@ def test_what_xl_takes_by_accident_is_refused(text: str) -> None:
         Memory.of_xl(text)
 
 
-def test_a_size_has_at_most_24_digits() -> None:
-    """Zeros in front count as well: how long a text takes to read has an end."""
-    assert Memory.of_xl("0" * 23 + "7k") == Memory(kib=7)
-    with pytest.raises(ValueError, match="cannot read"):
-        Memory.of_xl("0" * 24 + "7k")
+@pytest.mark.parametrize("zeros", [0, 1, 23, 24, 5000])
+def test_zeros_in_front_count_for_nothing(zeros: int) -> None:
+    """However many there are, even more than Python reads as one number."""
+    assert Memory.of_xl("0" * zeros + "7k") == Memory(kib=7)
+    assert Memory.of_xl("0" * zeros + "0") == Memory(kib=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "18446744073709551615", "4194304t", "4194304T", "4294967296g", "4398046511104m",
+        "4398046511104", "4503599627370496k", "4611686018427387904b", "1" * 25, "9" * 5000 + "k",
+        "+4194304t", " 4194304t", "0" * 30 + "4194304t",
+    ],
+)  # fmt: skip
+def test_a_size_that_is_too_large_is_called_that(text: str) -> None:
+    """In every unit, with the most that is possible; however long, the message is not."""
+    with pytest.raises(TooLarge, match=r"too large, the most is 4503599627370495 KiB$") as raised:
+        Memory.of_xl(text)
+    assert len(str(raised.value)) < 150
+
+
+@pytest.mark.parametrize("text", ["-1", "-18446744073709551615", "1.5g", "1e30", "9" * 30 + "x"])
+def test_what_is_no_size_is_not_called_too_large(text: str) -> None:
+    """A negative number, a fraction and an unknown unit are not read at all."""
+    with pytest.raises(ValueError, match="cannot read") as raised:
+        Memory.of_xl(text)
+    assert type(raised.value) is ValueError
 
 
 def plain_size(text: str) -> int | None:

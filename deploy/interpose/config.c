@@ -22,7 +22,7 @@
 #define FILE_MOST 16384
 #define WAIT_DEFAULT_MS 3000
 #define BUSY_DEFAULT_MS 30000 /* the watchdog takes 10 s, then a restart */
-#define TIME_MOST_MS 60000
+#define TIME_MOST_MS 600000
 
 static struct config values = {
     SOCKET_DEFAULT, DEVICE_MODEL_SOCKET_DEFAULT, false, WAIT_DEFAULT_MS, BUSY_DEFAULT_MS

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from maxmemd.api.asgi import Headers, Receive, Scope
 from maxmemd.api.auth.peers import Peer
 from maxmemd.api.problems import Rejected
 from maxmemd.api.response import JSON
 from maxmemd.policy.roles import Bond
+from maxmemd.wire.requests import FORMS
 
 MOST_BODY_BYTES = 64 * 1024
 
@@ -159,12 +161,32 @@ def _body(model: type[BaseModel], raw: bytes) -> BaseModel:
     try:
         return model.__pydantic_validator__.validate_json(raw)  # type: ignore[no-any-return]
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         if found[0]["type"] == "json_invalid":
-            raise Rejected("json-invalid", "cannot read the body: it is not JSON") from None
+            large = "out of range" in found[0]["msg"]
+            why = "a number in it is too large" if large else "it is not JSON"
+            raise Rejected("json-invalid", f"cannot read the body: {why}") from None
         errors = [
-            {"field": ".".join(str(part) for part in one["loc"]), "message": one["msg"]}
+            {"field": ".".join(str(part) for part in one["loc"]), "message": _message(one)}
             for one in found[:20]
         ]
         first = f"{errors[0]['field'] or 'body'}: {errors[0]['message']}"
         raise Rejected("body-invalid", f"cannot use the body: {first}", errors=errors) from None
+
+
+def _message(error: ErrorDetails) -> str:
+    """Return what is wrong with one field; the bounds in words, and never a pattern."""
+    bounds = error.get("ctx") or {}
+    unit = " KiB" if error["loc"] and str(error["loc"][-1]).endswith("_kib") else ""
+    match error["type"]:
+        case "less_than":
+            return f"it is too large, the most is {bounds['lt'] - 1}{unit}"
+        case "less_than_equal":
+            return f"it is too large, the most is {bounds['le']}{unit}"
+        case "greater_than":
+            return f"it is too small, the least is {bounds['gt'] + 1}{unit}"
+        case "greater_than_equal":
+            return f"it is too small, the least is {bounds['ge']}{unit}"
+        case "string_pattern_mismatch":
+            return FORMS[bounds["pattern"]]
+    return error["msg"]

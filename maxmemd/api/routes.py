@@ -33,12 +33,12 @@ class Route:
     handler: Handler
     summary: str
     query: frozenset[str] = frozenset()
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
 
     @property
     def writes(self) -> bool:
-        """Whether the route changes a domain's record."""
-        return self.gives is replies.DecisionReply
+        """Whether the route changes what is decided about a domain."""
+        return "dry_run" in self.query
 
 
 _D = "/v1/domains/{ref}"
@@ -64,18 +64,20 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _D + "/explain", reads_own, None, replies.ExplainReply, reads.explain, "Why is the limit N"),
     Route("GET", _D + "/history", reads_own, None, replies.HistoryReply, reads.history, "Every revision", _PAGE),
     Route("GET", _D + "/pushes", reads_own, None, replies.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
+    Route("GET", _D + "/drift", reads_own, None, replies.DriftReply, reads.get_drift, "What becomes of drift"),
+    Route("PUT", _D + "/drift", toolstack, requests.DriftRequest, replies.DriftReply, writes.set_drift, "Set that, for a time", _DRY),
+    Route("DELETE", _D + "/drift", toolstack, None, replies.DriftReply, writes.clear_drift, "Take it back", _DRY),
     Route("POST", _D + "/rollback", admin, requests.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
     Route("GET", _D + "/record", reads_own, None, replies.RecordReply, reads.get_record, "Export a record"),
     Route("PUT", "/v1/records/{ref}", toolstack, requests.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),
-    Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, "text/event-stream"),
+    Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, ("text/event-stream",)),
     Route("GET", "/v1/tokens", local_admin, None, replies.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
     Route("POST", "/v1/tokens", local_admin, requests.TokenRequest, replies.TokenCreated, tokens.create_token, "Create a token"),
     Route("DELETE", "/v1/tokens/{name}", local_admin, None, replies.TokenRevoked, tokens.revoke_token, "Revoke a token"),
     Route("GET", "/v1/health", anyone, None, replies.Health, reads.health, "Liveness and readiness"),
-    Route("GET", "/metrics", readers, None, None, reads.get_metrics, "OpenMetrics", media_type="application/openmetrics-text"),
+    Route("GET", "/metrics", readers, None, None, reads.get_metrics, "OpenMetrics", media_types=("application/openmetrics-text", "text/plain")),
 )
 # fmt: on
 
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]{1,256}$"
-PATTERNS: Mapping[str, str] = {"ref": _NO_CONTROL, "owner": requests.NAME, "name": requests.NAME}
+PATTERNS: Mapping[str, str] = {"ref": requests.REF, "owner": requests.NAME, "name": requests.NAME}
 """The grammar of decoded path parameters."""

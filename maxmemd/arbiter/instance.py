@@ -1,7 +1,7 @@
 """One life of a domain on this host, as a state machine.
 
 domid alone is never identity (A6): an instance is (uuid, domid, incarnation). Only `Instance`
-changes its own fields. Everybody else says what happened, by a method that begins with `on_`;
+changes its own fields. Other modules report what happened, by a method that begins with `on_`;
 which of the states may follow which is in policy/states.py, and is checked here.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.fights import Fight, FightRules, ForeignWrites
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
     IN_FORCE,
@@ -27,6 +28,10 @@ _APPLIED, _OVER_LIMIT, _SETTLED = PushState.APPLIED, PushState.OVER_LIMIT, Build
 """For what every poll asks of every domain: to look a member up takes as long as all the rest."""
 
 
+NO_WRITES = ForeignWrites()
+"""No other program wrote lately; always this very value."""
+
+
 @dataclass(slots=True, eq=False)
 class Instance:
     """One life of a domain on this host, and how far its limit is in force.
@@ -41,6 +46,7 @@ class Instance:
     has to be allowed until it runs. `retry_s` is a monotonic time, before
     which a failed push is not tried again; `failures` counts them since the last success. `nodes`
     is what xenstore said of it lately, and when (monotonic), for those who look at all domains.
+    `writes` are those of other programs to its maximum, and whether they are a fight.
     """
 
     uuid: str
@@ -65,6 +71,7 @@ class Instance:
     build_pages: int | None = None
     tot_pages: int | None = None
     nodes: tuple[float, StoreFacts] | None = None
+    writes: ForeignWrites = NO_WRITES
 
     @classmethod
     def of_row(cls, row: InstanceRow) -> "Instance":
@@ -90,6 +97,7 @@ class Instance:
             wanted_pages=0 if pushed is None else pushed,
             toolstack_pages=build.toolstack_pages,
             build_pages=build.build_pages,
+            writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
         )
 
     def to_row(
@@ -112,7 +120,16 @@ class Instance:
             effects_to_text(self.effects if effects is None else effects),
             build_to_text(self.build if build is None else build),
             self.drift_pages,
+            self.writes.since_ns,
         )
+
+    @property
+    def fight(self) -> Fight | None:
+        """The fight over its maximum, if there is one."""
+        since_ns = self.writes.since_ns
+        if since_ns is None:
+            return None
+        return Fight(self.uuid, self.domid, self.name, since_ns, self.writes.count)
 
     @property
     def in_force(self) -> bool:
@@ -184,13 +201,13 @@ class Instance:
     def on_build_observed(self, phase: BuildPhase, *, building: bool) -> None:
         """Know whether it has run by now, and what follows from that."""
         self.building = building
-        self._enter_phase("its build was looked at", phase)
+        self._enter_phase(phase)
         if phase is _SETTLED:
             self.build_pages = None
 
     def on_build_decided(self, build: BuildState) -> None:
         """Know its limit, or what it is built with, from a client: nothing is guessed any more."""
-        self._enter_phase("its build was decided on", build.phase)
+        self._enter_phase(build.phase)
         self.build_pages = build.build_pages
 
     # what is still to be written for it
@@ -213,7 +230,7 @@ class Instance:
         self.effects = effects_from_text(row.effects)
         build = build_from_text(row.build)
         if build.phase in BUILD_TRANSITIONS[self.build_phase]:
-            self._enter_phase("a commit was kept after all", build.phase)
+            self._enter_phase(build.phase)
         if self.is_unsettled:
             self.build_pages = build.build_pages
 
@@ -242,7 +259,7 @@ class Instance:
         tot_pages, max_pages = fact.tot_pages, fact.max_pages
         after = _OVER_LIMIT if tot_pages > max_pages else _APPLIED
         if after is not self.push_state:  # every poll comes by here, and mostly nothing is new
-            self._enter("it is in force", after)
+            self._enter(after)
         self.seen_pages, self.tot_pages = max_pages, tot_pages
         self.settled_revision = revision
         self.errno = self.error = self.drift_pages = None
@@ -255,7 +272,7 @@ class Instance:
 
     def on_push_mismatched(self, seen_pages: int, now_s: float) -> None:
         """Know that Xen holds another number than we just wrote."""
-        self._enter("its push read back otherwise", PushState.MISMATCHED)
+        self._enter(PushState.MISMATCHED)
         self.seen_pages, self.errno = seen_pages, None
         wrote = f"wrote {self.wanted_pages} pages, Xen holds {seen_pages}"
         self.error = f"cannot see the maximum in force: {wrote}"
@@ -263,7 +280,7 @@ class Instance:
 
     def on_push_failed(self, errno: int | None, error: str | None, now_s: float) -> None:
         """Know why Xen or xenstore refused a push."""
-        self._enter("its push failed", PushState.FAILED)
+        self._enter(PushState.FAILED)
         self.errno, self.error = errno, error
         self._back_off(now_s)
 
@@ -272,17 +289,33 @@ class Instance:
         self.on_put_off()
         self.drift_pages, self.error = seen_pages, error
 
+    def on_foreign_write(self, rules: FightRules, now_s: float, wall_ns: int) -> None:
+        """Count a write of another program, with which a fight may begin."""
+        self.writes = self.writes.with_write(rules, now_s, wall_ns)
+
+    def on_fight_watched(self, now_s: float) -> None:
+        """Know that a fight goes on; one that a restart found begins its quiet time."""
+        self.writes = self.writes.looked_at(now_s)
+
+    def on_fight_push(self, now_s: float) -> None:
+        """Be pushed once more in a fight; the next time is later."""
+        self.writes = self.writes.with_push(now_s)
+
+    def on_fight_ended(self) -> None:
+        """Count foreign writes from the beginning."""
+        self.writes = NO_WRITES
+
     def on_put_off(self) -> None:
         """Be in force no more, or not wholly, until a later push that is not due yet.
 
         One whose push failed stays named as that.
         """
         if self.in_force:
-            self._enter("its push is put off", PushState.PENDING)
+            self._enter(PushState.PENDING)
 
     def on_gone(self, errno: int | None = None, error: str | None = None) -> None:
         """Be no more; with what Xen said where it was a push that showed it."""
-        self._enter("it is gone", PushState.GONE)
+        self._enter(PushState.GONE)
         self.errno, self.error = errno, error
 
     def _back_off(self, now_s: float) -> None:
@@ -290,16 +323,16 @@ class Instance:
         self.retry_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
         self.failures += 1
 
-    def _enter(self, what: str, after: PushState) -> None:
+    def _enter(self, after: PushState) -> None:
         if after is self.push_state:
             return
         if after not in PUSH_TRANSITIONS[self.push_state]:
-            raise IllegalTransition(f"{what}: {self.uuid}", self.push_state, after)
+            raise IllegalTransition(self.uuid, self.push_state, after)
         self.push_state = after
 
-    def _enter_phase(self, what: str, after: BuildPhase) -> None:
+    def _enter_phase(self, after: BuildPhase) -> None:
         if after is self.build_phase:
             return
         if after not in BUILD_TRANSITIONS[self.build_phase]:
-            raise IllegalTransition(f"{what}: {self.uuid}", self.build_phase, after)
+            raise IllegalTransition(self.uuid, self.build_phase, after)
         self.build_phase = after

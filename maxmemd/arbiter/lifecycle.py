@@ -76,6 +76,10 @@ class Lifecycle:
         """Read every domain's name again: nothing tells of an xl rename."""
         self._read_names(list(self.instances))
 
+    def read_name(self, instance: Instance) -> None:
+        """Read one domain's name again; it keeps the one it had where xenstore cannot be asked."""
+        self._read_names([instance])
+
     def note_all(self) -> None:
         """Note every instance again, so that there is something to find out by writing it."""
         for instance in self.instances:
@@ -85,6 +89,9 @@ class Lifecycle:
         """Close an instance; its record stays, and what was not yet written is its next life's."""
         self.instances.remove(instance)
         ending = self.endings.close(instance)
+        if instance.fight is not None:
+            told = {"domid": instance.domid, "writes": instance.fight.writes, "why": "gone"}
+            self.records.note(instance.uuid, EntryKind.FIGHT_ENDED, told)
         words = {"domid": instance.domid, "incarnation": instance.incarnation}
         self.records.note(
             instance.uuid, EntryKind.INSTANCE_ENDED, {**words, **ending_to_json(ending)}
@@ -108,7 +115,8 @@ class Lifecycle:
                 record, ending = self.records.get(uuid), self.endings.of_uuid(uuid)
                 is_lost = record is not None and lives.is_worth_keeping(record, ending)
                 self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": is_lost})
-            self.records.commit([], {}, forgotten=old)
+            modes = dict.fromkeys(uuid for uuid in old if uuid in self.records.drift_modes)
+            self.records.commit([], {}, forgotten=old, drift_modes=modes)
             for uuid in old:
                 self.endings.forget(uuid)
 

@@ -58,7 +58,7 @@ class Observer:
             looked = self.pusher.look(domids, stores=stores)
             self._ahead = dict(zip(domids, looked, strict=True))
 
-    def observe(self, ref: str, *, with_store: bool) -> Observation | Refused:
+    def observe(self, ref: str, *, with_store: bool = False) -> Observation | Refused:
         """Return what a reference means now.
 
         Raises HypervisorError, XenstoreError (only `with_store`) or LedgerError.
@@ -126,7 +126,7 @@ class Observer:
             if self._rescanned:
                 return _gone(instance)
             self._rescan(names=False)
-            found = self.observe(ref, with_store=False)
+            found = self.observe(ref)
             dying = xen is not None and xen.dying and isinstance(found, Refused)
             return _gone(instance) if dying else found
         seen = self._seen[instance.domid] = Observation(instance, xen)

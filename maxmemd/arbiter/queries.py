@@ -7,6 +7,7 @@ domains are asked for once a second at most, however many look; what we write is
 from contextlib import suppress
 from dataclasses import dataclass
 
+from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
@@ -36,6 +37,7 @@ class Queries:
 
     records: Records
     lifecycle: Lifecycle
+    drift: DriftModes
     pusher: Pusher
     clock: Clock
 
@@ -56,22 +58,22 @@ class Queries:
         for fact in facts:
             instance = lives.get(fact.domid)
             nodes = None if instance is None else self._recent_nodes(instance)
-            present.append(_view(self.records, fact, instance, nodes))
+            present.append(self._view(fact, instance, nodes))
         here = {view.uuid for view in present}
         away = [uuid for uuid in self.records.uuids() if uuid not in here]
-        return (*present, *(DomainView(uuid, self.records.get(uuid)) for uuid in away))
+        return (*present, *(self._away(uuid) for uuid in away))
 
     def _domain(self, ref: str) -> Answer:
-        seen = Observer(self.lifecycle, self.pusher).observe(ref, with_store=False)
+        seen = Observer(self.lifecycle, self.pusher).observe(ref)
         if not isinstance(seen, Refused):
             nodes = self.lifecycle.nodes_of(seen.instance)
-            return _view(self.records, seen.xen, seen.instance, nodes)
+            return self._view(seen.xen, seen.instance, nodes)
         meant = parse_reference(ref)
         for fact in self.pusher.domains():
             if meant == Domid(fact.domid) and not fact.managed:
-                return _view(self.records, fact, None, None)
+                return self._view(fact, None, None)
         record = self.records.get(meant.text) if isinstance(meant, Uuid) else None
-        return seen if record is None else DomainView(record.uuid, record)
+        return seen if record is None else self._away(record.uuid)
 
     def _recent_nodes(self, instance: Instance) -> StoreFacts:
         """Return what xenstore said of an instance a moment ago, or says now."""
@@ -82,22 +84,27 @@ class Queries:
         instance.on_nodes_read(now_s, nodes)
         return nodes
 
+    def _view(
+        self, fact: XenFacts, instance: Instance | None, nodes: StoreFacts | None
+    ) -> DomainView:
+        if instance is None or nodes is None:
+            return DomainView(fact.uuid, None, fact.domid, xen=fact)
+        name = nodes.name or instance.name
+        return DomainView(
+            fact.uuid,
+            self.records.get(fact.uuid),
+            fact.domid,
+            name,
+            instance.building,
+            push_status(instance),
+            fact,
+            nodes,
+            self.drift.view(fact.uuid, name),
+            instance.fight,
+        )
 
-def _view(
-    records: Records, fact: XenFacts, instance: Instance | None, nodes: StoreFacts | None
-) -> DomainView:
-    if instance is None or nodes is None:
-        return DomainView(fact.uuid, None, fact.domid, xen=fact)
-    return DomainView(
-        fact.uuid,
-        records.get(fact.uuid),
-        fact.domid,
-        nodes.name or instance.name,
-        instance.building,
-        push_status(instance),
-        fact,
-        nodes,
-    )
+    def _away(self, uuid: str) -> DomainView:
+        return DomainView(uuid, self.records.get(uuid), drift=self.drift.view(uuid, None))
 
 
 def push_status(instance: Instance) -> PushStatus:

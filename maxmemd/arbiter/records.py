@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.event_log import log_event
@@ -17,14 +18,23 @@ from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import PushState
-from maxmemd.ports import Clock, Ledger
+from maxmemd.ports import NO_MODES, Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
 """Entries that wait for the next commit; while the disk stays full the oldest are dropped."""
+
+
+class Notes(NamedTuple):
+    """What one commit writes of the notes that waited."""
+
+    entries: Sequence[Entry]
+    pushes: Sequence[PushRow]
+    instances: Sequence[InstanceRow]
 
 
 class Records:
@@ -34,11 +44,15 @@ class Records:
         self._ledger = ledger
         self._clock = clock
         self._records: dict[str, Record] = {}
+        self.drift_modes: dict[str, SetMode] = {}
+        """The modes of drift that clients set, by UUID, as committed."""
         self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
         self._repeats = RefusalCoalescer()
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
         self._instances: dict[tuple[str, int], InstanceRow] = {}
         self._pushed: set[Instance] = set()
+        self._extent = (0, 0)
+        self._in_doubt = Notes([], [], [])
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
@@ -52,6 +66,8 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self.drift_modes = dict(kept.drift_modes)
+        self._extent = kept.extent
         self.generation += 1
         return kept
 
@@ -102,7 +118,7 @@ class Records:
     def _keep(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._make_room(self._notes)
-            self._notes.append(entry)
+            self._notes.append(entry._replace(at_ns=self._clock.wall_ns()))
 
     def _entry(self, uuid: str, kind: EntryKind, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
@@ -110,9 +126,9 @@ class Records:
         return Entry(uuid, revision, kind, actor, to_text(wish), None)
 
     def note_push(self, row: PushRow) -> None:
-        """Keep a push; it is written with the next transaction."""
+        """Keep a push; it is written with the next transaction, after the notes that it follows."""
         self._make_room(self._pushes)
-        self._pushes.append(row)
+        self._pushes.append(row._replace(after_seq=self._extent[0] + len(self._notes)))
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
         """Keep what an instance is now; the last of these is written with the next transaction."""
@@ -147,6 +163,7 @@ class Records:
         *,
         instances: Sequence[InstanceRow] = (),
         forgotten: Sequence[str] = (),
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write entries and all notes in one transaction; durable when this returns.
 
@@ -157,18 +174,26 @@ class Records:
         for entry in entries:
             self._notes += self._repeats.flush(entry.uuid)
         with self._troubled():
+            notes = Notes([*self._notes], [*self._pushes], [*self._instances.values()])
+            self._in_doubt = notes
             self._ledger.commit(
                 self._clock.wall_ns(),
-                [*self._notes, *entries],  # notes are older
-                instances=[*self._instances.values(), *instances],
-                pushes=list(self._pushes),
+                [*notes.entries, *entries],  # notes are older
+                instances=[*notes.instances, *instances],
+                pushes=notes.pushes,
                 forgotten=forgotten,
+                drift_modes=drift_modes,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
-        self._drop_notes()
+        self._drop(notes)
+        seq, push = self._extent
+        self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
+        self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode is not None}
+        for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
+            self.drift_modes.pop(uuid, None)
         for uuid in forgotten:
             self._records.pop(uuid, None)
         self.generation += len(forgotten)
@@ -187,9 +212,9 @@ class Records:
         if not self._stale:
             return []
         # What is in memory is as it was before that commit, for `commit` changes it only on
-        # success. So a domain that has another revision in the file shows that all of the commit
-        # was kept, the notes with it: they must not be written twice.
-        before = self._records
+        # success. So a ledger that has grown shows that all of the commit was kept, the notes with
+        # it: they must not be written twice. What was noted since is not in the file.
+        before, extent = self._records, self._extent
         with self._troubled(reading_again=True):
             self._ledger.reopen()
             kept = self.load()
@@ -199,8 +224,8 @@ class Records:
             for record in kept.records
             if record.uuid not in before or before[record.uuid].revision != record.revision
         }
-        if moved:
-            self._drop_notes()
+        if kept.extent != extent:
+            self._drop(self._in_doubt)
         return [row for row in kept.instances if row.uuid in moved]
 
     def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
@@ -213,11 +238,14 @@ class Records:
                       " (limits are not)", NOTES_KEPT)  # fmt: skip
         self._is_dropping = True
 
-    def _drop_notes(self) -> None:
+    def _drop(self, written: Notes) -> None:
+        """Remove the notes that are in the ledger, and no later ones, even if they are equal."""
         self._is_dropping = False
-        self._notes.clear()
-        self._pushes.clear()
-        self._instances.clear()
+        known = {id(one) for one in (*written.entries, *written.pushes, *written.instances)}
+        self._notes = deque((one for one in self._notes if id(one) not in known), NOTES_KEPT)
+        self._pushes = deque((one for one in self._pushes if id(one) not in known), NOTES_KEPT)
+        self._instances = {key: row for key, row in self._instances.items() if id(row) not in known}
+        self._in_doubt = Notes([], [], [])
 
     @contextmanager
     def _troubled(self, *, reading_again: bool = False) -> Iterator[None]:

@@ -10,44 +10,40 @@ import sys
 from collections.abc import Callable, Mapping
 
 from maxmemd.cli.commands import find, help_on, overview
-from maxmemd.cli.invocation import Invocation
+from maxmemd.cli.invocation import Invocation, number
 from maxmemd.cli.options import Command, Stop, globals_of, words_of
 from maxmemd.rest.connection import DEFAULT_SOCKET, DaemonConnection
+from maxmemd.rest.output import Printing, run_program
 from maxmemd.rest.reply import Unreachable
-from maxmemd.rest.text import print_error
+from maxmemd.rest.text import print_error, print_lines
+
+LONGEST_TIMEOUT_S = 3600
+LAST_ATTEMPT_S = 10.0
+"""Of --timeout, what is left for the reply to the last retry."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run maxmemctl with these arguments (sys.argv's by default); return the exit status."""
-    try:
-        status = _status(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        _drop_output()
-        return 1
-    except OSError as error:
-        _drop_output()
-        print_error(f"cannot print the answer: {error.strerror} (the request was carried out)")
-        return 1
 
+    def run() -> int:
+        with Printing():
+            return _status(sys.argv[1:] if argv is None else argv)
 
-def _drop_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter fails again at exit
+    return run_program(run)
 
 
 def _status(argv: list[str]) -> int:
     try:
         return _run(argv)
     except Stop as stop:
-        sys.stderr.write(stop.err)
+        print_lines(stop.err)
         sys.stdout.write(stop.out)
         return stop.status
     except Unreachable as away:
         print_error(str(away))
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(argv: list[str]) -> int:
@@ -61,8 +57,7 @@ def _run(argv: list[str]) -> int:
         print(f"maxmemctl {__version__}")
         return 0
     if rest[0] == "help":
-        sys.stdout.write(overview() if len(rest) == 1 else help_on(rest[1]))
-        return 0
+        raise help_on(rest[1:])
     return _verb(given, rest)
 
 
@@ -76,16 +71,30 @@ def _verb(given: dict[str, str], words: list[str]) -> int:
         raise Stop(1, err="command does not implement -N (dryrun) option\n")
 
     path = given.get("socket") or os.environ.get("MAXMEM_SOCKET") or DEFAULT_SOCKET
-    call = Invocation(
-        verb, {**given, **options}, args, DaemonConnection(path, given.get("url"), given)
-    )
-    return _handlers(verb)[verb.name](call)
+    timeout_s = _timeout_s(given)
+    retry_s = None if timeout_s is None else max(0.0, timeout_s - LAST_ATTEMPT_S)
+    server = DaemonConnection(path, given.get("url"), given, retry_s=retry_s, reply_s=timeout_s)
+    return _handlers(verb)[verb.name](Invocation(verb, {**given, **options}, args, server))
+
+
+def _timeout_s(given: Mapping[str, str]) -> float | None:
+    """Return --timeout, None where it is not given. Raises Stop unless it is 1 s to an hour."""
+    if "timeout" not in given:
+        return None
+    seconds = number(given["timeout"], "a time-out in seconds")
+    if not 1 <= seconds <= LONGEST_TIMEOUT_S:
+        raise Stop(
+            2, err=f"maxmemctl: cannot wait {seconds} s: --timeout is 1 to {LONGEST_TIMEOUT_S}\n"
+        )
+    return float(seconds)
 
 
 def _handlers(verb: Command) -> Mapping[str, Callable[[Invocation], int]]:
     """Return the handlers of this verb's group, importing no other group."""
     if verb.name == "doctor":
         from maxmemd.cli.doctor import HANDLERS
+    elif verb.name == "drift":
+        from maxmemd.cli.drift import HANDLERS
     elif verb.name == "token":
         from maxmemd.cli.tokens import HANDLERS
     elif verb.name == "watch":

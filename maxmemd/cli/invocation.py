@@ -7,7 +7,7 @@ from maxmemd.cli.options import Command, Stop
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import plain, print_error
-from maxmemd.units import UNLIMITED, Memory
+from maxmemd.units import UNLIMITED, Memory, TooLarge
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
 
@@ -147,9 +147,13 @@ def quoted(text: str) -> str:
 
 
 def size_of(text: str) -> Memory:
-    """Parse a size as xl does. Raises ValueError."""
+    """Parse a size as xl does, but a sign in front is no part of a total. Raises ValueError."""
+    if text.startswith("+"):
+        raise ValueError(f"cannot read {text!r} as a size: give the new total, without a sign")
     try:
         return Memory.of_xl(text)
+    except TooLarge:
+        raise
     except ValueError:
         raise ValueError(
             f"cannot read {text!r} as a size: 512 and 512m are MiB, 524288k is KiB, 2g is GiB"
@@ -158,6 +162,9 @@ def size_of(text: str) -> Memory:
 
 def number(text: str, what: str) -> int:
     """Parse a non-negative number. Raises Stop."""
-    if text.isascii() and text.isdigit() and len(text) < 16:
-        return int(text)
-    raise Stop(2, err=f"maxmemctl: cannot read {text!r} as {what}: a number is needed\n")
+    if not (text.isascii() and text.isdigit()):
+        raise Stop(2, err=f"maxmemctl: cannot read {text!r} as {what}: a number is needed\n")
+    digits = text.lstrip("0") or "0"
+    if len(digits) < 16:
+        return int(digits)
+    raise Stop(2, err=f"maxmemctl: cannot take {text!r} as {what}: it is too large\n")

@@ -52,7 +52,7 @@ RECORD = sa.Table(
 )
 """`head`: the seq of the entry that a record follows from, NULL if it is forgotten. `newest`: the
 seq of the domain's newest entry of any kind. `observed`: what was only observed of the record, if
-its entry is older than revision 0005 and does not say so itself; sealed."""
+its entry is older than revision 0007 and does not say so itself; sealed."""
 
 INSTANCE = sa.Table(
     "instance",
@@ -68,7 +68,16 @@ INSTANCE = sa.Table(
     sa.Column("effects", sa.Text),
     sa.Column("build", sa.Text),
     sa.Column("drift_pages", sa.BigInteger),
+    sa.Column("fight_ns", sa.BigInteger),
 )
+
+DRIFT_MODE = sa.Table(
+    "drift_mode",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("mode", sa.Text, nullable=False),
+)
+"""The mode of drift that a client set for a domain (policy/drift.py:SetMode), with a checksum."""
 
 PUSH = sa.Table(
     "push",
@@ -82,7 +91,9 @@ PUSH = sa.Table(
     sa.Column("max_pages", sa.BigInteger, nullable=False),
     sa.Column("seen_pages", sa.BigInteger),
     sa.Column("errno", sa.Integer),
+    sa.Column("after_seq", sa.BigInteger),
 )
+"""`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known."""
 
 GENESIS = bytes(32)
 """The hash before the first entry."""

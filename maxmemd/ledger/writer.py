@@ -1,6 +1,6 @@
 """The only connection that writes: each batch is one transaction and one fsync."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from maxmemd.ledger.integrity import (
     check_entries,
     check_entry,
     check_newest,
-    opened,
     sealed,
+    sealed_text,
     unsealed,
+    unsealed_text,
 )
 from maxmemd.ledger.schema import (
+    DRIFT_MODE,
     GENESIS,
     HASHED,
     HISTORY,
     INSTANCE,
+    PUSH,
     RECORD,
     as_ledger_errors,
     chain_hash,
@@ -30,6 +33,8 @@ from maxmemd.ledger.schema import (
 )
 from maxmemd.ledger.statements import (
     BY_KEYS,
+    DRIFT_MODES,
+    DROP_DRIFT_MODE,
     ENDED,
     ENTRIES,
     HEADS,
@@ -37,14 +42,24 @@ from maxmemd.ledger.statements import (
     INSTANCES,
     LAGGING_HEADS,
     PUSHES,
+    SET_DRIFT_MODE,
     SOME_HEADS_AND_NEWEST,
 )
-from maxmemd.policy.codec import ending_from_json, from_text, record_from_text
+from maxmemd.policy.codec import (
+    drift_mode_from_text,
+    drift_mode_to_text,
+    ending_from_json,
+    from_text,
+    record_from_text,
+)
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.endings import Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
+from maxmemd.ports import NO_MODES
 
+_STORED = Entry._fields.index("at_ns")
 _NONE: tuple[int | None, int] = (None, 0)
 
 
@@ -111,6 +126,8 @@ class SqliteLedger:
                 )
             ).all()
             ended = self._connection.execute(ENDED).all()
+            modes = self._connection.execute(DRIFT_MODES).all()
+            pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
@@ -126,6 +143,8 @@ class SqliteLedger:
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             endings_of(ended),
+            (self._seq, pushes),
+            {row.uuid: as_drift_mode(row) for row in modes},
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -152,7 +171,7 @@ class SqliteLedger:
         behind = self._connection.scalar(LAGGING_HEADS)
         if behind is not None:
             raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
-        for table in (RECORD, INSTANCE):
+        for table in (RECORD, INSTANCE, DRIFT_MODE):
             query = f"PRAGMA integrity_check({table.name})"
             found = self._connection.exec_driver_sql(query).scalar()
             if found != "ok":
@@ -174,6 +193,7 @@ class SqliteLedger:
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write a batch in one transaction; it is on the disk when this returns."""
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
@@ -187,13 +207,22 @@ class SqliteLedger:
             if instances:
                 INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
             if pushes:
-                PUSHES.run(self._connection, pushes)
+                PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
+            for uuid, mode in drift_modes.items():
+                self._write_drift_mode(uuid, mode)
         self._heads.update(heads)
         for uuid in forgotten:
             del self._heads[uuid]
         if rows:
             self._seq, self._newest_hash = rows[-1][0], rows[-1][HASHED]
             self._high_water.write(self._seq, self._newest_hash)
+
+    def _write_drift_mode(self, uuid: str, mode: SetMode | None) -> None:
+        if mode is None:
+            self._connection.execute(DROP_DRIFT_MODE, {"uuid_": uuid})
+        else:
+            text = sealed_text(drift_mode_to_text(mode))
+            self._connection.execute(SET_DRIFT_MODE, {"uuid_": uuid, "mode_": text})
 
     def _known_heads(self, uuids: Sequence[str]) -> dict[str, tuple[int | None, int]]:
         """Return the head and the newest entry of each domain; (None, 0) if it has none."""
@@ -215,7 +244,7 @@ class SqliteLedger:
         rows = []
         for entry in entries:
             seq += 1
-            row = (seq, at_ns, *entry)
+            row = (seq, at_ns if entry.at_ns is None else entry.at_ns, *entry[:_STORED])
             before = chain_hash(before, row)
             stands, prior = heads[entry.uuid]
             rows.append((*row, before, prior))
@@ -241,6 +270,14 @@ class SqliteLedger:
         return None if row is None else as_record(row)
 
 
+def _placed(pushes: Sequence[PushRow], newest: int) -> list[PushRow]:
+    """Return pushes that come after an entry that exists: of notes that were lost none does."""
+    return [
+        push if push.after_seq is None else push._replace(after_seq=min(push.after_seq, newest))
+        for push in pushes
+    ]
+
+
 def as_entry(row: sa.Row[Any]) -> Entry:
     """Return the entry that a row of the history was written from."""
     return Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
@@ -263,10 +300,21 @@ def endings_of(ended: Sequence[sa.Row[Any]]) -> dict[str, Ending]:
 
 def as_standing_record(row: sa.Row[Any]) -> Record:
     """Return the record in its newest entry, with what that may not say. Raises LedgerCorrupt."""
-    record, text = as_record(row), opened(row.uuid, row.observed)
+    record, text = as_record(row), None
+    if row.observed is not None:
+        text = unsealed_text(row.observed, f"what was observed of {row.uuid}")
     if text is None or "observed" in from_text(row.state):
         return record
     return replace(record, observed=frozenset((owner, name) for owner, name in from_text(text)))
+
+
+def as_drift_mode(row: sa.Row[Any]) -> SetMode:
+    """Return the mode that a row was written from. Raises LedgerCorrupt."""
+    whose = f"the mode of drift of {row.uuid}"
+    try:
+        return drift_mode_from_text(unsealed_text(row.mode, whose))
+    except (ValueError, TypeError) as error:
+        raise LedgerCorrupt(f"cannot read {whose}: {error}") from error
 
 
 def as_record(row: sa.Row[Any]) -> Record:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from maxmemd.policy.components import Component, Record
+from maxmemd.policy.drift import DriftMode, Instant, SetMode
 from maxmemd.policy.endings import REBOOT, Ending
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState
 from maxmemd.policy.states import BuildPhase
@@ -74,7 +75,7 @@ def state_to_json(record: Record) -> dict[str, Any]:
 def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
     """Return the record that `state_to_json` described.
 
-    Up to revision 0004 of the ledger a state did not say what was observed: all of it counts as
+    Before revision 0007 of the ledger a state did not say what was observed: all of it counts as
     decided then.
     """
     components = {
@@ -147,12 +148,23 @@ def ending_to_json(ending: Ending) -> dict[str, object]:
 def ending_from_json(words: Mapping[str, Any]) -> Ending | None:
     """Return the end that `ending_to_json` described; None where no reason was seen.
 
-    Up to revision 0004 of the ledger only a reboot was noted, and not what was held.
+    Before revision 0007 of the ledger only a reboot was noted, and not what was held.
     """
     reason = REBOOT if words.get("reboot") else words.get("shutdown_reason")
     if reason is None:
         return None
     return Ending(reason, words["boot"], Memory(kib=words.get("held_kib", 0)))
+
+
+def drift_mode_to_text(found: SetMode) -> str:
+    """Return what the ledger keeps of a mode that a client set."""
+    return to_text(found)
+
+
+def drift_mode_from_text(text: str) -> SetMode:
+    """Return the mode that `drift_mode_to_text` described."""
+    mode, seconds, since, set_ns, actor, reason = from_text(text)
+    return SetMode(DriftMode(mode), seconds, Instant(*since), set_ns, actor, reason)
 
 
 def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind

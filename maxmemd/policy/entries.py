@@ -1,9 +1,11 @@
 """What the ledger is asked to keep: frozen values, as plain as the rows they become."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.endings import Ending
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase, PushState
@@ -14,7 +16,7 @@ class Entry(NamedTuple):
 
     `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
-    idempotency key with its uid in front.
+    idempotency key with its uid in front. `at_ns` is when it happened, None for the commit's time.
     """
 
     uuid: str
@@ -24,6 +26,7 @@ class Entry(NamedTuple):
     wish: str
     state: str | None
     key: str | None = None
+    at_ns: int | None = None
 
 
 class BuildState(NamedTuple):
@@ -49,8 +52,9 @@ class InstanceRow(NamedTuple):
     `boot` is the host's boot id: domids start again with each boot. `settled_revision` is the last
     revision that was seen in force, 0 for none. `effects` is JSON text of what is still to be
     written for it, None when nothing is; `build` is JSON text of its BuildState, None when that is
-    SETTLED_BUILD. `drift_pages` is the foreign maximum that is left alone (drift = "alert"), None
-    where there is none, 0 where it is not known which. Times are wall-clock nanoseconds.
+    SETTLED_BUILD. `drift_pages` is the foreign maximum that is left alone (drift = "alert", or a
+    fight), None where there is none, 0 where it is not known which. `fight_ns` is when a fight over
+    its maximum began, None where there is none. Times are wall-clock nanoseconds.
     """
 
     uuid: str
@@ -64,10 +68,14 @@ class InstanceRow(NamedTuple):
     effects: str | None
     build: str | None = None
     drift_pages: int | None = None
+    fight_ns: int | None = None
 
 
 class PushRow(NamedTuple):
-    """One push and its read-back. `errno` is Xen's answer where it said no."""
+    """One push and its read-back. `errno` is Xen's answer where it said no.
+
+    `after_seq` is the newest entry's seq at that time, as far as it is known before it is written.
+    """
 
     at_ns: int
     uuid: str
@@ -77,6 +85,7 @@ class PushRow(NamedTuple):
     max_pages: int
     seen_pages: int | None
     errno: int | None
+    after_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +93,14 @@ class Snapshot:
     """What a ledger held when it was opened: the records, and the instances not ended.
 
     `incarnations` is the last one of each UUID. `endings` says how the last instance of a domain
-    ended, where a reason was seen and the next one was not announced since.
+    ended, where a reason was seen and the next one was not announced since. `extent` is how many
+    entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
+    clients set for single domains, by UUID.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
     incarnations: dict[str, int]
     endings: dict[str, Ending]
+    extent: tuple[int, int]
+    drift_modes: Mapping[str, SetMode] = field(default_factory=dict)

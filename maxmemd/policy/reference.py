@@ -37,6 +37,13 @@ class Name(NamedTuple):
 Reference = Domid | Uuid | Name
 
 
+def printable(name: str) -> str:
+    """Return a name of xenstore's as it is shown and found: "?" for what cannot be printed."""
+    if name.isprintable():
+        return name
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
 @lru_cache(maxsize=1024)
 def parse_reference(text: str) -> Reference:
     """Return what a client's reference is; every text is one of the three."""

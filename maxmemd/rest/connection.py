@@ -28,14 +28,17 @@ class DaemonConnection:
         files: Mapping[str, str] | None = None,
         *,
         retry_s: float | None = None,
+        reply_s: float | None = None,
     ) -> None:
         """`files` are what a URL may need: token-file, cert (with its key) and cacert.
 
-        `retry_s` is how long a request is retried, by default RETRY_S.
+        `retry_s` is how long a request is retried, by default RETRY_S; `reply_s` how long its reply
+        may take with all retries, by default REPLY_S.
         """
         self.path, self.url, self.files = path, url, files or {}
         self.where = url or path
         self._retry_s = RETRY_S if retry_s is None else retry_s
+        self._reply_s = REPLY_S if reply_s is None else reply_s
 
     def ask(
         self,
@@ -57,7 +60,7 @@ class DaemonConnection:
         if data:
             head["Content-Type"] = "application/json"
         exchange = self._exchange_with_url if self.url else self._exchange_with_socket
-        retry = Retry(self.where, self._retry_s)
+        retry = Retry(self.where, self._retry_s, self._reply_s)
         while True:
             try:
                 answer = self._parse(*exchange(method, path, head, data, retry))
@@ -95,7 +98,7 @@ class DaemonConnection:
                 return _receive_reply(sock, retry)
             except TimeoutError:
                 raise Unreachable(
-                    f"cannot get a reply from {self.where} within {REPLY_S:.0f} s:"
+                    f"cannot get a reply from {self.where} within {self._reply_s:.0f} s:"
                     " maxmemctl history shows whether a change was made"
                 ) from None
             except (ConnectionError, ValueError) as error:
@@ -105,7 +108,7 @@ class DaemonConnection:
         deadline_s = monotonic() + CONNECT_S
         while True:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.settimeout(REPLY_S)
+            sock.settimeout(self._reply_s)
             try:
                 sock.connect(self.path)
                 return sock
@@ -134,7 +137,7 @@ class DaemonConnection:
 
         from maxmemd.rest.tcp import connection_to
 
-        connection, prefix, token = connection_to(self.url, self.files, REPLY_S)
+        connection, prefix, token = connection_to(self.url, self.files, self._reply_s)
         try:
             connection.request(method, prefix + path, data or None, headers | token)
             reply = connection.getresponse()

@@ -27,14 +27,15 @@ RECONNECT_S = 1.0
 
 
 class Retry:
-    """The retries of one request, for `retry_s` in all.
+    """The retries of one request, for `retry_s` in all; its reply may take `reply_s`.
 
     `had_trouble` once the daemon was busy or a connection was lost: it may be restarting, so from
     then on a refused connection is retried as well.
     """
 
-    def __init__(self, where: str, retry_s: float) -> None:
-        self._where, self._retry_s, self._began_s = where, retry_s, monotonic()
+    def __init__(self, where: str, retry_s: float, reply_s: float) -> None:
+        self._where, self._retry_s, self._reply_s = where, retry_s, reply_s
+        self._began_s = monotonic()
         self._was_noticed = self.had_trouble = False
         self._trouble = "no reply yet"
 
@@ -49,14 +50,14 @@ class Retry:
         return True
 
     def receive(self, sock: socket.socket) -> bytes:
-        """Return the next part of the reply. Raises TimeoutError REPLY_S after the beginning."""
+        """Return the next part of the reply. Raises TimeoutError `reply_s` after the beginning."""
         if not self._was_noticed:
             sock.settimeout(self._left_s(NOTICE_S))
             try:
                 return sock.recv(65536)
             except TimeoutError:
                 self._notice()
-        sock.settimeout(self._left_s(REPLY_S))
+        sock.settimeout(self._left_s(self._reply_s))
         return sock.recv(65536)
 
     def _has_taken(self, seconds: float) -> bool:

@@ -16,6 +16,16 @@ NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 UUID = f"^{UUID_PATTERN}$"
 
+REF = r"^[^\x00-\x1f\x7f]{1,4096}$"
+"""Grammar of references to domains: a name is at most what one message of xenstore carries."""
+
+FORMS = {
+    NAME: "write 1 to 64 of a-z, 0-9 and . _ -, with a letter or a digit first",
+    UUID: "write a UUID in lower case, like 51a70000-0000-4000-8000-000000000001",
+    REF: "write a domid, a UUID or a name: 1 to 4096 characters, no control characters",
+}
+"""The same grammars in words, for whom a value does not match."""
+
 
 def _integral(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -26,6 +36,7 @@ DeltaKib = Annotated[int, Field(strict=True, gt=-END_KIB, lt=END_KIB), BeforeVal
 RevisionNumber = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator(_integral)]
 Pages = Annotated[int, Field(strict=True, ge=1, lt=2**32), BeforeValidator(_integral)]
 Days = Annotated[int, Field(strict=True, ge=1, le=3650), BeforeValidator(_integral)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=10 * 366 * 86400), BeforeValidator(_integral)]
 Reason = Annotated[str, Field(strict=True, max_length=200, description="kept in the history")]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -129,6 +140,21 @@ class RecordBody(Request):
     static_max_kib: AmountKib | None = None
     target_kib: AmountKib | None = Field(
         default=None, description="the target that was decided, without video RAM"
+    )
+    uuid: Annotated[str, Field(strict=True, pattern=UUID)] | None = Field(
+        default=None, description="whose record it is: refused where the path names another"
+    )
+    revision: RevisionNumber | None = Field(
+        default=None, description="of the record that this is a copy of; without effect here"
+    )
+
+
+class DriftRequest(Request):
+    """What becomes of a maximum that another program writes for this domain."""
+
+    mode: Literal["restore", "adopt", "alert"]
+    for_s: Seconds | None = Field(
+        default=None, description="for so many seconds; null: until it is taken back"
     )
 
 

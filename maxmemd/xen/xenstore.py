@@ -14,13 +14,13 @@ from typing import TypeVar
 from maxmemd.errors import DomainGone, XenstoreError
 from maxmemd.pacing import Backoff
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.reference import printable
 from maxmemd.units import END_KIB, Memory
 from maxmemd.xen.xs_wire import Connection
 
 RECONNECT = Backoff(0.5, 30.0)
 MUTE_FOR = 2.0
 """After a time-out, requests fail at once for this many times the patience."""
-_NAME_MAX = 255
 _T = TypeVar("_T")
 
 
@@ -183,8 +183,5 @@ def _memory(value: bytes | None) -> Memory | None:
 
 
 def _name(value: bytes | None) -> str | None:
-    """Decode a name, cut to _NAME_MAX bytes, with "?" for unprintable characters."""
-    if not value:
-        return None
-    text = value[:_NAME_MAX].decode(errors="replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """Decode a name. It is never longer than a message of xenstore's, and is kept whole."""
+    return printable(value.decode(errors="replace")) if value else None

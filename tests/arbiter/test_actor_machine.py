@@ -1,7 +1,6 @@
 """Whatever happens in whatever order: Xen, the ledger and a small model come to the same."""
 
 import json
-import os
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -45,9 +44,9 @@ from maxmemd.xen.simulated import Image, finish
 from tests.support.decisions import undone
 from tests.support.model import MAX_MEM, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
 from tests.support.seat import ACTOR, Seat
+from tests.support.soak import SOAK
 from tests.system.models.transitions import Taken, watched
 
-SOAK = bool(os.environ.get("SOAK"))
 MOST_DOMAINS = 4
 
 KIB = st.one_of(

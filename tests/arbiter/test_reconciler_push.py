@@ -5,7 +5,9 @@ from errno import EINVAL, EIO, EPERM, ESRCH
 
 import pytest
 
+from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.endings import EndingTable
+from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
@@ -15,6 +17,7 @@ from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, Component, Record
+from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.states import PushState
@@ -64,15 +67,15 @@ class OneDomain:
         self._do("write", tuple(None if a is None else a.kib for a in (static_max, target)))
 
     def domains(self) -> Sequence[XenFacts]:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return []
 
     def host(self) -> HostFacts:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return HostFacts(0, 0, 0, 0, "")
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return StoreFacts()
 
     def watch(self, changed: object) -> None:
@@ -92,14 +95,17 @@ class OneDomain:
 def one() -> "One":
     """Give a reconciler, its world, an instance that holds 4096 pages, and the clock."""
     world, clock = OneDomain(), FakeClock()
-    settings = CurrentSettings(Settings(Rules(), "restore", 1e9))
+    settings = CurrentSettings(Settings(Rules(), DriftRules(), 1e9))
     table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
     pusher = LocalPusher(world, world)
     endings = EndingTable(table, "boot", {})
     lifecycle = Lifecycle(settings, table, records, pusher, clock, endings)
     ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
     instance.on_observed(world.max_pages)
-    return Reconciler(settings, lifecycle, records, pusher, clock), world, instance, clock
+    modes = DriftModes(settings, records, lifecycle, clock, "boot-1")
+    fights = Fights(settings, records, lifecycle, modes, clock)
+    reconciler = Reconciler(modes, fights, lifecycle, records, pusher, clock)
+    return reconciler, world, instance, clock
 
 
 One = tuple[Reconciler, OneDomain, Instance, FakeClock]
@@ -229,7 +235,7 @@ def test_what_the_world_refuses(
 
 
 def test_retries_back_off(one: One) -> None:
-    """It is tried again after 1, 2, 4 ... and at most 60 seconds; a success starts anew."""
+    """It is retried after 1, 2, 4 ... and at most 60 seconds; a success resets the delay."""
     reconciler, world, instance, clock = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     waits = []
@@ -257,7 +263,7 @@ def test_a_push_is_kept_with_its_instance_and_its_time(one: One) -> None:
     """The ledger's row says which life it was about, and when it came back."""
     reconciler, _, instance, clock = one
     row = push(reconciler, instance, mib(32))
-    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None)
+    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None, 0)
 
 
 def test_every_failure_counts(one: One) -> None:

@@ -39,8 +39,8 @@ CASES = {
         "mem-max 003 1048576B", {"PUT /v1/domains/3/limit": (200, decision())},
         ['PUT /v1/domains/3/limit {"max_mem_kib": 1024}'], "", "", 0,
     ),
-    "options anywhere, more arguments ignored": (
-        "mem-max web --force 10 --rea why --if-match 7 more", {LIMIT: (200, decision())},
+    "options anywhere": (
+        "mem-max web --force 10 --rea why --if-match 7", {LIMIT: (200, decision())},
         [LIMIT + ' {"max_mem_kib": 10240, "force": true, "reason": "why"}'], "", "", 0,
     ),
     "a name is quoted": (
@@ -128,6 +128,22 @@ CASES = {
         "mem-set 3 1x", {}, [], "",
         f"maxmemctl: cannot read '1x' as a size: {SIZES}\ninvalid memory size: 1x\n", 1,
     ),
+    "too large": (
+        "mem-max 3 18446744073709551615", {}, [], "",
+        "maxmemctl: cannot take '18446744073709551615': it is too large, the most is"
+        " 4503599627370495 KiB\ninvalid memory size: 18446744073709551615\n", 1,
+    ),
+    "too many TiB": (
+        "mem-set 3 4194304t", {}, [], "",
+        "maxmemctl: cannot take '4194304t': it is too large, the most is"
+        " 4503599627370495 KiB\ninvalid memory size: 4194304t\n", 1,
+    ),
+    "unlimited is said": (
+        "mem-max web 16t", {LIMIT: (200, decision(unlimited=True, max_pages=0xFFFFFFFF))},
+        [LIMIT + ' {"max_mem_kib": 17179869184}'], "",
+        "maxmemctl: the limit of web (domain 3) is unlimited now: Xen has no limit of"
+        " 17179869180 KiB (16 TiB less a page) or more\n", 0,
+    ),
     "less than nothing": (
         "mem-max 3 -- -1", {}, [], "",
         f"maxmemctl: cannot read '-1' as a size: {SIZES}\ninvalid memory size: -1\n", 1,
@@ -162,7 +178,7 @@ def test_sizes_that_xl_takes_by_accident_are_refused(size: str, ctl: Ctl, stub: 
 
 
 def test_the_empty_name_is_not_dom0(ctl: Ctl, stub: Stub) -> None:
-    """The empty string, which xl takes for domid 0, is nobody here."""
+    """The empty string, which xl takes for domid 0, is no domain here."""
     status, _, err = ctl("mem-max", "", "10")
     assert (status, stub.seen) == (1, [])
     assert err == (

@@ -60,7 +60,7 @@ def ended(reason: int, held: int = 0) -> Ending:
 
 
 def lived() -> Record:
-    """Return a record with everybody's components, as a life has left it."""
+    """Return a record with components of every owner, as an earlier instance left it."""
     record = record_of(96, static_max=128, rom=8)
     return replace(record, components={**record.components, OTHER: Component(kib(4), 2)})
 
@@ -79,7 +79,7 @@ def test_without_a_record_every_life_is_created(life: str, *, following: bool) -
 
 @pytest.mark.parametrize("static_max", [None, kib(80)])
 def test_created_replaces_the_record(static_max: Memory | None) -> None:
-    """Nobody's component of an earlier domain is taken over, nor its static-max."""
+    """No component of an earlier domain is taken over, nor its static-max."""
     after = granted(decide(building(lived()), Build(kib(64), CREATED, static_max))).record
     assert amounts(after) == {MAX_MEM: 64, SLACK: SLACK_KIB}
     assert after.static_max == static_max
@@ -260,7 +260,7 @@ def test_a_limit_that_writes_no_node() -> None:
 def test_after_headroom_there_is_room(
     record: Record, max_pages: int, tot_pages: int, pages: int, *, tracking: bool
 ) -> None:
-    """Whatever Xen says: then the pages fit with the spare, and nobody else's amount has moved."""
+    """For all facts of Xen: then the pages fit with the spare, and no other amount has changed."""
     xen = xen_of(tot_pages=tot_pages, max_pages=max_pages)
     after = lives.with_headroom(RULES, record, xen, pages, tracking=tracking)
     room = xen.max_pages if after is record else after.limit.max_pages

@@ -19,7 +19,7 @@ HINT = "(is it running? systemctl status maxmemd, or start it: maxmemd serve)"
 
 
 class Clock:
-    """Time that passes only while somebody sleeps; `then` happens at each sleep."""
+    """Time that passes only during a sleep; `then` happens at each sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -85,7 +85,7 @@ def test_a_read_survives_too(patient: Ctl, stub: Stub, trouble: Any) -> None:
 
 @TROUBLE
 def test_trouble_that_stays(patient: Ctl, clock: Clock, stub: Stub, trouble: Any) -> None:
-    """For thirty seconds and no longer; after three it is said, once, what is waited for."""
+    """For thirty seconds and no longer; after three seconds one line says what it waits for."""
     stub.replies = {LIMIT: trouble}
     status, _, err = patient(*WORDS)
     assert status == 1
@@ -115,7 +115,7 @@ def test_other_trouble_is_an_answer(patient: Ctl, stub: Stub) -> None:
 
 
 def test_one_that_goes_while_it_is_asked(patient: Ctl, clock: Clock, stub: Stub) -> None:
-    """Where nobody listens any more after trouble, that is trouble too, for a read as well."""
+    """If the daemon no longer listens after trouble, that is trouble too, for a read as well."""
     stub.replies = {"GET /v1/host": DROP}
     path = Path(str(stub.server_address))
 
@@ -136,7 +136,7 @@ def test_one_that_goes_while_it_is_asked(patient: Ctl, clock: Clock, stub: Stub)
 
 
 def test_one_that_never_comes_back(patient: Ctl, clock: Clock, stub: Stub) -> None:
-    """A lost connection and then nobody: what became of the wish is not said to be nothing."""
+    """After a lost connection and then none, it does not claim that nothing was changed."""
     stub.replies = {LIMIT: DROP}
     path = Path(str(stub.server_address))
     away = path.with_suffix(".away")
@@ -181,7 +181,7 @@ def test_a_write_waits_three_seconds_and_no_longer(
 def test_a_read_does_not_wait(
     clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A socket that nobody listens on is told at once."""
+    """A socket without a listener is reported at once."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
@@ -238,6 +238,34 @@ def test_silence_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             connection.DaemonConnection(path).ask("PUT", "/v1/x", {})
 
 
+def test_timeout_is_how_long_a_reply_and_all_retries_may_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    """--timeout 100: busy answers are retried for 90 s, and the last reply has the 10 s left."""
+    allowed_s: list[float] = []
+
+    def busy(_: object, *request: object) -> tuple[int, bytes]:
+        retry_of_it = request[-1]
+        assert isinstance(retry_of_it, retry.Retry)
+        allowed_s.append(retry_of_it._left_s(retry_of_it._reply_s))
+        clock.pass_more(25)
+        return 503, b'{"code": "arbiter-busy", "detail": "busy"}'
+
+    monkeypatch.setattr(connection.DaemonConnection, "_exchange_with_socket", busy)
+    assert main(["--timeout", "100", "mem-max", "3", "1"]) == 1
+    assert [round(seconds) for seconds in allowed_s] == [100, 75, 50, 25]
+    assert "waiting for maxmemd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "3601", "-1", "1.5", "x", ""])
+def test_a_timeout_that_is_none_is_wrong_usage(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a whole number from 1 to 3600."""
+    assert main(["--timeout", seconds, "list"]) == 2
+    assert capsys.readouterr().err.startswith("maxmemctl: cannot ")
+
+
 _settimeout = socket.socket.settimeout
 
 
@@ -256,7 +284,7 @@ def _at_least_a_millisecond(self: socket.socket, seconds: float | None) -> None:
     ],
 )
 def test_what_is_no_reply(raw: bytes, times: int, said: str, tmp_path: Path, clock: Clock) -> None:
-    """A reply that is cut short, or is none of ours, is told in one line."""
+    """A reply that is cut short, or is not maxmemd's, is reported in one line."""
     path = str(tmp_path / "s")
     clock.then = lambda: clock.pass_more(3.95)
 
@@ -294,29 +322,3 @@ def test_a_reply_in_pieces(tmp_path: Path) -> None:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         answer = connection.DaemonConnection(path).ask("GET", "/v1/host")
     assert (answer.status, answer.body) == (201, {"a": 1})
-
-
-def test_over_a_url(capsys: pytest.CaptureFixture[str]) -> None:
-    """A daemon elsewhere is asked through http.client, with the same retry."""
-    from http.server import ThreadingHTTPServer
-
-    from tests.support.stub import Handler
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told: Any = server
-        told.replies = {"GET /v1/host": [DROP, (200, HOST)]}
-        told.seen, told.headers = [], []
-        told.reply_to = lambda request: Stub.reply_to(told, request)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}/"
-        assert main(["--url", url, "info", "total_memory"]) == 0
-        server.shutdown()
-    assert capsys.readouterr().out == "8190\n"
-
-
-@pytest.mark.parametrize("url", ["ftp://host", "host", "http://", "http://127.0.0.1:1"])
-def test_a_url_that_leads_nowhere(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line says which."""
-    assert main(["--url", url, "list"]) == 1
-    err = capsys.readouterr().err
-    assert (err.count("\n"), url in err) == (1, True)

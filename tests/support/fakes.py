@@ -2,18 +2,20 @@
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
 from maxmemd.policy.codec import ending_from_json, record_from_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.endings import Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.ports import NO_MODES
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -45,6 +47,7 @@ class MemoryLedger:
         self.heads: dict[str, int] = {}
         self.instances: dict[tuple[str, int], InstanceRow] = {}
         self.rows: list[PushRow] = []
+        self.drift_modes: dict[str, SetMode] = {}
         self.commits = 0
         self.reopened = 0
         self._failures: deque[tuple[LedgerError, bool]] = deque()
@@ -66,7 +69,10 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Snapshot(records, begun, incarnations, self._endings())
+        extent = (len(self.lines), len(self.rows))
+        return Snapshot(
+            records, begun, incarnations, self._endings(), extent, dict(self.drift_modes)
+        )
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -80,12 +86,16 @@ class MemoryLedger:
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Keep all of it or nothing."""
         assert self._certain, "written to before it was read again"
         error, kept = self._failures.popleft() if self._failures else (None, True)
         if kept:
             self._keep(entries, instances, pushes, forgotten)
+            self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode}
+            for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
+                self.drift_modes.pop(uuid, None)
         if error is not None:
             self._certain = error.code == "ledger-busy"
             raise error

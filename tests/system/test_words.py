@@ -40,7 +40,7 @@ FORMER = {
     r"PUT /v1/domains/[^/ ]+/limit`?,? `?\{\"limit_kib": "max_mem_kib",
     r"\{\\\"limit_kib\\\"": "max_mem_kib",
 }
-"""What is not said any more, as a pattern, and what is said instead."""
+"""Words that are no longer used, as a pattern, and their replacement."""
 
 FORMER_IN_DOCUMENTS = FORMER | {
     r"`drifted`|\bdrifted\s+web\b|\"drifted\"": "mismatched, or drift",
@@ -86,7 +86,7 @@ def test_no_string_has_a_former_word(path: Path) -> None:
 def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
-    assert set(found) == {"history", "record", "instance", "push"}
+    assert set(found) == {"history", "record", "instance", "push", "drift_mode"}
     assert found["record"] == {"uuid", "head", "newest", "observed"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
@@ -136,7 +136,7 @@ def enums_of(node: object) -> Iterator[str]:
 
 
 def test_kinds_that_documents_name_exist() -> None:
-    """What a command filters by, and what journald is said to have, are kinds."""
+    """What a command filters by, and the kinds in journald, are kinds."""
     for path in DOCUMENTS:
         if path.suffix not in {".md", ".yml", ".json"}:
             continue
@@ -152,6 +152,7 @@ def test_kinds_that_documents_name_exist() -> None:
     asked_for = {kind for kind in EntryKind if kind.is_decision} - {
         EntryKind.ADOPTED, EntryKind.BUILD_FOLLOWED, EntryKind.RECORD_REPLACED,
     }  # fmt: skip
+    asked_for |= {EntryKind.DRIFT_MODE_SET, EntryKind.DRIFT_MODE_CLEARED}
     said = set(re.findall(r"`([a-z-]+)`", row.split("|")[1]))
     assert said == KINDS - asked_for - {EntryKind.REFUSED, PushKind.APPLIED}
 

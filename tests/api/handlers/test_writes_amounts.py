@@ -57,6 +57,58 @@ def test_what_is_no_amount(api: Inside, text: str) -> None:
     assert api.get("/v1/domains/web")["revision"] == 1
 
 
+TOO_LARGE = "it is too large, the most is 4503599627370495 KiB"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("PUT", LIMIT, '{"max_mem_kib": 4503599627370496}', f"max_mem_kib: {TOO_LARGE}"),
+        ("PUT", LIMIT, '{"max_mem_kib": 18446744073709551615}', f"max_mem_kib: {TOO_LARGE}"),
+        ("PUT", LIMIT, '{"max_mem_kib": 1e30}', f"max_mem_kib: {TOO_LARGE}"),
+        ("PUT", ROMS, '{"amount_kib": 18446744073709551615}', f"amount_kib: {TOO_LARGE}"),
+        ("POST", f"{ROMS}/increase", '{"by_kib": 4503599627370496}', f"by_kib: {TOO_LARGE}"),
+        (
+            "POST", f"{ROMS}/increase", '{"by_kib": -4503599627370496}',
+            "by_kib: it is too small, the least is -4503599627370495 KiB",
+        ),
+        ("PUT", LIMIT, '{"max_mem_kib": -1}', "max_mem_kib: it is too small, the least is 0 KiB"),
+        ("PUT", "/v1/domains/web/target", '{"target_kib": 1e30}', f"target_kib: {TOO_LARGE}"),
+        (
+            "POST", "/v1/domains/web/headroom", '{"pages": 4294967296}',
+            "pages: it is too large, the most is 4294967295",
+        ),
+        (
+            "PUT", "/v1/records/51a70000-0000-4000-8000-00000000000a",
+            '{"components": [{"owner": "operator", "name": "max-mem", "amount_kib": 1e20}]}',
+            f"components.0.amount_kib: {TOO_LARGE}",
+        ),
+        (
+            "PUT", "/v1/records/51a70000-0000-4000-8000-00000000000a",
+            '{"components": [{"owner": "Operator", "name": "max-mem", "amount_kib": 4}]}',
+            ("components.0.owner: write 1 to 64 of a-z, 0-9 and . _ -,"
+            " with a letter or a digit first"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_field_out_of_bounds_is_said_in_words(
+    api: Inside, method: str, path: str, body: str, said: str
+) -> None:
+    """Too large, with the most; too small, with the least; and no pattern for a person to read."""
+    told = problem(api.ask(method, path, raw=body.encode()), "body-invalid", 422)
+    assert told["detail"] == f"cannot use the body: {said}"
+    assert f"{told['errors'][0]['field']}: {told['errors'][0]['message']}" == said
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, "-" + "1" * 5000])
+def test_a_number_without_end_is_not_called_bad_json(api: Inside, text: str) -> None:
+    """It is JSON; the number is too large."""
+    reply = api.ask("PUT", LIMIT, raw=b'{"max_mem_kib": %s}' % text.encode())
+    assert problem(reply, "json-invalid", 400)["detail"] == (
+        "cannot read the body: a number in it is too large"
+    )
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1" * 5000, "0x10", "1_000"])
 def test_numbers_that_json_does_not_have(api: Inside, text: str) -> None:
     """NaN, infinities and absurdly long numbers are a client's fault, never ours."""
@@ -84,7 +136,7 @@ def test_a_zero_with_a_sign(api: Inside) -> None:
     "field", ["limit_kib", "max_mem_mib", "Max_mem_kib", "target_kib", "__proto__"]
 )
 def test_an_unknown_field(api: Inside, field: str) -> None:
-    """A field that nobody asked for is refused by name, so that a slip never acts."""
+    """An unknown field is refused by name, so that a typing error never acts."""
     reply = api.ask("PUT", LIMIT, {"max_mem_kib": 700_000, field: 1})
     assert problem(reply, "body-invalid", 422)["errors"][0]["field"] == field
 

@@ -22,6 +22,7 @@ from maxmemd.errors import LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.clauses import Rules
+from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget, Wish
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
@@ -32,7 +33,7 @@ ACTOR = '{"name":"test"}'
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s, self.wall = 1000.0, 1_750_000_000 * 10**9
@@ -52,7 +53,7 @@ class FakeClock:
 
 
 class Bench:
-    """A host, a ledger and an arbiter in this process, on a clock that is told what to show."""
+    """A host, a ledger and an arbiter in this process, on a clock that a test sets."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Bench:
                 self.ledger,
                 LocalPusher(self.xen, self.host.xenstore()),
                 self.clock,
-                Settings(Rules(), drift, keep_gone_s),
+                Settings(Rules(), DriftRules(DriftMode(drift)), keep_gone_s),
                 boot="one-boot",
             )
         except BaseException:

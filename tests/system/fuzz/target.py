@@ -2,7 +2,7 @@
 
 All of it is the product's but the transport, the arbiter's thread, which is this one, the journal,
 which is in memory, and time, which stands still. So an input does the same each time, and leaves
-nothing behind: the host is made anew for each.
+nothing behind: each has a new host.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
+from maxmemd.policy.drift import DriftRules
 from maxmemd.pusher.local import LocalPusher
 from tests.support.fakes import FakeClock, MemoryLedger
 from tests.support.inside import small_host
@@ -117,7 +118,7 @@ class Target:
             ledger,
             LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
-            Settings(CONFIG.rules, "restore", 3600.0),
+            Settings(CONFIG.rules, DriftRules(), 3600.0),
             boot="one-boot",
         )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outside import ROOT, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
 from tests.system.interpose.conftest import SOURCES, Built, max_kib
 
 
@@ -74,7 +75,7 @@ def test_somebody_elses_wrapper_is_left_alone(script: Path, tmp_path: Path) -> N
 
 
 def test_without_a_compiler(script: Path, tmp_path: Path) -> None:
-    """A library that was built elsewhere is enough; where there is none, that is said."""
+    """A library that was built elsewhere is enough; without one, there is a message."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ["sh", "dirname", "readlink", "grep", "install", "mv", "cat", "chmod", "mkdir"]:
@@ -126,3 +127,12 @@ def test_the_example_in_python(daemon: Outside, born: int) -> None:
     program = program.replace("Client()", f'Client("{daemon.socket}")')
     exec(program.replace('"7"', f'"{born}"'), {})
     assert max_kib(daemon, born) == 129 * 1024
+
+
+@pytest.mark.parametrize("called", ["maxmemd-interpose", "install.sh"])
+def test_it_is_called_what_it_was_started_as(tmp_path: Path, called: str) -> None:
+    """The usage names the command that was typed: the package's is a link to the script."""
+    link = tmp_path / called
+    link.symlink_to(SOURCES / "install.sh")
+    done = subprocess.run(["sh", str(link), "nothing"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"usage: {called} install | remove\n")

@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 
 _OBSERVED_BY = frozenset(
     {"adopted", "build-followed", "record-replaced", "build-announced", "drift"}
