@@ -143,7 +143,7 @@ class Batch:
 
     def _is_build_newer(self, instance: Instance, record: Record) -> bool:
         """Whether Xen's maximum is newer than the record, likewise."""
-        is_newer = self.lifecycle.is_build_newer(instance, record)
+        is_newer = self.lifecycle.builds.is_build_newer(instance, record)
         return is_newer and instance.uuid not in self.decided
 
     def build_states(self) -> dict[Instance, BuildState]:

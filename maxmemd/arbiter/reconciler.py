@@ -123,7 +123,7 @@ class Reconciler:
         except HypervisorError:
             return
         if fact.uuid == instance.uuid and not fact.dying:
-            wanted = self.lifecycle.pages_in_build(instance, fact.max_pages, record)
+            wanted = self.lifecycle.builds.pages_in_build(instance, fact.max_pages, record)
             instance.on_compared(fact.max_pages, wanted)
             self._raise_build(instance, fact, record)
 
@@ -131,7 +131,7 @@ class Reconciler:
         """Return the push that brings a decision into force, above it what a build needs."""
         pages = record.max_pages
         if instance.is_unsettled:
-            pages = self.lifecycle.pages_in_build(instance, instance.seen_pages or 0, record)
+            pages = self.lifecycle.builds.pages_in_build(instance, instance.seen_pages or 0, record)
         limit = None if pages == record.max_pages else Memory.of_pages(pages)
         return DuePush(instance, record, instance.effects, limit)
 
@@ -193,7 +193,7 @@ class Reconciler:
         if instance.is_unsettled:
             if self.lifecycle.instances.is_left_behind(instance):
                 return  # no stream fills it: it stays as it is
-            wanted = self.lifecycle.pages_in_build(instance, seen, record)
+            wanted = self.lifecycle.builds.pages_in_build(instance, seen, record)
         instance.on_compared(seen, wanted)
         if instance.writes.is_fight:
             self.fights.watch(instance)

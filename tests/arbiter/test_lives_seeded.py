@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from maxmemd.arbiter.builds import Builds
 from maxmemd.arbiter.instances import InstanceTable
-from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.policy import endings, lives
 from maxmemd.policy.components import MAX_MEM, Record
 from maxmemd.policy.endings import CRASH, REBOOT, SUSPEND
@@ -212,7 +212,7 @@ def test_nothing_is_broken(sequence: Callable[[], None]) -> None:
 def _per_instance(patch: Patch) -> None:
     """Let a decision count for the named instance only."""
     patch.setattr("maxmemd.arbiter.batch.ends_guessing", lambda _phase, *, is_named: is_named)
-    patch.setattr(Lifecycle, "_is_followed_no_more", lambda *_: False)
+    patch.setattr(Builds, "_is_followed_no_more", lambda *_: False)
 
 
 def _elder(patch: Patch) -> None:
