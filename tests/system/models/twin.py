@@ -44,6 +44,8 @@ def _twin(thing: Any, known: dict[int, Any]) -> Any:
         return _container(thing, kind, known)
     if kind is types.MethodType:
         return types.MethodType(thing.__func__, _twin(thing.__self__, known))
+    if issubclass(kind, tuple):
+        return kind(*(_twin(value, known) for value in thing))
     other = known[id(thing)] = object.__new__(kind)
     for name in _slots(kind):
         value = getattr(thing, name)
