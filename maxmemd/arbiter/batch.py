@@ -25,7 +25,7 @@ from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.states import BuildPhase, ends_guessing
-from maxmemd.policy.verdicts import Grant, Refusal
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
     Build,
@@ -34,7 +34,6 @@ from maxmemd.policy.wishes import (
     needs_store,
     says_the_limit,
 )
-from maxmemd.units import Memory
 
 
 @dataclass(slots=True)
@@ -92,9 +91,7 @@ class Batch:
             change = _change(record, verdict, None if seen is None else self._nodes(seen))
         if ask.dry_run:
             instance = None if seen is None else seen.instance
-            return _granted(
-                verdict.record, instance, verdict.effects.target, change=change, dry=True
-            )
+            return _granted(verdict.record, instance, verdict.effects, change=change, dry=True)
         return self._grant(index, ask, verdict, seen, change)
 
     def _nodes(self, seen: Observation) -> StoreFacts:
@@ -190,7 +187,7 @@ class Batch:
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen.instance, grant.effects.target, change=change)
+        return _granted(record, seen.instance, grant.effects, change=change)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -234,14 +231,15 @@ class Batch:
 def _granted(
     record: Record,
     instance: Instance | None,
-    target: Memory | None = None,
+    effects: Effects = NO_EFFECTS,
     *,
     change: Change | None = None,
     dry: bool = False,
 ) -> Granted:
     domid, name = (None, None) if instance is None else (instance.domid, instance.name)
-    kib = None if target is None else target.kib
-    return Granted(record, domid, name, kib, dry_run=dry, change=change)
+    kib = None if effects.target is None else effects.target.kib
+    writes = tuple(named for named, _ in effects.named())
+    return Granted(record, domid, name, kib, dry_run=dry, change=change, writes=writes)
 
 
 def _change(before: Record, grant: Grant, nodes: StoreFacts | None) -> Change:

@@ -7,9 +7,10 @@ from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.entries import DAEMON, own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
+from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
-from maxmemd.errors import XenstoreError
+from maxmemd.arbiter.surprises import Surprises
 from maxmemd.policy import lives
 from maxmemd.policy.codec import to_text
 from maxmemd.policy.components import MAX_MEM, Record
@@ -19,7 +20,6 @@ from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.ports import Pusher
 from maxmemd.units import Memory
 
 
@@ -30,7 +30,8 @@ class Builds:
     settings: CurrentSettings
     instances: InstanceTable
     records: Records
-    pusher: Pusher
+    nodes: NodeReader
+    surprises: Surprises
     endings: EndingTable
 
     def is_build_newer(self, instance: Instance, record: Record | None) -> bool:
@@ -58,7 +59,12 @@ class Builds:
         # the next poll would not look at it again. Their rows go with the same commit, so that
         # after a crash a build is as far as its record is.
         decided = _Decisions(self.records)
-        phases = {i: self._decide_phase(decided, i, facts[i.domid]) for i in unsettled}
+        phases = {}
+        for each in unsettled:
+            try:
+                phases[each] = self._decide_phase(decided, each, facts[each.domid])
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(each.uuid, surprise)
         rows = [
             i.to_row(effects=decided.effects_of(i), build=i.build_in(phase))
             for i, phase in phases.items()
@@ -69,7 +75,10 @@ class Builds:
         else:
             self.records.note_rows(rows)
         for instance, phase in phases.items():
-            self._enter(decided, instance, phase, facts[instance.domid])
+            try:
+                self._enter(decided, instance, phase, facts[instance.domid])
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(instance.uuid, surprise)
 
     def _enter(
         self, decided: "_Decisions", instance: Instance, phase: BuildPhase, fact: XenFacts
@@ -133,7 +142,7 @@ class Builds:
         """Take what the toolstack built: as the first record, or as the next revision of one."""
         rules = self.settings.value.rules
         words: dict[str, object] = {"max_pages": fact.max_pages, "building": not fact.started}
-        nodes = self.read_nodes(instance) or StoreFacts()
+        nodes = self.nodes.read_if_possible(instance) or StoreFacts()
         if record is None:
             decided.add(lives.adopted(rules, fact, nodes), EntryKind.ADOPTED, words)
             return
@@ -145,7 +154,7 @@ class Builds:
         self, decided: "_Decisions", instance: Instance, fact: XenFacts, record: Record
     ) -> bool:
         """Decide whether an instance that runs goes on with its record; False: not known yet."""
-        nodes = self.read_nodes(instance)
+        nodes = self.nodes.read_if_possible(instance)
         if nodes is None and instance.domid != 0:
             return False
         nodes = nodes or StoreFacts()
@@ -176,7 +185,7 @@ class Builds:
         """Bring back what was last confirmed, where what it was built with differs from that."""
         if record is None or not lives.is_worth_keeping(record, UNSEEN):
             return
-        nodes = nodes or self.read_nodes(instance) or StoreFacts()
+        nodes = nodes or self.nodes.read_if_possible(instance) or StoreFacts()
         effects = lives.confirmed_again(self.settings.value.rules, record, fact, nodes)
         built = instance.build_pages or instance.built_pages(fact.max_pages)
         if effects is NO_EFFECTS and built == record.max_pages:
@@ -193,13 +202,6 @@ class Builds:
         if record is not None and record.max_pages == fact.max_pages:
             instance.on_adopted(fact, record.revision)
             self.records.note_instance(instance)
-
-    def read_nodes(self, instance: Instance) -> StoreFacts | None:
-        """Return what xenstore says of an instance; None where it cannot be asked."""
-        try:
-            return self.pusher.facts(instance.domid)
-        except XenstoreError:
-            return None
 
 
 def _nodes_in_words(effects: Effects, nodes: StoreFacts) -> dict[str, object]:

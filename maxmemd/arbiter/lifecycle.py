@@ -8,9 +8,10 @@ from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.entries import own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
+from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
-from maxmemd.errors import XenstoreError
+from maxmemd.arbiter.surprises import Surprises
 from maxmemd.policy import lives
 from maxmemd.policy.codec import ending_to_json
 from maxmemd.policy.components import Record
@@ -34,9 +35,14 @@ class Lifecycle:
     endings: EndingTable
     builds: Builds = field(init=False)
     _gone_since_s: dict[str, float] = field(default_factory=dict)
+    surprises: Surprises = field(default_factory=Surprises)
+    nodes: NodeReader = field(init=False)
 
     def __post_init__(self) -> None:
-        self.builds = Builds(self.settings, self.instances, self.records, self.pusher, self.endings)
+        self.nodes = NodeReader(self.records, self.pusher, self.clock, self.surprises)
+        self.builds = Builds(
+            self.settings, self.instances, self.records, self.nodes, self.surprises, self.endings
+        )
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
         """Bring the instances to what Xen says, and every instance to a record.
@@ -70,9 +76,12 @@ class Lifecycle:
         for instance in self.instances:
             self.records.note_instance(instance)
 
-    def close(self, instance: Instance) -> None:
-        """Close an instance; its record stays, and what was not yet written is its next life's."""
-        self.instances.remove(instance)
+    def close(self, instance: Instance, *, still_listed: bool = False) -> None:
+        """Close an instance; its record stays, and what was not yet written is its next life's.
+
+        `still_listed` says that Xen goes on listing it for a while: it is being destroyed.
+        """
+        self.instances.remove(instance, still_listed=still_listed)
         ending = self.endings.close(instance)
         if instance.fight is not None:
             told = {"domid": instance.domid, "writes": instance.fight.writes, "why": "gone"}
@@ -113,7 +122,7 @@ class Lifecycle:
 
     def nodes_of(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance; only its name where it cannot be asked."""
-        return self.builds.read_nodes(instance) or StoreFacts(name=instance.name)
+        return self.nodes.read_if_possible(instance) or StoreFacts(name=instance.name)
 
     def adopt_maximum(self, record: Record, fact: XenFacts, words: Mapping[str, object]) -> Record:
         """Make Xen's maximum the operator's, for it drifted. Raises LedgerError."""
@@ -138,6 +147,7 @@ class Lifecycle:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
             try:
-                instance.on_named(self.pusher.facts(instance.domid).name)
-            except XenstoreError:
-                return
+                if self.nodes.read_if_possible(instance) is None:
+                    return
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(instance.uuid, surprise)

@@ -7,8 +7,10 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.fights import Fight
+from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import Outlook, TargetAboveLimit
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.states import PushState
+from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.wishes import Wish
 
@@ -72,14 +74,18 @@ Ask = DecisionRequest | DriftRequest | Query
 """All that the arbiter can be asked."""
 
 
+_OPEN = (EffectState.PENDING, EffectState.FAILED)
+
+
 class PushStatus(NamedTuple):
-    """How far a limit is in force; see policy/states.py."""
+    """How far a limit is in force, and its effects are written; see policy/states.py."""
 
     state: PushState
     max_pages: int
     seen_pages: int | None
     errno: int | None
     error: str | None
+    effects: tuple[EffectOutcome, ...] = ()
 
 
 class Amounts(NamedTuple):
@@ -101,7 +107,8 @@ class Change(NamedTuple):
 class Granted(NamedTuple):
     """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere.
 
-    `change` is told of a dry run and of a rollback.
+    `change` is told of a dry run and of a rollback. `writes` are the names of the effects that this
+    very wish has.
     """
 
     record: Record
@@ -112,6 +119,19 @@ class Granted(NamedTuple):
     dry_run: bool = False
     replayed: bool = False
     change: Change | None = None
+    writes: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the limit is in force, and nothing of this wish is still to be written.
+
+        What an earlier wish is still owed is not this one's concern.
+        """
+        push = self.push
+        if push is None:
+            return True
+        is_written = not any(e.name in self.writes and e.state in _OPEN for e in push.effects)
+        return push.state in IN_FORCE and is_written
 
     def pushed(self, push: PushStatus) -> "Granted":
         """Return the same grant, with how its push went."""
@@ -124,6 +144,7 @@ class Granted(NamedTuple):
             self.dry_run,
             self.replayed,
             self.change,
+            self.writes,
         )
 
 
@@ -160,6 +181,7 @@ class DriftView(NamedTuple):
 class DomainView:
     """A domain as it is: its record, its instance, and what Xen and xenstore say of it.
 
+    `outlook` is None unless it holds more than its limit.
     `drift` and `fight` say what becomes of other programs' writes to its maximum.
     """
 
@@ -171,6 +193,8 @@ class DomainView:
     push: PushStatus | None = None
     xen: XenFacts | None = None
     store: StoreFacts = field(default_factory=StoreFacts)
+    target_above: TargetAboveLimit | None = None
+    outlook: Outlook | None = None
     drift: DriftView | None = None
     fight: Fight | None = None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Refused
-from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy import clauses
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.reference import Domid, Name, Reference, Uuid, parse_reference
@@ -69,8 +69,12 @@ class Observer:
             return found
         seen = self._seen.get(found.domid) or self._observe_instance(ref, found)
         if isinstance(seen, Observation) and with_store and seen.store is None:
-            facts = self._nodes_of(seen.instance.domid)
-            seen.store = seen.instance.effects.on(facts)
+            instance, xen = seen.instance, seen.xen
+            facts = self._nodes_of(instance.domid)
+            if xen.is_being_destroyed(had_path=instance.had_path, has_path=facts.has_path):
+                self.lifecycle.close(instance, still_listed=True)
+                return _gone(instance)
+            seen.store = instance.effects.on(self.lifecycle.nodes.note(instance, facts))
         if isinstance(seen, Observation) and self._is_renamed(reference, seen):
             self._rescan(names=True)
             return self.observe(ref, with_store=with_store)
@@ -111,6 +115,9 @@ class Observer:
         if found:
             domids = [instance.domid for instance in found]
             return Refused(clauses.ambiguous(ref, domids))
+        leaving = instances.find_leaving(reference)
+        if leaving is not None:
+            return _gone(leaving)
         domid = reference.number if isinstance(reference, Domid) else None
         if domid is not None and domid in self._unmanaged:
             return Refused(clauses.without_uuid(domid), domid=domid)
@@ -139,7 +146,7 @@ class Observer:
         looked = self._ahead.get(domid)
         if looked is None:
             return self.pusher.domain(domid)
-        if isinstance(looked.xen, HypervisorError):
+        if isinstance(looked.xen, HypervisorError | DomainFault):
             raise looked.xen
         return looked.xen
 

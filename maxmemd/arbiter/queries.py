@@ -24,6 +24,7 @@ from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.errors import LedgerError
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.outlook import outlook_of, target_above_limit
 from maxmemd.policy.reference import Domid, Uuid, parse_reference
 from maxmemd.ports import Clock, Pusher
 
@@ -80,8 +81,12 @@ class Queries:
         now_s = self.clock.monotonic_s()
         if instance.nodes is not None and now_s - instance.nodes[0] < LATELY_S:
             return instance.nodes[1]
-        nodes = self.lifecycle.nodes_of(instance)
-        instance.on_nodes_read(now_s, nodes)
+        try:
+            nodes = self.lifecycle.nodes_of(instance)
+        except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+            self.lifecycle.surprises.note(instance.uuid, surprise)
+            nodes = StoreFacts(name=instance.name)
+        instance.on_nodes_shown(now_s, nodes)
         return nodes
 
     def _view(
@@ -89,18 +94,25 @@ class Queries:
     ) -> DomainView:
         if instance is None or nodes is None:
             return DomainView(fact.uuid, None, fact.domid, xen=fact)
-        name = nodes.name or instance.name
+        record = self.records.get(fact.uuid)
+        above = outlook = None
+        if record is not None and not instance.is_unsettled:
+            above = target_above_limit(record, nodes)
+        if record is not None and fact.tot_pages > record.max_pages:
+            outlook = outlook_of(record, fact, nodes, instance.still_polls)
         return DomainView(
             fact.uuid,
-            self.records.get(fact.uuid),
+            record,
             fact.domid,
-            name,
+            nodes.name,
             instance.building,
             push_status(instance),
             fact,
             nodes,
-            self.drift.view(fact.uuid, name),
-            instance.fight,
+            target_above=above,
+            outlook=outlook,
+            drift=self.drift.view(fact.uuid, nodes.name),
+            fight=instance.fight,
         )
 
     def _away(self, uuid: str) -> DomainView:
@@ -115,4 +127,5 @@ def push_status(instance: Instance) -> PushStatus:
         instance.seen_pages,
         instance.errno,
         instance.error,
+        instance.effect_states,
     )

@@ -40,6 +40,12 @@ class EntryKind(StrEnum):
     CONFIRMED_AGAIN = "confirmed-again"
     """An instance goes on with its record: what was last confirmed came back over what its stream,
     or its configuration, had brought."""
+    TARGET_ABOVE_LIMIT = "target-above-limit"
+    """The balloon target is more than the limit has room for: the guest cannot come to it."""
+    EFFECT_DROPPED = "effect-dropped"
+    """The domain lives and cannot take what a decision was to write besides its limit."""
+    NODE_UNREADABLE = "node-unreadable"
+    """A node of its memory in xenstore is there and is no amount."""
     INSTANCE_BEGAN = "instance-began"
     INSTANCE_ENDED = "instance-ended"
     FORGOTTEN = "forgotten"
