@@ -127,6 +127,6 @@ def _row_of_marks(columns: Sequence[str]) -> str:
 
 
 ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
-HEADS = Prepared(_SET_HEAD, RECORD.c.keys())
+HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest"])
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
 PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

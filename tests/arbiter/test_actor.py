@@ -155,6 +155,7 @@ def test_a_newcomer_is_found_at_once(seat: Seat) -> None:
 def test_who_went_is_not_asked(seat: Seat) -> None:
     """A domain that no poll has missed yet is not decided on; its record stays."""
     uuid = seat.uuid(1)
+    seat.grant(1, more().wish)
     seat.host.destroy(1)
     assert seat.refuse(1, more().wish) == "unknown-domain"
     assert seat.refuse(uuid, more().wish) == "domain-gone"

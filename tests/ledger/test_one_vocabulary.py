@@ -21,6 +21,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.schema import engine
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.components import MAX_MEM, POPULATED, Record
+from maxmemd.policy.endings import REBOOT, Ending
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.wishes import KINDS as KINDS_OF_WISHES
@@ -152,7 +153,13 @@ def test_it_proves_its_chain(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         kinds = Counter(kind for (kind,) in connection.execute("SELECT kind FROM history"))
         assert kinds == KINDS
-        later = {kind for kind in EntryKind if kind.startswith(("drift-mode", "fight"))}
+        later = {
+            kind
+            for kind in EntryKind
+            if kind.startswith(
+                ("drift-mode", "fight", "confirmed", "target-above", "effect-", "node-")
+            )
+        }
         assert set(kinds) == set(EntryKind) - later
         texts = [*connection.execute("SELECT wish FROM history"),
                  *connection.execute("SELECT state FROM history WHERE state NOT NULL")]  # fmt: skip
@@ -180,7 +187,8 @@ def test_every_record_is_what_it_was(path: Path) -> None:
         number: (revision, static_max, amounts | slack)
         for number, (revision, static_max, amounts) in RECORDS.items()
     }
-    assert {number_of(uuid): boot for uuid, boot in kept.rebooting.items()} == {15: "boot-3"}
+    ends = {number_of(uuid): ending for uuid, ending in kept.endings.items()}
+    assert ends == {15: Ending(REBOOT, "boot-3")}
 
 
 def test_a_past_revision_is_what_it_was(path: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
-from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.codec import ending_from_json, record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
+from maxmemd.policy.endings import Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.ports import NO_MODES
 
@@ -70,7 +71,7 @@ class MemoryLedger:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
         extent = (len(self.lines), len(self.rows))
         return Snapshot(
-            records, begun, incarnations, self._rebooting(), extent, dict(self.drift_modes)
+            records, begun, incarnations, self._endings(), extent, dict(self.drift_modes)
         )
 
     def reopen(self) -> None:
@@ -122,15 +123,16 @@ class MemoryLedger:
         """Return what the entries of one kind say."""
         return [json.loads(line.wish) for line in self.lines if line.kind == kind]
 
-    def _rebooting(self) -> dict[str, str]:
-        rebooting = {}
+    def _endings(self) -> dict[str, Ending]:
+        endings = {}
         for uuid in self.heads:
             newest = [line for line in self.lines if line.uuid == uuid][-20:]
             lives = [line for line in newest if line.kind in ("instance-ended", "build-announced")]
             words = json.loads(lives[-1].wish) if lives else {}
-            if words.get("reboot"):
-                rebooting[uuid] = words["boot"]
-        return rebooting
+            ending = ending_from_json(words)
+            if ending is not None and lives[-1].kind == "instance-ended":
+                endings[uuid] = ending
+        return endings
 
     def _keep(
         self,
