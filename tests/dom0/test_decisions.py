@@ -1,4 +1,4 @@
-"""No decision is lost: crashes, saves, leaked instances, and nodes that are missing or no numbers."""
+"""Decisions that no crash, save, leaked instance or odd node undoes."""
 
 import threading
 import time
