@@ -48,7 +48,7 @@ def audit(path: Path, *, whole: bool = True) -> Kept:
         connection.execute("BEGIN")
         if whole:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        heads: dict[str, int] = {}
+        heads: dict[str, int | None] = {}
         for row in connection.execute(
             "SELECT seq, uuid, revision, kind, wish, state, key FROM history ORDER BY seq"
         ):
@@ -69,9 +69,12 @@ def limits_of(path: Path) -> dict[str, int]:
         return {u: record_from_state(u, 0, json.loads(state)).limit.max_pages for u, state in rows}
 
 
-def _fold(kept: Kept, heads: dict[str, int], row: tuple[Any, ...]) -> None:
+def _fold(kept: Kept, heads: dict[str, int | None], row: tuple[Any, ...]) -> None:
     seq, uuid, revision, kind, wish, state, key = row
     before = kept.records.get(uuid) or Record(uuid, 0, {})
+    if kind == "forgotten":
+        kept.records.pop(uuid, None)
+        heads[uuid] = None
     if state is None:
         return
     assert revision == before.revision + 1, f"line {seq}: {uuid} went {before.revision}-{revision}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maxmemd.policy import lives
+from maxmemd.policy import endings
 from maxmemd.policy.facts import XenFacts
 from maxmemd.units import DOMID_FIRST_RESERVED
 from maxmemd.xen import abi
@@ -35,7 +35,12 @@ NUMBERS = [
     ("memory.h", "XENMEM_get_sharing_shared_pages", 19, abi.SHARING_SHARED),
     ("version.h", "XENVER_version", 0, abi.VERSION),
     ("version.h", "XENVER_extraversion", 1, abi.EXTRAVERSION),
-    ("sched.h", "SHUTDOWN_reboot", 1, lives.REBOOT),
+    ("sched.h", "SHUTDOWN_poweroff", 0, endings.POWEROFF),
+    ("sched.h", "SHUTDOWN_reboot", 1, endings.REBOOT),
+    ("sched.h", "SHUTDOWN_suspend", 2, endings.SUSPEND),
+    ("sched.h", "SHUTDOWN_crash", 3, endings.CRASH),
+    ("sched.h", "SHUTDOWN_watchdog", 4, endings.WATCHDOG),
+    ("sched.h", "SHUTDOWN_soft_reset", 5, endings.SOFT_RESET),
 ]
 """What the header calls it, what it was there in Xen 4.14 and ever since, and ours."""
 

@@ -115,7 +115,8 @@ def test_a_domain_that_goes_in_between_is_gone(well: Stand) -> None:
     domid = well.host.call("create", "short", memory=Memory.of_mib(64), maxmem=Memory.of_mib(128))
     until("it is known", lambda: state_of(well, domid)["state"] == "applied")
     with well.client() as client:
-        uuid = client.ask("GET", f"/v1/domains/{domid}")["uuid"]
+        path = f"/v1/domains/{domid}/limit"
+        uuid = client.ask("PUT", path, {"max_mem_kib": 64 * 1024})["uuid"]
         well.host.call("destroy", domid)
         told = client.ask("PUT", f"/v1/domains/{uuid}/limit", {"max_mem_kib": 4096})
         assert (told.status, told["code"]) == (410, "domain-gone")
@@ -174,12 +175,14 @@ def test_set_xenstore_away_and_back(well: Stand) -> None:
 
 
 def test_xenstore_that_goes_in_between_is_written_later(bench: Bench) -> None:
-    """A decision whose xenstore writes fail is failed, kept, and written when it is back."""
+    """The limit is in force, static-max is failed for itself, and written when xenstore is back."""
     bench.host.fail("write", 111)
     (granted,) = bench.turn((bench.uuids[0], SetLimit(Memory.of_mib(300))))
     assert isinstance(granted, Granted)
     assert granted.push is not None
-    assert (granted.push.state, granted.push.errno) == ("failed", 111)
+    assert granted.push.state == "applied"  # the limit is not held up by a node
+    (effect,) = granted.push.effects
+    assert (effect.name, effect.state, effect.errno) == ("static-max", "failed", 111)
     bench.host.heal()
     bench.clock.tick(100)
     bench.arbiter.poll()
@@ -208,6 +211,7 @@ def test_a_clock_that_jumps_ten_years_changes_nothing(tmp_path: Path, jump_s: in
     migrate(database)
     bench = Bench(database, keep_gone_s=30 * 86400)
     bench.arbiter.start()
+    bench.turn((bench.uuids[5], SetComponent(DM, Memory(kib=4096))))  # what is decided is kept
     bench.host.destroy(6)
     bench.arbiter.poll()
     bench.host.fail("set_max_mem", EPERM, domid=1)

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.outside import ROOT
+from tests.support.process import ROOT
 
 DEBIAN = ROOT / "deploy" / "debian"
 
