@@ -1,6 +1,7 @@
 """What the arbiter needs from Xen, xenstore, the ledger and the clock."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
@@ -9,6 +10,9 @@ from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.units import Memory
+
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+"""No names of domains to keep."""
 
 
 class Hypervisor(Protocol):
@@ -161,8 +165,12 @@ class Ledger(Protocol):
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
     ) -> None:
-        """Store all of it or nothing; once this returns, it survives a power cut."""
+        """Store all of it or nothing; once this returns, it survives a power cut.
+
+        `names` are last names by UUID, of domains that have an entry, in this commit or before.
+        """
         ...
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:

@@ -183,6 +183,8 @@ class Arbiter:
             self.lifecycle.on_build_announced(instance, wish)
         for instance in batch.limited:
             instance.on_limit_decided()
+        for uuid, owed in batch.owed.items():
+            self.lifecycle.on_decided_ahead(uuid, owed)
         self.decisions += len(batch.entries)
 
     def _push(self, batch: Batch) -> None:

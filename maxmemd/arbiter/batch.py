@@ -7,9 +7,16 @@ from maxmemd.arbiter.entries import entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
-from maxmemd.arbiter.observation import Observation, Observer
+from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
-from maxmemd.policy.clauses import Rules, key_reused, not_here, own_domain, revision_stale
+from maxmemd.policy.clauses import (
+    Rules,
+    key_reused,
+    not_here,
+    own_domain,
+    revision_stale,
+    unknown_domain,
+)
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
@@ -18,12 +25,14 @@ from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.states import BuildPhase
-from maxmemd.policy.verdicts import Grant, Refusal
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
     Build,
+    Headroom,
     Import,
     Rollback,
+    SetTarget,
     needs_store,
     says_the_limit,
 )
@@ -37,7 +46,8 @@ class Batch:
     `entries` are what is to be committed and `decided` the records they make; `granted` says
     for each granted wish, by its place in the batch, which instance it is about. `keys` are the
     idempotency keys known, `refusals` counts by code. `builds` are the builds that were announced,
-    and `limited` the instances whose limit a client decided.
+    and `limited` the instances whose limit a client decided. `owed` is what has to be written for
+    the next instance of each domain that has none here.
     """
 
     rules: Rules
@@ -51,6 +61,7 @@ class Batch:
     builds: list[tuple[Instance, Build]] = field(default_factory=list)
     limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
+    owed: dict[str, Effects] = field(default_factory=dict)
 
     def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
         """Look at all domains that the wishes of the batch are about, in one message."""
@@ -73,14 +84,13 @@ class Batch:
         seen = self._observe(ask)
         if isinstance(seen, Refused):
             return self._refused(ask, seen)
-        uuid = ask.ref.lower() if seen is None else seen.instance.uuid
+        uuid = ask.ref.lower() if seen is None else _uuid_of(seen)
         record = self._record_of(uuid) or Record(uuid, 0, {})
         verdict = self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
             return self._refused(ask, _about(verdict, uuid, seen))
         if ask.dry_run:
-            instance = None if seen is None else seen.instance
-            return _granted(verdict.record, instance, verdict.effects.target, dry=True)
+            return _granted(verdict.record, seen, verdict.effects.target, dry=True)
         return self._grant(index, ask, verdict, seen)
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
@@ -88,29 +98,32 @@ class Batch:
         seen = self.observer.observe(ask.ref, with_store=False)
         if isinstance(seen, Refused):
             return self._refused(ask, Refused(seen.refusal))
+        if isinstance(seen, Halted):  # what the ledger knows of it is not a device model's to learn
+            return self._refused(ask, Refused(unknown_domain(ask.ref)))
         refusal = own_domain(bond, seen.instance.domid, seen.instance.uuid)
         return None if refusal is None else self._refused(ask, Refused(refusal))
 
-    def _observe(self, ask: DecisionRequest) -> Observation | Refused | None:
+    def _observe(self, ask: DecisionRequest) -> Observation | Halted | Refused | None:
         """Observe the domain that is meant; None for a record that comes ahead of its domain."""
         seen = self.observer.observe(ask.ref, with_store=_with_store(ask))
-        uuid = _uuid_in(ask.ref)
-        if isinstance(seen, Refused) and uuid is not None:
-            if isinstance(ask.wish, Import):
-                return None
-            if self.committed.get(uuid) is not None:
-                return Refused(not_here(uuid), uuid)
+        if isinstance(ask.wish, Import):
+            # A record names its domain by UUID: it is not for another one that has that for a name.
+            uuid = _uuid_in(ask.ref)
+            is_living = isinstance(seen, Observation) and seen.instance.uuid == uuid
+            return None if uuid is not None and not is_living else seen
+        if isinstance(seen, Halted) and isinstance(ask.wish, SetTarget | Build | Headroom):
+            return Refused(not_here(seen.name or seen.uuid), seen.uuid, name=seen.name)
         return seen
 
     def _verdict(
-        self, ask: DecisionRequest, record: Record, seen: Observation | None
+        self, ask: DecisionRequest, record: Record, seen: Observation | Halted | None
     ) -> Grant | Refusal:
         if ask.if_match is not None and ask.if_match != record.revision:
             return revision_stale(record.revision, ask.if_match)
         past = None
         if isinstance(ask.wish, Rollback):
             past = self._past(record.uuid, ask.wish.revision)
-        if seen is None:
+        if not isinstance(seen, Observation):
             return decide(Picture(self.rules, record, None, StoreFacts(), past), ask.wish)
         picture = Picture(
             self.rules,
@@ -135,26 +148,32 @@ class Batch:
         return self.committed.at(uuid, revision)
 
     def _grant(
-        self, index: int, ask: DecisionRequest, grant: Grant, seen: Observation | None
+        self,
+        index: int,
+        ask: DecisionRequest,
+        grant: Grant,
+        seen: Observation | Halted | None,
     ) -> Granted:
         """Note a grant for the commit; one that changes nothing leaves no entry."""
         kind, record = KINDS[type(ask.wish)], grant.record
-        self.granted[index] = None if seen is None else seen.instance
+        self.granted[index] = seen.instance if isinstance(seen, Observation) else None
         if record is self._record_of(record.uuid):
-            return _granted(record, self.granted[index])
+            return _granted(record, seen)
         entry = entry_of(record, kind, ask.actor, _wish_text(ask), ask.key)
         self.entries.append(entry)
         self.decided[record.uuid] = record
         if ask.key is not None:
             self.keys[ask.key] = entry
-        if seen is None:
-            return _granted(record, None)
+        if isinstance(seen, Halted):
+            self.owed[seen.uuid] = self.owed.get(seen.uuid, NO_EFFECTS).then(grant.effects)
+        if not isinstance(seen, Observation):
+            return _granted(record, seen)
         if isinstance(ask.wish, Build):
             self.builds.append((seen.instance, ask.wish))
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen.instance, grant.effects.target)
+        return _granted(record, seen, grant.effects.target)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -166,9 +185,11 @@ class Batch:
             return self._refused(ask, Refused(key_reused()))
         record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
         instance = next(iter(self.lifecycle.instances.of_uuid(entry.uuid)), None)
-        answer = _granted(record, instance)._replace(replayed=True)
         self.granted[index] = instance
-        return answer
+        if instance is None:
+            name = self.committed.name_of(entry.uuid)
+            return Granted(record, None, name, replayed=True)
+        return Granted(record, instance.domid, instance.name, replayed=True)
 
     def _refused(self, ask: DecisionRequest, refused: Refused) -> Refused:
         """Count a refusal, and note it in the history of the domain that it is about."""
@@ -186,20 +207,33 @@ class Batch:
         if uuid is not None:
             return uuid
         seen = self.observer.observe(ref, with_store=False)
-        return seen.uuid if isinstance(seen, Refused) else seen.instance.uuid
+        return seen.uuid if isinstance(seen, Refused) else _uuid_of(seen)
+
+
+def _uuid_of(seen: Observation | Halted) -> str:
+    return seen.uuid if isinstance(seen, Halted) else seen.instance.uuid
 
 
 def _granted(
-    record: Record, instance: Instance | None, target: Memory | None = None, *, dry: bool = False
+    record: Record,
+    seen: Observation | Halted | None,
+    target: Memory | None = None,
+    *,
+    dry: bool = False,
 ) -> Granted:
-    domid, name = (None, None) if instance is None else (instance.domid, instance.name)
+    domid, name = _called(seen)
     return Granted(record, domid, name, None if target is None else target.kib, dry_run=dry)
 
 
-def _about(refusal: Refusal, uuid: str, seen: Observation | None) -> Refused:
-    if seen is None:
-        return Refused(refusal, uuid)
-    return Refused(refusal, uuid, seen.instance.domid, seen.instance.name)
+def _called(seen: Observation | Halted | None) -> tuple[int | None, str | None]:
+    """Return the domid and name that an answer has for a domain."""
+    if isinstance(seen, Observation):
+        return seen.instance.domid, seen.instance.name
+    return None, None if seen is None else seen.name
+
+
+def _about(refusal: Refusal, uuid: str, seen: Observation | Halted | None) -> Refused:
+    return Refused(refusal, uuid, *_called(seen))
 
 
 def _with_store(ask: DecisionRequest) -> bool:

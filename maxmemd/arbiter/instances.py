@@ -5,7 +5,7 @@ from collections.abc import Iterator, KeysView, Sequence
 from maxmemd.arbiter.instance import Instance
 from maxmemd.policy.entries import InstanceRow
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.reference import Domid, Reference, Uuid
+from maxmemd.policy.reference import Domid, Reference, Uuid, is_called
 
 
 class InstanceTable:
@@ -61,8 +61,11 @@ class InstanceTable:
                 return [] if instance is None else [instance]
             case Uuid(uuid):
                 return self._by_uuid.get(uuid, [])[:1]
-        name = reference.text
-        return [instance for instance in self._by_domid.values() if instance.name == name]
+        return self.named(reference.text)
+
+    def named(self, text: str) -> list[Instance]:
+        """Return the instances of this name."""
+        return [each for each in self._by_domid.values() if is_called(text, each.name)]
 
     def uuids(self) -> KeysView[str]:
         """Return the UUIDs of all live instances."""

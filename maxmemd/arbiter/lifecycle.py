@@ -14,6 +14,7 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.reference import lasting_name
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
@@ -62,6 +63,12 @@ class Lifecycle:
         self.rebooting.discard(instance.uuid)
         if wish.life == CREATED:
             self._owed.pop(instance.uuid, None)
+
+    def on_decided_ahead(self, uuid: str, effects: Effects) -> None:
+        """Owe these to the next instance of a domain that has none here."""
+        owed = self._owed.get(uuid, NO_EFFECTS).then(effects)
+        if owed is not NO_EFFECTS:
+            self._owed[uuid] = owed
 
     def read_all_names(self) -> None:
         """Read every domain's name again: nothing tells of an xl rename."""
@@ -136,17 +143,26 @@ class Lifecycle:
 
     def _read_nodes(self, instance: Instance) -> StoreFacts | None:
         try:
-            return self.pusher.facts(instance.domid)
+            nodes = self.pusher.facts(instance.domid)
         except XenstoreError:
             return None
+        self._keep_name(instance, nodes.name)
+        return nodes
+
+    def _keep_name(self, instance: Instance, name: str | None) -> None:
+        """Keep the name by which a domain is found once it is gone."""
+        if name is not None:
+            self.records.note_name(instance.uuid, lasting_name(name))
 
     def _read_names(self, instances: Sequence[Instance]) -> None:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
             try:
-                instance.on_named(self.pusher.facts(instance.domid).name)
+                name = self.pusher.facts(instance.domid).name
             except XenstoreError:
                 return
+            instance.on_named(name)
+            self._keep_name(instance, name)
 
     def _follow_builds(self, unsettled: Sequence[Instance], facts: Mapping[int, XenFacts]) -> None:
         """Decide what the unsettled have to do with their records, in one transaction.

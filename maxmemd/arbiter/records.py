@@ -19,6 +19,7 @@ from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.reference import is_called
 from maxmemd.policy.states import PushState
 from maxmemd.ports import Clock, Ledger
 
@@ -39,6 +40,8 @@ class Records:
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
         self._instances: dict[tuple[str, int], InstanceRow] = {}
         self._pushed: set[Instance] = set()
+        self._names: dict[str, str] = {}
+        self._new_names: dict[str, str] = {}
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
@@ -52,6 +55,7 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self._names = {**kept.names, **self._new_names}
         self.generation += 1
         return kept
 
@@ -65,6 +69,19 @@ class Records:
     def uuids(self) -> KeysView[str]:
         """Return every UUID that has a record."""
         return self._records.keys()
+
+    def name_of(self, uuid: str) -> str | None:
+        """Return the last name that a domain had."""
+        return self._names.get(uuid)
+
+    def named(self, text: str) -> list[str]:
+        """Return the UUIDs whose records have this last name."""
+        return [uuid for uuid in self._records if is_called(text, self._names.get(uuid))]
+
+    def note_name(self, uuid: str, name: str) -> None:
+        """Keep a domain's name, where it is a new one, with the next transaction."""
+        if self._names.get(uuid) != name:
+            self._names[uuid] = self._new_names[uuid] = name
 
     def at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision. Raises LedgerError."""
@@ -138,7 +155,9 @@ class Records:
     @property
     def has_notes(self) -> bool:
         """Whether notes wait to be written."""
-        return bool(self._notes or self._pushes or self._instances or self._pushed)
+        return bool(
+            self._notes or self._pushes or self._instances or self._pushed or self._new_names
+        )
 
     def commit(
         self,
@@ -163,6 +182,7 @@ class Records:
                 instances=[*self._instances.values(), *instances],
                 pushes=list(self._pushes),
                 forgotten=forgotten,
+                names=self._new_names,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
@@ -171,6 +191,7 @@ class Records:
         self._records.update(records)
         for uuid in forgotten:
             self._records.pop(uuid, None)
+            self._names.pop(uuid, None)
         self.generation += len(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)
@@ -218,6 +239,7 @@ class Records:
         self._notes.clear()
         self._pushes.clear()
         self._instances.clear()
+        self._new_names = {}
 
     @contextmanager
     def _troubled(self, *, reading_again: bool = False) -> Iterator[None]:

@@ -35,7 +35,7 @@ def _facts(body: Body) -> list[list[str]]:
     else:
         rows.append(["limit", "none recorded"])
     rows += [
-        ["in force", _in_force(body["push"]) if body["managed"] else "not managed: it has no UUID"],
+        ["in force", _in_force_in(body)],
         ["recorded static-max", amount(body["recorded_static_max_kib"])],
         ["static-max", amount(body["static_max_kib"])],
         ["target", amount(body["target_kib"])],
@@ -47,6 +47,14 @@ def _facts(body: Body) -> list[list[str]]:
         now = [state for state in states if xen[state]] + (["building"] if body["building"] else [])
         rows.append(["state", ", ".join(now) or "idle"])
     return rows
+
+
+def _in_force_in(body: Body) -> str:
+    if not body["managed"]:
+        return "not managed: it has no UUID"
+    if body["push"] is None and body["domid"] is not None:
+        return "no: the domain is dying"
+    return _in_force(body["push"])
 
 
 def _in_force(push: Body | None) -> str:

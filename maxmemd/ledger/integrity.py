@@ -18,8 +18,23 @@ def sealed(row: InstanceRow) -> InstanceRow:
     return row._replace(effects=_seal(row.effects), build=_seal(row.build))
 
 
+def sealed_text(text: str) -> str:
+    """Return a text with its checksum in front."""
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+def unsealed_text(found: str, whose: str) -> str:
+    """Return a text without its checksum. Raises LedgerCorrupt if that is wrong."""
+    text = found.partition(" ")[2]
+    if sealed_text(text) != found:
+        raise LedgerCorrupt(
+            f"cannot trust the ledger: {whose} is not as it was written (see docs/recovery.md)"
+        )
+    return text
+
+
 def _seal(text: str | None) -> str | None:
-    return None if text is None else f"{zlib.crc32(text.encode()):08x} {text}"
+    return None if text is None else sealed_text(text)
 
 
 def _without_seal(text: str | None) -> str | None:

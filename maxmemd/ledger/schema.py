@@ -48,9 +48,11 @@ RECORD = sa.Table(
     sa.Column("uuid", sa.Text, primary_key=True),
     sa.Column("head", sa.BigInteger, sa.ForeignKey("history.seq")),
     sa.Column("newest", sa.BigInteger, nullable=False),
+    sa.Column("name", sa.Text),
 )
 """`head`: the seq of the entry that a record follows from, NULL if it is forgotten. `newest`: the
-seq of the domain's newest entry of any kind."""
+seq of the domain's newest entry of any kind. `name`: the last name that its instances had, with a
+checksum, NULL if none was ever seen."""
 
 INSTANCE = sa.Table(
     "instance",

@@ -1,6 +1,6 @@
 """The only connection that writes: each batch is one transaction and one fsync."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,15 @@ import sqlalchemy as sa
 from maxmemd.errors import LedgerBusy, LedgerCorrupt
 from maxmemd.ledger import history
 from maxmemd.ledger.high_water import HighWaterMark
-from maxmemd.ledger.integrity import check_entries, check_entry, check_newest, sealed, unsealed
+from maxmemd.ledger.integrity import (
+    check_entries,
+    check_entry,
+    check_newest,
+    sealed,
+    sealed_text,
+    unsealed,
+    unsealed_text,
+)
 from maxmemd.ledger.schema import (
     GENESIS,
     HASHED,
@@ -28,13 +36,16 @@ from maxmemd.ledger.statements import (
     HEADS_AND_NEWEST,
     INSTANCES,
     LAGGING_HEADS,
+    NAMES,
     PUSHES,
+    SET_NAME,
     SOME_HEADS_AND_NEWEST,
 )
 from maxmemd.policy.codec import from_text, record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
+from maxmemd.ports import NO_NAMES
 
 _NONE: tuple[int | None, int] = (None, 0)
 
@@ -102,6 +113,7 @@ class SqliteLedger:
                 )
             ).all()
             ended = self._connection.execute(ENDED).all()
+            names = self._connection.execute(NAMES).all()
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
@@ -117,6 +129,7 @@ class SqliteLedger:
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             rebooting_of(ended),
+            names={uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -165,6 +178,7 @@ class SqliteLedger:
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
     ) -> None:
         """Write a batch in one transaction; it is on the disk when this returns."""
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
@@ -179,6 +193,11 @@ class SqliteLedger:
                 INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
             if pushes:
                 PUSHES.run(self._connection, pushes)
+            if names:
+                rows_of_names = [
+                    {"uuid_": uuid, "name_": sealed_text(name)} for uuid, name in names.items()
+                ]
+                self._connection.execute(SET_NAME, rows_of_names)
         self._heads.update(heads)
         for uuid in forgotten:
             del self._heads[uuid]

@@ -1,6 +1,7 @@
 """What the ledger is asked to keep: frozen values, as plain as the rows they become."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
@@ -83,10 +84,11 @@ class Snapshot:
 
     `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance
     ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
-    UUID.
+    UUID. `names` are the last names of the domains that have a record, by UUID.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
     incarnations: dict[str, int]
     rebooting: dict[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)

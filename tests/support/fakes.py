@@ -2,13 +2,14 @@
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.ports import NO_NAMES
 
 
 class FakeClock:
@@ -44,6 +45,7 @@ class MemoryLedger:
         self.heads: dict[str, int] = {}
         self.instances: dict[tuple[str, int], InstanceRow] = {}
         self.rows: list[PushRow] = []
+        self.names: dict[str, str] = {}
         self.commits = 0
         self.reopened = 0
         self._failures: deque[tuple[LedgerError, bool]] = deque()
@@ -65,7 +67,7 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Snapshot(records, begun, incarnations, self._rebooting())
+        return Snapshot(records, begun, incarnations, self._rebooting(), names=dict(self.names))
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -79,12 +81,14 @@ class MemoryLedger:
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
     ) -> None:
         """Keep all of it or nothing."""
         assert self._certain, "written to before it was read again"
         error, kept = self._failures.popleft() if self._failures else (None, True)
         if kept:
             self._keep(entries, instances, pushes, forgotten)
+            self.names.update(names)
         if error is not None:
             self._certain = error.code == "ledger-busy"
             raise error

@@ -1,0 +1,15 @@
+"""A record keeps the last name that its domain had, so that it is found by it once it is gone."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("record", sa.Column("name", sa.Text))
+
+
+def downgrade() -> None:
+    op.drop_column("record", "name")
