@@ -102,7 +102,7 @@ deb-check: $(READY) ## Build it twice: lintian, what goes where, the SBOM, the s
 audit: $(READY) ## Known vulnerabilities of the libraries in the package (pip-audit; asks PyPI or OSV)
 	$(PY) deploy/audit.py
 
-fuzz: $(READY) ## Fuzz the way of a request, guided by coverage (FUZZ_S=seconds; installs atheris)
+fuzz: $(READY) ## Coverage-guided fuzzing of the request path (FUZZ_S=seconds; installs atheris)
 	$(PY) -m pip install -q --require-hashes -r requirements-fuzz.lock
 	$(PY) -m tests.system.fuzz $(FUZZ_S)
 

@@ -6,12 +6,14 @@ Each verb imports what it needs: the relay stays small, and the daemon starts so
 import argparse
 import gc
 import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from maxmemd.rest.output import Printing, run_program
+from maxmemd.rest.text import print_error
 
 if TYPE_CHECKING:
     from maxmemd.config.settings import Config
@@ -28,12 +30,17 @@ EXAMPLES = """examples:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status: 0, 1 for a failure, 2 for a configuration error."""
     words = sys.argv[1:] if argv is None else argv
+    return run_program(lambda: _run(words), "maxmemd")
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["relay"]:
         from maxmemd.relay.main import main as relay
 
         return relay(words[1:])
     on_started = rest_collector() if words[:1] == ["serve"] else None
-    arguments = _parser(on_started).parse_args(words)
+    with Printing():
+        arguments = _parser(on_started).parse_args(words)
 
     from maxmemd.config.file import location_of
     from maxmemd.errors import ConfigError, MaxmemError
@@ -44,14 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it logs a line for each bad request
     try:
         arguments.run(lambda: _configuration(arguments))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains at exit
-        return 1
     except MaxmemError as error:
         key = error.key if isinstance(error, ConfigError) else ""
         where = f" ({location_of(arguments.config, key)})" if key else ""
-        print(f"maxmemd: {error}{where}", file=sys.stderr)
+        print_error(f"{error}{where}", "maxmemd")
         return 2 if isinstance(error, ConfigError) else 1
     return 0
 
@@ -91,8 +94,9 @@ def check_config(read: "Callable[[], Config]") -> None:
     become_owner_of(read().database.parent)
     config = read()
     check_usable(config)
-    for name in config.__slots__:
-        print(f"{name} = {getattr(config, name)}")
+    with Printing():
+        for name in config.__slots__:
+            print(f"{name} = {getattr(config, name)}")
 
 
 def migrate(read: "Callable[[], Config]") -> None:
@@ -103,7 +107,9 @@ def migrate(read: "Callable[[], Config]") -> None:
     config = read()
     become_owner_of(config.database.parent)
     with exclusive_lock(config.database):
-        print(migration.migrate(config.database))
+        done = migration.migrate(config.database)
+    with Printing():
+        print(done)
 
 
 def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:

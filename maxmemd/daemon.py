@@ -62,7 +62,7 @@ async def serve_on(
 ) -> None:
     """Serve the API for a world until told to stop; SIGHUP takes what `reread` returns.
 
-    `on_started` is called once everything is there and nobody is served yet.
+    `on_started` is called once everything is set up, before the first request is served.
 
     Raises MaxmemError when it cannot start.
     """

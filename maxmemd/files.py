@@ -1,4 +1,8 @@
-"""Check that a file can be trusted, and bring files to the disk."""
+"""Create the service's files for its user, check that a file can be trusted, bring it to the disk.
+
+Files may be created by root, who runs a command by hand, and are then opened by the service, which
+runs as the user who owns their folder.
+"""
 
 import os
 import stat
@@ -24,6 +28,30 @@ def check_trusted(path: Path, found: os.stat_result, *, is_secret: bool = False)
     if mode & stat.S_IWGRP and found.st_gid != 0:
         detail = f"cannot trust {path}: group {found.st_gid} can write to it"
         raise ConfigError(f"{detail} (chmod g-w {path})")
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file of the service, created with mode 0600 if there is none; return its descriptor.
+
+    Root gives it to the owner of its folder, so that the service can open it as well: a new one,
+    and one that root had created. Raises OSError.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.geteuid() == 0:
+            _give_to_owner_of_folder(path, descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _give_to_owner_of_folder(path: Path, descriptor: int) -> None:
+    """Change the owner, unless the name may be a link that leads to a file of root's elsewhere."""
+    opened, named, folder = os.fstat(descriptor), path.lstat(), path.parent.stat()
+    is_itself = os.path.samestat(opened, named) and opened.st_nlink == 1
+    if is_itself and stat.S_ISREG(opened.st_mode) and opened.st_uid == 0 != folder.st_uid:
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
 def sync(path: Path) -> None:

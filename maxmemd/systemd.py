@@ -11,6 +11,7 @@ import sys
 from time import monotonic
 
 from maxmemd.errors import ConfigError
+from maxmemd.rest.text import plain
 
 LOG = logging.getLogger("maxmemd")
 FIRST_SOCKET = 3
@@ -101,11 +102,24 @@ def _take_listener(descriptor: int) -> socket.socket:
 
 def start_logging() -> None:
     """Log to journald if stderr leads there, else to stderr."""
+    handler: logging.Handler
     if is_journal():
-        logging.basicConfig(handlers=[JournalHandler()], level=logging.INFO, format="%(message)s")
+        handler, form = JournalHandler(), "%(message)s"
     else:
-        form = "%(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
+        handler, form = logging.StreamHandler(sys.stderr), "%(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(OneLineFormatter(form))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
+
+
+class OneLineFormatter(logging.Formatter):
+    """Formats a message as one line without control characters: it may have a guest's words in it.
+
+    A traceback still follows on lines of its own.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line."""
+        return plain(super().formatMessage(record))
 
 
 def is_journal(stream: int = 2) -> bool:

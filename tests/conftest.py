@@ -1,6 +1,5 @@
 """What every test stands on: Hypothesis draws the same examples every time, but in `make soak`."""
 
-import os
 import signal
 from collections.abc import Generator
 
@@ -9,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import figures
 from tests.support.packages import need
+from tests.support.soak import SOAK
 
 LONG = ("long", "soak")
 """The marks of tests that take many seconds."""
@@ -19,7 +19,7 @@ settings.register_profile(
 settings.register_profile(
     "soak", deadline=None, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("soak" if os.environ.get("SOAK") else "short")
+settings.load_profile("soak" if SOAK else "short")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts what runs in the background so, and the programs under test would inherit it

@@ -34,7 +34,7 @@ UNITS = Path(__file__).parents[1] / "deploy" / "systemd"
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Give the socket on which systemd is told."""
+    """Give the socket on which systemd is notified."""
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(str(path))
@@ -59,7 +59,7 @@ def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without systemd nothing is told, and nothing fails."""
+    """Without systemd nothing is sent, and nothing fails."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     notify("READY=1")
@@ -69,7 +69,7 @@ def test_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_watchdog_is_fed_in_time(
     manager: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told at once, then again when a tenth of the time has passed."""
+    """It is sent at once, then again when a tenth of the time has passed."""
     now = [100.0]
     monkeypatch.setattr(systemd, "monotonic", lambda: now[0])
     monkeypatch.setenv("WATCHDOG_USEC", "10000000")
@@ -96,7 +96,7 @@ def test_the_watchdog_of_another_process(
 def test_a_watchdog_that_nobody_hears(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is said once while it lasts, and again the next time; the thread goes on."""
+    """It is logged once while it lasts, and again the next time; the thread continues."""
     now = [100.0]
     monkeypatch.setattr(systemd, "monotonic", lambda: now[0])
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
@@ -166,7 +166,7 @@ def test_a_passed_socket(tmp_path: Path, held: list[socket.socket], names: str) 
 def test_two_passed_sockets(
     tmp_path: Path, held: list[socket.socket], names: str, places: tuple[str, str]
 ) -> None:
-    """Their units' names for them tell which is which, in whatever order they come."""
+    """Sockets are told apart by their units' names, in any order."""
     expected = [f"({str(tmp_path / name)!r}, False)" for name in places]
     assert taken(*held, names=names).stdout.splitlines() == [*expected, "None []"]
 
@@ -185,7 +185,7 @@ def test_two_passed_sockets(
 def test_sockets_that_cannot_be_told_apart(
     held: list[socket.socket], count: int, names: str
 ) -> None:
-    """Two of one kind, none of the other, or no names: nobody is served by guessing."""
+    """Two of one kind, none of the other, or no names: no socket is served by guessing."""
     done = taken(*held[:count], names=names)
     assert done.returncode == 1
     assert (
@@ -380,7 +380,7 @@ def test_the_services_are_hardened(files: list[str], most: float, tmp_path: Path
 
 
 def test_the_relay_has_no_device() -> None:
-    """It needs two sockets and nothing else, and comes back whatever ends it."""
+    """It needs two sockets and nothing else, and is restarted however it ends."""
     text = (UNITS / "maxmemd-relay.service").read_text(encoding="utf-8")
     lines = set(text.splitlines())
     wanted = {"DevicePolicy=closed", "PrivateDevices=yes", "Restart=always", "Type=notify"}

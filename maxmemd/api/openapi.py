@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query
 from fastapi import Path as InPath
+from fastapi import Response as AnyMedia
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -95,12 +97,15 @@ def _to_api_route(route: Route) -> APIRoute:
     if route.path == "/v1/health":
         responses[503] = {"model": replies.Health, "description": "not ready"}
     if route.gives is None:
-        responses[200]["content"] = {route.media_type: {"schema": {"type": "string"}}}
+        text = {"schema": {"type": "string"}}
+        responses[200]["content"] = dict.fromkeys(route.media_types, text)
     return APIRoute(
         route.path,
         endpoint=_endpoint(route),
         methods=[route.method],
         response_model=route.gives,
+        # FastAPI adds its class's own media type to what is declared here.
+        response_class=AnyMedia if route.gives is None else JSONResponse,
         responses=responses,
         summary=route.summary,
         description=(route.handler.__doc__ or "") + f" Access: {route.access.name}.",
@@ -110,7 +115,7 @@ def _to_api_route(route: Route) -> APIRoute:
 
 def _statuses(route: Route) -> set[int]:
     """Return which problems a route can answer with."""
-    found = {400, 401, 403, 429, 503}
+    found = {400, 401, 403, 429, 500, 503}
     if "{ref}" in route.path:
         found |= {404, 409, 410, 422}
     if "domain" in route.query:
@@ -136,6 +141,7 @@ _TITLES = {
     415: "the body is not application/json",
     422: "the body or the path does not match the schema",
     429: "too many requests (see Retry-After), connections or streams",
+    500: "a fault of maxmemd: its log has the traceback",
     503: "Xen, xenstore, the ledger or the arbiter cannot answer now",
     507: "there is no space for the next decision",
 }

@@ -13,6 +13,7 @@ STATUS: Mapping[str, int] = {
     "event-id-invalid": 400,
     "header-invalid": 400,
     "query-invalid": 400,
+    "request-invalid": 400,
     "token-invalid": 401,
     "not-allowed": 403,
     "not-your-domain": 403,

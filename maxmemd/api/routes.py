@@ -33,7 +33,7 @@ class Route:
     handler: Handler
     summary: str
     query: frozenset[str] = frozenset()
-    media_type: str = "application/json"
+    media_types: tuple[str, ...] = ("application/json",)
 
     @property
     def writes(self) -> bool:
@@ -67,12 +67,12 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _D + "/rollback", admin, requests.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
     Route("GET", _D + "/record", reads_own, None, replies.RecordReply, reads.get_record, "Export a record"),
     Route("PUT", "/v1/records/{ref}", toolstack, requests.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),
-    Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, "text/event-stream"),
+    Route("GET", "/v1/events", readers, None, None, events, "What happens, as it happens", _EVENTS, ("text/event-stream",)),
     Route("GET", "/v1/tokens", local_admin, None, replies.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
     Route("POST", "/v1/tokens", local_admin, requests.TokenRequest, replies.TokenCreated, tokens.create_token, "Create a token"),
     Route("DELETE", "/v1/tokens/{name}", local_admin, None, replies.TokenRevoked, tokens.revoke_token, "Revoke a token"),
     Route("GET", "/v1/health", anyone, None, replies.Health, reads.health, "Liveness and readiness"),
-    Route("GET", "/metrics", readers, None, None, reads.get_metrics, "OpenMetrics", media_type="application/openmetrics-text"),
+    Route("GET", "/metrics", readers, None, None, reads.get_metrics, "OpenMetrics", media_types=("application/openmetrics-text", "text/plain")),
 )
 # fmt: on
 

@@ -43,11 +43,11 @@ from maxmemd.units import Memory
 class Batch:
     """What one batch has come to so far.
 
-    `entries` are what is to be committed and `decided` the records they make; `granted` says
-    for each granted wish, by its place in the batch, which instance it is about. `keys` are the
-    idempotency keys known, `refusals` counts by code. `builds` are the builds that were announced,
-    and `limited` the instances whose limit a client decided. `owed` is what has to be written for
-    the next instance of each domain that has none here.
+    `entries` are what is to be committed, `made` the records they make, by UUID and revision, and
+    `decided` the last of each; `granted` says for each granted wish, by its place in the batch,
+    which instance it is about. `keys` are the idempotency keys known, `refusals` counts by code.
+    `builds` are the builds that were announced, and `limited` the instances whose limit a client
+    decided. `owed` is what has to be written for the next instance of each domain that has none.
     """
 
     rules: Rules
@@ -57,6 +57,7 @@ class Batch:
     refusals: dict[str, int]
     entries: list[Entry] = field(default_factory=list)
     decided: dict[str, Record] = field(default_factory=dict)
+    made: dict[tuple[str, int], Record] = field(default_factory=dict)
     granted: dict[int, Instance | None] = field(default_factory=dict)
     builds: list[tuple[Instance, Build]] = field(default_factory=list)
     limited: list[Instance] = field(default_factory=list)
@@ -95,13 +96,13 @@ class Batch:
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
         """Refuse a device model what is not its domain; no history is written for it."""
-        seen = self.observer.observe(ask.ref, with_store=False)
+        seen = self.observer.observe(ask.ref)
         if isinstance(seen, Refused):
-            return self._refused(ask, Refused(seen.refusal))
+            return self._counted(Refused(seen.refusal))
         if isinstance(seen, Halted):  # what the ledger knows of it is not a device model's to learn
-            return self._refused(ask, Refused(unknown_domain(ask.ref)))
+            return self._counted(Refused(unknown_domain(ask.ref)))
         refusal = own_domain(bond, seen.instance.domid, seen.instance.uuid)
-        return None if refusal is None else self._refused(ask, Refused(refusal))
+        return None if refusal is None else self._counted(Refused(refusal))
 
     def _observe(self, ask: DecisionRequest) -> Observation | Halted | Refused | None:
         """Observe the domain that is meant; None for a record that comes ahead of its domain."""
@@ -120,32 +121,25 @@ class Batch:
     ) -> Grant | Refusal:
         if ask.if_match is not None and ask.if_match != record.revision:
             return revision_stale(record.revision, ask.if_match)
-        past = None
-        if isinstance(ask.wish, Rollback):
-            past = self._past(record.uuid, ask.wish.revision)
-        if not isinstance(seen, Observation):
-            return decide(Picture(self.rules, record, None, StoreFacts(), past), ask.wish)
+        wish = ask.wish
+        here = seen if isinstance(seen, Observation) else None
         picture = Picture(
             self.rules,
             record,
-            seen.xen,
-            seen.store or StoreFacts(),
-            past,
-            tracking=self._is_following(seen.instance),
+            None if here is None else here.xen,
+            (here and here.store) or StoreFacts(),
+            self._past(record.uuid, wish.revision) if isinstance(wish, Rollback) else None,
+            tracking=here is not None and self._is_following(here.instance),
             rebooted=record.uuid in self.lifecycle.rebooting,
         )
-        return decide(picture, ask.wish)
+        return decide(picture, wish)
 
     def _is_following(self, instance: Instance) -> bool:
         """Whether its record is no more than what was seen of its build, in this batch too."""
-        is_following = instance.build_phase is BuildPhase.FOLLOWING
-        return is_following and instance.uuid not in self.decided
+        return instance.build_phase is BuildPhase.FOLLOWING and instance.uuid not in self.decided
 
     def _past(self, uuid: str, revision: int) -> Record | None:
-        for entry in self.entries:
-            if (entry.uuid, entry.revision) == (uuid, revision) and entry.state is not None:
-                return record_from_text(uuid, revision, entry.state)
-        return self.committed.at(uuid, revision)
+        return self.made.get((uuid, revision)) or self.committed.at(uuid, revision)
 
     def _grant(
         self,
@@ -161,7 +155,7 @@ class Batch:
             return _granted(record, seen)
         entry = entry_of(record, kind, ask.actor, _wish_text(ask), ask.key)
         self.entries.append(entry)
-        self.decided[record.uuid] = record
+        self.decided[record.uuid] = self.made[record.uuid, record.revision] = record
         if ask.key is not None:
             self.keys[ask.key] = entry
         if isinstance(seen, Halted):
@@ -182,7 +176,7 @@ class Batch:
         """Answer a wish that was granted before under the same idempotency key."""
         asked = (self._meant(ask.ref) or entry.uuid, KINDS[type(ask.wish)], _wish_text(ask))
         if asked != (entry.uuid, entry.kind, entry.wish):
-            return self._refused(ask, Refused(key_reused()))
+            return self._counted(Refused(key_reused()))
         record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
         instance = next(iter(self.lifecycle.instances.of_uuid(entry.uuid)), None)
         self.granted[index] = instance
@@ -193,12 +187,18 @@ class Batch:
 
     def _refused(self, ask: DecisionRequest, refused: Refused) -> Refused:
         """Count a refusal, and note it in the history of the domain that it is about."""
-        code = refused.refusal.code
-        self.refusals[code] = self.refusals.get(code, 0) + 1
+        self._counted(refused)
         if refused.uuid is not None and not ask.dry_run:
+            code = refused.refusal.code
             words = {"wish": KINDS[type(ask.wish)], **wish_to_json(ask.wish), "code": code}
             words["numbers"] = dict(refused.refusal.numbers)
             self.committed.note_refusal(refused.uuid, words, ask.actor)
+        return refused
+
+    def _counted(self, refused: Refused) -> Refused:
+        """Count a refusal that is in no history, and return it."""
+        code = refused.refusal.code
+        self.refusals[code] = self.refusals.get(code, 0) + 1
         return refused
 
     def _meant(self, ref: str) -> str | None:
@@ -206,7 +206,7 @@ class Batch:
         uuid = _uuid_in(ref)
         if uuid is not None:
             return uuid
-        seen = self.observer.observe(ref, with_store=False)
+        seen = self.observer.observe(ref)
         return seen.uuid if isinstance(seen, Refused) else _uuid_of(seen)
 
 

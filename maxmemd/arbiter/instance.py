@@ -1,7 +1,7 @@
 """One life of a domain on this host, as a state machine.
 
 domid alone is never identity (A6): an instance is (uuid, domid, incarnation). Only `Instance`
-changes its own fields. Everybody else says what happened, by a method that begins with `on_`;
+changes its own fields. Other modules report what happened, by a method that begins with `on_`;
 which of the states may follow which is in policy/states.py, and is checked here.
 """
 
@@ -177,15 +177,15 @@ class Instance:
     def on_build_observed(self, phase: BuildPhase, *, building: bool) -> None:
         """Know whether it has run by now, and what follows from that."""
         self.building = building
-        self._enter_phase("its build was looked at", phase)
+        self._enter_phase(phase)
 
     def on_build_announced(self) -> None:
         """Know from its toolstack what it is built with: nothing is guessed any more."""
-        self._enter_phase("its build was announced", self.phase_once_decided)
+        self._enter_phase(self.phase_once_decided)
 
     def on_limit_decided(self) -> None:
         """Know its limit from a client, which counts more than what its build writes."""
-        self._enter_phase("its limit was decided", self.phase_once_decided)
+        self._enter_phase(self.phase_once_decided)
 
     # what is still to be written for it
 
@@ -207,7 +207,7 @@ class Instance:
         self.effects = effects_from_text(row.effects)
         phase = build_from_text(row.build).phase
         if phase in BUILD_TRANSITIONS[self.build_phase]:
-            self._enter_phase("a commit was kept after all", phase)
+            self._enter_phase(phase)
 
     # its limit
 
@@ -234,7 +234,7 @@ class Instance:
         tot_pages, max_pages = fact.tot_pages, fact.max_pages
         after = _OVER_LIMIT if tot_pages > max_pages else _APPLIED
         if after is not self.push_state:  # every poll comes by here, and mostly nothing is new
-            self._enter("it is in force", after)
+            self._enter(after)
         self.seen_pages, self.tot_pages = max_pages, tot_pages
         self.settled_revision = revision
         self.errno = self.error = self.drift_pages = None
@@ -247,7 +247,7 @@ class Instance:
 
     def on_push_mismatched(self, seen_pages: int, now_s: float) -> None:
         """Know that Xen holds another number than we just wrote."""
-        self._enter("its push read back otherwise", PushState.MISMATCHED)
+        self._enter(PushState.MISMATCHED)
         self.seen_pages, self.errno = seen_pages, None
         wrote = f"wrote {self.wanted_pages} pages, Xen holds {seen_pages}"
         self.error = f"cannot see the maximum in force: {wrote}"
@@ -255,7 +255,7 @@ class Instance:
 
     def on_push_failed(self, errno: int | None, error: str | None, now_s: float) -> None:
         """Know why Xen or xenstore refused a push."""
-        self._enter("its push failed", PushState.FAILED)
+        self._enter(PushState.FAILED)
         self.errno, self.error = errno, error
         self._back_off(now_s)
 
@@ -270,11 +270,11 @@ class Instance:
         One whose push failed stays named as that.
         """
         if self.in_force:
-            self._enter("its push is put off", PushState.PENDING)
+            self._enter(PushState.PENDING)
 
     def on_gone(self, errno: int | None = None, error: str | None = None) -> None:
         """Be no more; with what Xen said where it was a push that showed it."""
-        self._enter("it is gone", PushState.GONE)
+        self._enter(PushState.GONE)
         self.errno, self.error = errno, error
 
     def _back_off(self, now_s: float) -> None:
@@ -282,16 +282,16 @@ class Instance:
         self.retry_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
         self.failures += 1
 
-    def _enter(self, what: str, after: PushState) -> None:
+    def _enter(self, after: PushState) -> None:
         if after is self.push_state:
             return
         if after not in PUSH_TRANSITIONS[self.push_state]:
-            raise IllegalTransition(f"{what}: {self.uuid}", self.push_state, after)
+            raise IllegalTransition(self.uuid, self.push_state, after)
         self.push_state = after
 
-    def _enter_phase(self, what: str, after: BuildPhase) -> None:
+    def _enter_phase(self, after: BuildPhase) -> None:
         if after is self.build_phase:
             return
         if after not in BUILD_TRANSITIONS[self.build_phase]:
-            raise IllegalTransition(f"{what}: {self.uuid}", self.build_phase, after)
+            raise IllegalTransition(self.uuid, self.build_phase, after)
         self.build_phase = after

@@ -90,7 +90,7 @@ class Mailbox:
     async def stop(self) -> None:
         """Let the batch that runs end, write the notes, and end the thread.
 
-        What still waits is answered arbiter-busy, and so is whatever is asked from now on.
+        What still waits is answered arbiter-busy, and so are all later requests.
         """
         self._stopping = True
         await asyncio.to_thread(self.thread.stop)
@@ -137,7 +137,7 @@ class Mailbox:
         return future
 
     def give_up(self) -> None:
-        """Answer arbiter-busy to whatever waited too long. To be called about once a second."""
+        """Answer arbiter-busy to requests that waited too long. Called about once a second."""
         if not self._current or monotonic() - self._began_s < ANSWER_WITHIN_S:
             return
         busy = ArbiterBusy(

@@ -72,7 +72,7 @@ class Observer:
             looked = self.pusher.look(domids, stores=stores)
             self._ahead = dict(zip(domids, looked, strict=True))
 
-    def observe(self, ref: str, *, with_store: bool) -> Found:
+    def observe(self, ref: str, *, with_store: bool = False) -> Found:
         """Return what a reference means now.
 
         Raises HypervisorError, XenstoreError (only `with_store`) or LedgerError.
@@ -178,7 +178,7 @@ class Observer:
             if self._rescanned:
                 return _gone(instance)
             self._rescan(names=False)
-            return self.observe(ref, with_store=False)
+            return self.observe(ref)
         seen = self._seen[instance.domid] = Observation(instance, xen)
         instance.on_observed(xen.max_pages)
         return seen

@@ -57,7 +57,7 @@ class Queries:
 
     def _domain(self, ref: str) -> Answer:
         observer = Observer(self.lifecycle, self.pusher)
-        seen = observer.observe(ref, with_store=False)
+        seen = observer.observe(ref)
         if isinstance(seen, Observation):
             nodes = self.lifecycle.nodes_of(seen.instance)
             return _view(self.records, seen.xen, seen.instance, nodes)

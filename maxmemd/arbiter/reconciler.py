@@ -91,10 +91,11 @@ class Reconciler:
         self.pushes += len(dues)
         # All outcomes are noted before anything is concluded from one: to close a domain that is
         # gone looks at the other instances of its UUID, whose outcomes may come later.
-        for due, outcome in zip(dues, outcomes, strict=True):
+        results = list(zip(dues, outcomes, before, strict=True))
+        for due, outcome, _ in results:
             self._note_outcome(due, outcome)
             self.took_s.observe(share_s)
-        for due, outcome, (state, was_drift) in zip(dues, outcomes, before, strict=True):
+        for due, outcome, (state, was_drift) in results:
             instance = due.instance
             self.records.note_push(self._row_of(due, outcome))
             if instance.push_state is PushState.GONE:
@@ -180,7 +181,7 @@ class Reconciler:
             self.push([DuePush(instance, record, instance.effects)])
 
     def _raise_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Raise what the toolstack set, never lower it (A4); it is no drift, by whatever program.
+        """Raise what the toolstack set, never lower it (A4); during a build no write is drift.
 
         xenstore's nodes wait until it runs: libxl writes them last (libxl__build_post) and would
         overwrite ours. So they are not pushed, and the limit is not wholly in force before.

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.event_log import log_event
@@ -28,6 +29,14 @@ NOTES_KEPT = 10_000
 """Entries that wait for the next commit; while the disk stays full the oldest are dropped."""
 
 
+class Notes(NamedTuple):
+    """What one commit writes of the notes that waited."""
+
+    entries: Sequence[Entry]
+    pushes: Sequence[PushRow]
+    instances: Sequence[InstanceRow]
+
+
 class Records:
     """The records, and the notes that wait for the next transaction. One thread's."""
 
@@ -42,6 +51,8 @@ class Records:
         self._pushed: set[Instance] = set()
         self._names: dict[str, str] = {}
         self._new_names: dict[str, str] = {}
+        self._extent = (0, 0)
+        self._in_doubt = Notes([], [], [])
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
@@ -56,6 +67,7 @@ class Records:
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
         self._names = {**kept.names, **self._new_names}
+        self._extent = kept.extent
         self.generation += 1
         return kept
 
@@ -176,18 +188,23 @@ class Records:
         for entry in entries:
             self._notes += self._repeats.flush(entry.uuid)
         with self._troubled():
+            notes = Notes([*self._notes], [*self._pushes], [*self._instances.values()])
+            self._in_doubt = notes
             self._ledger.commit(
                 self._clock.wall_ns(),
-                [*self._notes, *entries],  # notes are older
-                instances=[*self._instances.values(), *instances],
-                pushes=list(self._pushes),
+                [*notes.entries, *entries],  # notes are older
+                instances=[*notes.instances, *instances],
+                pushes=notes.pushes,
                 forgotten=forgotten,
-                names=self._new_names,
+                names=dict(self._new_names),
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
-        self._drop_notes()
+        self._drop(notes)
+        self._new_names = {}
+        seq, push = self._extent
+        self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
         for uuid in forgotten:
             self._records.pop(uuid, None)
@@ -208,9 +225,9 @@ class Records:
         if not self._stale:
             return []
         # What is in memory is as it was before that commit, for `commit` changes it only on
-        # success. So a domain that has another revision in the file shows that all of the commit
-        # was kept, the notes with it: they must not be written twice.
-        before = self._records
+        # success. So a ledger that has grown shows that all of the commit was kept, the notes with
+        # it: they must not be written twice. What was noted since is not in the file.
+        before, extent = self._records, self._extent
         with self._troubled(reading_again=True):
             self._ledger.reopen()
             kept = self.load()
@@ -220,8 +237,8 @@ class Records:
             for record in kept.records
             if record.uuid not in before or before[record.uuid].revision != record.revision
         }
-        if moved:
-            self._drop_notes()
+        if kept.extent != extent:
+            self._drop(self._in_doubt)
         return [row for row in kept.instances if row.uuid in moved]
 
     def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
@@ -234,12 +251,14 @@ class Records:
                       " (limits are not)", NOTES_KEPT)  # fmt: skip
         self._is_dropping = True
 
-    def _drop_notes(self) -> None:
+    def _drop(self, written: Notes) -> None:
+        """Remove the notes that are in the ledger, and no later ones, even if they are equal."""
         self._is_dropping = False
-        self._notes.clear()
-        self._pushes.clear()
-        self._instances.clear()
-        self._new_names = {}
+        known = {id(one) for one in (*written.entries, *written.pushes, *written.instances)}
+        self._notes = deque((one for one in self._notes if id(one) not in known), NOTES_KEPT)
+        self._pushes = deque((one for one in self._pushes if id(one) not in known), NOTES_KEPT)
+        self._instances = {key: row for key, row in self._instances.items() if id(row) not in known}
+        self._in_doubt = Notes([], [], [])
 
     @contextmanager
     def _troubled(self, *, reading_again: bool = False) -> Iterator[None]:

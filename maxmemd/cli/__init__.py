@@ -13,8 +13,9 @@ from maxmemd.cli.commands import find, help_on, overview
 from maxmemd.cli.invocation import Invocation, number
 from maxmemd.cli.options import Command, Stop, globals_of, words_of
 from maxmemd.rest.connection import DEFAULT_SOCKET, DaemonConnection
+from maxmemd.rest.output import Printing, run_program
 from maxmemd.rest.reply import Unreachable
-from maxmemd.rest.text import print_error
+from maxmemd.rest.text import print_error, print_lines
 
 LONGEST_TIMEOUT_S = 3600
 LAST_ATTEMPT_S = 10.0
@@ -23,35 +24,26 @@ LAST_ATTEMPT_S = 10.0
 
 def main(argv: list[str] | None = None) -> int:
     """Run maxmemctl with these arguments (sys.argv's by default); return the exit status."""
-    try:
-        status = _status(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        _drop_output()
-        return 1
-    except OSError as error:
-        _drop_output()
-        print_error(f"cannot print the answer: {error.strerror} (the request was carried out)")
-        return 1
 
+    def run() -> int:
+        with Printing():
+            return _status(sys.argv[1:] if argv is None else argv)
 
-def _drop_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter fails again at exit
+    return run_program(run)
 
 
 def _status(argv: list[str]) -> int:
     try:
         return _run(argv)
     except Stop as stop:
-        sys.stderr.write(stop.err)
+        print_lines(stop.err)
         sys.stdout.write(stop.out)
         return stop.status
     except Unreachable as away:
         print_error(str(away))
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(argv: list[str]) -> int:

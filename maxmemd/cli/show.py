@@ -119,7 +119,7 @@ def explain(call: Invocation) -> int:
         ]
     )
     sys.stdout.write(f"{title(body)}\n" + aligned(rows, frozenset({1}), "  "))
-    sys.stdout.write(f"\n  in force            {_in_force(body['push'])}\n")
+    sys.stdout.write(f"\n  in force            {plain(_in_force(body['push']))}\n")
     for what in ("target", "static_max", "recorded_static_max"):
         words = what.replace("_max", "-max").replace("_", " ")
         print(f"  {words:<20}{amount(body[what + '_kib'])}")

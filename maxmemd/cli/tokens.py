@@ -58,12 +58,8 @@ def _list(call: Invocation) -> int:
         return 0
     print(_ROW.format("Name", "Role", "Created", "Expires", "By"))
     for one in answer.body["tokens"]:
-        by = plain(str(one["by"]["name"]))
-        print(
-            _ROW.format(
-                plain(one["name"]), one["role"], when(one["created"]), when(one.get("expires")), by
-            )
-        )
+        times = when(one["created"]), when(one.get("expires"))
+        print(plain(_ROW.format(one["name"], one["role"], *times, one["by"]["name"])))
     return 0
 
 

@@ -3,7 +3,7 @@
 from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.rest.reply import Answer
-from maxmemd.rest.text import print_error
+from maxmemd.rest.text import plain, print_error
 
 ERROR_INVAL = -6
 """libxl's error for an unknown name."""
@@ -26,7 +26,7 @@ def reference(text: str) -> str:
 
 def invalid(ref: str) -> str:
     """Return xl's message for an unknown domain."""
-    return f"{ref} is an invalid domain identifier (rc={ERROR_INVAL})\n"
+    return f"{plain(ref)} is an invalid domain identifier (rc={ERROR_INVAL})\n"
 
 
 def domid_of(call: Invocation, ref: str, answer: Answer | None = None) -> int:

@@ -4,13 +4,11 @@ Formats and messages equal those of tools/xl/xl_info.c to the byte. On stderr, a
 the reason precedes xl's line.
 """
 
-import sys
-
 from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import END_DOMID, invalid, reference
 from maxmemd.rest.reply import Answer, Body
-from maxmemd.rest.text import print_error
+from maxmemd.rest.text import plain, print_error, print_lines
 
 
 def list_domains(call: Invocation) -> int:
@@ -80,7 +78,7 @@ def _header(*, verbose: bool = False, claimed: bool = False) -> str:
 
 def _row(domain: Body, *, verbose: bool = False, claimed: bool = False) -> str:
     xen = domain["xen"]
-    name = "(null)" if xen["dying"] else domain["name"] or "(null)"  # its nodes went first
+    name = "(null)" if xen["dying"] else plain(domain["name"] or "(null)")  # its nodes went first
     name += " " * (40 - len(name.encode("utf-8", "replace")))
     mem = (xen["tot_pages"] + xen["outstanding_pages"]) * 4 // 1024
     text = (
@@ -116,7 +114,7 @@ def info(call: Invocation) -> int:
     answer = call.read("host")
     if answer.status != 200:
         print_refused(call, answer, "read the host's memory", "")
-        sys.stderr.write("libxl_physinfo failed.\n")
+        print_lines("libxl_physinfo failed.\n")
         return 1
     host = answer.body
     if call.wants_json:
@@ -149,8 +147,8 @@ def domid_of_name(call: Invocation) -> int:
             else:
                 print(domain["domid"])
             return 0
-    sys.stderr.write(
-        f"Can't get domid of domain name '{name}', maybe this domain does not exist.\n"
+    print_lines(
+        f"Can't get domid of domain name '{plain(name)}', maybe this domain does not exist.\n"
     )
     return 1
 
@@ -167,11 +165,11 @@ def name_of_domid(call: Invocation) -> int:
         if call.wants_json:
             call.print_json(answer.body)
         else:
-            print(name)
+            print(plain(name))
         return 0
     if answer.status not in (200, 404, 410):
         print_refused(call, answer, f"find domain {text}", text)
-    sys.stderr.write(
+    print_lines(
         f"Can't get domain name of domain id '{int(text)}', maybe this domain does not exist.\n"
     )
     return 1

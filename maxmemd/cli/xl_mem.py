@@ -4,8 +4,6 @@ Messages and exit statuses equal those of tools/xl/xl_mem.c to the byte. On stde
 with the reason precedes xl's line.
 """
 
-import sys
-
 from maxmemd.cli.format import amount
 from maxmemd.cli.invocation import (
     Invocation,
@@ -18,7 +16,7 @@ from maxmemd.cli.invocation import (
 )
 from maxmemd.cli.xl_domain import domid_of, reference
 from maxmemd.rest.reply import Answer, Body
-from maxmemd.rest.text import print_error
+from maxmemd.rest.text import plain, print_error, print_lines
 from maxmemd.units import UNLIMITED
 
 
@@ -40,7 +38,7 @@ def _set(call: Invocation, path: str, field: str, xls_noun: str, extra: Body) ->
     except ValueError as why:
         domid_of(call, ref)  # xl looks for the domain first
         print_error(str(why))
-        sys.stderr.write(f"invalid memory size: {text}\n")
+        print_lines(f"invalid memory size: {plain(text)}\n")
         return 1
 
     answer = call.write("PUT", f"domains/{quoted(ref)}/{path}", {field: kib, **extra})
@@ -54,7 +52,7 @@ def _set(call: Invocation, path: str, field: str, xls_noun: str, extra: Body) ->
         called = "max-mem" if field == "max_mem_kib" else "the target"
         print_refused(call, answer, f"set {called} of {ref} to {amount(kib)}", ref)
     domid = domid_of(call, ref, answer)
-    sys.stderr.write(f"cannot set domid {domid} {xls_noun} to : {text}\n")
+    print_lines(f"cannot set domid {domid} {xls_noun} to : {plain(text)}\n")
     return 1
 
 

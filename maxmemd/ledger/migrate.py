@@ -5,7 +5,8 @@ import sqlite3
 from pathlib import Path
 
 from maxmemd.errors import LedgerCorrupt, LedgerTooNew
-from maxmemd.files import sync
+from maxmemd.files import open_private, sync
+from maxmemd.ledger.backup import backup, holds_all_of
 from maxmemd.ledger.schema import as_ledger_errors, engine
 from maxmemd.ledger.space import as_ledger_error
 
@@ -60,7 +61,7 @@ def migrate(path: Path) -> str:
             " (install the later maxmemd again, or restore the backup it took)"
         )
     _make_private(path)
-    saved = "" if found is None else f"; the database as it was is in {_backup(path, found)}"
+    saved = "" if found is None else f"; the database as it was is in {_keep_copy(path, found)}"
     _upgrade(path)
     # Only now: until the new tables are committed, it is needed to check the former ones.
     former.unlink(missing_ok=True)
@@ -74,25 +75,26 @@ def _make_private(path: Path) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(open_private(path, os.O_RDWR))
     except OSError as error:
         raise as_ledger_error(error, f"create {path}") from error
 
 
-def _backup(path: Path, found: str) -> Path:
+def _keep_copy(path: Path, found: str) -> Path:
+    """Return a copy of the database as it is now.
+
+    A migration that failed leaves its copy behind. The next attempt, at each restart of the
+    service, keeps that one if nothing was written since.
+    """
     copy = path.with_name(f"{path.name}.before-{HEAD}-at-{found}")
-    _make_private(copy)
-    with as_ledger_errors(copy, f"back {path} up to {copy}"):
-        source, target = sqlite3.connect(path), sqlite3.connect(copy)
-        with target:
-            source.backup(target)
-        target.close()
-        source.close()
+    if holds_all_of(copy, path):
+        return copy
+    new = copy.with_name(f"{copy.name}.new")
     try:
-        # SQLite syncs the copy's pages, but not the removal of its journal, which would undo the
-        # copy if it came back after a power cut
-        for kept in (copy, copy.parent):
-            sync(kept)
+        new.unlink(missing_ok=True)  # of a copy that a crash cut short
+        backup(path, new)
+        new.replace(copy)
+        sync(copy.parent)
     except OSError as error:
         raise as_ledger_error(error, f"back {path} up to {copy}") from error
     return copy

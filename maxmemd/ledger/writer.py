@@ -23,6 +23,7 @@ from maxmemd.ledger.schema import (
     HASHED,
     HISTORY,
     INSTANCE,
+    PUSH,
     RECORD,
     as_ledger_errors,
     chain_hash,
@@ -114,6 +115,7 @@ class SqliteLedger:
             ).all()
             ended = self._connection.execute(ENDED).all()
             names = self._connection.execute(NAMES).all()
+            pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
             self._check_rows(ended)
             self._check_tables()
@@ -129,6 +131,7 @@ class SqliteLedger:
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             rebooting_of(ended),
+            (self._seq, pushes),
             names={uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
         )
 

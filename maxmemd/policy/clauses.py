@@ -210,7 +210,7 @@ def not_below_videoram(target: Memory, videoram: Memory) -> Refusal | None:
 
 
 def static_max_unknown() -> Refusal:
-    """Refuse a target for a domain whose static-max nobody wrote."""
+    """Refuse a target for a domain without static-max in xenstore."""
     return Refusal(
         "static-max-unknown",
         "cannot set the target: the domain has no memory/static-max in xenstore"
@@ -233,7 +233,7 @@ def not_above_static_max(target: Memory, static_max: Memory) -> Refusal | None:
 
 
 def target_unknown() -> Refusal:
-    """Refuse to move a target that nobody wrote."""
+    """Refuse to move a target that is not in xenstore."""
     return Refusal(
         "target-unknown",
         "cannot move the target: the domain has no memory/target in xenstore (give target_kib)",

@@ -236,7 +236,7 @@ def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
 
 
 def _seeded_static_max(picture: Picture) -> Memory | None:
-    """Return what dom0's static-max starts as where nobody wrote it: Xen's maximum.
+    """Return the value that dom0's static-max starts with if the node is missing: Xen's maximum.
 
     libxl_mem.c:libxl__fill_dom0_memory_info.
     """

@@ -84,11 +84,13 @@ class Snapshot:
 
     `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance
     ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
-    UUID. `names` are the last names of the domains that have a record, by UUID.
+    UUID. `extent` is how many entries and pushes there are: it grows with each commit of any.
+    `names` are the last names of the domains that have a record, by UUID.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
     incarnations: dict[str, int]
     rebooting: dict[str, str]
+    extent: tuple[int, int]
     names: Mapping[str, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ SPARE_PAGES = 16
 
 
 def adopted(rules: Rules, xen: XenFacts, store: StoreFacts) -> Record:
-    """Return the first record of a domain that nobody decided on, without changing its maximum.
+    """Return the first record of a domain without any decision, without changing its maximum.
 
     The maximum is taken apart into libxl's slack and max-mem; a maximum smaller than the slack
     is all max-mem. Unlimited stays unlimited.

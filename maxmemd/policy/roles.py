@@ -7,13 +7,13 @@ from maxmemd.units import DOMID_FIRST_RESERVED
 
 ADMIN, TOOLSTACK, DEVICE_MODEL, OBSERVER = "admin", "toolstack", "device-model", "observer"
 NOBODY = "nobody"
-"""Whoever has no role: everything is refused."""
+"""A client without a role: everything is refused."""
 ROLES = (ADMIN, TOOLSTACK, DEVICE_MODEL, OBSERVER)
 GIVEN = (ADMIN, TOOLSTACK, OBSERVER)
 """The roles that a list can give; of several groups' roles the first of these counts."""
 
 OVERFLOW_UID = 65534
-"""What the kernel says for a uid that has no name in our user namespace: nobody we know."""
+"""The kernel's uid for one without a name in our user namespace: an unknown user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class Roles:
     def of_device_model(self, pid: int, uid: int) -> Role:
         """Return the role of a process that came by the device models' own socket.
 
-        Everybody can come there who finds one of its links, so nobody else is anything: not root.
+        Any process that finds one of its links can connect, so no other uid has a role.
         """
         if pid <= 0 or not self.is_device_model(uid):
             return Role(NOBODY)
         return self._device_model(uid)
 
     def of_subject(self, subject: str) -> Role:
-        """Return the role of whoever shows a certificate with this subject."""
+        """Return the role of a client whose certificate has this subject."""
         return Role(self.subjects.get(subject, NOBODY))
 
     def is_device_model(self, uid: int) -> bool:
@@ -81,6 +81,6 @@ class Roles:
         return self.base is not None and 0 <= uid - self.base < DOMID_FIRST_RESERVED
 
     def _device_model(self, uid: int) -> Role:
-        """Return whose device model it is; dom0 has none, so the base itself is nobody."""
+        """Return the domain of its device model; dom0 has none, so the base uid has no role."""
         domid = uid - (self.base or 0)
         return Role(DEVICE_MODEL, domid) if domid else Role(NOBODY)

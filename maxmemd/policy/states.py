@@ -2,15 +2,15 @@
 
 How far its limit is in force
 =============================
-A decision is first committed and then pushed. What is read back after the push, or seen by a
-later poll, is the only proof that Xen holds the limit: no answer of a hypercall is. So every
-state but `gone` names what was last seen, never what was last tried.
+A decision is first committed and then pushed. Only a read-back after the push, or a later poll,
+proves that Xen holds the limit; the result of the hypercall does not. So every state but `gone`
+names what was last seen, never what was last tried.
 
-`pending` is where an instance begins, and where one returns to that was in force and is not any
-more without a push of ours having failed: another program wrote the maximum (drift), its
-toolstack did while it builds the domain, or there are xenstore nodes left to write. A push that
-failed, or that read back otherwise, stays named as that until a later push or poll shows better;
-it does not return to `pending`, for then the reason would be lost.
+`pending` is the initial state. An instance whose limit was in force returns to it if the limit is
+no longer in force although no push of ours failed: another program wrote the maximum (drift), the
+toolstack wrote it during the build, or xenstore nodes are still to be written. After a failed or
+mismatched push the state stays `failed` or `mismatched` until a later push or poll shows the limit
+in force; it does not return to `pending`, since that would lose the reason.
 
     from / to     pending  applied  over-limit  mismatched  failed  gone
     pending          .        x         x           x         x      x
@@ -23,15 +23,16 @@ it does not return to `pending`, for then the reason would be lost.
 What its record has to do with its build
 ========================================
 A toolstack builds a domain step by step: it creates it paused, sets its maximum, populates it,
-writes static-max to xenstore last, and lets it run (libxl_dom.c:libxl__build_pre, _post). Until
-it has told us what it builds (POST build), we can only watch, and must not fight it.
+writes static-max to xenstore last, and unpauses it (libxl_dom.c:libxl__build_pre, _post). Unless
+it announces the build (POST builds), we can only watch, and must not write the maximum ourselves.
 
-`undecided`: seen, and nothing is concluded yet. Either it is still being built while a record of
-an earlier life exists, or it runs and xenstore cannot be asked whether it goes on with it.
-`following`: it has no record but the one that is taken from this very build, step after step.
-`announced`: its toolstack said what it builds, or a client said what its limit is, so that
-nothing that the build writes is taken over any more. It has not run yet.
-`settled`: it has run, and its record is understood. There is no way back: a domain runs for the
+`undecided`: seen, but not yet matched with its record. Either it is still being built while a
+record of an earlier instance exists, or it runs and xenstore cannot be read to decide whether it
+continues that record.
+`following`: its only record is the one taken from this build, updated with each step of it.
+`announced`: the toolstack announced the build, or a client set the limit, so what the build
+writes is no longer taken over. The domain has not run yet.
+`settled`: the domain has run, and its record is decided. This is final: a domain runs for the
 first time only once, and one that is built again is another instance.
 
     from / to     undecided  following  announced  settled
@@ -40,8 +41,8 @@ first time only once, and one that is built again is another instance.
     announced                                .         x
     settled                                            .
 
-Whether it has run is a fact that Xen shows (`Instance.building`), not a state of its own: a
-domain that runs is undecided for as long as xenstore cannot be asked about it.
+Whether a domain has run is a fact that Xen reports (`Instance.building`), not a build phase: a
+running domain stays `undecided` until xenstore can be read.
 """
 
 from collections.abc import Mapping
@@ -106,7 +107,10 @@ BUILD_TRANSITIONS: Mapping[BuildPhase, frozenset[BuildPhase]] = MappingProxyType
 
 
 class IllegalTransition(RuntimeError):
-    """A fault of maxmemd: what happened cannot happen in the state that the instance is in."""
+    """A fault of maxmemd: what happened cannot happen in the state that the instance is in.
 
-    def __init__(self, what: str, before: StrEnum, after: StrEnum) -> None:
-        super().__init__(f"cannot go from {before} to {after}: {what}")
+    What happened is the method `on_...` in its traceback.
+    """
+
+    def __init__(self, uuid: str, before: StrEnum, after: StrEnum) -> None:
+        super().__init__(f"cannot go from {before} to {after}: {uuid}")

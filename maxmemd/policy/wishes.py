@@ -119,7 +119,7 @@ KINDS: Mapping[type, EntryKind] = {
 
 
 def says_the_limit(wish: Wish) -> bool:
-    """Whether the wish says what the guest may use, whatever it was before."""
+    """Whether the wish replaces what the guest may use, whatever it was before."""
     match wish:
         case SetTarget(enforce=enforce):
             return enforce

@@ -12,6 +12,7 @@ from maxmemd.config.file import load
 from maxmemd.errors import ConfigError, MaxmemError
 from maxmemd.ports import Pusher
 from maxmemd.pusher.server import MESSAGE_WITHIN_S, PusherServer
+from maxmemd.rest.output import Printing, run_program
 from maxmemd.systemd import notify, passed_sockets, start_logging
 from maxmemd.units import Memory
 
@@ -29,6 +30,10 @@ def open_xen() -> Pusher:
 
 def main(argv: Sequence[str] | None = None, open_pusher: Callable[[], Pusher] = open_xen) -> int:
     """Serve until the parent or systemd ends it; return the exit status."""
+    return run_program(lambda: _run(argv, open_pusher), "maxmemd-pusher")
+
+
+def _run(argv: Sequence[str] | None, open_pusher: Callable[[], Pusher]) -> int:
     parser = argparse.ArgumentParser(
         prog="maxmemd-pusher",
         description="Set the limits that maxmemd decided: the only process with a handle of Xen.",
@@ -39,7 +44,8 @@ def main(argv: Sequence[str] | None = None, open_pusher: Callable[[], Pusher] = 
     parser.add_argument("--config", type=Path, help="default: /etc/maxmemd/maxmemd.toml if any")
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--dom0-floor-kib", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
+    with Printing():
+        arguments = parser.parse_args(argv)
     start_logging()
     try:
         kib = arguments.dom0_floor_kib

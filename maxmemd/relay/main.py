@@ -6,6 +6,7 @@ from pathlib import Path
 
 from maxmemd.relay.relay import Relay
 from maxmemd.rest.connection import DEFAULT_SOCKET
+from maxmemd.rest.output import Printing
 from maxmemd.systemd import notify, start_logging
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -39,7 +40,8 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--xenstore", type=Path, help="xenstored's socket or device; default: search for it"
     )
-    arguments = parser.parse_args(words)
+    with Printing():
+        arguments = parser.parse_args(words)
     start_logging()
     boot = BOOT_ID.read_text(encoding="ascii").strip()
     running = Relay(

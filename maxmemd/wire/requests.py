@@ -137,6 +137,12 @@ class RecordBody(Request):
     format: Literal["maxmemd-record-1"] = "maxmemd-record-1"
     components: Annotated[list[ComponentBody], Field(min_length=1, max_length=64)]
     static_max_kib: AmountKib | None = None
+    uuid: Annotated[str, Field(strict=True, pattern=UUID)] | None = Field(
+        default=None, description="whose record it is: refused where the path names another"
+    )
+    revision: RevisionNumber | None = Field(
+        default=None, description="of the record that this is a copy of; without effect here"
+    )
 
 
 class TokenRequest(BaseModel):

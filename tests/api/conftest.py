@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.inside import Inside
-from tests.support.outside import Outside, until
+from tests.support.outside import Outside
 from tests.support.siege import MOST_GROWTH_KIB, SQLITES
+from tests.support.until import until
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def bounded(daemon: Outside) -> Iterator[Outside]:
     said = len(daemon.said())
     yield daemon
     assert daemon.ask("GET", "/v1/health")[0] == 200
-    assert daemon.process.poll() is None
+    assert daemon.running.poll() is None
     until("descriptors are given back", lambda: daemon.descriptors() <= descriptors + SQLITES)
     growth_kib = daemon.rss_kib() - rss_kib
     assert growth_kib < MOST_GROWTH_KIB

@@ -1,4 +1,4 @@
-"""The feed: read once for all streams, nothing read where nobody listens, and bounded."""
+"""Events are read once for all streams, not at all without streams, and are bounded."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -54,7 +54,7 @@ def _pushed(number: int) -> Occurrence:
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody rest: time is not what is tested."""
+    """Skip all pauses: time is not what is tested."""
     monkeypatch.setattr(feeds, "REST_S", 0.0)
 
 
@@ -221,7 +221,7 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
         assert beat.startswith(b": ")
         assert b"id: 0-9-00000000\n" in beat
         reads = tail.reads
-        await anext(stream)  # nobody said that anything was committed, and yet it is looked for
+        await anext(stream)  # no commit was announced, but the ledger is read anyway
         assert tail.reads > reads or event_stream._reader is not None
         await stream.aclose()
 
@@ -229,7 +229,7 @@ def test_what_is_not_wanted_moves_the_place(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
-    """What cannot be read ends nobody who waits; it is said, and read after the next wake-up."""
+    """A failed read ends no stream; it is logged, and repeated after the next wake-up."""
 
     async def test(tail: FakeTail, event_stream: EventStream) -> None:
         event_stream.add_client("0")
@@ -253,7 +253,7 @@ def test_trouble_with_the_ledger_is_told_and_gets_over() -> None:
 
 
 def test_a_fault_of_ours_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody thought of is in the log with its traceback, and in the readiness."""
+    """An unexpected error is in the log with its traceback, and in the readiness."""
 
     async def test(tail: FakeTail, event_stream: EventStream) -> None:
         event_stream.add_client("uid 0")

@@ -27,7 +27,7 @@ WITHIN_S = 30.0
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Give the socket on which systemd is told."""
+    """Give the socket on which systemd is notified."""
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(str(path))
@@ -43,7 +43,7 @@ def mailbox(trouble: str = "ok") -> Mailbox:
 
 
 def test_once_limits_are_in_force(manager: socket.socket) -> None:
-    """Nothing is told before, and READY=1 then."""
+    """Nothing is sent before, and READY=1 then."""
 
     async def play() -> None:
         box = mailbox()
@@ -62,7 +62,7 @@ def test_once_limits_are_in_force(manager: socket.socket) -> None:
 def test_after_a_time_whatever_is_wrong(
     manager: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Guests are not held up for ever: it counts as started, and what is wrong is said."""
+    """Guests are not delayed for ever: it reports itself ready, and logs what is wrong."""
 
     async def play() -> None:
         box = mailbox("xen-failed: cannot\nREADY=0 ask")
@@ -93,7 +93,7 @@ def test_a_systemd_that_is_gone(
 
 @pytest.fixture
 def host() -> Iterator[SimHost]:
-    """Give a host whose one domain somebody will write to, and which cannot be asked."""
+    """Give a host with one domain that a foreign program writes to, and that cannot be read."""
     with SimHost() as sim:
         sim.call("create", "web", memory=Memory.of_mib(64))
         sim.call("fail", "domains", EIO)

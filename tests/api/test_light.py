@@ -35,9 +35,9 @@ def test_the_collector_rests_only_while_the_daemon_starts(tmp_path: Path) -> Non
 
 def last_words(daemon: Outside) -> dict[str, Any]:
     """End the daemon, and return what it said on its standard output."""
-    daemon.process.send_signal(signal.SIGTERM)
-    said, _ = daemon.process.communicate(timeout=60)
-    assert daemon.process.returncode == 0
+    daemon.running.send_signal(signal.SIGTERM)
+    said, _ = daemon.running.communicate(timeout=60)
+    assert daemon.running.returncode == 0
     told: dict[str, Any] = json.loads(said)
     return told
 

@@ -94,7 +94,7 @@ def test_the_ledger_and_the_queue(api: Inside) -> None:
 
 
 def test_the_number_of_series_is_bounded(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many domains there are, so many are told, and how many there are is."""
+    """The number of domains that are listed is bounded, and their whole number is a metric."""
     monkeypatch.setattr(metrics, "MOST_DOMAINS", 2)
     found = samples(api)
     assert sum(name == "maxmemd_limit_bytes" for name, _ in found) == 2

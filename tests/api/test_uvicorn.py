@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from tests.support.outside import ROOT
+from tests.support.process import ROOT
 from tests.system.fuzz.still import Transport
 
 INHERITED = {
@@ -45,9 +45,9 @@ METHODS = [(owner, name) for owner, names in INHERITED.items() for name in names
 
 
 def gone(owner: object, name: str) -> str:
-    """Return the sentence that whoever raises the version is to read."""
+    """Return the message for the developer who raises the version."""
     what = f"{getattr(owner, '__name__', owner)} of uvicorn {version('uvicorn')}"
-    return f"{what} has no {name} any more, which maxmemd/api uses: read its source, mend our use"
+    return f"{what} has no {name} any more, which maxmemd/api uses: read its source, fix our use"
 
 
 @pytest.fixture

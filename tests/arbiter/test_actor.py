@@ -471,7 +471,7 @@ def test_the_domid_is_reused_between_observation_and_push() -> None:
 
 
 def test_looking(seat: Seat) -> None:
-    """Host, domains and one domain are told as Xen has them now; the away with their record."""
+    """Host, domains and one domain are reported as Xen has them now; gone ones by record."""
     uuid = seat.uuid(1)
     host, everyone, one = turn(seat, LookAtHost(), LookAtDomains(), LookAtDomain("db"))
     assert isinstance(host, HostView)
@@ -596,7 +596,7 @@ def test_one_trouble_for_all_who_look(seat: Seat) -> None:
 
 
 def test_other_rules_count_from_now_on() -> None:
-    """What the configuration says anew decides the next wish; what was decided stays."""
+    """A changed configuration decides the next wish; what was decided stays."""
     seat = Seat()
     domid = seat.host.create("vm", memory=Memory.of_mib(128), maxmem=Memory.of_mib(256))
     seat.poll()

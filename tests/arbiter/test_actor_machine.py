@@ -1,7 +1,6 @@
 """Whatever happens in whatever order: Xen, the ledger and a small model come to the same."""
 
 import json
-import os
 import tempfile
 from errno import EACCES, EIO, EPERM
 from pathlib import Path
@@ -41,9 +40,9 @@ from maxmemd.units import UNLIMITED, Memory
 from maxmemd.xen.simulated import Image
 from tests.support.model import MAX_MEM, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
 from tests.support.seat import ACTOR, Seat
+from tests.support.soak import SOAK
 from tests.system.models.transitions import Taken, watched
 
-SOAK = bool(os.environ.get("SOAK"))
 MOST_DOMAINS = 4
 
 KIB = st.one_of(

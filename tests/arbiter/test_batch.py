@@ -4,7 +4,8 @@ import pytest
 
 from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
 from maxmemd.policy.clauses import not_here, revision_unknown, unknown_domain
-from maxmemd.policy.components import MAX_MEM
+from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK
+from maxmemd.policy.lives import SPARE_PAGES
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.wishes import Headroom, Import, Increase, Rollback, SetLimit
 from maxmemd.units import Memory
@@ -123,3 +124,70 @@ def test_a_dry_run_says_so_and_a_grant_does_not(seat: Seat) -> None:
     real = seat.grant(1, SetLimit(Memory(kib=96 * MIB)))
     assert (dry.dry_run, real.dry_run) == (True, False)
     assert (dry.domid, dry.name) == (real.domid, real.name) == (1, "web")
+
+
+def test_a_device_models_domain_is_checked_without_xenstore(seat: Seat) -> None:
+    """Whose domain it is Xen tells: a xenstored that is away changes nothing of the refusal."""
+    bond = Bond(1, seat.uuid(1))
+    seat.host.set_xenstore_away(away=True)
+    assert seat.refuse(2, GROW, bond=bond) == "not-your-domain"
+
+
+def test_a_replay_needs_no_xenstore(seat: Seat) -> None:
+    """Which domain a domid means Xen tells, so a retry is answered while xenstored is away."""
+    first = seat.grant(1, GROW, key="0:a")
+    seat.host.set_xenstore_away(away=True)
+    again = seat.grant(1, GROW, key="0:a")
+    assert (again.replayed, again.record) == (True, first.record)
+
+
+def test_a_key_is_no_other_domains_though_neither_is_there(seat: Seat) -> None:
+    """A UUID means its domain wherever that is."""
+    uuid = seat.uuid(1)
+    seat.grant(uuid, GROW, key="0:a")
+    seat.host.destroy(1)
+    seat.poll()
+    assert seat.refuse(STRANGER, GROW, key="0:a") == "idempotency-key-reused"
+    assert seat.grant(uuid, GROW, key="0:a").replayed
+
+
+def test_a_wish_that_changes_nothing_names_its_domain(seat: Seat) -> None:
+    """Its answer is like any other's, at the revision that stands."""
+    answer = seat.grant(1, Headroom(1))
+    assert (answer.domid, answer.name, answer.record.revision) == (1, "web", 1)
+
+
+def test_a_rollback_within_a_batch_reaches_each_of_its_revisions(seat: Seat) -> None:
+    """Not only the last: a record that was replaced in the same batch can be brought back."""
+    wishes = [SetLimit(mib(96)), SetLimit(mib(80)), Rollback(2), Rollback(3), Rollback(1)]
+    answers = seat.arbiter.turn([DecisionRequest("1", wish, ACTOR) for wish in wishes])
+    granted = [answer for answer in answers if isinstance(answer, Granted)]
+    amounts = [answer.record.amount(MAX_MEM) for answer in granted]
+    assert amounts == [mib(96), mib(80), mib(96), mib(80), mib(64)]
+    assert [answer.record.revision for answer in granted] == [2, 3, 4, 5, 6]
+
+
+def following(seat: Seat) -> int:
+    """Return a domain whose record follows its build, and whose maximum was raised since."""
+    for step in seat.host.creating("new", memory=mib(64), maxmem=mib(128)):
+        seat.poll()
+        if step.name == "populated":
+            break
+    seat.host.foreign_write(step.domid, mib(200))
+    return step.domid
+
+
+def test_headroom_of_a_build_that_is_followed_counts_from_xens_maximum(seat: Seat) -> None:
+    """Its record is older than what its toolstack wrote: where Xen has the room, none is added."""
+    domid = following(seat)
+    assert seat.grant(domid, Headroom(1024)).record.components.keys() == {MAX_MEM, SLACK}
+
+
+def test_headroom_after_a_limit_in_the_same_batch_counts_from_that_limit(seat: Seat) -> None:
+    """A record that was decided on is no more what was seen of the build."""
+    domid, wishes = following(seat), [SetLimit(mib(64)), Headroom(1024)]
+    _, answer = seat.arbiter.turn([DecisionRequest(str(domid), wish, ACTOR) for wish in wishes])
+    assert isinstance(answer, Granted)
+    share = answer.record.amount(POPULATED)
+    tot_pages = seat.host.machine.domain(domid).tot_pages
+    assert share == Memory.of_pages(tot_pages + 1024 + SPARE_PAGES - mib(65).pages)

@@ -1,4 +1,4 @@
-"""What the service's journal says of domains: a line with fields, for what nobody asked for."""
+"""What is logged of domains: a line with fields, for what no client requested."""
 
 import logging
 from errno import EPERM
@@ -18,7 +18,7 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def fields(said: pytest.LogCaptureFixture) -> list[tuple[int, dict[str, Any]]]:
-    """Return the level and the fields of each line, and begin anew."""
+    """Return the level and the fields of each line, and clear them."""
     found = [(one.levelno, vars(one)["fields"]) for one in said.records]
     said.clear()
     return found
@@ -49,7 +49,7 @@ def test_the_life_of_a_domain(drift: str, said: pytest.LogCaptureFixture) -> Non
 
 
 def test_a_push_that_fails(said: pytest.LogCaptureFixture) -> None:
-    """It is said once, with Xen's answer, however often it is tried; and that it is over."""
+    """It is logged once, with Xen's answer, however often it is retried; and its end."""
     seat = Seat()
     seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()

@@ -54,29 +54,27 @@ def test_a_push_event_leads_where_the_table_allows_or_raises(before: PushState, 
         assert instance.push_state is before
 
 
-@pytest.mark.parametrize(
-    ("event", "what"),
-    [
-        ("in-force", "it is in force"),
-        ("failed", "its push failed"),
-        ("mismatched", "its push read back otherwise"),
-    ],
-)
-def test_a_fault_says_what_cannot_have_happened(event: str, what: str) -> None:
-    """Nothing happens to an instance that is gone, and the fault names what did, and to which."""
+@pytest.mark.parametrize("event", ["in-force", "failed", "mismatched"])
+def test_a_fault_of_a_push_names_the_domain(event: str) -> None:
+    """Nothing happens to an instance that is gone."""
     happens, after = PUSH_EVENTS[event]
     with pytest.raises(IllegalTransition) as fault:
         happens(instance_in(PushState.GONE))
-    assert str(fault.value) == f"cannot go from gone to {after}: {what}: {UUID}"
+    assert str(fault.value) == f"cannot go from gone to {after}: {UUID}"
 
 
-def test_a_fault_of_a_build_says_what_cannot_have_happened() -> None:
+def test_a_fault_of_a_build_names_the_domain() -> None:
     """A build that ran does not begin again."""
     with pytest.raises(IllegalTransition) as fault:
         instance_in(PushState.PENDING).on_build_observed(BuildPhase.FOLLOWING, building=True)
-    assert str(fault.value) == (
-        f"cannot go from settled to following: its build was looked at: {UUID}"
-    )
+    assert str(fault.value) == f"cannot go from settled to following: {UUID}"
+
+
+def test_what_is_adopted_is_what_was_wanted() -> None:
+    """No poll takes it for drift, nor a restart for a revision that was never in force."""
+    instance = instance_in(PushState.PENDING)
+    instance.on_adopted(FACT, 3)
+    assert (instance.wanted_pages, instance.settled_revision) == (FACT.max_pages, 3)
 
 
 @pytest.mark.parametrize("phase", BuildPhase)

@@ -176,7 +176,7 @@ def test_what_xen_said_of_the_last_push_stays() -> None:
 
 
 def test_removing_twice_does_nothing_more() -> None:
-    """An instance may be closed by whoever sees first that it is gone."""
+    """An instance may be closed by the first caller that sees that it is gone."""
     instances = census_of(xen(1), xen(2))
     [instance] = instances.find(parse_reference("1"))
     instances.remove(instance)

@@ -55,7 +55,7 @@ def test_a_new_domain(step: str, until: str) -> None:
 
 
 def test_a_domain_that_has_nothing_yet_is_not_adopted() -> None:
-    """A maximum of 0 is nobody's yet (A4): no record says so, and nothing is pushed."""
+    """A maximum of 0 is not set yet (A4): no record has it, and nothing is pushed."""
     seat = Seat().restart()
     life = seat.host.creating("web", memory=mib(64), maxmem=mib(128))
     web = next(life).domid
@@ -204,7 +204,7 @@ def test_a_limit_that_was_said_while_it_was_built(*, crashed: bool) -> None:
 
 
 def test_an_imported_record() -> None:
-    """A record that came ahead of its domain holds, though nobody saw the domain come to run."""
+    """A record imported before its domain arrived holds, although its start was not seen."""
     seat = Seat().restart()
     seat.grant(WEB_UUID, Import({MAX_MEM: mib(96), DM: Memory(kib=256)}, mib(128)))
     web = away_from(seat, seat.host.building(web_of(64, 128)), "named")

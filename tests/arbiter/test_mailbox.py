@@ -34,7 +34,7 @@ A_WHILE_S = 0.2
 
 
 class FakeArbiter:
-    """An arbiter that answers what it is told to, and stops where it is told to."""
+    """An arbiter with scripted answers, which stops on command."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -178,7 +178,7 @@ def test_a_flood_holds_no_batch_back() -> None:
 
 
 async def one_by_one(mailbox: Mailbox, count: int) -> "list[asyncio.Future[Answer]]":
-    """Ask so often, once in each pass of the event loop."""
+    """Ask a number of times, once in each pass of the event loop."""
     asked = []
     for _ in range(count):
         asked.append(mailbox.ask(LOOK))
@@ -215,7 +215,7 @@ def test_a_full_queue_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_errors_are_answers() -> None:
-    """An error among the answers is raised to the one who asked, and to nobody else."""
+    """An error among the answers is raised only to its own caller."""
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         error = LedgerCorrupt("cannot")
@@ -319,7 +319,7 @@ def test_polls_come_by_themselves() -> None:
 def test_trouble_with_the_watch(
     error: Exception, trouble: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A poll that fails is trouble that is said once, and ends with the next good one."""
+    """A poll that fails is logged once, and its end with the next good one."""
     caplog.set_level("INFO")
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
@@ -358,7 +358,7 @@ def test_an_arbiter_that_cannot_be_made(error: Exception) -> None:
 
 
 def test_stopping_answers_everybody() -> None:
-    """The batch that runs is answered at the end, and what still waits is told to ask again."""
+    """The running batch is answered at the end, and waiting wishes are answered `retry`."""
 
     async def play() -> None:
         arbiter = FakeArbiter()
@@ -380,7 +380,7 @@ def test_stopping_answers_everybody() -> None:
 
 
 def test_an_idle_arbiter_writes_its_notes() -> None:
-    """What was noted does not wait for the next poll once nobody asks."""
+    """Notes do not wait for the next poll if no wish comes."""
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         arbiter.has_notes = True
@@ -433,7 +433,7 @@ def test_a_listener_hears_of_what_no_batch_wrote() -> None:
 
 
 def test_a_watch_that_hangs_is_not_prompt() -> None:
-    """An arbiter that has not come round for very long is stuck, though nobody waits for it."""
+    """An arbiter that has not completed its loop for long is stuck, even if no wish waits."""
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         await mailbox.ask(LOOK)

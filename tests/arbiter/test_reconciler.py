@@ -64,7 +64,7 @@ def test_drift_is_adopted() -> None:
 
 
 def test_unlimited_is_adopted_as_unlimited() -> None:
-    """A maximum that somebody lifted stays lifted in adopt."""
+    """A maximum that another program raised stays raised in adopt."""
     seat = seat_of("adopt")
     seat.host.foreign_write(1, UNLIMITED)
     seat.poll()
@@ -95,7 +95,7 @@ def test_an_adoption_that_cannot_be_kept_is_tried_again() -> None:
 
 
 def test_drift_is_only_said() -> None:
-    """In alert, a foreign maximum stays, and is said once for each value."""
+    """In alert, a foreign maximum stays, and is recorded once for each value."""
     seat = seat_of("alert")
     seat.host.foreign_write(1, mib(80))
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_drift_is_only_said() -> None:
 
 
 def test_an_alert_ends() -> None:
-    """In alert, who puts the maximum back ends it; another write is drift anew."""
+    """In alert, restoring the maximum ends it; another write is new drift."""
     seat = seat_of("alert")
     seat.host.foreign_write(1, mib(80))
     seat.poll()
@@ -248,7 +248,7 @@ def test_a_failed_push_is_tried_again_when_it_is_time() -> None:
 
 
 def test_a_lie_is_tried_again_and_is_no_drift() -> None:
-    """A value that does not read back is our push that failed, not somebody else's write."""
+    """A value that does not read back is our push that failed, not another program's write."""
     seat = seat_of("adopt")
     seat.host.lie(1, -5)
     seat.grant(1, SetLimit(mib(100)))
@@ -343,7 +343,7 @@ def test_a_guest_that_holds_too_much_is_noted_until_it_has_shrunk() -> None:
 
 
 def test_a_push_that_failed_and_got_over_it_is_noted() -> None:
-    """After a push that Xen refused, the one that it takes is told as the end of the trouble."""
+    """After a push that Xen refused, the one that it takes is recorded as the recovery."""
     seat = seat_of()
     seat.host.fail("set_max_mem", EPERM, times=1)
     seat.grant(1, SetLimit(mib(97)))

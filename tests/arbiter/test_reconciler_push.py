@@ -63,15 +63,15 @@ class OneDomain:
         self._do("write", tuple(None if a is None else a.kib for a in (static_max, target)))
 
     def domains(self) -> Sequence[XenFacts]:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return []
 
     def host(self) -> HostFacts:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return HostFacts(0, 0, 0, 0, "")
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return nothing: nobody asks."""
+        """Return nothing: it is never called."""
         return StoreFacts()
 
     def watch(self, changed: object) -> None:
@@ -227,7 +227,7 @@ def test_what_the_world_refuses(
 
 
 def test_retries_back_off(one: One) -> None:
-    """It is tried again after 1, 2, 4 ... and at most 60 seconds; a success starts anew."""
+    """It is retried after 1, 2, 4 ... and at most 60 seconds; a success resets the delay."""
     reconciler, world, instance, clock = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     waits = []

@@ -1,4 +1,4 @@
-"""Refusals that are repeated: what is a line, what is counted, and when the count is told."""
+"""Repeated refusals: which are entries, which are counted, and when the count is written."""
 
 import json
 
@@ -27,7 +27,7 @@ def counts(lines: list[Entry]) -> list[tuple[int, int] | None]:
 
 
 def test_the_same_again_is_counted() -> None:
-    """The first is a line; the next ones are one more, when they are told, by the last process."""
+    """The first is an entry; the next are counted in one more, with the last process."""
     repeats = RefusalCoalescer()
     assert repeats.add(refusal(), 100.0) == [refusal()]
     for number in range(7):
@@ -51,7 +51,7 @@ def test_what_differs_is_a_line() -> None:
 
 
 def test_a_window_ends() -> None:
-    """Who goes on for long is told of once in a while, and begins with a line again."""
+    """A client that repeats for long gets one entry in a while, then starts with an entry again."""
     repeats = RefusalCoalescer()
     said: list[Entry] = []
     for second in range(int(3 * WINDOW_S)):
@@ -63,7 +63,7 @@ def test_a_window_ends() -> None:
 
 
 def test_nothing_grows() -> None:
-    """However many differ, few are counted at a time; those that give way are told."""
+    """Few different ones are counted at a time; those that give way are written."""
     repeats = RefusalCoalescer()
     for number in range(MOST_RUNS):
         repeats.add(refusal(kib=number), 1.0)

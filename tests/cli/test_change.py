@@ -108,6 +108,6 @@ def test_json_of_a_change(ctl: Ctl, stub: Stub) -> None:
 
 
 def test_no_domain_without_a_name(ctl: Ctl, stub: Stub) -> None:
-    """The empty string names nobody."""
+    """The empty string names no domain."""
     assert ctl("show", "") == (2, "", "maxmemctl: cannot find a domain without a name\n")
     assert stub.seen == []

@@ -35,7 +35,7 @@ def test_help_on_a_verb(words: list[str], ctl: Ctl) -> None:
 
 
 def test_help_with_a_word(ctl: Ctl) -> None:
-    """`help VERB` does as well; a verb that is none is told as xl does it."""
+    """`help VERB` works too; an unknown verb is reported as xl does it."""
     assert ctl("help", "mem-max")[1].startswith(MEM_MAX)
     assert ctl("help", "reboot") == (0, 'command "reboot" not implemented\n', "")
 
@@ -50,7 +50,7 @@ def test_help_with_a_word(ctl: Ctl) -> None:
     ],
 )
 def test_too_few_arguments(words: str, said: str, ctl: Ctl) -> None:
-    """Too few are told in xl's words on stderr, then the help on stdout; exit status 2."""
+    """Too few arguments: xl's message on stderr, then the help on stdout; exit status 2."""
     status, out, err = ctl(*words.split())
     assert (status, err) == (2, said)
     assert out.startswith("Usage: maxmemctl [-vtT")

@@ -1,4 +1,4 @@
-"""doctor: processes that do not ask, and maxima that somebody else wrote."""
+"""doctor: processes without the library, and maxima that other programs wrote."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def process(proc: Path, pid: int, program: str, *libraries: str) -> None:
 
 
 def test_all_is_well(ctl: Ctl, stub: Stub, proc: Path) -> None:
-    """Nothing found is said as well, and how much was looked at."""
+    """If nothing is found, it prints that and how much was checked."""
     stub.replies["GET /v1/domains"] = (200, {"domains": [domain(managed=False), domain()]})
     stub.replies[HISTORY] = (200, {"entries": [{"kind": "mem-max", "at": AT, "wish": {}}]})
     status, out, err = ctl("doctor")
@@ -72,7 +72,7 @@ def test_what_is_found(ctl: Ctl, stub: Stub, proc: Path) -> None:
 
 
 def test_xens_own(ctl: Ctl, stub: Stub, proc: Path) -> None:
-    """What holds libxenctrl on every host and sets no maximum is told apart, and is no failure."""
+    """Programs that load libxenctrl on every host and set no maximum are listed apart."""
     process(proc, 7, "/usr/lib/xen-4.17/bin/xenstored", "libxenctrl.so.4.17")
     process(proc, 8, "xenconsoled", "libxenctrl.so.4.17")
     stub.replies["GET /v1/domains"] = (200, {"domains": []})
@@ -91,7 +91,7 @@ def test_xens_own(ctl: Ctl, stub: Stub, proc: Path) -> None:
 
 
 def test_a_daemon_that_cannot_tell(ctl: Ctl, stub: Stub, proc: Path) -> None:
-    """The reason is said."""
+    """The reason is printed."""
     stub.replies["GET /v1/domains"] = (503, {"code": "xen-failed", "detail": "cannot read: EIO"})
     status, out, err = ctl("doctor")
     assert (status, out) == (1, "")

@@ -77,7 +77,7 @@ def test_list_and_revoke(ctl: Ctl, stub: Stub) -> None:
 
 @pytest.mark.parametrize("words", ["create a observer", "list", "revoke a"])
 def test_refused(words: str, ctl: Ctl, stub: Stub) -> None:
-    """A refusal is said, and exits 1."""
+    """A refusal is printed, with exit status 1."""
     for request in ("POST /v1/tokens", "GET /v1/tokens", "DELETE /v1/tokens/a"):
         stub.replies[request] = NO
     status, out, err = ctl("token", *words.split())
@@ -97,7 +97,7 @@ def test_refused(words: str, ctl: Ctl, stub: Stub) -> None:
     ],
 )
 def test_what_a_url_needs(words: str, said: str, ctl: Ctl) -> None:
-    """A secret is not sent in the clear, and one that cannot be read is said."""
+    """A secret is not sent unencrypted, and one that cannot be read is an error."""
     status, _, err = ctl(*words.split(), "list")
     assert status == 1
     assert said in err

@@ -17,9 +17,11 @@ from maxmemd.policy.kinds import EntryKind, PushKind
 from maxmemd.rest import connection, events
 from maxmemd.wire import replies
 from tests.support.bodies import UUID
-from tests.support.outside import ROOT as TREE
-from tests.support.outside import SOAK, Outside, until
+from tests.support.outside import Outside
+from tests.support.process import ROOT as TREE
+from tests.support.soak import SOAK
 from tests.support.stub import Stub
+from tests.support.until import until
 
 from .conftest import Ctl
 
@@ -165,7 +167,7 @@ def test_one_domain_is_meant_by_its_uuid(stub: Stub, ctl: Ctl) -> None:
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        ((200, b""), "is away"),
+        ((200, b""), "it ended the stream"),
         ((503, {"code": "ledger-busy", "detail": "cannot read the events: busy"}), "busy"),
         ((400, b"<html>"), "cannot read the reply"),
         ((400, b"[]"), "cannot read the reply"),
@@ -176,11 +178,11 @@ def test_no_stream_at_first(stub: Stub, ctl: Ctl, reply: Any, said: str) -> None
     stub.replies["GET /v1/events"] = [reply, END]
     status, _, err = ctl("watch")
     assert status == 1
-    assert said in err or "cannot reach maxmemd" in err
+    assert said in err
 
 
 def test_nobody_there(ctl: Ctl) -> None:
-    """A socket or an address where nobody answers ends it at once."""
+    """A socket or an address without a listener ends it at once."""
     for words in (["--socket", "/nowhere"], ["--url", "http://127.0.0.1:1"], ["--url", "ftp://x"]):
         status, _, err = ctl(*words, "watch")
         assert status == 1
@@ -234,12 +236,11 @@ def test_a_watch_outlives_the_daemon(tmp_path: Path) -> None:
                 body = {"max_mem_kib": max_mem_kib}
                 daemon.ask("PUT", "/v1/domains/web/limit", body)
                 if round_ == 1:
-                    until("it is told", lambda: '"limit_kib":619520' in printed.read_text())
-                daemon.process.kill()
-                daemon.process.communicate()
+                    until("it is printed", lambda: '"limit_kib":619520' in printed.read_text())
+                daemon.kill()
                 daemon.start()
             daemon.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 1052672})
-            until("the last is told", lambda: '"max_pages":263424,"seen' in printed.read_text())
+            until("the last is printed", lambda: '"max_pages":263424,"seen' in printed.read_text())
         finally:
             watching.send_signal(signal.SIGINT)
             status = watching.wait(20)

@@ -178,7 +178,7 @@ def test_sizes_that_xl_takes_by_accident_are_refused(size: str, ctl: Ctl, stub: 
 
 
 def test_the_empty_name_is_not_dom0(ctl: Ctl, stub: Stub) -> None:
-    """The empty string, which xl takes for domid 0, is nobody here."""
+    """The empty string, which xl takes for domid 0, is no domain here."""
     status, _, err = ctl("mem-max", "", "10")
     assert (status, stub.seen) == (1, [])
     assert err == (

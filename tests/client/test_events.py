@@ -1,4 +1,4 @@
-"""Client.events and AsyncClient.events: each event once, whatever happens to the connection."""
+"""Client.events and AsyncClient.events: each event once, even if the connection breaks."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ def async_take(served: Served, most: int, **options: Any) -> list[replies.Event]
 
 @pytest.fixture(params=[sync_take, async_take], ids=["Client", "AsyncClient"])
 def take(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Take:
-    """Give one way to take events; nobody waits."""
+    """Give one way to take events, without pauses."""
     monkeypatch.setattr("maxmemd.client.RECONNECT_S", 0.0)
     found: Take = request.param
     return found
@@ -118,6 +118,6 @@ def test_a_problem_later_on(take: Take) -> None:
 
 
 def test_nobody_there(take: Take) -> None:
-    """Where nobody answers at first, that is said."""
+    """If there is no listener at first, that is logged."""
     with pytest.raises(Unreachable, match="cannot get a reply"):
         take(Served(httpx.ConnectError("no")), 1)

@@ -2,7 +2,7 @@
 
 Starting a Python costs 0.5 s under emulation and importing the daemon's dependencies 7 s, so code
 is run by *forking* this interpreter, with those modules loaded once. Output of children goes to
-files, never to pipes: nobody ever blocks on the agent. One thread; nothing here waits for long.
+files, never to pipes: no process ever blocks on the agent. One thread; nothing here waits for long.
 """
 
 import base64
@@ -230,7 +230,7 @@ class Agent:
         return {"domid": None}
 
     def do_setmaxmem(self, _: int, *, domid: int, kib: int) -> Answer:
-        """Set a maximum behind everybody's back, as a foreign tool does (below 2^31 KiB)."""
+        """Set a maximum without maxmemd, as a foreign tool does (below 2^31 KiB)."""
         _xen("xc").xc().domain_setmaxmem(domid, kib)
         return {}
 
@@ -254,7 +254,7 @@ class Agent:
         self.selector.register(child.pidfd, selectors.EVENT_READ, lambda: self.reap(child))
 
     def reap(self, child: Child) -> None:
-        """Collect an ended process and answer whoever waits."""
+        """Collect an ended process and answer the waiting request."""
         self.selector.unregister(child.pidfd)
         os.close(child.pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])

@@ -3,7 +3,6 @@
 Only when asked for: `pytest tests/dom0` or `pytest -m xen`.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,13 @@ from tests.dom0.interposed import Xl
 from tests.dom0.machine import Machine
 from tests.dom0.report import Report
 from tests.dom0.rig import Rig
+from tests.support.soak import SOAK
 
 HERE = Path(__file__).resolve().parent
 LAST = ("test_package.py", "test_virsh.py")
-SECONDS_FOR_ONE_TEST = 1200  # the first one may have to build the image
+SECONDS_FOR_ONE_TEST = (
+    2400  # the first one may have to build the image, and the package is one test
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,9 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked = any(Path(arg.split("::")[0]).resolve().is_relative_to(HERE) for arg in config.args)
     wanted = asked or "xen" in config.option.markexpr
     left_out = [
-        item
-        for item in ours
-        if not wanted or (item.get_closest_marker("soak") and not os.environ.get("SOAK"))
+        item for item in ours if not wanted or (item.get_closest_marker("soak") and not SOAK)
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

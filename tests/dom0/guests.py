@@ -30,7 +30,7 @@ KINDS = {
     "hvm": 'type = "hvm"\nboot = "c"\nvnc = 0\nserial = "null"\non_reboot = "preserve"\n',
 }
 """SeaBIOS finds nothing to boot, and reboots after a minute: the xl that made the guest would then
-make it anew, for ever and by itself, beside whatever is tested."""
+start it over, for ever and by itself, beside whatever is tested."""
 
 
 def configuration(name: str, extra: str = "") -> str:

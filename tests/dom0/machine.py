@@ -234,7 +234,7 @@ class Machine:
         raise self.error(f"{verb}: no answer from dom0 in {timeout:.0f} s")
 
     def _receive(self, port: socket.socket) -> None:
-        """Hand every answer to whoever waits, until the port closes."""
+        """Hand every answer to its waiting caller, until the port closes."""
         with contextlib.suppress(OSError), port.makefile("rb") as lines:
             for line in lines:
                 answer = json.loads(line)

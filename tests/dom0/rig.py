@@ -52,7 +52,7 @@ class Reply:
 class Rig(Machine):
     """A machine with friendly verbs; they may be called from several threads at once.
 
-    `arbitrated` says that maxmemd runs there: then nobody else sets a maximum for good.
+    `arbitrated` means that maxmemd runs there: then no other program sets a maximum for good.
     """
 
     arbitrated = False

@@ -6,7 +6,6 @@ up. Lines of libxl ("libxl: ...") and our own line ("maxmemctl: ...") are each p
 other line must be the same. xl that asks says libxl's sentences too.
 """
 
-import os
 import random
 import re
 import time
@@ -21,8 +20,8 @@ from tests.dom0.guests import Guest, created
 from tests.dom0.interposed import Xl
 from tests.dom0.rig import Done, Rig
 from tests.support.figures import figure
+from tests.support.soak import SOAK
 
-SOAK = bool(os.environ.get("SOAK"))
 SEQUENCES = {"pv": 80, "pvh": 60, "hvm": 60} if SOAK else {"pv": 24, "pvh": 18, "hvm": 18}
 """200 in all; a short run has the first of each kind, for one takes two seconds."""
 BY_XL_THAT_ASKS = 200 if SOAK else 6

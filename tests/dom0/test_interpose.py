@@ -116,7 +116,7 @@ def test_messages_are_xls(xl: Xl, daemon: Daemon) -> None:
 
 
 def _lines(text: str) -> list[str]:
-    """Return what is said; libxl's file, line and errno of before are not compared."""
+    """Return the message; libxl's file, line and errno of before are not compared."""
     said = []
     for line in text.splitlines():
         words = line.split(": ")

@@ -98,7 +98,7 @@ def installed_without_a_network(dom0: Rig) -> None:
 
 
 def who_parses_holds_no_way_to_xen(dom0: Rig) -> None:
-    """See that the daemon is nobody of note, without a device; the pusher has the handle."""
+    """Check that the daemon runs unprivileged and without a device; the pusher has the handle."""
     daemon, pusher = value(dom0, UNIT, "MainPID"), value(dom0, PUSHER, "MainPID")
     assert dom0.run(["stat", "-c", "%U", f"/proc/{daemon}"]).check().stdout == "maxmemd\n"
     held = {pid: dom0.run(f"ls -l /proc/{pid}/fd").check().stdout for pid in (daemon, pusher)}
@@ -143,7 +143,7 @@ def a_pause_only(dom0: Rig, asks: Callable[[], Done]) -> None:
 
 
 def device_models_have_a_socket(dom0: Rig) -> None:
-    """Find it held by systemd, served to nobody who is none, and brought by an upgrade."""
+    """Check that systemd holds it, it serves only device models, and an upgrade starts it."""
     stat = ["stat", "-c", "%a %U", APART, str(Path(APART).parent)]
     assert dom0.run(stat).check().stdout == "666 root\n700 root\n"
     refused = dom0.http("GET", "/v1/health", sock=APART, timeout=PATIENCE_S)

@@ -33,7 +33,7 @@ NUMBERS = itertools.count(1)
 
 
 class Insider:
-    """A guest that does in xenstore, with its own rights, what it is told to."""
+    """A guest that writes and reads xenstore with its own rights, on command."""
 
     def __init__(self, rig: Rig, name: str) -> None:
         self.rig, self.guest = rig, create(rig, name, BOOTED)
@@ -104,7 +104,7 @@ def initrd(installed: Rig) -> Rig:
 
 @pytest.fixture(scope="module")
 def insiders(initrd: Rig) -> Iterator[tuple[Insider, Insider]]:
-    """Give a guest that will be a stub domain, and one that nobody names as one."""
+    """Give a guest that will be a stub domain, and one that dom0 does not name as one."""
     found = Insider(initrd, "pv8"), Insider(initrd, "pv9")
     yield found
     for insider in found:

@@ -1,11 +1,11 @@
-"""maxmemd on a real Xen: what it is told over REST is what Xen holds."""
+"""maxmemd on a real Xen: what is set over REST is what Xen holds."""
 
 from tests.dom0.daemon import Daemon
 from tests.dom0.guests import Guest
 
 
 def test_a_limit_over_rest_is_in_xen(daemon: Daemon, guest: Guest) -> None:
-    """The limit, plus libxl's 1024 KiB, is Xen's maximum, and static-max is told."""
+    """The limit, plus libxl's 1024 KiB, is Xen's maximum, and static-max is written."""
     reply = daemon.put(f"/v1/domains/{guest.domid}/limit", {"max_mem_kib": 307200})
     assert reply.status == 200, reply.body
     assert (guest.max_kib, guest.static_max_kib) == (308224, 307200)

@@ -90,7 +90,7 @@ def strangers(service: Daemon) -> list[tuple[str, int, int]]:
 
 
 def doctor(service: Daemon) -> tuple[set[str], list[dict[str, Any]]]:
-    """Return the programs that do not ask, and the domains whose maximum somebody else wrote."""
+    """Return the programs without the library, and the domains whose maximum others wrote."""
     found = json.loads(service.ctl("doctor", "--json").stdout)
     programs = {Path(each["program"].split()[0]).name for each in found["loose"]}
     return programs, found["drifts"]

@@ -77,11 +77,11 @@ class Witness:
         return [write for write in self.writes if write.pid != daemon.pusher]
 
     def only(self, daemon: Daemon) -> int:
-        """Assert that the process that pushes did set maxima, and nobody else; return how often."""
+        """Assert that only the process that pushes set maxima; return how often."""
         writes, pusher = self.writes, daemon.pusher
         strangers = [write for write in writes if write.pid != pusher]
         assert not strangers, f"set by others than process {pusher}: {strangers}"
-        assert writes, "nobody has set a maximum: was the witness there?"
+        assert writes, "no process has set a maximum: did the witness run?"
         return len(writes)
 
 

@@ -48,7 +48,7 @@ def test_a_damaged_one_is_none(database: Path, bit: int) -> None:
 def test_what_cannot_be_written_leaves_it_behind(
     database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A disk that fails is no reason to fail a commit that is kept; it is said once."""
+    """A failing disk does not fail a commit that is kept; it is logged once."""
     witness = HighWaterMark(database)
     whole = os.dup(witness._file)
     witness.close()

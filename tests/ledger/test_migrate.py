@@ -264,12 +264,74 @@ def test_a_backup_is_on_the_disk_first(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(migration, "_upgrade", upgraded)
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(LedgerError, match=f"cannot back {path} up to {copy}: Input/output error"):
+    with pytest.raises(
+        LedgerError, match=f"cannot back {path} up to {copy}.new: Input/output error"
+    ):
         migrate(path)
     assert (revision_of(path), steps) == ("0002", [])
     monkeypatch.setattr(os, "fsync", synced)
     migrate(path)
-    assert (revision_of(path), steps[:3]) == (HEAD, [copy, tmp_path, "upgraded"])
+    new = copy.with_name(f"{copy.name}.new")
+    assert (revision_of(path), steps[:4]) == (HEAD, [new, tmp_path, tmp_path, "upgraded"])
+
+
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a ledger whose migration fails each time; return where its copy is."""
+    ledger = opened(tmp_path / "l.sqlite")
+    ledger.commit(AT_NS, [entry(1)], instances=[instance(1)])
+    ledger.close()
+    directory = later_scripts(tmp_path, "op.execute('SELECT * FROM nowhere')")
+    monkeypatch.setattr(migration, "HEAD", LATER)
+    monkeypatch.setattr(migration, "scripts", lambda: directory)
+    return tmp_path / f"l.sqlite.before-{LATER}-at-{HEAD}"
+
+
+def test_a_migration_that_fails_again_keeps_its_first_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is restarted ten times a second writes one copy, and leaves nothing else."""
+    path, copy = tmp_path / "l.sqlite", failing(tmp_path, monkeypatch)
+    (tmp_path / f"{copy.name}.new").write_bytes(b"cut short by a crash")
+    found = set()
+    for _ in range(3):
+        with pytest.raises(LedgerError, match="nowhere"):
+            migrate(path)
+        found.add((copy.stat().st_ino, copy.stat().st_mtime_ns))
+    assert len(found) == 1
+    assert [one.name for one in tmp_path.glob("*before*")] == [copy.name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0)",
+        "UPDATE instance SET push_state = 'failed'",
+        "DELETE FROM instance",
+    ],
+)
+def test_what_was_written_since_is_in_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The former maxmemd may have run in between: then the copy is made again."""
+    path, copy = tmp_path / "l.sqlite", failing(tmp_path, monkeypatch)
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="nowhere"):
+            migrate(path)
+        with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(copy)) as kept:
+            assert "".join(kept.iterdump()) == "".join(now.iterdump())
+            now.execute(change)
+            now.commit()
+
+
+def test_a_copy_that_is_damaged_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a copy, of a maxmemd that was killed, is no reason to go on without one."""
+    path, copy = tmp_path / "l.sqlite", failing(tmp_path, monkeypatch)
+    copy.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(LedgerError, match="nowhere"):
+        migrate(path)
+    assert LedgerReader(copy).check() == 1
 
 
 def test_a_failing_migration_is_rolled_back(
@@ -366,7 +428,7 @@ def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_no_file_can_be_made(tmp_path: Path) -> None:
-    """A path that is a folder's, or below a file, is said in a sentence."""
+    """A path that is a folder, or below a file, is an error with a message."""
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "l.sqlite", tmp_path / "file" / "deep" / "l.sqlite"):
         with pytest.raises(LedgerError, match="cannot create"):

@@ -43,7 +43,7 @@ def ledger(path: Path) -> Iterator[SqliteLedger]:
 
 @contextmanager
 def edited(path: Path) -> Iterator[sqlite3.Connection]:
-    """Write to the database as somebody else would."""
+    """Write to the database as another program would."""
     with closing(sqlite3.connect(path)) as connection:
         yield connection
         connection.commit()

@@ -33,7 +33,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 def test_an_empty_ledger(ledger: Ledger) -> None:
     """A new ledger keeps nothing."""
-    assert ledger.load() == Snapshot((), (), {}, {})
+    assert ledger.load() == Snapshot((), (), {}, {}, (0, 0))
     assert ledger.by_keys(["0:a"]) == {}
     assert ledger.record_at(UUID, 1) is None
 

@@ -166,7 +166,7 @@ def test_mem_set_refused(
 
 
 def test_dom0s_nodes_are_seeded() -> None:
-    """Where nobody wrote dom0's nodes, its target is what it holds and static-max its maximum."""
+    """If dom0's nodes are missing, its target is what it holds and static-max its maximum."""
     bare = picture_of(store=store_of(), xen=DOM0._replace(max_pages=1048576))
     grant = granted(decide(bare, SetTarget(by_kib=-4096)))
     assert grant.effects == Effects(None, kib(4194304), kib(524288 * 4 - 4096))
@@ -192,7 +192,7 @@ def test_dom0s_target_has_a_floor() -> None:
 
 
 def test_a_target_beside_an_absurd_static_max() -> None:
-    """Where somebody wrote the largest static-max, the sum is refused and nothing overflows."""
+    """If static-max is the largest amount, the sum is refused and nothing overflows."""
     picture = picture_of(store=store_of(END_KIB - 1, END_KIB - 1, 8192), xen=HVM)
     for wish in (
         SetTarget(by_kib=0),

@@ -38,7 +38,7 @@ def building(record: Record, *, tracking: bool = False, rebooted: bool = False) 
 
 
 def lived() -> Record:
-    """Return a record with everybody's components, as a life has left it."""
+    """Return a record with components of every owner, as an earlier instance left it."""
     record = record_of(96, static_max=128, rom=8)
     return replace(record, components={**record.components, OTHER: Component(kib(4), 2)})
 
@@ -55,7 +55,7 @@ def test_without_a_record_every_life_is_created(life: str, *, tracking: bool) ->
 
 @pytest.mark.parametrize("static_max", [None, kib(80)])
 def test_created_replaces_the_record(static_max: Memory | None) -> None:
-    """Nobody's component of an earlier domain is taken over, nor its static-max."""
+    """No component of an earlier domain is taken over, nor its static-max."""
     after = granted(decide(building(lived()), Build(kib(64), CREATED, static_max))).record
     assert amounts(after) == {MAX_MEM: 64, SLACK: SLACK_KIB}
     assert after.static_max == static_max
@@ -72,7 +72,7 @@ def test_what_moves_keeps_its_record(life: str, target: int, limit: int) -> None
 
 @pytest.mark.parametrize(("target", "limit"), [(64, 96), (100, 100)])
 def test_a_reboot_keeps_all_but_the_device_model(target: int, limit: int) -> None:
-    """The new device model populates anew, and asks for its room anew."""
+    """The new device model populates again, and asks for its headroom again."""
     picture = building(lived(), rebooted=True)
     after = granted(decide(picture, Build(kib(target), CREATED, kib(200)))).record
     assert amounts(after) == {MAX_MEM: limit, SLACK: SLACK_KIB, OTHER: 4}
@@ -210,7 +210,7 @@ def test_a_limit_that_writes_no_node() -> None:
 def test_after_headroom_there_is_room(
     record: Record, max_pages: int, tot_pages: int, pages: int, *, tracking: bool
 ) -> None:
-    """Whatever Xen says: then the pages fit with the spare, and nobody else's amount has moved."""
+    """For all facts of Xen: then the pages fit with the spare, and no other amount has changed."""
     xen = xen_of(tot_pages=tot_pages, max_pages=max_pages)
     after = lives.with_headroom(RULES, record, xen, pages, tracking=tracking)
     room = xen.max_pages if after is record else after.limit.max_pages

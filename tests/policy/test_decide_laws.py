@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever is asked of whatever state."""
+"""What holds of every decision, for every wish and state."""
 
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ PICTURES = st.builds(
 
 @given(PICTURES, WISHES)
 def test_every_wish_has_a_verdict(picture: Picture, wish: Wish) -> None:
-    """Whatever is asked of whatever state: a refusal, or a record whose sum can be pushed."""
+    """For every wish and state: a refusal, or a record whose sum can be pushed."""
     verdict = decide(picture, wish)
     if isinstance(verdict, Grant):
         assert verdict.record.revision == picture.record.revision + 1
@@ -91,7 +91,7 @@ def test_every_wish_has_a_verdict(picture: Picture, wish: Wish) -> None:
 def test_no_owner_grows_above_its_cap(
     picture: Picture, wish: Wish, caps: dict[str, Memory]
 ) -> None:
-    """Whatever is asked, by force or not: what an owner has grows up to its cap at most."""
+    """For every wish, forced or not: an owner's components grow up to its cap at most."""
     rules = replace(picture.rules, caps=caps)
     verdict = decide(replace(picture, rules=rules), wish)
     if isinstance(verdict, Grant):
@@ -168,7 +168,7 @@ def test_import_of_an_export_is_the_same_record(here: Record, there: Record) -> 
 
 
 class Xl:
-    """xl's own arithmetic (libxl_mem.c), for a host on which nobody but xl writes: in KiB."""
+    """xl's own arithmetic (libxl_mem.c), for a host on which only xl writes: in KiB."""
 
     def __init__(self, target: int, static_max: int, videoram: int) -> None:
         self.target, self.static_max, self.videoram = target, static_max, videoram

@@ -27,6 +27,6 @@ UUID = "51a70000-0000-4000-8000-00000000000a"
     ],
 )
 def test_every_text_is_a_domid_a_uuid_or_a_name(text: str, reference: Reference) -> None:
-    """Whatever a client sends is exactly one of the three; no length of digits is an error."""
+    """Every text a client sends is exactly one of the three; no length of digits is an error."""
     assert parse_reference(text) == reference
     assert type(parse_reference(text)) is type(reference)

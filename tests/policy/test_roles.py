@@ -1,4 +1,4 @@
-"""Who may be what: by uid, group, range and certificate; what comes first; who is nobody."""
+"""Which role a peer has by uid, group, range and certificate, and in which order these count."""
 
 import pytest
 
@@ -77,12 +77,12 @@ def test_a_range_that_begins_at_0() -> None:
 
 
 def test_nothing_configured() -> None:
-    """Then whoever can connect may read, and no uid is a device model's."""
+    """Then every client that can connect may read, and no uid is a device model's."""
     assert Roles().of_process(5, BASE + 1, (), OWN) == Role(OBSERVER)
     assert not Roles().is_device_model(BASE + 1)
 
 
 def test_of_subject() -> None:
-    """A certificate is what the configuration says of its subject, and else nobody's."""
+    """A certificate has the role that the configuration gives its subject, and else none."""
     assert ROLES.of_subject("CN=xapi") == Role(TOOLSTACK)
     assert ROLES.of_subject("CN=xapi2") == Role(NOBODY)

@@ -55,7 +55,7 @@ def test_every_state_has_a_row_and_staying_is_no_transition(
     assert not any(state in after for state, after in table.items())
 
 
-def test_an_illegal_transition_names_both_states() -> None:
-    """What is raised says what happened, from where and to where."""
-    error = IllegalTransition("its push failed", PushState.GONE, PushState.FAILED)
-    assert str(error) == "cannot go from gone to failed: its push failed"
+def test_an_illegal_transition_names_both_states_and_the_domain() -> None:
+    """What is raised says whose state it is, from where and to where."""
+    error = IllegalTransition("51a7", PushState.GONE, PushState.FAILED)
+    assert str(error) == "cannot go from gone to failed: 51a7"

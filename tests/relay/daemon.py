@@ -1,4 +1,4 @@
-"""What a daemon that says what it is told says to a relay, and when."""
+"""A daemon with scripted answers, for the relay."""
 
 import threading
 from typing import Any

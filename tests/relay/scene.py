@@ -11,7 +11,10 @@ from typing import Self
 
 from maxmemd.relay.relay import Relay
 from maxmemd.xen.xs_wire import Connection
+from tests.relay.daemon import GRANTED
+from tests.support.stub import Stub
 from tests.support.tree import Rights
+from tests.support.until import until
 from tests.support.xenstored import FakeXenstored
 
 UUID = "5b0b0000-0000-4000-8000-{:012d}"
@@ -133,14 +136,6 @@ class Scene:
             time.sleep(0.02)
 
 
-def until(what: str, true: Callable[[], object], within_s: float = WITHIN_S) -> None:
-    """Wait until something is true."""
-    until_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < until_s, f"not within {within_s} s: {what}"
-        time.sleep(0.005)
-
-
 def command_of(scene: Scene) -> list[str]:
     """Return the command that runs a relay in a process of its own."""
     words = ["relay", "--socket", str(scene.daemon), "--xenstore", str(scene.fake.path)]
@@ -155,3 +150,17 @@ def notices(directory: Path) -> socket.socket:
     sock.bind(str(directory / "notify"))
     sock.settimeout(WITHIN_S)
     return sock
+
+
+S, N = 21, 20
+
+
+ROUTE = f"POST /v1/domains/{N}/relayed-headroom"
+
+
+def another_is_served(scene: Scene, daemon: Stub, target: int = 30) -> bool:
+    """Make another pair, and say whether its request is granted."""
+    daemon.replies[f"POST /v1/domains/{target}/relayed-headroom"] = GRANTED
+    scene.stub(target + 1, target)
+    answer: Callable[[int, str], str] = scene.answer
+    return answer(target + 1, "z1 headroom 7") == "granted 4096"

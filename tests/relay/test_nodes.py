@@ -5,8 +5,9 @@ import pytest
 from maxmemd.relay import nodes
 from maxmemd.relay.nodes import Binding
 from maxmemd.xen.xs_wire import Connection
-from tests.relay.scene import Scene, until, uuid_of
+from tests.relay.scene import Scene, uuid_of
 from tests.support.stub import Stub
+from tests.support.until import until
 
 S, N = 21, 20
 TARGET, MODEL = f"/local/domain/{S}/target", f"/local/domain/{N}/image/device-model-domid"
@@ -51,7 +52,7 @@ def test_what_libxl_writes_is_believed(told: Scene) -> None:
 def test_what_a_guest_could_write_is_not(
     told: Scene, node: str, rights: tuple[str, ...], believed: bool
 ) -> None:
-    """Each node is believed only where dom0 owns it and nobody else may write it."""
+    """Each node counts only if dom0 owns it and no other domain may write it."""
     told.stub(S, N)
     told.fake.tree.rights[node] = rights
     assert (seen(told) == BOUND) is believed
@@ -81,7 +82,7 @@ def test_what_a_guest_could_write_is_not(
     ],
 )
 def test_both_sides_must_agree(told: Scene, node: str, value: bytes) -> None:
-    """One that says nothing, or something else, is nobody's device model."""
+    """A domain whose nodes name none, or disagree, is no device model."""
     told.stub(S, N)
     told.fake.nodes[node] = value
     assert seen(told) is None
@@ -151,7 +152,7 @@ def test_the_order_of_naming(told: Scene, first: str) -> None:
 
 @pytest.mark.parametrize("node", [TARGET, MODEL])
 def test_what_is_taken_back(told: Scene, node: str) -> None:
-    """A domain that is nobody's device model any more has its nodes taken away."""
+    """A domain that is no longer a device model has its nodes removed."""
     told.stub(S, N)
     told.start_relay()
     until("it has nodes", lambda: told.rights(S, "reply") is not None)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from maxmemd.units import Memory
-from tests.relay.scene import Scene, command_of, until, uuid_of
+from tests.relay.scene import Scene, command_of, uuid_of
 from tests.support.stand import Stand
+from tests.support.until import until
 from tests.support.xenstored import START
 
 PAGES = 1024
@@ -66,7 +67,7 @@ def test_granted(scene: Scene, pair: Pair) -> None:
 
 
 def test_the_nodes_and_their_rights(scene: Scene, pair: Pair) -> None:
-    """The stub domain may write one node and read both; nobody else may do either."""
+    """The stub domain may write one node and read both; no other domain may do either."""
     until("the nodes are there", lambda: scene.rights(pair.stub, "reply") is not None)
     reads, writes = ("n0", f"r{pair.stub}"), ("n0", f"b{pair.stub}")
     assert scene.rights(pair.stub, "") == scene.rights(pair.stub, "reply") == reads
@@ -114,7 +115,7 @@ def test_the_same_words_again_count_once(scene: Scene, pair: Pair) -> None:
 
 
 def test_a_new_relay_answers_nothing_twice(scene: Scene, pair: Pair) -> None:
-    """What was answered is in xenstore: a relay that starts anew leaves it alone."""
+    """What was answered is in xenstore: a relay that is restarted leaves it alone."""
     scene.answer(pair.stub, f"a1 headroom {PAGES}")
     pair.stand.host.call("machine.populate", pair.target, PAGES)
     scene.end_relay()

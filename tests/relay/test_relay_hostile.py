@@ -2,75 +2,17 @@
 
 import logging
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from maxmemd.pacing import Backoff
-from maxmemd.relay import stubdom as pace
 from maxmemd.relay.nodes import remove_nodes
 from maxmemd.xen.xs_wire import Connection
 from tests.relay.daemon import GRANTED, Held, problem
-from tests.relay.scene import Scene, until, uuid_of
-from tests.support.stub import DROP, Stub
-from tests.support.xenstored import END, READ, START
-
-S, N = 21, 20
-ROUTE = f"POST /v1/domains/{N}/relayed-headroom"
-
-
-@pytest.fixture
-def served(told: Scene, daemon: Stub) -> Scene:
-    """Give a scene with a stub domain whose every request is granted."""
-    told.stub(S, N)
-    daemon.replies[ROUTE] = GRANTED
-    told.start_relay()
-    until("the nodes are there", lambda: told.rights(S, "reply") is not None)
-    return told
-
-
-@pytest.mark.parametrize(
-    "replies",
-    [
-        [DROP, DROP, GRANTED],
-        [problem(503, "arbiter-busy"), problem(500, "internal"), GRANTED],
-        [problem(429, "too-many-requests"), GRANTED],
-        [(200, {"limit_kib": 1, "push": {"state": "failed", "error": "EIO"}}), GRANTED],
-        [(202, {"limit_kib": 1, "push": {"state": "pending", "error": None}}), GRANTED],
-        [(200, {"no": "such reply"}), GRANTED],
-        [(200, b"not JSON"), GRANTED],
-    ],
-    ids=["lost", "busy", "too soon", "not in force", "pending", "foreign", "no JSON"],
-)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_what_cannot_be_said_yet_is_asked_again(
-    served: Scene, daemon: Stub, replies: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the same key and the same words; until then the stub domain sees no reply."""
-    monkeypatch.setattr(pace, "RETRY", Backoff(0.05, 30.0))
-    many = len(replies)
-    daemon.replies[ROUTE] = replies
-    assert served.answer(S, "a1 headroom 7") == "granted 4096"
-    assert len(daemon.seen) == many
-    assert len(set(daemon.seen)) == 1
-    keys = {headers["idempotency-key"] for headers in daemon.headers}
-    assert keys == {f"one-boot:{uuid_of(S)}:{S}:a1"}
-
-
-def test_the_retries_become_rare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that is away for long is not asked for ever at the first pace."""
-    home = pace.StubDomain(S)
-    waits = []
-    for _ in range(12):
-        home.on_no_answer(100.0)
-        waits.append(home.retry_s - 100.0)
-    assert waits[:3] == [0.5, 1.0, 2.0]
-    assert waits[-1] == pace.RETRY.most_s
-    home.on_answer("granted 4", 100.0)
-    home.on_no_answer(100.0)
-    assert home.retry_s == 100.5
+from tests.relay.scene import ROUTE, N, S, Scene, another_is_served, uuid_of
+from tests.support.stub import Stub
+from tests.support.until import until
+from tests.support.xenstored import END, START
 
 
 def test_a_request_is_rewritten_while_it_is_decided(served: Scene, daemon: Stub) -> None:
@@ -162,77 +104,6 @@ def test_one_who_waits_holds_up_nobody(served: Scene, daemon: Stub) -> None:
     assert served.reply(S, "a1") == "granted 4096"
 
 
-def test_more_wait_than_may_ask_at_once(told: Scene, daemon: Stub) -> None:
-    """What is above the bound waits for its turn, and everybody is answered."""
-    held = Held()
-    stubs = range(100, 120)
-    for stub in stubs:
-        told.stub(stub, stub + 100)
-        path = f"POST /v1/domains/{stub + 100}/relayed-headroom"
-        daemon.replies[path] = Held(GRANTED)
-        daemon.replies[path].let = held.let
-    told.start_relay()
-    for stub in stubs:
-        told.ask(stub, "a1 headroom 7")
-    until("as many ask as may", lambda: len(daemon.seen) == 16)
-    told.stays("no more ask", lambda: len(daemon.seen) == 16)
-    held.let.set()
-    for stub in stubs:
-        assert told.reply(stub, "a1") == "granted 4096"
-    assert len(daemon.seen) == 20
-
-
-def test_a_flood_of_writes(served: Scene, daemon: Stub) -> None:
-    """A guest that writes without end is looked at so often and no more; others are served."""
-    flooding, guest = threading.Event(), served.guest(S)
-
-    def flood() -> None:
-        number = 0
-        while not flooding.is_set():
-            number += 1
-            guest.write("maxmem/request", "\x00\xff" * (number % 600))
-            guest.write(f"maxmem/request/{number % 500}", "below it is its own")
-
-    thread = threading.Thread(target=flood)
-    thread.start()
-    try:
-        time.sleep(0.5)
-        for number in range(2):
-            assert another_is_served(served, daemon, 40 + 2 * number)
-        reads, began_s = served.fake.asked.count(READ), time.monotonic()
-        time.sleep(1.5)
-        took_s = time.monotonic() - began_s
-        looks = (served.fake.asked.count(READ) - reads) / 6
-        assert looks <= 2 * took_s / pace.LOOK_EVERY_S
-    finally:
-        flooding.set()
-        thread.join()
-    assert daemon.seen == [line for line in daemon.seen if f"/{N}/" not in line]
-    assert served.answer(S, "a1 headroom 7") == "granted 4096"
-
-
-def test_a_flood_of_requests(served: Scene, daemon: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst is served at once, and what comes after it waits for its time."""
-    monkeypatch.setattr(pace, "LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr(pace, "ASK_EVERY_S", 30.0)
-    for number in range(pace.ASK_BURST):
-        served.answer(S, f"r{number} headroom 7")
-    served.ask(S, "late headroom 7")
-    served.stays("it waits", lambda: len(daemon.seen) == pace.ASK_BURST)
-    assert another_is_served(served, daemon)
-
-
-def test_the_pace() -> None:
-    """After the burst it is one in ASK_EVERY_S; what was not used is saved up to a burst."""
-    home = pace.StubDomain(S)
-    assert [home.rate.wait_s(100.0) for _ in range(pace.ASK_BURST + 1)] == [
-        0.0
-    ] * pace.ASK_BURST + [1.0]
-    assert home.rate.wait_s(101.0) == 0.0
-    assert home.rate.wait_s(101.0) == 1.0
-    assert [home.rate.wait_s(9999.0) for _ in range(pace.ASK_BURST + 1)][-2:] == [0.0, 1.0]
-
-
 def test_what_was_answered_is_not_asked_again(served: Scene, daemon: Stub) -> None:
     """Nor is what cannot be read told of again and again."""
     served.answer(S, "a1 headroom 7")
@@ -307,11 +178,3 @@ def test_nodes_are_taken_away_in_a_transaction(served: Scene) -> None:
     assert served.below(S) == []
     assert served.fake.asked[-1] == END
     dom0.close()
-
-
-def another_is_served(scene: Scene, daemon: Stub, target: int = 30) -> bool:
-    """Make another pair, and say whether its request is granted."""
-    daemon.replies[f"POST /v1/domains/{target}/relayed-headroom"] = GRANTED
-    scene.stub(target + 1, target)
-    answer: Callable[[int, str], str] = scene.answer
-    return answer(target + 1, "z1 headroom 7") == "granted 4096"

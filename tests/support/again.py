@@ -1,7 +1,7 @@
 """Run pytest; under CI=true run what failed once more, alone, and say so.
 
 `python -m tests.support.again [coverage] ARGUMENTS`. A test that needs its second chance is a
-defect to be mended: its name stands in the output, above the second run's.
+defect to be fixed: its name stands in the output, above the second run's.
 """
 
 import os

@@ -24,7 +24,7 @@ STRANGER = "00000000-dead-4000-8000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A host with one guest that runs and rests at its target; nobody else writes to it.
+    """A host with one guest that runs and rests at its target; no other program writes to it.
 
     The guest has memory/target and memory/static-max. No domain has `unused_domid`, and none of
     a higher domid exists when the host answers for the next one (A3 up to Xen 4.17).
@@ -71,7 +71,7 @@ def clause_max_mem_below_what_is_held_is_accepted(world: World) -> None:
 
 
 def clause_a_missing_domain_is_gone(world: World) -> None:
-    """Every verb answers DomainGone with ESRCH for a domid that nobody has (A3)."""
+    """Every verb answers DomainGone with ESRCH for an unused domid (A3)."""
     xen, domid = world.hypervisor, world.unused_domid
     gone(lambda: xen.domain(domid))
     gone(lambda: xen.set_max_mem(domid, Memory(kib=4096)))
@@ -134,7 +134,7 @@ def clause_nodes_are_written_alone_and_together(world: World) -> None:
 
 
 def clause_writing_nodes_leaves_the_maximum(world: World) -> None:
-    """What xenstore is told does not reach Xen (A10)."""
+    """A write to xenstore does not reach Xen (A10)."""
     before = world.hypervisor.domain(world.domid).max_pages
     with nodes_kept(world) as (_, static_max):
         write(world, None, static_max + Memory.of_mib(1))
@@ -142,7 +142,7 @@ def clause_writing_nodes_leaves_the_maximum(world: World) -> None:
 
 
 def clause_a_dead_path_is_not_recreated(world: World) -> None:
-    """Writing to a domid that nobody has is DomainGone, and leaves no node behind."""
+    """Writing to an unused domid is DomainGone, and leaves no node behind."""
     mib = Memory.of_mib(1)
     domid = world.unused_domid
     gone(lambda: world.xenstore.write(domid, world.uuid, target=mib, static_max=mib))

@@ -1,4 +1,4 @@
-"""A daemon that is reached over TCP as well, with certificates for whoever comes."""
+"""A daemon that is reached over TCP as well, with certificates for its clients."""
 
 import http.client
 import socket

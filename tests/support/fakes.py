@@ -13,7 +13,7 @@ from maxmemd.ports import NO_NAMES
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -67,7 +67,9 @@ class MemoryLedger:
         incarnations: dict[str, int] = {}
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
-        return Snapshot(records, begun, incarnations, self._rebooting(), names=dict(self.names))
+        extent = (len(self.lines), len(self.rows))
+        names = dict(self.names)
+        return Snapshot(records, begun, incarnations, self._rebooting(), extent, names)
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""

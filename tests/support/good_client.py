@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.support.outside import UnixConnection
+from tests.support.http import UnixConnection
 
 PACE_S = 0.004
 AT_LEAST = 10

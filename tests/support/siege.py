@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 from tests.support.figures import figure
-from tests.support.outside import ROOT, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
 
 WITHIN_S = 6.0
 MOST_GROWTH_KIB = 20 * 1024

@@ -142,7 +142,7 @@ class RemoteXenstore:
         """End the watches and close the connection."""
         while self._watches:
             connection, thread = self._watches.pop()
-            connection.end()  # the descriptor stays open until nobody waits on it
+            connection.end()  # the descriptor stays open until no thread waits on it
             if thread is not current_thread():
                 thread.join()
             connection.close()

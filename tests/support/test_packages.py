@@ -44,7 +44,7 @@ def test_a_file_and_a_program_are_found(lacking: str) -> None:
 def test_what_is_not_there_is_told_to_who_may_not_install(
     lacking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is not root is told the command, and ends."""
+    """Without root, it prints the command, and exits."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     packages.install("base")
     with pytest.raises(SystemExit, match=r"sudo apt-get install .* nosuch"):

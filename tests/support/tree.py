@@ -1,7 +1,7 @@
 """The nodes of a small xenstored: who may what with them, transactions, and what was changed.
 
-As tools/xenstored/core.c and transaction.c have it: whoever owns a node may do everything with it,
-as may dom0 and whoever targets the owner; a new node takes the rights of the one above, and an
+As tools/xenstored/core.c and transaction.c have it: the owner of a node may do everything with it,
+as may dom0 and a domain with it as target; a new node takes the rights of the one above, and an
 unprivileged maker is its owner; who may write a node may remove it and make others below it.
 """
 
@@ -70,7 +70,7 @@ class Tree:
         return self.children(path)
 
     def get_rights(self, domid: int, path: str) -> Rights:
-        """Return a node's rights to whoever may read it."""
+        """Return a node's rights to a domain that may read it."""
         self._check(domid, path, "r")
         return self.rights_of(path)
 
@@ -121,7 +121,7 @@ class Tree:
             self.changed.append(path)
 
     def _check(self, domid: int, path: str, wanted: str, *, may_be_new: bool = False) -> None:
-        """Refuse what is not allowed; of what is not there only whoever may look is told."""
+        """Refuse what is not allowed; only a reader of the node learns that it is missing."""
         self.touched.add(path)
         if self.exists(path):
             if not self._may(domid, path, wanted):

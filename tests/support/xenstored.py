@@ -62,7 +62,7 @@ class FakeXenstored:
         self.tree.nodes = nodes
 
     def start(self) -> None:
-        """Listen for dom0, and for whoever was listened for before."""
+        """Listen for dom0, and for the domains of before."""
         for domid in (0, *self._listeners):
             self.socket_of(domid)
 
@@ -92,7 +92,7 @@ class FakeXenstored:
         self.clients.clear()
 
     def put(self, path: str, value: str, *rights: str) -> None:
-        """Write a node as dom0 does, and tell whoever watches."""
+        """Write a node as dom0 does, and fire its watches."""
         with self._lock:
             self.tree.write(0, path, value.encode())
             if rights:
@@ -100,7 +100,7 @@ class FakeXenstored:
             self._tell(self.tree)
 
     def drop(self, path: str) -> None:
-        """Remove a node as dom0 does, and tell whoever watches."""
+        """Remove a node as dom0 does, and fire its watches."""
         with self._lock:
             self.tree.remove(0, path)
             self._tell(self.tree)
@@ -110,7 +110,7 @@ class FakeXenstored:
         return self.tree.rights_of(path)
 
     def fire(self, path: str) -> None:
-        """Announce a change to whoever watches."""
+        """Fire the watches of a path."""
         for client in self.clients:
             for watched, token in list(client.watches):
                 under = path.startswith(f"{watched}/") or watched.startswith(f"{path}/")
@@ -118,7 +118,7 @@ class FakeXenstored:
                     self._event(client, path if len(path) > len(watched) else watched, token)
 
     def _tell(self, tree: Tree) -> None:
-        """Announce what has changed; of what is removed every watch below it is told."""
+        """Fire the watches of a change; a removal fires every watch below it too."""
         self.generation += bool(tree.changed)
         for path in tree.changed:
             self.fire(path)

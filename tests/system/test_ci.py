@@ -92,7 +92,7 @@ def test_each_step_prints_its_time(ci: Ci) -> None:
 
 @pytest.mark.parametrize("fails", ["models", "check", "test-xen"])
 def test_a_step_that_fails_ends_it(ci: Ci, fails: str) -> None:
-    """With its status; nothing is said to have passed."""
+    """With its status; nothing is reported as passed."""
     done = ci.run(1, fails)
     assert done.returncode != 0
     assert ci.made[-1] == fails

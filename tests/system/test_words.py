@@ -40,7 +40,7 @@ FORMER = {
     r"PUT /v1/domains/[^/ ]+/limit`?,? `?\{\"limit_kib": "max_mem_kib",
     r"\{\\\"limit_kib\\\"": "max_mem_kib",
 }
-"""What is not said any more, as a pattern, and what is said instead."""
+"""Words that are no longer used, as a pattern, and their replacement."""
 
 FORMER_IN_DOCUMENTS = FORMER | {
     r"`drifted`|\bdrifted\s+web\b|\"drifted\"": "mismatched, or drift",
@@ -136,7 +136,7 @@ def enums_of(node: object) -> Iterator[str]:
 
 
 def test_kinds_that_documents_name_exist() -> None:
-    """What a command filters by, and what journald is said to have, are kinds."""
+    """What a command filters by, and the kinds in journald, are kinds."""
     for path in DOCUMENTS:
         if path.suffix not in {".md", ".yml", ".json"}:
             continue

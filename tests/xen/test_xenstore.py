@@ -61,7 +61,7 @@ def test_facts_are_the_nodes(store: Xenstored) -> None:
     [b"", b"-1", b"+1", b"1.5", b"12 34", b"0x10", "\u0665".encode(), b"\xff", b"9" * 4000],
 )
 def test_what_is_no_amount_is_none(value: bytes, store: Xenstored, fake: FakeXenstored) -> None:
-    """Whatever stands in a node, it is an amount or nothing; no videoram counts as 0."""
+    """A node's text is an amount or nothing; without videoram the video RAM is 0."""
     fake.nodes |= {f"{HOME}/memory/target": value, f"{HOME}/memory/videoram": value}
     seen = store.facts(5)
     assert (seen.target, seen.videoram) == (None, Memory(kib=0))
@@ -71,7 +71,7 @@ def test_what_is_no_amount_is_none(value: bytes, store: Xenstored, fake: FakeXen
     ("text", "kib"), [(b"0", 0), (b" 12\n", 12), (b"4503599627370495", 2**52 - 1)]
 )
 def test_amounts_are_kib(text: bytes, kib: int, store: Xenstored, fake: FakeXenstored) -> None:
-    """Digits are KiB, whatever space is round them, up to the largest there is."""
+    """Digits are KiB, with any white space around them, up to the largest amount."""
     fake.nodes[f"{HOME}/memory/target"] = text
     assert store.facts(5).target == Memory(kib=kib)
 
@@ -317,5 +317,5 @@ def test_close_ends_the_watch(store: Xenstored) -> None:
 
 
 def answer_always(answer: tuple[int, bytes], _kind: int, _body: bytes) -> tuple[int, bytes]:
-    """Say the same whatever is asked."""
+    """Return the same answer to every question."""
     return answer

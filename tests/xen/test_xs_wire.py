@@ -44,7 +44,7 @@ def guest(fake: FakeXenstored) -> Iterator[Connection]:
 
 @pytest.fixture
 def wake() -> Iterator[tuple[int, int]]:
-    """Give a pipe that wakes whoever waits for events."""
+    """Give a pipe that wakes the reader of events."""
     reading, writing = os.pipe()
     yield reading, writing
     os.close(reading)
@@ -114,7 +114,7 @@ def test_children_that_no_message_holds(dom0: Connection, fake: FakeXenstored, c
 
 
 def test_children_that_change_between_parts(dom0: Connection, fake: FakeXenstored) -> None:
-    """A list is never put together of two: it is read anew, and given up in the end."""
+    """A list is never assembled from two versions: it is read again, and given up in the end."""
     names = [str(10_000 + number) for number in range(1500)]
     fake.nodes = {f"/local/domain/{name}": b"" for name in names}
     parts = fake._part
@@ -202,7 +202,7 @@ def test_a_flood_of_events_is_one(
 def test_a_flood_is_taken_in_pieces(
     dom0: Connection, fake: FakeXenstored, wake: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is kept from his turn by events that never end."""
+    """Endless events do not keep other requests from being answered."""
     monkeypatch.setattr(xs_wire, "MOST_EVENTS", 10)
     dom0.watch(HOME, "five")
     assert dom0.events(wake[0], PATIENCE_S) == ["five"]
@@ -238,7 +238,7 @@ def test_what_is_an_answer(dom0: Connection, fake: FakeXenstored) -> None:
 
 
 def test_a_transaction_sees_no_half_of_another(dom0: Connection, fake: FakeXenstored) -> None:
-    """What is changed meanwhile by others begins it anew."""
+    """A change by another client meanwhile starts it over."""
     seen: list[list[bytes | None]] = []
 
     def body(transaction: int) -> None:

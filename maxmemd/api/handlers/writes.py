@@ -98,6 +98,7 @@ async def rollback(service: Service, call: Request) -> Response:
 async def put_record(service: Service, call: Request) -> Response:
     """Import the record of a domain that migrates here."""
     body: requests.RecordBody = call.body
+    _check_is_of_path(call, body.uuid)
     amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
     return await _decide(service, call, Import(amounts, static_max))
@@ -122,6 +123,14 @@ async def _decide(service: Service, call: Request, wish: Wish) -> Response:
     in_force = push is None or push.state in IN_FORCE
     body = serialize.decision(answer)
     return Response(200 if in_force else 202, body, revision=answer.record.revision)
+
+
+def _check_is_of_path(call: Request, uuid: str | None) -> None:
+    """Refuse a body that names another domain than the path. Raises Rejected."""
+    if uuid is not None and uuid != call.ref.lower():
+        why = f"this is the record of {uuid}, and the path names another domain"
+        errors = [{"field": "uuid", "message": why}]
+        raise Rejected("body-invalid", f"cannot use the body: uuid: {why}", errors=errors)
 
 
 def _key(call: Request) -> Key:

@@ -7,7 +7,11 @@ number of pipelined requests; each is a denial of service.
 import asyncio
 from collections.abc import Awaitable, Iterable
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from maxmemd.api import problems
 from maxmemd.api.asgi import Receive, Scope, Send
@@ -137,13 +141,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and not self.pipeline:
             self.flow.resume_reading()
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's word says less
         """Refuse what cannot be parsed; during a response, only close."""
         unfinished = self._end_cycles()
         if len(unfinished) > 1 or any(cycle.response_started for cycle in unfinished):
             self.transport.abort()
         else:
-            super().send_400_response(msg)
+            detail = "cannot read the request: it is not HTTP/1.1, or its head is too large"
+            self._end_with(Rejected("request-invalid", detail))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel pending requests and break reference cycles."""
@@ -155,15 +160,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.cycles.clear()
 
     def _reject(self, why: Rejected) -> None:
-        """Answer 429 and close the connection."""
+        """Count a refusal, answer with it, and close the connection."""
         self.dispatcher.refusals.count_and_log(self.peer, why.code, why.detail)
+        self._end_with(why, f"Retry-After: {why.retry_s or 1}\r\n")
+
+    def _end_with(self, why: Rejected, more: str = "") -> None:
+        """Answer with a problem document, outside of any cycle, and close the connection."""
         status, body = problems.document(why.code, why.detail, why.numbers)
         head = (
-            f"HTTP/1.1 {status} Too Many Requests\r\nContent-Type: {problems.MEDIA_TYPE.decode()}"
+            f"Content-Type: {problems.MEDIA_TYPE.decode()}\r\n"
+            f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
         )
-        retry = f"Retry-After: {why.retry_s or 1}"
-        head += f"\r\nContent-Length: {len(body)}\r\n{retry}\r\nConnection: close\r\n\r\n"
-        self.transport.write(head.encode() + body)
+        self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
 
     def cut(self) -> None:

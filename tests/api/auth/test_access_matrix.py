@@ -20,8 +20,8 @@ from maxmemd.errors import ArbiterBusy
 from maxmemd.policy.roles import Role, Roles
 from maxmemd.units import Memory
 from tests.api.auth.matrix import DOCUMENT, with_table
-from tests.api.auth.test_access import BODIES
 from tests.support.inside import Inside, problem
+from tests.support.wishes import BODIES
 
 BASE = 300_000
 GROUPS = {2001: "toolstack", 2002: "observer", 2003: "admin"}
@@ -47,7 +47,7 @@ PEERS: dict[str, tuple[Peer, str]] = {
     "a toolstack by group": (of(1500, 2002, 2001), "toolstack"),
     "an observer by uid": (of(1003, 2003), "observer"),
     "an observer by group": (of(1500, 2002), "observer"),
-    "somebody, where all may look": (of(1500, roles=OPEN), "observer"),
+    "another user, if all may read": (of(1500, roles=OPEN), "observer"),
     "the device model of domain 1": (of(BASE + 1), "device-model"),
     "the device model of domain 2": (of(BASE + 2), "device-model"),
     "one that is in the admins' group": (of(BASE + 1, 2003), "device-model"),
@@ -88,7 +88,7 @@ FIRST: dict[str, set[str]] = {"device-model": {OWN, OWN_WRITE}}
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    """Give one daemon for the whole matrix, whose rates nobody reaches."""
+    """Give one daemon for the whole matrix, with rates that are never reached."""
     config = Config(owners=("introspection",), rates={"nobody": 1e6})
     with Inside(tmp_path_factory.mktemp("matrix"), config=config) as inside:
         inside.event_stream.close()  # a stream of events ends where it begins
@@ -325,7 +325,7 @@ def test_who_has_too_many_connections_asks_nothing(
 def test_the_last_connections_are_admins(
     api: Inside, monkeypatch: pytest.MonkeyPatch, who: Peer, others: int, served: bool
 ) -> None:
-    """Whoever takes all connections that are to be had does not lock an admin out."""
+    """A client that takes all available connections does not lock an admin out."""
     with accepted(api, monkeypatch, who, others) as sock:
         if served:
             sock.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -335,7 +335,7 @@ def test_the_last_connections_are_admins(
 
 
 def test_a_pin_that_cannot_be_made(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the arbiter does not say which domain it is nothing is let through, and it is said."""
+    """If the arbiter does not identify the domain, the request is refused with a reason."""
     caller = of(BASE + 1)
 
     async def busy(_: object) -> None:
@@ -399,7 +399,7 @@ def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
 
 @pytest.mark.parametrize("wish", CAPPED)
 def test_the_cap(capped: Inside, wish: str) -> None:
-    """An owner's components of one domain sum up to its cap at most, whoever asks, however."""
+    """An owner's components of one domain never exceed its cap, for every role and request."""
     owner, method, path, body = CAPPED[wish]
     caller = of(BASE + 1) if owner == "device-model" and "domains" in path else of(0)
     reply = capped.ask(method, path.format(uuid=UUIDS[1]), body, peer=caller)
@@ -410,7 +410,7 @@ def test_the_cap(capped: Inside, wish: str) -> None:
 
 
 def test_what_fits_below_the_cap(capped: Inside) -> None:
-    """Up to the cap, and to its very edge, everybody has what he asks for."""
+    """Up to and including the cap, every request is granted."""
     caller = of(BASE + 1)
     for path, amount in ((ROMS.format(1) + "2", 24), (ROMS.format(1) + "2", 0)):
         told = capped.ask("PUT", path, {"amount_kib": amount}, peer=caller)

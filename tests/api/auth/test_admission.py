@@ -21,15 +21,16 @@ from maxmemd.config.settings import Config
 from maxmemd.pacing import TokenBucket
 from maxmemd.policy.roles import Role, Roles
 from tests.support.fakes import FakeClock
+from tests.support.http import UnixConnection, connect
 from tests.support.inside import Inside, problem
-from tests.support.outside import Outside, UnixConnection, as_user, connect
+from tests.support.outside import Outside, as_user
 
 BASE = 300_000
 WHO = Roles({}, {}, {}, BASE)
 
 
 def admission_of(clock: FakeClock, **rates: float) -> Admission:
-    """Return a gate with these rates by role, and one connection for an observer."""
+    """Return an admission with these rates by role, and one connection for an observer."""
     return Admission(WHO, rates, {"observer": 1}, clock_s=clock.monotonic_s)
 
 
@@ -96,7 +97,7 @@ def test_no_rate() -> None:
 
 
 def test_nobody_has_a_bound() -> None:
-    """Whoever has no role has a rate and a number of connections that no key can lift."""
+    """A client without a role has a rate and a number of connections that no key can raise."""
     clock = FakeClock()
     admission, caller = admission_of(clock), peer(1, 65534, 65534, (), WHO)
     codes = []
@@ -283,7 +284,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 
 
 def test_connections_too_many(strict: Outside) -> None:
-    """The one too many is told why and closed; the others go on, and one that ends makes room."""
+    """One too many gets the reason and is closed; the others stay, and one that ends makes room."""
     held = [strict.open() for _ in range(3)]
     assert all(one.ask("GET", "/v1/health")[0] == 200 for one in held)
     for _ in range(5):
@@ -310,7 +311,7 @@ def whole(sock: socket.socket) -> bytes:
     return found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 def test_nobody_by_the_kernels_word(strict: Outside) -> None:
     """A process of uid 65534 takes neither all connections nor the daemon's time."""
     with for_all(strict.socket):
@@ -333,7 +334,7 @@ def held_and_refused(path: Path) -> list[int]:
 
 @contextmanager
 def for_all(path: Path) -> Iterator[None]:
-    """Let everybody connect for a while."""
+    """Let all users connect for a while."""
     for folder in (path.parent, *path.parent.parents[:3]):
         if str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
@@ -344,7 +345,7 @@ def for_all(path: Path) -> Iterator[None]:
         path.chmod(0o660)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 def test_a_device_model_by_the_kernels_word(strict: Outside) -> None:
     """A process of uid base + 1 is the device model of domain 1, with its groups, and no more."""
     with for_all(strict.socket):

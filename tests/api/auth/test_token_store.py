@@ -123,7 +123,7 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_link_in_its_place(tmp_path: Path) -> None:
-    """The new file is never written through a link that somebody put there."""
+    """The new file is never written through a link that another user put there."""
     (tmp_path / "t.new").symlink_to(tmp_path / "precious")
     created(TokenStore(tmp_path / "t"), "a")
     assert not (tmp_path / "precious").exists()
@@ -131,7 +131,7 @@ def test_a_link_in_its_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_file_that_others_can_use(tmp_path: Path, mode: int) -> None:
-    """Whoever can write to it could have made tokens; whoever can read it need not."""
+    """A user who can write to it could have made tokens; a user who can read it must not."""
     path = tmp_path / "t"
     created(TokenStore(path), "a")
     path.chmod(mode)

@@ -136,7 +136,7 @@ def test_a_zero_with_a_sign(api: Inside) -> None:
     "field", ["limit_kib", "max_mem_mib", "Max_mem_kib", "target_kib", "__proto__"]
 )
 def test_an_unknown_field(api: Inside, field: str) -> None:
-    """A field that nobody asked for is refused by name, so that a slip never acts."""
+    """An unknown field is refused by name, so that a typing error never acts."""
     reply = api.ask("PUT", LIMIT, {"max_mem_kib": 700_000, field: 1})
     assert problem(reply, "body-invalid", 422)["errors"][0]["field"] == field
 

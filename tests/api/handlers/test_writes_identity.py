@@ -255,7 +255,7 @@ def test_xenstore_is_away(api: Inside) -> None:
 
 
 def test_a_renamed_domain(api: Inside) -> None:
-    """A domain is found by its new name at once, though xl rename tells nobody."""
+    """A domain is found by its new name at once, although xl rename causes no event."""
     assert api.get("/v1/domains/web")["domid"] == 1
     api.host.rename(1, "shop")
     assert api.get("/v1/domains/shop")["domid"] == 1

@@ -29,7 +29,7 @@ def newest(api: Inside, ref: object = 1) -> dict[str, Any]:
 
 
 def test_the_history_names_the_stub_domain(api: Inside) -> None:
-    """It is the device model's component that grows, and the stub domain that is said to ask."""
+    """The device model's component grows, and the history names the stub domain."""
     held = api.host.machine.domain(1).tot_pages
     reply = api.ask("POST", path(1), body(api))
     assert reply.status_code == 200, reply.text

@@ -1,4 +1,4 @@
-"""The door: one connection in a pass of the loop, and a rest where no descriptor is left."""
+"""One connection is accepted in each pass of the event loop; accepting pauses after EMFILE."""
 
 import asyncio
 import errno
@@ -69,7 +69,7 @@ async def come_true(true: Callable[[], bool]) -> None:
 
 
 def test_one_in_a_pass(listening: Listening) -> None:
-    """While many wait, whoever is inside has a turn after each one that comes in."""
+    """While many clients wait, each accepted one is served before the next is accepted."""
 
     async def come() -> None:
         acceptor = Acceptor(listening, asyncio.Protocol)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def test_one_in_a_pass(listening: Listening) -> None:
 def test_no_descriptor_left(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is let in for a while, with one line in the log; then those who waited are."""
+    """None is accepted for a while, with one line in the log; then the waiting ones are."""
     monkeypatch.setattr(doors, "REST_S", 0.05)
 
     async def come() -> None:

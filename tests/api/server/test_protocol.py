@@ -34,7 +34,7 @@ def lets_in(target: Target, uid: int, others: int) -> bool:
 
 @pytest.mark.parametrize("uid", UIDS)
 def test_a_crowd_leaves_room(target: Target, uid: int) -> None:
-    """The last of them are for admins and toolstacks, whoever else has all the others."""
+    """The last ones are for admins and toolstacks, even if other clients hold all the rest."""
     reserved = {ADMIN: 0, TOOLSTACK: OF_THOSE_FOR_ADMINS}.get(uid, OF_THEM_RESERVED)
     assert lets_in(target, uid, IN_ALL - reserved - 1)
     assert not lets_in(target, uid, IN_ALL - reserved)

@@ -1,4 +1,4 @@
-"""The slow lane: who sends in many pieces is read in turn, and nobody is forgotten in it."""
+"""Requests that arrive in many pieces are read in turn, and none is forgotten."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 
 class Waiting:
-    """A connection that counts how often it went on, and joins again as often as it is told."""
+    """A connection that counts its turns, and joins again a given number of times."""
 
     def __init__(self, read_scheduler: ReadScheduler, again: int = 0) -> None:
         self._read_scheduler, self._again, self.went_on = read_scheduler, again, 0
@@ -52,7 +52,7 @@ def test_a_few_in_turn(loop: Loop) -> None:
 
 
 def test_who_comes_again_waits_again(loop: Loop) -> None:
-    """One that is never done does not keep the others out, and the lane rests once it is empty."""
+    """One that never completes does not delay the others; an empty scheduler stops."""
     read_scheduler = ReadScheduler()
     endless, others = Waiting(read_scheduler, again=20), [Waiting(read_scheduler) for _ in range(4)]
     loop.step(lambda: [read_scheduler.join(one) for one in (endless, *others)])
@@ -123,7 +123,7 @@ def test_byte_by_byte(bounded: Outside) -> None:
 
 
 def test_beside_many_in_the_lane(bounded: Outside, room: int) -> None:
-    """Whoever sends whole requests does not notice that the lane is full."""
+    """A client that sends whole requests does not notice that many others do not."""
     held: list[socket.socket] = []
     try:
         for _ in range(min(room, 300)):

@@ -67,7 +67,7 @@ ROMS = "/v1/domains/1/components/device-model/roms"
     ],
 )
 def test_certificates(far: Elsewhere, certificate: str, expected: list[int]) -> None:
-    """The subject's role is what counts; a subject that only looks like another's is nobody's."""
+    """The subject's role counts; a subject that only looks like another's has none."""
     link = far.open(certificate)
     found = [
         ask(link, "GET", "/v1/domains/1")[0],
@@ -145,7 +145,7 @@ def test_a_path_that_is_written_oddly(far: Elsewhere) -> None:
 
 
 def test_a_stream_ends_with_its_token(far: Elsewhere) -> None:
-    """Revoked, or expired: whoever listens hears nothing more, though the connection was open."""
+    """Revoked, or expired: an open stream gets no further event."""
     token, link = far.token("listens", "observer"), far.open()
     link.request("GET", "/v1/events", headers={"Authorization": f"Bearer {token}"})
     stream = link.getresponse()
@@ -314,7 +314,7 @@ def test_tokens_outlive_the_daemon(far: Elsewhere) -> None:
 
 
 def test_guessing_is_slow(tmp_path: Path) -> None:
-    """An address that shows no valid token may try a few times, whatever it tries."""
+    """An address without a valid token may make a few requests of any kind."""
     with Inside(tmp_path) as api:
         caller = certificate_peer("unknown", Role("nobody"), "tls 192.0.2.1", "192.0.2.1")
         codes = []
@@ -348,7 +348,7 @@ def test_subjects() -> None:
 
 
 def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
-    """Files that are not there, do not fit, or that everybody may read are said in a sentence."""
+    """Files that are missing, do not match, or are world-readable are named in an error."""
     make(tmp_path, "one", "/CN=one", ca=None)
     make(tmp_path, "two", "/CN=two", ca=None)
     one, key = tmp_path / "one.crt", tmp_path / "one.key"

@@ -1,4 +1,4 @@
-"""Crowds at the TCP door: handshakes that never end are few at a time, and nobody is in trouble."""
+"""Many TCP connections: unfinished handshakes are bounded, and other clients are served."""
 
 import resource
 import socket
@@ -13,8 +13,9 @@ from maxmemd.api.server.tls_acceptor import MOST_HANDSHAKES, MOST_HANDSHAKES_EAC
 from tests.support.certificates import needs_openssl
 from tests.support.elsewhere import Elsewhere, elsewhere
 from tests.support.figures import figure
-from tests.support.outside import SOAK, until
 from tests.support.siege import Peak, p99_ms, times_of
+from tests.support.soak import SOAK
+from tests.support.until import until
 
 pytestmark = needs_openssl
 COUNT = 5000 if SOAK else 1000
@@ -33,7 +34,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
 
 def inside(far: Elsewhere) -> int:
     """Return how many TCP connections the daemon holds."""
-    folder = Path(f"/proc/{far.daemon.process.pid}/fd")
+    folder = Path(f"/proc/{far.daemon.running.pid}/fd")
     links = []
     for one in folder.iterdir():
         with suppress(FileNotFoundError):
@@ -54,7 +55,7 @@ def check_handshake(far: Elsewhere, source: str) -> socket.socket:
 
 
 def served(far: Elsewhere, source: str) -> bool:
-    """Whether somebody with a certificate is served who comes from an address."""
+    """Whether a client with a certificate is served at an address."""
     with (
         socket.create_connection(
             ("127.0.0.1", far.port), timeout=20, source_address=(source, 0)
@@ -81,7 +82,7 @@ def test_one_address(far: Elsewhere) -> None:
         assert served(far, "127.0.0.3")
         for _ in range(200):
             held.enter_context(check_handshake(far, "127.0.0.2"))
-        until("it is told", lambda: "its limit is 50 connections per second" in far.daemon.said())
+        until("it is logged", lambda: "its limit is 50 connections per second" in far.daemon.said())
         assert served(far, "127.0.0.3")
         until("the rest is let go", lambda: inside(far) <= MOST_HANDSHAKES_EACH)
     calm(far)
@@ -130,7 +131,7 @@ def failed(far: Elsewhere, address: str) -> bool:
 
 @pytest.mark.soak
 def test_thousands_beside_the_unix_socket(far: Elsewhere) -> None:
-    """Whoever comes by the Unix socket hardly notices; memory and descriptors are bounded."""
+    """Clients of the Unix socket hardly notice; memory and descriptors are bounded."""
     room = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(room[1], COUNT + 512), room[1]))
     peak = Peak(far.daemon)

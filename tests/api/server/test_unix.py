@@ -1,4 +1,4 @@
-"""The socket that is for device models only: who finds it, and what everybody else is there."""
+"""The device models' socket: which clients can reach it, and that others have no role there."""
 
 import grp
 import os
@@ -22,13 +22,15 @@ from maxmemd.config.file import parse
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.roles import DEVICE_MODEL, NOBODY, Role, Roles
-from tests.api.auth.test_access import BODIES, path_of
 from tests.support.fakes import FakeClock
-from tests.support.outside import Outside, UnixConnection, as_user, connect, until
+from tests.support.http import UnixConnection, connect
+from tests.support.outside import Outside, as_user
+from tests.support.until import until
+from tests.support.wishes import BODIES, path_of
 
 BASE = 300_000
 ROMS = "/v1/domains/1/components/device-model/roms"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 
 
 class Apart(Outside):
@@ -52,7 +54,7 @@ class Apart(Outside):
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
-    """Give such a daemon, whose folder everybody may enter, but for the socket's own."""
+    """Give such a daemon, whose folder all users may enter, except for the socket's own."""
     folder = tmp_path_factory.mktemp("apart")
     for above in (folder, *folder.parents[:3]):
         if str(above).startswith("/tmp/"):
@@ -68,7 +70,7 @@ def statuses(path: Path, asked: Sequence[tuple[str, str, Any]]) -> list[int]:
 
 
 def answered(connection: UnixConnection, method: str, path: str, body: Any) -> tuple[int, Any]:
-    """Ask, again where all strangers together have asked too often; return status and body."""
+    """Send a request, repeated while the shared rate is used up; return status and body."""
     found: list[tuple[int, Any]] = []
 
     def ask() -> bool:
@@ -84,7 +86,7 @@ def answered(connection: UnixConnection, method: str, path: str, body: Any) -> t
 
 
 def test_the_modes(daemon: Apart) -> None:
-    """Everybody may connect, and only the daemon's user comes to it."""
+    """The mode lets all users connect, but only the daemon's user can reach it."""
     assert stat.S_IMODE(daemon.apart.stat().st_mode) == 0o666
     assert stat.S_IMODE(daemon.apart.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660
@@ -92,7 +94,7 @@ def test_the_modes(daemon: Apart) -> None:
 
 
 def test_root_is_nobody_there(daemon: Apart) -> None:
-    """Whoever is admin on the other socket is refused every route, health and the documentation."""
+    """An admin of the other socket is refused every route, health and the documentation."""
     asked: list[tuple[str, str, Any]] = [
         *((route.method, path_of(route), BODIES.get(route.handler.__name__)) for route in ROUTES),
         ("GET", "/v1/openapi.json", None),
@@ -154,7 +156,7 @@ def test_nobody_else_comes_to_it(daemon: Apart) -> None:
 
 @as_root
 def test_the_limits_hold_there(daemon: Apart) -> None:
-    """A device model has as many connections there as elsewhere, and is told of one too many."""
+    """A device model has the same number of connections there, and a message for one too many."""
 
     def third() -> list[int]:
         with (
@@ -168,7 +170,7 @@ def test_the_limits_hold_there(daemon: Apart) -> None:
 
 
 def test_strangers_share_what_one_has(daemon: Apart) -> None:
-    """All of them together hold so many connections, are cut when silent, and keep nobody out."""
+    """They share a number of connections, are cut when silent, and do not block device models."""
     with ExitStack() as held:
         first, *_ = [
             held.enter_context(connect(daemon.apart, 15.0)) for _ in range(UNKNOWN_CONNECTIONS)
@@ -225,7 +227,7 @@ ALL = Roles({1000: "admin", BASE + 3: "admin"}, {1000: "admin"}, {}, BASE)
     ],
 )
 def test_who_is_what(uid: int, pid: int, role: Role) -> None:
-    """Nobody but a device model; all who are nobody are one client, whatever their uid."""
+    """Only a device model has a role; all others count as one client, for any uid."""
     found = device_model_of(Connected(uid, pid), ALL)
     assert found.role == role
     assert found.client == (str(uid) if role.name == DEVICE_MODEL else STRANGERS)
@@ -265,7 +267,7 @@ def test_the_folder_is_closed_first(tmp_path: Path) -> None:
 
 
 def test_no_instant_is_open(tmp_path: Path) -> None:
-    """Whoever looks while it is made sees no socket in a folder that others may enter."""
+    """While it is created, no other user sees a socket in a folder that others may enter."""
     path = tmp_path / "closed" / "s"
     seen: set[tuple[int, int]] = set()
     stop = threading.Event()
@@ -320,7 +322,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 @as_root
 def test_somebody_elses_folder(tmp_path: Path) -> None:
-    """Whoever owns the folder could open it."""
+    """The owner of the folder could open it."""
     os.chown(tmp_path, 1000, -1)
     tmp_path.chmod(0o700)
     with pytest.raises(ConfigError, match="is not a directory of our own"):
@@ -352,7 +354,7 @@ def test_none_is_bound_without_it(tmp_path: Path) -> None:
 def test_none_by_the_configuration_beside_systemds(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where systemd passes one all the same nobody is anything there, and how to end it is said."""
+    """If systemd passes one anyway, no client has a role, and the log says how to remove it."""
     none = Config(socket=tmp_path / "m.sock", device_model_socket="none")
     other = Config(socket=tmp_path / "m.sock", device_model_socket=tmp_path / "x" / "s")
     with socket.socket(socket.AF_UNIX) as api, socket.socket(socket.AF_UNIX) as apart:
@@ -387,7 +389,7 @@ class Transport:
 
 
 def test_the_group_of_systemds_socket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The configuration cannot change it: where it is another one it is said what to do."""
+    """The configuration cannot change it: if it differs, the log says what to do."""
     own = grp.getgrgid(os.getegid()).gr_name
     other = next(one.gr_name for one in grp.getgrall() if one.gr_gid != os.getegid())
     with socket.socket(socket.AF_UNIX) as api:

@@ -14,8 +14,9 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from tests.support.figures import figure
-from tests.support.outside import SOAK, Outside
+from tests.support.outside import Outside
 from tests.support.siege import MOST_GROWTH_KIB, WITHIN_S, Peak, answer, p99_ms, status, times_of
+from tests.support.soak import SOAK
 
 MIB = 1024 * 1024
 PUT = b"PUT /v1/domains/web/limit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -57,7 +58,7 @@ def test_a_chunked_body_of_100_mb(bounded: Outside) -> None:
 
 
 def test_a_body_of_100_mb_where_none_is_taken(bounded: Outside) -> None:
-    """A body that nobody asked for, on a read, is not kept."""
+    """An unexpected body, on a read, is not kept."""
     peak = Peak(bounded)
     with bounded.raw() as sock:
         sock.sendall(
@@ -185,7 +186,7 @@ def test_clients_that_never_read(bounded: Outside) -> None:
                     del asking[sock]
             time.sleep(0.01)
             peak()
-    peak.check("answers that nobody reads")
+    peak.check("answers that are not read")
 
 
 def _many(daemon: Outside, count: int, stack: ExitStack) -> list[socket.socket]:

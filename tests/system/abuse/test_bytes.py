@@ -14,10 +14,11 @@ from contextlib import suppress
 import pytest
 
 from maxmemd.api.routes import ROUTES
-from tests.api.auth.test_access import BODIES, path_of
 from tests.support.figures import figure
-from tests.support.outside import SOAK, Outside
+from tests.support.outside import Outside
 from tests.support.siege import Peak
+from tests.support.soak import SOAK
+from tests.support.wishes import BODIES, path_of
 
 CONNECTIONS = 20_000 if SOAK else 400
 AT_ONCE = 256

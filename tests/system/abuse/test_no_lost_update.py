@@ -1,4 +1,4 @@
-"""Many clients at once, over the real socket: whatever was confirmed to any of them, holds."""
+"""Many clients at once, over the real socket: every confirmed update is kept."""
 
 import json
 import subprocess
@@ -14,7 +14,9 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import Memory
 from tests.support.figures import figure
-from tests.support.outside import ROOT, SOAK, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
+from tests.support.soak import SOAK
 from tests.system.abuse.replay import replay
 
 CLIENTS = 8
@@ -82,11 +84,11 @@ def _write(daemon: Outside) -> tuple[Confirmed, int]:
 
 def _held(daemon: Outside) -> dict[str, int]:
     """Return what Xen holds, asked past the daemon's API."""
-    assert daemon.process.stdin is not None
-    assert daemon.process.stdout is not None
-    daemon.process.stdin.write(b"\n")
-    daemon.process.stdin.flush()
-    held: dict[str, int] = json.loads(daemon.process.stdout.readline())
+    assert daemon.running.stdin is not None
+    assert daemon.running.stdout is not None
+    daemon.running.stdin.write(b"\n")
+    daemon.running.stdin.flush()
+    held: dict[str, int] = json.loads(daemon.running.stdout.readline())
     return held
 
 

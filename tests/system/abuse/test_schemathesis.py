@@ -20,7 +20,9 @@ from urllib3.connectionpool import HTTPConnectionPool
 from maxmemd.api.pages import OPENAPI
 from maxmemd.api.routes import ROUTES
 from tests.support.figures import figure
-from tests.support.outside import SOAK, Outside, connect
+from tests.support.http import connect
+from tests.support.outside import Outside
+from tests.support.soak import SOAK
 
 EXAMPLES = 1500 if SOAK else 25
 """Of each operation; those without parameters or a body have but one. 20,000 in all by SOAK."""

@@ -9,8 +9,10 @@ import pytest
 
 from tests.api.handlers.test_events import Listener
 from tests.support.figures import figure
-from tests.support.outside import SOAK, Outside, until
+from tests.support.outside import Outside
 from tests.support.siege import Peak, p99_ms, times_of
+from tests.support.soak import SOAK
+from tests.support.until import until
 
 STALLED = 16 if SOAK else 4
 DECISIONS = 6000 if SOAK else 600
@@ -76,7 +78,7 @@ def _was_cut(sock: socket.socket) -> bool:
 
 
 def _demand_all(daemon: Outside, id_: str) -> None:
-    """Resume where they stood: each decision is told, in order, once; and none was left out."""
+    """Resume at their ids: each decision comes, in order, once; and none is missing."""
     daemon.ask("PUT", PATH, {"max_mem_kib": FIRST_KIB})
     listener = Listener(daemon, "?domain=db&kind=decision", Last_Event_ID=id_)
     began_s = time.monotonic()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.outside import UnixConnection
+from tests.support.http import UnixConnection
 
 SHARED = "components/device-model/shared"
 MIB = 1024

@@ -10,8 +10,10 @@ import pytest
 
 from maxmemd.units import Memory
 from tests.support.figures import figure
+from tests.support.http import Client
 from tests.support.packages import found
-from tests.support.stand import Client, Stand, until
+from tests.support.stand import Stand
+from tests.support.until import until
 
 pytestmark = pytest.mark.needs("faketime")
 

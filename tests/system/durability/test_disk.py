@@ -22,7 +22,11 @@ from maxmemd.units import Memory
 from tests.support.audit import audit
 from tests.support.cramped import can_mount
 from tests.support.figures import figure
-from tests.support.stand import ROOT, SOAK, Client, Stand, until
+from tests.support.http import Client
+from tests.support.process import ROOT
+from tests.support.soak import SOAK
+from tests.support.stand import Stand
+from tests.support.until import until
 from tests.system.durability.workload import Bench
 
 FIU = ("/usr/lib/fiu/fiu_run_preload.so", "/usr/lib/fiu/fiu_posix_preload.so")
@@ -95,8 +99,7 @@ def test_a_full_disk_is_said_and_healed() -> None:
         mount = f"mount -t tmpfs -o size={SMALL_MIB}m none {stand.database.parent}"
         stand.before = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"]
         stand.start()
-        assert stand.process is not None
-        inside = Path(f"/proc/{stand.process.pid}/root{stand.database.parent}")
+        inside = Path(f"/proc/{stand.running.pid}/root{stand.database.parent}")
         _full_and_back(stand, inside)
 
 
@@ -118,7 +121,7 @@ def _full_and_back(stand: Stand, inside: Path) -> None:
         ballast.unlink()
         body = {"amount_kib": 4}
         healed = until("it is written", lambda: client.ask("PUT", part, body).status == 200)
-        until("health is back", stand.ready)
+        until("health is back", stand.is_ready)
     with stand.client() as client:  # the other's connection may have been idle for too long
         again = client.ask("PUT", part, {"amount_kib": 8192}, key=filling.key)
         assert (again.status, again["replayed"]) == (200, False)
@@ -247,7 +250,7 @@ def test_a_locked_database_is_503_over_the_socket() -> None:
                 refused = client.ask("PUT", part, {"amount_kib": 4}, key="k")
                 assert (refused.status, refused["code"]) == (503, "ledger-busy")
                 assert client.ask("GET", path).status == 200
-            until("health is back", stand.ready)
+            until("health is back", stand.is_ready)
             assert client.ask("PUT", part, {"amount_kib": 4}, key="k").status == 200
         assert stand.kept().keys["k"].revision == 2
 

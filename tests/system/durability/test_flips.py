@@ -26,7 +26,10 @@ from maxmemd.policy.wishes import SetLimit
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 from tests.support.figures import figure
-from tests.support.stand import SOAK, Client, Stand, until
+from tests.support.http import Client
+from tests.support.soak import SOAK
+from tests.support.stand import Stand
+from tests.support.until import until
 from tests.system.durability.workload import Bench, step
 
 FLIPS = 1000 if SOAK else 60
@@ -179,9 +182,7 @@ def test_the_daemon_refuses_a_wal_that_was_damaged() -> None:
         before = stand.facts()
 
         stand.spawn()
-        assert stand.process is not None
-        assert stand.process.wait(60) == 1
-        stand.process = None
+        assert stand.ended(60) == 1
         said = stand.log.read_text()
         assert "maxmemd: cannot trust the ledger: entry" in said
         assert "docs/recovery.md" in said
@@ -213,7 +214,7 @@ def test_an_old_line_that_was_damaged_is_said_by_health() -> None:
 
 
 def test_a_start_that_fails_in_any_way_ends() -> None:
-    """What nobody foresaw is raised by the mailbox's start; a daemon never hangs on it."""
+    """An unexpected error is raised by the mailbox's start; a daemon never hangs on it."""
 
     def broken() -> Arbiter:
         raise ValueError("not foreseen")

@@ -13,7 +13,10 @@ import pytest
 
 from tests.support.audit import Kept
 from tests.support.figures import figure
-from tests.support.stand import SOAK, Answer, Client, Stand, until
+from tests.support.http import Answer, Client
+from tests.support.soak import SOAK
+from tests.support.stand import Stand
+from tests.support.until import until
 
 ROUNDS, KILLS = (10, 30) if SOAK else (1, 8)
 CLIENTS = 8

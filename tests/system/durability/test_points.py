@@ -14,7 +14,9 @@ from maxmemd.ledger.schema import engine
 from tests.ledger.test_migrate import config_of
 from tests.support.figures import figure
 from tests.support.preload import built
-from tests.support.stand import SOAK, Stand, until
+from tests.support.soak import SOAK
+from tests.support.stand import Stand
+from tests.support.until import until
 from tests.system.durability.dying import POINTS
 from tests.system.durability.test_kill import AGREED_WITHIN_S, Load, compare, retry
 
@@ -77,8 +79,7 @@ def test_a_death_at_a_point(stand: Stand, point: str) -> None:
 
 
 def _answers(stand: Stand) -> bool:
-    assert stand.process is not None
-    if stand.process.poll() is not None:
+    if stand.running.poll() is not None:
         return True  # a poll or two of an idle daemon may meet a point already
     try:
         stand.client().close()
@@ -123,10 +124,9 @@ def test_a_death_in_a_migration(stand: Stand) -> None:
     _take_back(stand.database)
     stand.serving = ["tests.system.durability.dying", "before COMMIT", "1"]
     stand.spawn()
-    assert stand.process is not None
-    assert stand.process.wait(DIES_WITHIN_S) == -signal.SIGKILL
+    assert stand.ended(DIES_WITHIN_S) == -signal.SIGKILL
     assert revision_of(stand.database) == OLD
-    stand.process, stand.serving = None, ["tests.support.serve"]
+    stand.serving = ["tests.support.serve"]
     stand.start()
     assert revision_of(stand.database) == HEAD
     assert stand.kept().keys["before"].uuid == stand.uuids[0]

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.figures import figure
 from tests.support.preload import built
-from tests.support.stand import ROOT, SOAK
+from tests.support.process import ROOT
+from tests.support.soak import SOAK
 
 RECORDINGS, STATES = (20, 1000) if SOAK else (2, 150)
 TURNS = 60

@@ -13,7 +13,7 @@ from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
-from tests.support.stand import ROOT
+from tests.support.process import ROOT
 from tests.system.durability.workload import Bench
 
 DOCUMENT = ROOT / "docs" / "recovery.md"

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.figures import figure
-from tests.support.stand import SOAK, Answer, Stand, until
+from tests.support.http import Answer
+from tests.support.soak import SOAK
+from tests.support.stand import Stand
+from tests.support.until import until
 from tests.system.durability.test_kill import AGREED_WITHIN_S, GUESTS, Load, Seen, compare, once
 
 KILLS = 100 if SOAK else 6
@@ -20,8 +23,7 @@ AGAIN_WITHIN_S = 10.0
 
 def pusher_of(stand: Stand) -> int:
     """Return the pid of the daemon's pusher, once it runs."""
-    assert stand.process is not None
-    daemon = stand.process.pid
+    daemon = stand.running.pid
     path = Path(f"/proc/{daemon}/task/{daemon}/children")
     found: list[str] = []
 

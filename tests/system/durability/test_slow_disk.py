@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.figures import figure
 from tests.support.preload import built
-from tests.support.stand import SOAK, Stand
+from tests.support.soak import SOAK
+from tests.support.stand import Stand
 
 SYNC_MS = [2, 10, 100] if SOAK else [100]
 CLIENTS = 32

@@ -1,4 +1,4 @@
-"""Xen or xenstore says no, lies, is slow or is away: it is said, kept, and made good later."""
+"""Xen or xenstore refuses, lies, is slow or is down: it is reported, kept, and repaired later."""
 
 from collections.abc import Iterator
 from errno import EACCES, EPERM, ESRCH
@@ -13,7 +13,8 @@ from maxmemd.policy.wishes import SetComponent, SetLimit
 from maxmemd.units import Memory
 from tests.support.audit import audit
 from tests.support.figures import figure
-from tests.support.stand import Stand, until
+from tests.support.stand import Stand
+from tests.support.until import until
 from tests.system.durability.workload import Bench
 
 DM = ("device-model", "rom")
@@ -34,12 +35,12 @@ def well(stand: Stand) -> Iterator[Stand]:
     yield stand
     stand.host.call("heal")
     until("Xen agrees", stand.agrees)
-    until("health is back", stand.ready)
+    until("health is back", stand.is_ready)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Return an arbiter in this process, on a clock that is told what to show."""
+    """Return an arbiter in this process, on a clock that a test sets."""
     migrate(tmp_path / "ledger.sqlite")
     made = Bench(tmp_path / "ledger.sqlite")
     made.arbiter.start()
@@ -149,7 +150,7 @@ def test_a_slow_hypercall_is_busy_and_health_answers(well: Stand) -> None:
         assert health.status == 503
         assert health["parts"]["arbiter"] != "ok"
         well.host.call("heal")
-        until("health is back", well.ready)
+        until("health is back", well.is_ready)
         again = client.ask("PUT", path, body, key="slow")
         assert (again.status, again["replayed"]) == (200, True)
     figure("Xen's faults", "slow hypercall: arbiter-busy after (bound 0.8)", f"{busy_s:.2f} s")
@@ -198,7 +199,7 @@ def test_no_hypercall_at_all_is_said_and_healed(well: Stand) -> None:
         refused = client.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 204800})
         assert (refused.status, refused["code"]) == (503, "xen-not-permitted")
         well.host.call("heal")
-        until("health is back", well.ready)
+        until("health is back", well.is_ready)
         assert client.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 204800}).status == 200
 
 

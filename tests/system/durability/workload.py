@@ -32,7 +32,7 @@ ACTOR = '{"name":"test"}'
 
 
 class FakeClock:
-    """Time that passes only when it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_s, self.wall = 1000.0, 1_750_000_000 * 10**9
@@ -52,7 +52,7 @@ class FakeClock:
 
 
 class Bench:
-    """A host, a ledger and an arbiter in this process, on a clock that is told what to show."""
+    """A host, a ledger and an arbiter in this process, on a clock that a test sets."""
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""Bytes that nobody meant, at the daemon's whole way from a connection to a decision."""
+"""Arbitrary bytes on the daemon's whole path from a connection to a decision."""

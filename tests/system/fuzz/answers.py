@@ -65,10 +65,8 @@ def _unended(answer: h11.Response | None, sent: bytes, *, whole: bool) -> int:
 
 
 def _is_no_request(answer: h11.Response) -> bool:
-    """Whether it is uvicorn's own: it ends the connection, and has a body even after HEAD."""
-    return answer.status_code == 400 and (b"content-type", b"text/plain; charset=utf-8") in list(
-        answer.headers
-    )
+    """Whether nothing could be parsed: it ends the connection, and has a body even after HEAD."""
+    return answer.status_code == 400 and (b"connection", b"close") in list(answer.headers)
 
 
 def _is_stream(answer: h11.Response) -> bool:

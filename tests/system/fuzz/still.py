@@ -15,7 +15,7 @@ MOST_PASSES = 100_000
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only when it is told to."""
+    """An event loop whose time passes only when a test advances it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class _Here(ThreadPoolExecutor):
         done: Future[Any] = Future()
         try:
             done.set_result(call(*given, **named))
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+        except Exception as error:  # noqa: BLE001 - the waiter of the future gets it
             done.set_exception(error)
         return done
 

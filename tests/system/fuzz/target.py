@@ -2,7 +2,7 @@
 
 All of it is the product's but the transport, the arbiter's thread, which is this one, the journal,
 which is in memory, and time, which stands still. So an input does the same each time, and leaves
-nothing behind: the host is made anew for each.
+nothing behind: each has a new host.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers import writes
 from maxmemd.errors import LedgerError
 from tests.support.figures import figure
-from tests.support.outside import SOAK
+from tests.support.soak import SOAK
 from tests.system.fuzz.answers import Broken
 from tests.system.fuzz.target import Target
 

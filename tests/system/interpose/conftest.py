@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outside import ROOT, Outside
+from tests.support.outside import Outside
 from tests.support.packages import found, need
+from tests.support.process import ROOT
 from tests.system.interpose.serve import BUILDING, RUNNING
 
 HERE = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""systemd's part: it holds the socket, is told by the watchdog, kills, and starts anew."""
+"""systemd's part: it holds the socket, takes the watchdog's messages, kills, and restarts."""
 
 import os
 import socket
@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Self
 
-from tests.support.stand import ROOT, Stand
+from tests.support.process import ROOT
+from tests.support.stand import Stand
 
 LIMIT_S = 3.0
 """WatchdogSec; the unit has 10."""
@@ -70,7 +71,7 @@ class Watched(Stand):
             )
 
     def _watch(self) -> None:
-        """Kill the daemon when it has not been heard of for LIMIT_S, and start it anew."""
+        """Kill the daemon when it has not been heard of for LIMIT_S, and restart it."""
         heard_s = time.monotonic()
         while not self._ends.is_set():
             try:

@@ -22,7 +22,7 @@ CONFIG = json.dumps(
 
 
 def test_mem_max(here: Built, daemon: Outside, web: int) -> None:
-    """libxl_domain_setmaxmem is mem-max, whatever this libxl's constant is."""
+    """libxl_domain_setmaxmem is mem-max, with any constant of this libxl."""
     for slack in (1024, 2048):
         ran = here.run("max", web, 700 * MIB, STUB_SLACK=slack)
         assert (ran.rc, ran.xen, ran.stderr) == (0, [], "")
@@ -213,13 +213,13 @@ def test_a_daemon_that_restarts_is_waited_for(away: Built, own: Outside) -> None
 def test_a_daemon_that_hangs_is_given_up(away: Built, own: Outside) -> None:
     """A stopped daemon costs some seconds, never more."""
     away.socket = own.socket
-    own.process.send_signal(SIGSTOP)
+    own.running.send_signal(SIGSTOP)
     try:
         began = time.monotonic()
         ran = away.run("max", 1, 700 * MIB)
         assert 5 < time.monotonic() - began < 12
     finally:
-        own.process.send_signal(SIGCONT)
+        own.running.send_signal(SIGCONT)
     assert ran.rc == -1
     assert "maxmemctl history shows whether it was done" in ran.stderr
 

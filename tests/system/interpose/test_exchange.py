@@ -187,7 +187,7 @@ def test_a_reply_byte_by_byte(away: Built, server: Server) -> None:
 
 
 def test_a_reply_that_takes_for_ever(away: Built, server: Server) -> None:
-    """A byte now and then keeps nobody waiting: the deadline is of the whole exchange."""
+    """Single slow bytes do not prolong the wait: the deadline is of the whole exchange."""
     sent = []
 
     def trickle(connection: socket.socket) -> None:
@@ -247,7 +247,7 @@ BUSY = reply(
 
 
 def test_one_that_is_busy_is_asked_again(away: Built, server: Server) -> None:
-    """With the same key, whether it answers or hangs up; it is said once."""
+    """With the same key, whether it answers or hangs up; it is logged once."""
     there: list[Hostile] = []
 
     def at_last(connection: socket.socket) -> None:
@@ -302,7 +302,7 @@ def test_other_trouble_is_an_answer(away: Built, server: Server, code: str) -> N
 
 
 def test_one_that_went_while_it_was_asked(away: Built, server: Server) -> None:
-    """Where nobody listens any more after trouble it is waited for as the trouble is."""
+    """If there is no listener after trouble, it is waited for as in that trouble."""
     there: list[Hostile] = []
 
     def goes(connection: socket.socket) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.outside import ROOT, Outside
+from tests.support.outside import Outside
+from tests.support.process import ROOT
 from tests.system.interpose.conftest import SOURCES, Built, max_kib
 
 
@@ -74,7 +75,7 @@ def test_somebody_elses_wrapper_is_left_alone(script: Path, tmp_path: Path) -> N
 
 
 def test_without_a_compiler(script: Path, tmp_path: Path) -> None:
-    """A library that was built elsewhere is enough; where there is none, that is said."""
+    """A library that was built elsewhere is enough; without one, there is a message."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ["sh", "dirname", "readlink", "grep", "install", "mv", "cat", "chmod", "mkdir"]:

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import pytest
 
-from tests.support.outside import Outside, UnixConnection, as_user
+from tests.support.http import UnixConnection
+from tests.support.outside import Outside, as_user
 from tests.system.interpose.conftest import Built, amounts, valgrind
 from tests.system.interpose.serve import BASE, RUNNING
 
@@ -24,7 +25,7 @@ WITHIN_S = 60
 
 
 class Locked:
-    """A program named as a qemu is (or not), which does what it is told, step by step."""
+    """A program named as a qemu is (or not), which runs the steps that it is given."""
 
     def __init__(
         self, built: Built, *wrapper: str, program: str = "qemu-locked", **environment: object
@@ -93,11 +94,11 @@ class Held:
 
     def replace(self, domid: int) -> None:
         """Let a domain end and another have its domid."""
-        assert self.daemon.process.stdin is not None
-        assert self.daemon.process.stdout is not None
-        self.daemon.process.stdin.write(b"replace %d\n" % domid)
-        self.daemon.process.stdin.flush()
-        assert self.daemon.process.stdout.readline() == b"done\n"
+        assert self.daemon.running.stdin is not None
+        assert self.daemon.running.stdout is not None
+        self.daemon.running.stdin.write(b"replace %d\n" % domid)
+        self.daemon.running.stdin.flush()
+        assert self.daemon.running.stdout.readline() == b"done\n"
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +258,7 @@ def test_a_socket_that_is_made_anew(plain: Built, root: Path, tmp_path: Path) ->
 
 
 def test_without_the_socket(plain: Built, held: Held, root: Path, web: int) -> None:
-    """It is said once what that means, and the device model goes on."""
+    """One line says what that means, and the device model continues."""
     conf = "device_model_socket = /nowhere/s\nwait_ms=0"
     built = Built(plain.directory, conf, held.daemon.socket)
     with Locked(built) as qemu:

@@ -1,4 +1,4 @@
-"""An arbiter that hangs is killed and started anew: no client of ours fails."""
+"""An arbiter that hangs is killed and restarted: no client of ours fails."""
 
 import asyncio
 import subprocess
@@ -14,7 +14,8 @@ from maxmemd.client import AsyncClient, Client, calls
 from maxmemd.wire import replies, requests
 from tests.support.audit import audit
 from tests.support.preload import built
-from tests.support.stand import ROOT, until
+from tests.support.process import ROOT
+from tests.support.until import until
 from tests.system.interpose.conftest import Built, Ran
 from tests.system.interpose.systemd import Watched
 
@@ -75,7 +76,7 @@ def revisions(stand: Watched) -> list[int]:
 
 @pytest.mark.long
 def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
-    """Whoever asks, to write or to read, is answered in the end, and each wish is counted once."""
+    """Every client, of a write or a read, is answered in the end, and each wish counts once."""
     own = Built(plain.directory, conf="")
     increase = ("component-increase", "device-model/roms", "256k")
     with ThreadPoolExecutor(8) as pool:
@@ -87,7 +88,7 @@ def test_a_killed_arbiter_is_a_pause(stand: Watched, plain: Built) -> None:
         tried = begin(ctl, increase[0], "--dry-run", "2", *increase[1:])
         asked, waited = begin(sync, "3"), begin(with_asyncio, "4")
         bumped = begin(in_c, own, 5)
-        until("a wish hangs", lambda: not stand.ready())
+        until("a wish hangs", lambda: not stand.is_ready())
         read = begin(ctl, "list"), begin(ctl, "mem-max", "6", "200")
 
     assert stand.kills > 0

@@ -85,7 +85,7 @@ calls: {asked["lost"]} lost; all {asked["pushes"]} maxima were set by the proces
 
 
 def renewed(text: str) -> str:
-    """Return the document with what is found put between its marks anew."""
+    """Return the document with the results between its marks replaced."""
     for name, part in (("verdicts", verdicts), ("histories", histories), ("real-xen", real_xen)):
         begin, end = f"<!-- found: {name} -->\n", f"<!-- end: {name} -->\n"
         before, _, rest = text.partition(begin)

@@ -132,7 +132,7 @@ class Lab:
         self.up = True
 
     def create(self) -> None:
-        """Create the domain that everybody is about: 128 MiB of 512, decided on, its slack used."""
+        """Create the domain that all programs use: 128 MiB of 512, decided on, its slack used."""
         self.host.setmaxmem = self.host.foreign_write
         mib = Memory.of_mib
         self.domid = self.host.create("vm", memory=mib(128), maxmem=mib(512))
@@ -143,11 +143,11 @@ class Lab:
 
     @property
     def subject(self) -> str:
-        """The domain that everybody is about, as clients call it."""
+        """The domain that all programs use, as clients call it."""
         return self.vm
 
     def crash(self) -> None:
-        """Lose the process: whoever waits will have to ask again, under the same key."""
+        """Lose the process: waiting clients have to ask again, under the same key."""
         self.crashes_left -= 1
         self.up = False
         self.mailbox.clear()
@@ -171,7 +171,7 @@ class Lab:
             self.mailbox.remove(number)
 
     def stop(self, verb: str) -> None:
-        """Be where somebody else may step in."""
+        """Mark a point where another client may act."""
         if self.pause is not None:
             self.pause(self, verb)
 

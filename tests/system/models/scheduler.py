@@ -43,7 +43,7 @@ class Schedule:
     calls: int = 0
 
     def __call__(self, lab: Lab, verb: str) -> None:
-        """Let whoever was chosen step in before this call."""
+        """Let the chosen client act before this call."""
         self.calls += 1
         while True:
             others = self._others(lab, verb)

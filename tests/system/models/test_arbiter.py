@@ -1,7 +1,6 @@
 """The product's own Arbiter, through every schedule of three clients with a death at any step."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import permutations
@@ -22,13 +21,13 @@ from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.ports import Clock, Ledger
 from maxmemd.pusher.local import LocalPusher
 from tests.support.figures import figure
+from tests.support.soak import SOAK
 from tests.system.models import programs
 from tests.system.models.lab import Client, Lab, Violation, WatchedXen
 from tests.system.models.programs import ROM
 from tests.system.models.scheduler import Found, explore
 from tests.system.models.transitions import Taken, watched
 
-SOAK = bool(os.environ.get("SOAK"))
 WITHIN_S = 120.0
 """Of CPU, which is all that it takes: what else runs beside it is not counted. It is demanded of
 three clients that ask; a migration and a stranger, who step in within a turn, take longer."""
@@ -193,14 +192,14 @@ def _numbered(fact: XenFacts) -> XenFacts:
 
 
 def test_pushing_before_recording_is_caught() -> None:
-    """Seeded: record and push swapped. Xen is told what no ledger has."""
+    """Seeded: record and push swapped. Xen is set to what no ledger has."""
     found = explored(programs.updates(1), make=PushesFirst)
     assert found.violation is not None
     assert found.violation.startswith("Xen is told")
 
 
 def test_a_missing_read_back_is_caught() -> None:
-    """Seeded: no read-back. A client is told that its limit is in force, and it is not."""
+    """Seeded: no read-back. A client learns that its limit is in force, and it is not."""
     found = explored(programs.foreign(2), crashes=0, make=DoesNotReadBack)
     assert found.violation is not None
     assert "said to be in force" in found.violation

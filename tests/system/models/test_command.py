@@ -46,7 +46,7 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_one_model_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of one model every broken property is told; what one history breaks at once, at once."""
+    """Of one model every broken property is shown; what one history breaks at once, at once."""
     assert main(["--model", "recompute-lock", "--actors", "2"]) == 0
     text = capsys.readouterr().out
     assert "2 recompute, lock: not 'migration'" in text

@@ -30,7 +30,7 @@ def test_every_broken_model_has_a_history() -> None:
 
 @pytest.mark.parametrize(("name", "what"), TOLD)
 def test_what_is_told_is_broken(name: str, what: str) -> None:
-    """A history is told of what does not hold."""
+    """A history is shown for what does not hold."""
     assert judged(name).holds(what) in (NO, CRASH)
 
 

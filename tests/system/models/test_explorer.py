@@ -46,7 +46,7 @@ def test_every_interleaving_is_there(actors: int) -> None:
 
 
 def test_serial_is_whole_commands() -> None:
-    """In an order of whole commands nobody begins while another one runs."""
+    """In an order of whole commands none begins while another one runs."""
     found = {end.host.asked for end in ends(noting(0), noting(1), serial=True)}
     assert found == {(0, 0, 1, 1), (1, 1, 0, 0)}
 

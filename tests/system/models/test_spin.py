@@ -1,14 +1,13 @@
 """An independent tool, on models written apart, comes to the same verdicts."""
 
-import os
-
 import pytest
 
+from tests.support.soak import SOAK
 from tests.system.models.expected import EXPECTED
 from tests.system.models.promela import BUILD_SIDE, DEFINES, SOURCE, verified
 
 pytestmark = pytest.mark.needs(*BUILD_SIDE)
-EACH = list(EXPECTED) if os.environ.get("SOAK") else ["arbiter", "add"]
+EACH = list(EXPECTED) if SOAK else ["arbiter", "add"]
 
 
 def test_every_model_is_there() -> None:

@@ -38,15 +38,15 @@ def watched(taken: Taken) -> Iterator[Taken]:
     """Note every transition of every instance, by looking at its states and not at the tables."""
     enter, enter_phase = Instance._enter, Instance._enter_phase
 
-    def entering(self: Instance, what: str, after: PushState) -> None:
+    def entering(self: Instance, after: PushState) -> None:
         before = self.push_state
-        enter(self, what, after)
+        enter(self, after)
         if self.push_state is not before:
             taken.pushes.add((before, self.push_state))
 
-    def entering_phase(self: Instance, what: str, after: BuildPhase) -> None:
+    def entering_phase(self: Instance, after: BuildPhase) -> None:
         before = self.build_phase
-        enter_phase(self, what, after)
+        enter_phase(self, after)
         if self.build_phase is not before:
             taken.builds.add((before, self.build_phase))
 

@@ -23,7 +23,7 @@ FROZEN = frozenset({
     PushState, BuildPhase,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
-"""Types whose values never change, and locks, which nobody else holds here."""
+"""Types whose values never change, and locks, which no other thread holds here."""
 
 
 def twin(thing: Any, known: dict[int, Any] | None = None) -> Any:

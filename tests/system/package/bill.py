@@ -1,4 +1,4 @@
-"""What an SBOM has to hold, whoever made it."""
+"""What an SBOM has to contain, from any generator."""
 
 import json
 import re

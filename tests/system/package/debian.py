@@ -1,4 +1,4 @@
-"""A Debian system in a folder: dpkg and deb-systemd-helper are the real ones, systemd is played."""
+"""A Debian system in a folder, with the real dpkg and deb-systemd-helper and a fake systemd."""
 
 import os
 import shutil
@@ -98,7 +98,7 @@ class Debian:
         return {path.name for path in self._runs.iterdir()}
 
     def restarted(self) -> set[str]:
-        """Return which were started anew since the last time."""
+        """Return which were restarted since the last time."""
         text = self._restarted.read_text() if self._restarted.exists() else ""
         self._restarted.unlink(missing_ok=True)
         return set(text.split())

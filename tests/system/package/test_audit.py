@@ -1,4 +1,4 @@
-"""`make audit`: what nobody was asked about is never taken for sound."""
+"""`make audit`: a library that was not looked up is never reported as sound."""
 
 import subprocess
 import sys

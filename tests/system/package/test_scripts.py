@@ -93,7 +93,7 @@ def test_in_a_chroot(tmp_path: Path, deb: Path) -> None:
 
 
 def test_without_a_xen(tmp_path: Path, deb: Path) -> None:
-    """So it is where there is no Xen, and that is said."""
+    """So it is without a Xen, and there is a message."""
     system = Debian(tmp_path, has_xen=False)
     assert "no /dev/xen/privcmd here" in system.dpkg("-i", deb).stdout
     assert (enabled(system), system.runs) == (ALL, set())
@@ -111,7 +111,7 @@ def test_where_policy_forbids_it(tmp_path: Path, deb: Path) -> None:
 
 
 def test_an_upgrade(dom0: Debian, deb: Path) -> None:
-    """The services are started anew; the sockets stay open."""
+    """The services are restarted; the sockets stay open."""
     dom0.dpkg("-i", deb)
     assert (enabled(dom0), dom0.runs) == (ALL, ALL)
     assert dom0.restarted() == SERVICES
@@ -139,7 +139,7 @@ def test_an_upgrade_with_a_masked_unit(dom0: Debian, deb: Path, unit: str) -> No
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_an_upgrade_with_disabled_units(dom0: Debian, deb: Path, stopped: bool) -> None:
-    """They stay disabled; one that was started by hand is started anew, one that was not is not."""
+    """They stay disabled; one that was started by hand is restarted, one that was not is not."""
     off = {UNIT, "maxmemd.socket", APART}  # Also=
     dom0.systemctl("disable", UNIT)
     if stopped:

@@ -66,7 +66,7 @@ def test_a_domain_is_built_in_libxls_order(host: SimulatedHost) -> None:
 
 
 def test_a_build_claims_its_memory(host: SimulatedHost) -> None:
-    """Between claim and populate nobody else can have it."""
+    """Between claim and populate no other domain can take the memory."""
     life = host.creating("big", memory=mib(14000))
     until(life, "claimed")
     with pytest.raises(HypervisorError) as caught:
@@ -169,7 +169,7 @@ def test_lowering_the_limit_of_a_build_breaks_it(host: SimulatedHost) -> None:
 
 
 def test_a_build_that_vanishes_meanwhile_is_gone(host: SimulatedHost) -> None:
-    """Somebody else destroys it between two steps: the build says DomainGone."""
+    """If another program destroys it between two steps, the build raises DomainGone."""
     life = host.creating("web", memory=mib(128))
     host.destroy(until(life, "limited").domid)
     with pytest.raises(DomainGone):
@@ -190,7 +190,7 @@ def test_what_broke_a_build_is_told_though_the_domain_is_gone(host: SimulatedHos
 
 @pytest.mark.parametrize("name", ["created", "named", "claimed", "introduced"])
 def test_a_toolstack_that_dies_leaves_a_half_built_domain(host: SimulatedHost, name: str) -> None:
-    """Nobody cleans up; the domain is paused, was never run, and can be destroyed."""
+    """Nothing cleans up; the domain is paused, has never run, and can be destroyed."""
     life = host.creating("web", memory=mib(128))
     step = until(life, name)
     life.close()

@@ -62,7 +62,7 @@ def test_a_guest_with_a_floor_stops_there() -> None:
 
 
 def test_a_guest_below_its_floor_does_not_rise_to_it() -> None:
-    """A floor stops a guest from shrinking; it lifts nobody."""
+    """A floor stops a guest from shrinking; it raises no guest."""
     scene = Scene(Floor(minimum=mib(1500)))
     scene.aim(mib(100))
     assert scene.after(60.0) == 1024

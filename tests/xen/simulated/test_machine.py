@@ -39,7 +39,7 @@ def test_dom0_runs_without_a_limit(machine: Machine) -> None:
 
 
 def test_a_new_domain_may_hold_nothing(machine: Machine) -> None:
-    """max_pages is 0 until somebody sets it, and not one page fits (A4)."""
+    """max_pages is 0 until it is set, and not one page fits (A4)."""
     domid = machine.create(UUID, "pv")
     assert (machine.domain(domid).max_pages, machine.domain(domid).paused) == (0, True)
     assert not machine.domain(domid).started
@@ -158,7 +158,7 @@ def test_domids_rise_and_come_back_only_after_wrapping(machine: Machine) -> None
 
 
 def test_an_explicit_domid_is_taken_when_it_is_free(machine: Machine) -> None:
-    """EEXIST for one that somebody has; the sequence goes on where it was."""
+    """EEXIST for one that is in use; the sequence continues where it was."""
     assert machine.create(UUID, "pv", 40) == 40
     assert errno_of(lambda: machine.create(UUID, "pv", 40)) == EEXIST
     assert machine.create(UUID, "pv") == 1

@@ -80,7 +80,7 @@ def test_nothing_tells_of_a_domain_before_it_is_introduced(
 def test_neither_a_maximum_nor_a_node_fires(
     host: SimulatedHost, xenstore: SimulatedXenstore
 ) -> None:
-    """Nobody hears of a foreign maximum: only polling finds it (A7)."""
+    """A foreign maximum causes no event: only polling finds it (A7)."""
     calls = Calls()
     xenstore.watch(calls)
     assert xenstore.wait_until_quiet()

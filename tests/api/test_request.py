@@ -119,7 +119,7 @@ def test_a_key_under_another_of_its_names(api: Inside, ref: str) -> None:
 
 
 def test_a_key_of_a_domain_that_is_gone(api: Inside) -> None:
-    """A retry after the domain went is told that its wish was granted then, and where it is now."""
+    """A retry after the domain went says that its wish was granted then, and where it is now."""
     body = {"max_mem_kib": 800 * 1024}
     path = f"/v1/domains/{api.uuid(1)}/limit"
     api.put(path, body, Idempotency_Key="k-1")

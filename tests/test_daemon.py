@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.outside import Outside, UnixConnection, until
+from tests.support.http import UnixConnection
+from tests.support.outside import Outside
+from tests.support.until import until
 
 HOST = "/v1/host"
 LIMIT = "/v1/domains/web/limit"
@@ -73,7 +75,7 @@ def test_a_file_that_cannot_be_used_changes_nothing(reloading: Reloading) -> Non
     assert reloading.host["drift"] == "adopt"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 def test_who_is_what_counts_on_open_connections_too() -> None:
     """Who has another role now has it from the next request on; what it listens to ends."""
     with TemporaryDirectory(prefix="maxmemd-reload-") as folder:
