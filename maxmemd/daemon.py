@@ -108,7 +108,7 @@ def _service(config: Config, adapters: Backend) -> Service:
             SqliteLedger(config.database),
             adapters.pusher,
             SystemClock(),
-            Settings(config.rules, config.drift, config.keep_gone_s),
+            Settings(config.rules, config.drift, config.keep_gone_s, config.by_name),
             boot=adapters.boot,
         )
 
@@ -162,6 +162,6 @@ class Reload:
         self._service.config = taken
         self._dispatcher.admission.reconfigure(taken.roles, taken.rates, taken.connections)
         self._service.event_stream.notify()
-        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s)
+        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s, taken.by_name)
         self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)

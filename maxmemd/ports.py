@@ -181,6 +181,10 @@ class Ledger(Protocol):
         """Return a record as it was at a revision, or None."""
         ...
 
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain among these, all with a record, that the newest entry is about."""
+        ...
+
     def close(self) -> None:
         """Close the file."""
         ...

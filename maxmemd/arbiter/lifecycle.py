@@ -8,6 +8,7 @@ from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
+from maxmemd.arbiter.takeover import Takeover
 from maxmemd.errors import XenstoreError
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
@@ -35,6 +36,10 @@ class Lifecycle:
     _gone_since_s: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, Effects] = field(default_factory=dict)
     """What was still to be written for a domain's last instance, by UUID: its next one's."""
+    takeover: Takeover = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.takeover = Takeover(self.settings, self.instances, self.records, self.nodes_of)
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
         """Bring the instances to what Xen says, and every instance to a record.
@@ -53,6 +58,7 @@ class Lifecycle:
             self._note_began(instance, by_domid[instance.domid])
         self._read_names([instance for instance in self.instances if instance.name is None])
         self._follow_builds([i for i in self.instances if i.is_unsettled], by_domid)
+        self.takeover.decide()
 
     def on_build_announced(self, instance: Instance, wish: Build) -> None:
         """Guess no more about an instance: its toolstack said what it builds.
@@ -82,6 +88,7 @@ class Lifecycle:
     def close(self, instance: Instance) -> None:
         """Close an instance; its record stays, and what was not yet written is its next life's."""
         self.instances.remove(instance)
+        self.takeover.on_ended(instance)
         others = self.instances.of_uuid(instance.uuid)
         # Another instance that is understood was decided on together with this one, and has its
         # own effects; one that is not may be the next life (the incoming half of a migration).
@@ -132,6 +139,7 @@ class Lifecycle:
                 self.rebooting.discard(fact.uuid)
 
     def _note_began(self, instance: Instance, fact: XenFacts) -> None:
+        self.takeover.on_began(instance)
         words = {
             "domid": instance.domid,
             "incarnation": instance.incarnation,

@@ -22,7 +22,7 @@ from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.reference import is_called
 from maxmemd.policy.states import PushState
-from maxmemd.ports import Clock, Ledger
+from maxmemd.ports import NO_NAMES, Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
@@ -83,12 +83,20 @@ class Records:
         return self._records.keys()
 
     def name_of(self, uuid: str) -> str | None:
-        """Return the last name that a domain had."""
-        return self._names.get(uuid)
+        """Return the last name that a domain had; None once another one took it over."""
+        return self._names.get(uuid) or None
 
     def named(self, text: str) -> list[str]:
         """Return the UUIDs whose records have this last name."""
-        return [uuid for uuid in self._records if is_called(text, self._names.get(uuid))]
+        return [uuid for uuid in self._records if is_called(text, self.name_of(uuid))]
+
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain of the newest entry, written or waiting. Raises LedgerError."""
+        for entry in reversed(self._notes):
+            if entry.uuid in uuids:
+                return entry.uuid
+        with self._troubled():
+            return self._ledger.newest_of(uuids)
 
     def note_name(self, uuid: str, name: str) -> None:
         """Keep a domain's name, where it is a new one, with the next transaction."""
@@ -178,6 +186,7 @@ class Records:
         *,
         instances: Sequence[InstanceRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
     ) -> None:
         """Write entries and all notes in one transaction; durable when this returns.
 
@@ -196,13 +205,14 @@ class Records:
                 instances=[*notes.instances, *instances],
                 pushes=notes.pushes,
                 forgotten=forgotten,
-                names=dict(self._new_names),
+                names={**self._new_names, **names},
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
         self._drop(notes)
         self._new_names = {}
+        self._names.update(names)
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)

@@ -9,12 +9,14 @@ from maxmemd.policy.clauses import Rules
 class Settings:
     """How to decide (`rules`), what to do about drift, and how long a record is kept.
 
-    `keep_gone_s` is counted from when the domain was last seen here.
+    `keep_gone_s` is counted from when the domain was last seen here. `by_name` are the names, or
+    patterns of names, of domains whose limits go on by name.
     """
 
     rules: Rules
     drift: str
     keep_gone_s: float
+    by_name: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -242,6 +242,10 @@ class SqliteLedger:
             self._check_rows(rows)
         return {row.key: as_entry(row) for row in rows}
 
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain among these, all with a record, that the newest entry is about."""
+        return max(uuids, key=lambda uuid: self._heads[uuid][1])
+
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record at one of its revisions; None if there is no such revision.
 

@@ -13,6 +13,9 @@ from typing import NamedTuple
 UUID_PATTERN = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """A UUID in lower case, as the ledger and xenstore have it."""
 
+MOST_NAME = 4096
+"""The most that a message of xenstore carries (XENSTORE_PAYLOAD_MAX)."""
+
 _UUID = re.compile(UUID_PATTERN)
 _MOST_DIGITS = 9
 """More digits than this are no domid: they are below 0x7FF0, and Xen's type has 16 bits."""

@@ -20,6 +20,7 @@ EntryKind = Literal[
     "adopted",
     "build-followed",
     "record-replaced",
+    "limits-taken",
     "refused",
     "drift",
     "over-limit",
@@ -27,6 +28,8 @@ EntryKind = Literal[
     "instance-began",
     "instance-ended",
     "forgotten",
+    "limits-given",
+    "namesake-found",
 ]
 EventKind = Literal[EntryKind, "push-applied", "push-mismatched", "push-failed"]
 

@@ -126,7 +126,12 @@ class Inside:
             self._ledger,
             LocalPusher(self.host.hypervisor(), self.host.xenstore()),
             SystemClock(),
-            Settings(self.config.rules, self.config.drift, self.config.keep_gone_s),
+            Settings(
+                self.config.rules,
+                self.config.drift,
+                self.config.keep_gone_s,
+                self.config.by_name,
+            ),
             boot="one-boot",
         )
 

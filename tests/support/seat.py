@@ -57,6 +57,7 @@ class Seat:
     rules: Rules = field(default_factory=Rules)
     boot: str = "boot-1"
     keep_gone_s: float = 3600.0
+    by_name: tuple[str, ...] = ()
     ledger_of: Callable[[], Ledger] | None = None
     hypervisor: Hypervisor | None = None
     xenstore: Xenstore | None = None
@@ -75,7 +76,7 @@ class Seat:
             self.memory if self.ledger_of is None else self.ledger_of(),
             LocalPusher(self.hypervisor, self.xenstore),
             self.clock,
-            Settings(self.rules, self.drift, self.keep_gone_s),
+            Settings(self.rules, self.drift, self.keep_gone_s, self.by_name),
             boot=self.boot,
         )
         return self
