@@ -84,19 +84,19 @@ def serve(read: "Callable[[], Config]", on_started: Callable[[], None] | None) -
 
 
 def check_config(read: "Callable[[], Config]") -> None:
-    """Print the configuration as the daemon would use it. Raises ConfigError.
+    """Print the configuration as the daemon would use it, as TOML. Raises ConfigError.
 
     Root becomes the ledger's owner first, so that a file the daemon may not read is found here.
     """
     from maxmemd.api.server.tcp import check_usable
+    from maxmemd.config.toml import to_toml
     from maxmemd.ledger.lock import become_owner_of
 
     become_owner_of(read().database.parent)
     config = read()
     check_usable(config)
     with Printing():
-        for name in config.__slots__:
-            print(f"{name} = {getattr(config, name)}")
+        print(to_toml(config), end="")
 
 
 def migrate(read: "Callable[[], Config]") -> None:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ MADE = parsedate_to_datetime(CHANGES.rpartition(">  ")[2].strip())
 """The date of every file in the package: its changelog's."""
 EPOCH = str(int(MADE.timestamp()))
 SHARE = "usr/share/maxmemd"
+DOCUMENTS = "usr/share/doc/maxmemd"
 SBOM = "usr/share/doc/maxmemd/sbom.cdx.json"
 PIP = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
 LAUNCHER = """#!/usr/bin/python3 -I
@@ -62,7 +64,6 @@ INSTALLED = (
     ("deploy/systemd/tmpfiles.conf", "usr/lib/tmpfiles.d/maxmemd.conf", 0o644),
     ("deploy/prometheus/maxmemd.rules.yml", f"{SHARE}/prometheus/maxmemd.rules.yml", 0o644),
     ("deploy/grafana/maxmemd.json", f"{SHARE}/grafana/maxmemd.json", 0o644),
-    ("README.md", "usr/share/doc/maxmemd/README.md", 0o644),
     ("deploy/debian/lintian-overrides", "usr/share/lintian/overrides/maxmemd", 0o644),
     ("deploy/debian/copyright", "usr/share/doc/maxmemd/copyright", 0o644),
 )
@@ -149,12 +150,22 @@ def _files(root: Path, version: str) -> None:
     _put(root / "usr/share/doc/maxmemd/NEWS.gz", gzip.compress(changes, mtime=0), 0o644)
     changes = CHANGES.format(version=version).encode()
     _put(root / "usr/share/doc/maxmemd/changelog.gz", gzip.compress(changes, mtime=0), 0o644)
-    for path in (ROOT / "docs").glob("*.md"):
-        _put(root / "usr/share/doc/maxmemd/docs" / path.name, path.read_bytes(), 0o644)
+    for name in documents():
+        _put(root / DOCUMENTS / name, (ROOT / name).read_bytes(), 0o644)
     for path in root.rglob("*"):
         if not path.is_symlink():
             is_program = path.is_dir() or path.stat().st_mode & 0o100
             path.chmod(0o755 if is_program and path.suffix != ".so" else 0o644)
+
+
+def documents() -> list[str]:
+    """Return the documents and what they link to, which is installed where the links lead."""
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    found = set(texts)
+    for text in texts:
+        for link in re.findall(r"\]\(([^)#:\s]+)", text.read_text(encoding="utf-8")):
+            found.add((text.parent / link).resolve())
+    return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
 def contents(report: dict[str, Any], version: str, library: bytes) -> bytes:

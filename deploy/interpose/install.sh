@@ -1,10 +1,12 @@
 #!/bin/sh
-# Install or remove the interposing library: install.sh install | remove
+# Install or remove the interposing library: install.sh install | remove; as a package's command it
+# is called maxmemd-interpose.
 # Builds it where need be: a library that lies beside this script already (a dom0 without a
 # compiler) is taken as it is, unless make and its sources are there and one is newer. DESTDIR puts
 # everything below another root, for packages and tests.
 set -eu
 
+name=${0##*/}
 here=$(dirname "$(readlink -f "$0")")
 root=${DESTDIR:-}
 library=/usr/local/lib/maxmemd/libmaxmem-interpose.so
@@ -73,7 +75,7 @@ case "${1:-}" in
 install) install_all ;;
 remove) remove_all ;;
 *)
-    echo "usage: install.sh install | remove" >&2
+    echo "usage: $name install | remove" >&2
     exit 2
     ;;
 esac

@@ -119,14 +119,16 @@ class Dispatcher:
 
     def _reply_without_route(self, scope: Scope) -> Response:
         """Return a page that describes the API, or 405 or 404."""
+        method, path = scope["method"], scope["path"]
+        page = self._pages.get(path)
         try:
             self.admission.authorize(self._caller(scope), anyone, {})
             for name, value in scope["headers"]:
-                refuse_browser(name, value)
+                # A page may be reached by a link: it is the same for everybody, and does nothing.
+                if page is None or name != b"referer":
+                    refuse_browser(name, value)
         except Rejected as rejected:
             return self._reply_to_rejected(scope, rejected)
-        method, path = scope["method"], scope["path"]
-        page = self._pages.get(path)
         if page is not None and method == "GET":
             return page
         allowed = self._table.methods(path) if page is None else {"GET"}

@@ -35,7 +35,8 @@ def page(document: Mapping[str, Any]) -> str:
         for name, model in sorted(document["components"]["schemas"].items())
     )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">'
+        f'<meta name="referrer" content="no-referrer"><title>{escape(info["title"])}'
         f"</title><style>{_STYLE}</style><h1>{escape(info['title'])} {escape(info['version'])}</h1>"
         f"<p>{escape(info['summary'])}. Every amount is an integer of KiB."
         f' For programs: <a href="/v1/openapi.json">/v1/openapi.json</a>.</p>'

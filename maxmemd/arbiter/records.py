@@ -139,7 +139,7 @@ class Records:
     def _keep(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._make_room(self._notes)
-            self._notes.append(entry)
+            self._notes.append(entry._replace(at_ns=self._clock.wall_ns()))
 
     def _entry(self, uuid: str, kind: EntryKind, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
@@ -147,9 +147,9 @@ class Records:
         return Entry(uuid, revision, kind, actor, to_text(wish), None)
 
     def note_push(self, row: PushRow) -> None:
-        """Keep a push; it is written with the next transaction."""
+        """Keep a push; it is written with the next transaction, after the notes that it follows."""
         self._make_room(self._pushes)
-        self._pushes.append(row)
+        self._pushes.append(row._replace(after_seq=self._extent[0] + len(self._notes)))
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
         """Keep what an instance is now; the last of these is written with the next transaction."""

@@ -57,8 +57,7 @@ def _run(argv: list[str]) -> int:
         print(f"maxmemctl {__version__}")
         return 0
     if rest[0] == "help":
-        sys.stdout.write(overview() if len(rest) == 1 else help_on(rest[1]))
-        return 0
+        raise help_on(rest[1:])
     return _verb(given, rest)
 
 

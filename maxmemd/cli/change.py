@@ -36,7 +36,7 @@ def component_increase(call: Invocation) -> int:
     """Add to one component, or subtract from it if the size has a minus sign."""
     path, called = _component(call)
     text = call.args[2]
-    kib = _size(text.removeprefix("-"))
+    kib = _size(text[1:] if text[:1] in ("+", "-") else text)
     down = text.startswith("-")
     answer = call.write("POST", f"{path}/increase", {"by_kib": -kib if down else kib})
     what = f"take {amount(kib)} from" if down else f"add {amount(kib)} to"

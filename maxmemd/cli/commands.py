@@ -1,6 +1,6 @@
 """The table of verbs, with their arguments, options and help."""
 
-from maxmemd.cli.options import GLOBALS, Command, Option, options_text
+from maxmemd.cli.options import GLOBALS, Command, Option, Stop, options_text
 
 SIZE = "<MemMB['b'[bytes]|'k'[KB]|'m'[MB]|'g'[GB]|'t'[TB]]>"
 JSON = Option("json", "Print the API's JSON.")
@@ -35,6 +35,7 @@ VERBS = (
         "list",
         "[options] [Domain]",
         "List information about all/some domains",
+        most=None,
         like_xl=True,
         options=(Option("verbose", "Prints out UUIDs and security context", short="v"), JSON),
         declined={
@@ -49,6 +50,7 @@ VERBS = (
         "info",
         "[Key]",
         "Get information about Xen host",
+        most=1,
         like_xl=True,
         options=(JSON,),
         declined={"n": "cannot print the NUMA topology: maxmemd does not know it"},
@@ -97,6 +99,7 @@ VERBS = (
         "watch",
         "[Domain]",
         "Print events as they happen, of all domains or of one",
+        most=1,
         options=(
             Option("since", "Begin after this event; 0 is the beginning.", value="ID"),
             Option(
@@ -152,6 +155,7 @@ VERBS = (
         "create <Name> <Role> | list | revoke <Name>",
         "Create, list and revoke tokens of TCP clients; only create prints the token",
         least=1,
+        most=None,
         options=(JSON, Option("days", "With create: the token expires after DAYS.", value="DAYS")),
     ),
     Command(
@@ -172,7 +176,8 @@ NOTES = """
 <Domain> is a domid, a UUID or a name. A bare number is MiB; b, k, m, g and t are units.
 MAXMEM_SOCKET names the daemon's socket; the default is /run/maxmemd/maxmemd.sock.
 
-Exit status: 0 done; 1 refused, recorded but not in force, or no daemon; 2 wrong usage.
+Exit status: 0 done; 1 refused, recorded but not in force, or no daemon; 2 wrong usage (1 where
+xl has 1: no verb or an unknown one, an unknown option before it, a size that cannot be read).
 
 Examples:
 
@@ -200,10 +205,16 @@ def find(word: str) -> Command | None:
     return None
 
 
-def help_on(word: str) -> str:
-    """Return the help of one verb."""
-    verb = find(word)
-    return f'command "{word}" not implemented\n' if verb is None else verb.help()
+def help_on(words: list[str]) -> Stop:
+    """Return the end of `maxmemctl help`: of all verbs, or of the one that is named."""
+    if not words:
+        return Stop(0, out=overview())
+    if len(words) > 1:
+        return Stop(2, err="'maxmemctl help' takes at most 1 argument.\n\n", out=overview())
+    verb = find(words[0])
+    if verb is None:
+        return Stop(2, err=f'command "{words[0]}" not implemented\n')
+    return Stop(0, out=verb.help())
 
 
 def overview() -> str:

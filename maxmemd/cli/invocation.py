@@ -133,7 +133,9 @@ def quoted(text: str) -> str:
 
 
 def size_of(text: str) -> Memory:
-    """Parse a size as xl does. Raises ValueError."""
+    """Parse a size as xl does, but a sign in front is no part of a total. Raises ValueError."""
+    if text.startswith("+"):
+        raise ValueError(f"cannot read {text!r} as a size: give the new total, without a sign")
     try:
         return Memory.of_xl(text)
     except TooLarge:

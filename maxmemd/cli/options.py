@@ -29,13 +29,17 @@ class Option:
 
 
 class Command:
-    """A verb. `declined` maps xl's options that we lack to the reason."""
+    """A verb with `least` to `most` arguments; where `most` is None, it counts them itself.
+
+    `declined` maps xl's options that we lack to the reason.
+    """
 
     __slots__ = (
         "declined",
         "does",
         "least",
         "like_xl",
+        "most",
         "name",
         "options",
         "signed",
@@ -50,6 +54,7 @@ class Command:
         does: str,
         *,
         least: int = 0,
+        most: int | None = 0,
         like_xl: bool = False,
         writes: bool = False,
         signed: bool = False,
@@ -57,6 +62,7 @@ class Command:
         declined: dict[str, str] | None = None,
     ) -> None:
         self.name, self.usage, self.does, self.least = name, usage, does, least
+        self.most = None if most is None else max(least, most)
         self.like_xl, self.writes, self.signed = like_xl, writes, signed
         self.options, self.declined = options, declined or {}
 
@@ -136,11 +142,17 @@ def words_of(verb: Command, argv: list[str]) -> tuple[dict[str, str], list[str]]
     if "help" in given:
         raise Stop(0, out=verb.help())
     if len(args) < verb.least:
-        many = "s" if verb.least > 1 else ""
-        who = "xl" if verb.like_xl else "maxmemctl"
-        few = f"'{who} {verb.name}' requires at least {verb.least} argument{many}.\n\n"
-        raise Stop(2, err=few, out=verb.help())
+        raise _miscounted(verb, f"requires at least {verb.least}", verb.least)
+    if verb.most is not None and len(args) > verb.most:
+        raise _miscounted(verb, f"takes at most {verb.most}", verb.most)
     return given, args
+
+
+def _miscounted(verb: Command, what: str, count: int) -> Stop:
+    """Return the refusal of too few arguments, in xl's words, or of too many."""
+    who = "xl" if verb.like_xl else "maxmemctl"
+    many = "" if count == 1 else "s"
+    return Stop(2, err=f"'{who} {verb.name}' {what} argument{many}.\n\n", out=verb.help())
 
 
 def _unknown_global(option: str) -> Stop:

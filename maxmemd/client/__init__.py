@@ -12,6 +12,7 @@ async with AsyncClient() as maxmemd:
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,7 +20,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from maxmemd.client import calls, events
-from maxmemd.client.calls import Call
+from maxmemd.client.calls import Call, Ref
 from maxmemd.client.events import Position
 from maxmemd.client.retry import Retry
 from maxmemd.client.transport import request_of, settings
@@ -51,15 +52,15 @@ class Client:
 
     def __init__(
         self,
-        socket: str = DEFAULT_SOCKET,
+        socket: str | PathLike[str] = DEFAULT_SOCKET,
         *,
         url: str | None = None,
         token_file: str | None = None,
         **options: Any,
     ) -> None:
         if url is None:  # verify=False: a Unix socket needs no certificates, which load slowly
-            options.setdefault("transport", httpx.HTTPTransport(uds=socket, verify=False))
-        self._where = url or socket
+            options.setdefault("transport", httpx.HTTPTransport(uds=fspath(socket), verify=False))
+        self._where = url or fspath(socket)
         self._http = httpx.Client(**settings(url, token_file, options))
 
     def do(
@@ -84,7 +85,7 @@ class Client:
             time.sleep(PAUSE_S)
 
     def events(
-        self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
+        self, *, since: str | int = "", domain: Ref | None = None, kinds: Sequence[str] = ()
     ) -> Iterator[replies.Event]:
         """Yield events without end; a lost stream continues after the last event.
 
@@ -129,15 +130,17 @@ class AsyncClient:
 
     def __init__(
         self,
-        socket: str = DEFAULT_SOCKET,
+        socket: str | PathLike[str] = DEFAULT_SOCKET,
         *,
         url: str | None = None,
         token_file: str | None = None,
         **options: Any,
     ) -> None:
         if url is None:
-            options.setdefault("transport", httpx.AsyncHTTPTransport(uds=socket, verify=False))
-        self._where = url or socket
+            options.setdefault(
+                "transport", httpx.AsyncHTTPTransport(uds=fspath(socket), verify=False)
+            )
+        self._where = url or fspath(socket)
         self._http = httpx.AsyncClient(**settings(url, token_file, options))
 
     async def do(
@@ -158,7 +161,7 @@ class AsyncClient:
             await asyncio.sleep(PAUSE_S)
 
     async def events(
-        self, *, since: str = "", domain: str | None = None, kinds: Sequence[str] = ()
+        self, *, since: str | int = "", domain: Ref | None = None, kinds: Sequence[str] = ()
     ) -> AsyncIterator[replies.Event]:
         """As Client.events."""
         position = Position(since, domain, kinds)

@@ -1,6 +1,7 @@
 """The requests of the API: each function makes a Call, which a client sends.
 
-A `ref` is a domid, a UUID or a name. Amounts are KiB, as everywhere on the wire.
+A `ref` is a domid (also as an int), a UUID or a name. Amounts are KiB, as everywhere on the wire.
+What cannot be sent raises TypeError where the Call is made.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from maxmemd.wire import replies, requests
 
 T = TypeVar("T", bound=BaseModel)
+Ref = str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,15 @@ class Call(Generic[T]):
     body: BaseModel | None = None
     query: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.body, BaseModel | None):
+            raise TypeError(
+                f"cannot send {self.body!r} as a body: give one of maxmemd.wire.requests"
+            )
+        for name, value in self.query.items():
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"cannot send {value!r} as {name}: give a number")
+
 
 def host() -> Call[replies.HostReply]:
     """Ask for the host's memory."""
@@ -35,30 +46,30 @@ def domains() -> Call[replies.DomainsReply]:
     return Call("GET", "/v1/domains", replies.DomainsReply)
 
 
-def domain(ref: str) -> Call[replies.DomainReply]:
+def domain(ref: Ref) -> Call[replies.DomainReply]:
     """Ask for one domain."""
     return Call("GET", _of(ref), replies.DomainReply)
 
 
-def set_limit(ref: str, body: requests.LimitRequest) -> Call[replies.DecisionReply]:
+def set_limit(ref: Ref, body: requests.LimitRequest) -> Call[replies.DecisionReply]:
     """Set the most that the guest may use: xl mem-max."""
     return Call("PUT", _of(ref, "limit"), replies.DecisionReply, body)
 
 
-def set_target(ref: str, body: requests.TargetRequest) -> Call[replies.DecisionReply]:
+def set_target(ref: Ref, body: requests.TargetRequest) -> Call[replies.DecisionReply]:
     """Set the balloon's target: xl mem-set."""
     return Call("PUT", _of(ref, "target"), replies.DecisionReply, body)
 
 
 def set_component(
-    ref: str, owner: str, name: str, body: requests.AmountRequest
+    ref: Ref, owner: str, name: str, body: requests.AmountRequest
 ) -> Call[replies.DecisionReply]:
     """Set one owner's amount."""
     return Call("PUT", _of(ref, "components", owner, name), replies.DecisionReply, body)
 
 
 def increase_component(
-    ref: str, owner: str, name: str, body: requests.IncreaseRequest
+    ref: Ref, owner: str, name: str, body: requests.IncreaseRequest
 ) -> Call[replies.DecisionReply]:
     """Add to one owner's amount, or subtract from it."""
     return Call(
@@ -66,43 +77,43 @@ def increase_component(
     )
 
 
-def remove_component(ref: str, owner: str, name: str) -> Call[replies.DecisionReply]:
+def remove_component(ref: Ref, owner: str, name: str) -> Call[replies.DecisionReply]:
     """Remove one owner's amount."""
     return Call("DELETE", _of(ref, "components", owner, name), replies.DecisionReply)
 
 
-def build(ref: str, body: requests.BuildRequest) -> Call[replies.DecisionReply]:
+def build(ref: Ref, body: requests.BuildRequest) -> Call[replies.DecisionReply]:
     """Announce that a new instance is about to be populated; `ref` is its domid."""
     return Call("POST", _of(ref, "builds"), replies.DecisionReply, body)
 
 
-def headroom(ref: str, body: requests.HeadroomRequest) -> Call[replies.DecisionReply]:
+def headroom(ref: Ref, body: requests.HeadroomRequest) -> Call[replies.DecisionReply]:
     """Make room for what a device model is about to populate."""
     return Call("POST", _of(ref, "headroom"), replies.DecisionReply, body)
 
 
-def rollback(ref: str, body: requests.RollbackRequest) -> Call[replies.DecisionReply]:
+def rollback(ref: Ref, body: requests.RollbackRequest) -> Call[replies.DecisionReply]:
     """Put an earlier revision in force again."""
     return Call("POST", _of(ref, "rollback"), replies.DecisionReply, body)
 
 
-def explain(ref: str) -> Call[replies.ExplainReply]:
+def explain(ref: Ref) -> Call[replies.ExplainReply]:
     """Ask why the limit is what it is."""
     return Call("GET", _of(ref, "explain"), replies.ExplainReply)
 
 
-def history(ref: str, *, limit: int = 50, before: int | None = None) -> Call[replies.HistoryReply]:
+def history(ref: Ref, *, limit: int = 50, before: int | None = None) -> Call[replies.HistoryReply]:
     """Ask for a domain's decisions, newest first; `before` is a reply's next_before."""
     query = {"limit": limit} | ({} if before is None else {"before": before})
     return Call("GET", _of(ref, "history"), replies.HistoryReply, query=query)
 
 
-def pushes(ref: str, *, limit: int = 50) -> Call[replies.PushesReply]:
+def pushes(ref: Ref, *, limit: int = 50) -> Call[replies.PushesReply]:
     """Ask for a domain's pushes to Xen, newest first."""
     return Call("GET", _of(ref, "pushes"), replies.PushesReply, query={"limit": limit})
 
 
-def export_record(ref: str) -> Call[replies.RecordReply]:
+def export_record(ref: Ref) -> Call[replies.RecordReply]:
     """Ask for the record to take along when a domain moves to another host."""
     return Call("GET", _of(ref, "record"), replies.RecordReply)
 
@@ -117,10 +128,13 @@ def health() -> Call[replies.Health]:
     return Call("GET", "/v1/health", replies.Health)
 
 
-def _of(ref: str, *more: str) -> str:
-    return "/v1/domains/" + "/".join(_quoted(part) for part in (ref, *more))
+def _of(ref: Ref, *more: str) -> str:
+    parts = (str(ref) if type(ref) is int else ref, *more)  # a bool is no domid
+    return "/v1/domains/" + "/".join(_quoted(part) for part in parts)
 
 
-def _quoted(part: str) -> str:
+def _quoted(part: object) -> str:
     """Return one segment of a path; its dots are quoted, since ".." would be resolved."""
+    if not isinstance(part, str):
+        raise TypeError(f"cannot use {part!r} in a path: give a text, or a domid as an int")
     return quote(part, safe="").replace(".", "%2E")

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 import httpx
 
+from maxmemd.client.calls import Ref
 from maxmemd.rest.retry import CONNECT_S, STREAM_SILENCE_S
 from maxmemd.wire import replies
 
@@ -23,14 +24,14 @@ class StreamRequest(TypedDict):
 class Position:
     """A position in the stream. `is_known` once the daemon has sent an id."""
 
-    def __init__(self, since: str, domain: str | None, kinds: Sequence[str]) -> None:
-        self._last_id = since
+    def __init__(self, since: str | int, domain: Ref | None, kinds: Sequence[str]) -> None:
+        self._last_id = str(since)
         self.is_known = False
         self._query: dict[str, str] = {}
         if domain is not None:
-            self._query["domain"] = domain
+            self._query["domain"] = str(domain)
         if kinds:
-            self._query["kind"] = ",".join(kinds)
+            self._query["kind"] = kinds if isinstance(kinds, str) else ",".join(kinds)
 
     def request(self) -> StreamRequest:
         """Return the arguments of a request that continues from here."""

@@ -31,6 +31,10 @@ def request_of(
     key: str | None,
 ) -> httpx.Request:
     """Return the HTTP request of a call; a write gets an Idempotency-Key."""
+    if not isinstance(call, Call):
+        raise TypeError(
+            f"cannot send {call!r}: give what a function of maxmemd.client.calls returns"
+        )
     headers = {"Accept": "application/json"}
     if call.method != "GET":
         headers["Idempotency-Key"] = key or secrets.token_hex(16)

@@ -95,7 +95,7 @@ class LedgerFollower:
 def merged(
     place: Position, entries: Sequence[sa.Row[Any]], pushes: Sequence[sa.Row[Any]], most: int
 ) -> list[Occurrence]:
-    """Merge entries and pushes by time; each table keeps its own order, whatever the clock did.
+    """Merge entries and pushes in the order of doing; each table keeps its own order.
 
     A table that was cut off at `most` may continue with rows older than the rest of the other
     table, so the merge stops at its end.
@@ -107,7 +107,7 @@ def merged(
             break
         entry = entries[at] if at < len(entries) else None
         push = pushes[to] if to < len(pushes) else None
-        if entry is not None and (push is None or entry.at_ns <= push.at_ns):
+        if entry is not None and (push is None or _is_before(entry, push)):
             push, at = None, at + 1
             after = Position(entry.seq, place.push, entry.hash)
         elif push is not None:
@@ -118,3 +118,10 @@ def merged(
         found.append(Occurrence(place, after, entry, push))
         place = after
     return found
+
+
+def _is_before(entry: sa.Row[Any], push: sa.Row[Any]) -> bool:
+    """Whether an entry comes before a push; of pushes of earlier versions only the time tells."""
+    if push.after_seq is None:
+        return bool(entry.at_ns <= push.at_ns)
+    return bool(entry.seq <= push.after_seq)

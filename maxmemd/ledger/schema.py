@@ -82,7 +82,9 @@ PUSH = sa.Table(
     sa.Column("max_pages", sa.BigInteger, nullable=False),
     sa.Column("seen_pages", sa.BigInteger),
     sa.Column("errno", sa.Integer),
+    sa.Column("after_seq", sa.BigInteger),
 )
+"""`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known."""
 
 GENESIS = bytes(32)
 """The hash before the first entry."""

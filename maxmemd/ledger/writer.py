@@ -48,6 +48,7 @@ from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_NAMES
 
+_STORED = Entry._fields.index("at_ns")
 _NONE: tuple[int | None, int] = (None, 0)
 
 
@@ -195,7 +196,7 @@ class SqliteLedger:
             if instances:
                 INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
             if pushes:
-                PUSHES.run(self._connection, pushes)
+                PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
             if names:
                 rows_of_names = [
                     {"uuid_": uuid, "name_": sealed_text(name)} for uuid, name in names.items()
@@ -228,7 +229,7 @@ class SqliteLedger:
         rows = []
         for entry in entries:
             seq += 1
-            row = (seq, at_ns, *entry)
+            row = (seq, at_ns if entry.at_ns is None else entry.at_ns, *entry[:_STORED])
             before = chain_hash(before, row)
             stands, prior = heads[entry.uuid]
             rows.append((*row, before, prior))
@@ -256,6 +257,14 @@ class SqliteLedger:
             row = self._connection.execute(wanted).first()
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
+
+
+def _placed(pushes: Sequence[PushRow], newest: int) -> list[PushRow]:
+    """Return pushes that come after an entry that exists: of notes that were lost none does."""
+    return [
+        push if push.after_seq is None else push._replace(after_seq=min(push.after_seq, newest))
+        for push in pushes
+    ]
 
 
 def as_entry(row: sa.Row[Any]) -> Entry:

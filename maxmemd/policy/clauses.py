@@ -39,7 +39,7 @@ def known_owner(rules: Rules, key: Key) -> Refusal | None:
     return Refusal(
         "unknown-owner",
         f"cannot keep a component for {key[0]}: the owners are {', '.join(sorted(rules.owners))}"
-        " (add others under [owners] in the configuration)",
+        " (add others to owners in the configuration)",
         {"owner": key[0]},
     )
 

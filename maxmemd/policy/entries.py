@@ -14,7 +14,7 @@ class Entry(NamedTuple):
 
     `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
-    idempotency key with its uid in front.
+    idempotency key with its uid in front. `at_ns` is when it happened, None for the commit's time.
     """
 
     uuid: str
@@ -24,6 +24,7 @@ class Entry(NamedTuple):
     wish: str
     state: str | None
     key: str | None = None
+    at_ns: int | None = None
 
 
 class BuildState(NamedTuple):
@@ -66,7 +67,10 @@ class InstanceRow(NamedTuple):
 
 
 class PushRow(NamedTuple):
-    """One push and its read-back. `errno` is Xen's answer where it said no."""
+    """One push and its read-back. `errno` is Xen's answer where it said no.
+
+    `after_seq` is the newest entry's seq at that time, as far as it is known before it is written.
+    """
 
     at_ns: int
     uuid: str
@@ -76,6 +80,7 @@ class PushRow(NamedTuple):
     max_pages: int
     seen_pages: int | None
     errno: int | None
+    after_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 from maxmemd.api.routes import ROUTES
-from tests.support.inside import Inside
+from tests.support.inside import Inside, problem
 
 
 def test_the_docs_page(api: Inside) -> None:
@@ -18,6 +18,17 @@ def test_the_docs_page(api: Inside) -> None:
     assert "<script" not in page
     assert not re.search(r"(https?:)?//[a-z0-9.-]+\.[a-z]{2,}", page)
     _Links().feed_all(page)
+
+
+def test_every_link_of_the_docs_page_works_in_a_browser(api: Inside) -> None:
+    """What the page links to is served to a browser that follows it, with and without Referer."""
+    links = set(re.findall(r'href="([^"#]+)"', api.ask("GET", "/v1/docs").text))
+    assert links == {"/v1/openapi.json"}
+    browser = {"Sec-Fetch-Mode": "navigate", "Accept": "text/html", "User-Agent": "Mozilla/5.0"}
+    for link in [*links, "/v1/docs"]:
+        for more in ({}, {"Referer": "http://localhost/v1/docs"}):
+            assert api.ask("GET", link, headers={**browser, **more}).status_code == 200
+        problem(api.ask("GET", link, headers={"Origin": "http://x"}), "browser-refused", 403)
 
 
 class _Links(HTMLParser):

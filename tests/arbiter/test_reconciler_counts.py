@@ -10,10 +10,11 @@ import pytest
 from maxmemd.arbiter.reconciler import DuePush
 from maxmemd.errors import LedgerError, LedgerFull
 from maxmemd.policy.orders import Order, Outcome
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import Increase, SetLimit
 from maxmemd.ports import Pusher
+from maxmemd.units import Memory
 from maxmemd.xen.simulated import finish
-from tests.support.seat import Seat, mib, web_of
+from tests.support.seat import DM, Seat, mib, web_of
 
 THEIRS = mib(80)
 
@@ -183,3 +184,15 @@ def test_what_the_toolstack_wrote_is_kept_where_a_push_beside_takes_its_place() 
     seat.grant(web, SetLimit(mib(96)))
     born = seat.instance(step.domid)
     assert (seat.pages(step.domid), born.toolstack_pages) == (97 * 256, theirs)
+
+
+def test_what_xen_holds_is_known_though_the_push_after_an_adoption_failed() -> None:
+    """A maximum below what the others have is adopted as far as can be, and ours is refused."""
+    seat = Seat(drift="adopt")
+    seat.host.create("web", memory=mib(64), maxmem=mib(128))
+    seat.restart()
+    seat.grant(1, Increase(DM, 256))
+    seat.host.foreign_write(1, Memory(kib=128))
+    seat.host.fail("set_max_mem", EPERM)
+    seat.poll()
+    assert (seat.state(1), seat.instance(1).seen_pages, seat.pages(1)) == ("failed", 32, 32)

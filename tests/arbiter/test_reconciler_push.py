@@ -255,7 +255,7 @@ def test_a_push_is_kept_with_its_instance_and_its_time(one: One) -> None:
     """The ledger's row says which life it was about, and when it came back."""
     reconciler, _, instance, clock = one
     row = push(reconciler, instance, mib(32))
-    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None)
+    assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None, 0)
 
 
 def test_every_failure_counts(one: One) -> None:

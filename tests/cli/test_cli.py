@@ -37,7 +37,7 @@ def test_help_on_a_verb(words: list[str], ctl: Ctl) -> None:
 def test_help_with_a_word(ctl: Ctl) -> None:
     """`help VERB` works too; an unknown verb is reported as xl does it."""
     assert ctl("help", "mem-max")[1].startswith(MEM_MAX)
-    assert ctl("help", "reboot") == (0, 'command "reboot" not implemented\n', "")
+    assert ctl("help", "reboot") == (2, "", 'command "reboot" not implemented\n')
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,37 @@ def test_too_few_arguments(words: str, said: str, ctl: Ctl) -> None:
 def test_wrong_usage(words: str, said: str, expected: int, ctl: Ctl) -> None:
     """Each mistake is named, in xl's words where xl has them."""
     assert ctl(*words.split()) == (expected, "", said)
+
+
+def test_every_verb_counts_its_arguments(ctl: Ctl, stub: Stub) -> None:
+    """One argument too many, or too few, is wrong usage for every verb; nothing is asked."""
+    for verb in VERBS:
+        most = 3 if verb.most is None else verb.most
+        status, out, err = ctl(verb.name, *["1"] * (most + 1))
+        assert (status, out[:6]) == (1 if verb.name == "list" else 2, "Usage:"), verb.name
+        assert err or verb.name == "list"
+        if verb.least:
+            assert ctl(verb.name, *["1"] * (verb.least - 1))[0] == 2
+        assert ctl(verb.name, "--nothing")[0] == ctl(verb.name, "-?")[0] == 2
+    assert stub.seen == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("help", 0), ("help list", 0), ("help nosuch", 2), ("help list list", 2), ("--help", 0),
+        ("", 1), ("nosuch", 1), ("-x", 1), ("history web -n x", 2), ("rollback web x", 2),
+        ("rollback web 1 --if-match x", 2), ("component-set web roms 1m", 2),
+        ("component-set web a/b +1m", 2), ("component-set web a/b 1q", 2), ("token create x y", 2),
+        ("token nothing", 2), ("token create x observer --days 0", 2), ("mem-set 3 +100", 1),
+        ("mem-max 3 +1", 1), ("domname x", 1), ("show nosuch", 1),
+    ],
+)  # fmt: skip
+def test_only_success_is_0(words: str, status: int, ctl: Ctl) -> None:
+    """Wrong usage is 2, or what it is in xl; whatever is refused is 1; and it is said on stderr."""
+    found, _, err = ctl(*words.split())
+    assert found == status
+    assert err or status == 0 or not words
 
 
 def test_the_overview_names_every_verb_and_option(ctl: Ctl) -> None:

@@ -39,8 +39,8 @@ CASES = {
         "mem-max 003 1048576B", {"PUT /v1/domains/3/limit": (200, decision())},
         ['PUT /v1/domains/3/limit {"max_mem_kib": 1024}'], "", "", 0,
     ),
-    "options anywhere, more arguments ignored": (
-        "mem-max web --force 10 --rea why --if-match 7 more", {LIMIT: (200, decision())},
+    "options anywhere": (
+        "mem-max web --force 10 --rea why --if-match 7", {LIMIT: (200, decision())},
         [LIMIT + ' {"max_mem_kib": 10240, "force": true, "reason": "why"}'], "", "", 0,
     ),
     "a name is quoted": (

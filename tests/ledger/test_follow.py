@@ -84,7 +84,7 @@ def test_reading_writes_nothing(path: Path) -> None:
 
 def row(number: int, at_ns: int) -> Any:
     """Return a row that is a line and a push at once, as far as merging looks at it."""
-    return SimpleNamespace(seq=number, id=number, at_ns=at_ns, hash=bytes([number]))
+    return SimpleNamespace(seq=number, id=number, at_ns=at_ns, hash=bytes([number]), after_seq=None)
 
 
 times = st.lists(st.integers(0, 9), max_size=12)

@@ -67,7 +67,7 @@ REFUSES = [
         lambda: clauses.known_owner(RULES, ("bios", "rom")),
         "unknown-owner",
         "cannot keep a component for bios: the owners are device-model, operator, toolstack"
-        " (add others under [owners] in the configuration)",
+        " (add others to owners in the configuration)",
         {"owner": "bios"},
     ),
     Refuses(

@@ -127,3 +127,12 @@ def test_the_example_in_python(daemon: Outside, born: int) -> None:
     program = program.replace("Client()", f'Client("{daemon.socket}")')
     exec(program.replace('"7"', f'"{born}"'), {})
     assert max_kib(daemon, born) == 129 * 1024
+
+
+@pytest.mark.parametrize("called", ["maxmemd-interpose", "install.sh"])
+def test_it_is_called_what_it_was_started_as(tmp_path: Path, called: str) -> None:
+    """The usage names the command that was typed: the package's is a link to the script."""
+    link = tmp_path / called
+    link.symlink_to(SOURCES / "install.sh")
+    done = subprocess.run(["sh", str(link), "nothing"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, f"usage: {called} install | remove\n")
