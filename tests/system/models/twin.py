@@ -40,6 +40,8 @@ def _twin(thing: Any, known: dict[int, Any]) -> Any:
         return found
     if kind in (dict, OrderedDict, list, set, deque, tuple):
         return _container(thing, kind, known)
+    if issubclass(kind, tuple):
+        return tuple.__new__(kind, (_twin(value, known) for value in thing))
     if kind is types.MethodType:
         return types.MethodType(thing.__func__, _twin(thing.__self__, known))
     other = known[id(thing)] = object.__new__(kind)
