@@ -6,9 +6,9 @@ from benchmarks.ours import BOOT
 from benchmarks.report import CannotMeasure
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import DecisionRequest, Granted
-from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
+from maxmemd.daemon import settings_of
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetLimit
@@ -28,7 +28,7 @@ def arbiter_on(database: Path, host: SimulatedHost) -> Arbiter:
         SqliteLedger(database),
         LocalPusher(host.hypervisor(), host.xenstore()),
         SystemClock(),
-        Settings(config.rules, config.drift, config.keep_gone_s),
+        settings_of(config),
         boot=BOOT,
     )
     arbiter.start()

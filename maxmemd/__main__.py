@@ -97,6 +97,7 @@ def check_config(read: "Callable[[], Config]") -> None:
     check_usable(config)
     with Printing():
         print(to_toml(config), end="")
+        print(f"# drift of a domain, the first that means it: {config.drift_rules.explained}")
 
 
 def migrate(read: "Callable[[], Config]") -> None:

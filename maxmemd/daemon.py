@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import uvloop
 
+from maxmemd.api.auth.admission import AdmissionRules
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
@@ -71,20 +73,14 @@ async def serve_on(
         LOG.info("%s", migrate(config.database))
         remote, adapters = listen_tcp(config), world()
         service = _service(config, adapters)
-        mailbox = service.mailbox
-        await mailbox.start()
-        adapters.pusher.watch(mailbox.thread.poll_soon)
-        tasks = [
-            asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
-        ]
-        LOG.info("serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift)
-        if device_model_socket is not None:
+        async with _arbiter_running(service, adapters):
             LOG.info(
-                "device models have a socket of their own: %s", device_model_socket.getsockname()
+                "serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift
             )
-        if on_started is not None:
-            on_started()
-        try:
+            if device_model_socket is not None:
+                LOG.info("serving device models on %s", device_model_socket.getsockname())
+            if on_started is not None:
+                on_started()
             app = Dispatcher(service)
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
@@ -92,12 +88,32 @@ async def serve_on(
                 app, sock, each_second=service.each_second, on_stop=service.event_stream.close,
                 remote=remote, device_model_socket=device_model_socket,
             )  # fmt: skip
-        finally:
-            for task in tasks:
-                task.cancel()
-            await mailbox.stop()
-            adapters.pusher.close()
-            LOG.info("stopped; Xen's maxima stay as they are")
+
+
+@asynccontextmanager
+async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator[None]:
+    """Run the arbiter's thread, and the tasks that report on it."""
+    mailbox = service.mailbox
+    await mailbox.start()
+    adapters.pusher.watch(mailbox.thread.poll_soon)
+    tasks = [
+        asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await mailbox.stop()
+        adapters.pusher.close()
+        LOG.info("stopped; Xen's maxima stay as they are")
+
+
+def settings_of(config: Config) -> Settings:
+    """Return what the arbiter is to know of the configuration."""
+    return Settings(
+        config.rules, config.drift_rules, config.keep_gone_s, config.fights, config.by_name
+    )
 
 
 def _service(config: Config, adapters: Backend) -> Service:
@@ -108,7 +124,7 @@ def _service(config: Config, adapters: Backend) -> Service:
             SqliteLedger(config.database),
             adapters.pusher,
             SystemClock(),
-            Settings(config.rules, config.drift, config.keep_gone_s, config.by_name),
+            settings_of(config),
             boot=adapters.boot,
         )
 
@@ -160,8 +176,9 @@ class Reload:
                 LOG.warning("%s stays %r until a restart", name, getattr(now, name))
         taken = replace(found, **{name: getattr(now, name) for name in FIXED})
         self._service.config = taken
-        self._dispatcher.admission.reconfigure(taken.roles, taken.rates, taken.connections)
+        rules = AdmissionRules(taken.roles, taken.rates, taken.connections)
+        self._dispatcher.admission.reconfigure(rules)
         self._service.event_stream.notify()
-        settings = Settings(taken.rules, taken.drift, taken.keep_gone_s, taken.by_name)
+        settings = settings_of(taken)
         self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
         LOG.info("the configuration was read again; drift is %s", taken.drift)

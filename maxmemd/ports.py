@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
@@ -13,6 +14,8 @@ from maxmemd.units import Memory
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 """No names of domains to keep."""
+NO_MODES: Mapping[str, SetMode | None] = MappingProxyType({})
+"""No modes of drift to keep; in such a mapping None is one that is taken back."""
 
 
 class Hypervisor(Protocol):
@@ -166,6 +169,7 @@ class Ledger(Protocol):
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
         names: Mapping[str, str] = NO_NAMES,
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Store all of it or nothing; once this returns, it survives a power cut.
 

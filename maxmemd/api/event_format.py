@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from maxmemd.api.problems import Rejected
-from maxmemd.api.serialize import when
+from maxmemd.api.times import when
 from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.kinds import DECISION, EntryKind, PushKind

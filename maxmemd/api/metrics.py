@@ -110,6 +110,7 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
         ("maxmemd_decisions", "Requests granted and recorded", figures.decisions),
         ("maxmemd_drift", "Foreign writes seen", figures.drifts),
         ("maxmemd_drift_healed", "Foreign writes that were reverted", figures.healed),
+        ("maxmemd_fights", "Fights with other programs that began", figures.fights_begun),
         ("maxmemd_push_failures", "Pushes not in force", figures.push_failures),
         ("maxmemd_notes_dropped", "History entries that could not be written", figures.dropped),
     ):
@@ -144,6 +145,7 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
     target = Gauge("maxmemd_target_bytes", "memory/target", labels=labels)
     in_force = Gauge("maxmemd_in_force", "1 when Xen holds the limit", labels=labels)
     over = Gauge("maxmemd_over_limit", "1 while the guest holds more", labels=labels)
+    fight = Gauge("maxmemd_fight", "1 while another program fights the limit", labels=labels)
     shown = [view for view in domains if view.record and view.xen and view.push]
     for view in shown[:MOST_DOMAINS]:
         assert view.record and view.xen and view.push  # noqa: S101, PT018 - for the type checker
@@ -152,10 +154,11 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
         populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))
         in_force.add_metric(names, float(view.push.state in IN_FORCE))
         over.add_metric(names, float(view.push.state is PushState.OVER_LIMIT))
+        fight.add_metric(names, float(view.fight is not None))
         if view.store.target is not None:
             target.add_metric(names, _bytes(view.store.target))
     here = Gauge("maxmemd_domains", "Domains here that have a record", len(shown))
-    return [here, limit, populated, target, in_force, over]
+    return [here, limit, populated, target, in_force, over, fight]
 
 
 def _bytes(amount: Memory) -> float:

@@ -37,8 +37,8 @@ class Route:
 
     @property
     def writes(self) -> bool:
-        """Whether the route changes a domain's record."""
-        return self.gives is replies.DecisionReply
+        """Whether the route changes what is decided about a domain."""
+        return "dry_run" in self.query
 
 
 _D = "/v1/domains/{ref}"
@@ -64,6 +64,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _D + "/explain", reads_own, None, replies.ExplainReply, reads.explain, "Why is the limit N"),
     Route("GET", _D + "/history", reads_own, None, replies.HistoryReply, reads.history, "Every revision", _PAGE),
     Route("GET", _D + "/pushes", reads_own, None, replies.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
+    Route("GET", _D + "/drift", reads_own, None, replies.DriftReply, reads.get_drift, "What becomes of drift"),
+    Route("PUT", _D + "/drift", toolstack, requests.DriftRequest, replies.DriftReply, writes.set_drift, "Set that, for a time", _DRY),
+    Route("DELETE", _D + "/drift", toolstack, None, replies.DriftReply, writes.clear_drift, "Take it back", _DRY),
     Route("POST", _D + "/rollback", admin, requests.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
     Route("GET", _D + "/record", reads_own, None, replies.RecordReply, reads.get_record, "Export a record"),
     Route("PUT", "/v1/records/{ref}", toolstack, requests.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),

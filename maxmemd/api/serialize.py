@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
 
+from maxmemd.api.drift import drift, sentence_on_drift
+from maxmemd.api.times import when
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
@@ -82,6 +83,7 @@ def domain(view: DomainView) -> replies.DomainReply:
         target_kib=_kib(view.store.target),
         videoram_kib=view.store.videoram.kib,
         building=view.building,
+        drift=drift(view),
         push=push(view.push),
         xen=_xen(view),
     )
@@ -123,9 +125,10 @@ def explanation(
         recorded_static_max_kib=_kib(record.static_max),
         static_max_kib=_kib(view.store.static_max),
         target_kib=_kib(view.store.target),
+        drift=drift(view),
         push=push(view.push),
         tot_pages=None if view.xen is None else view.xen.tot_pages,
-        text=_sentence(view, terms, limit),
+        text=_text(view, terms, limit),
     )
 
 
@@ -165,6 +168,10 @@ def _explained_component(component: replies.ComponentReply, row: Any) -> replies
         kind=None if row is None else row.kind,
         reason=str(wish.get("reason", "")),
     )
+
+
+def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
+    return " ".join(filter(None, (_sentence(view, terms, limit), sentence_on_drift(view))))
 
 
 def _sentence(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
@@ -210,8 +217,3 @@ def _xen(view: DomainView) -> replies.XenReply | None:
 
 def _kib(amount: Memory | None) -> int | None:
     return None if amount is None else amount.kib
-
-
-def when(at_ns: int) -> str:
-    """Return a time of the ledger in RFC 3339, UTC, to the millisecond."""
-    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds")

@@ -10,9 +10,19 @@ from contextlib import suppress
 from typing import cast
 
 from maxmemd.arbiter.batch import Batch
+from maxmemd.arbiter.drift_modes import DriftModes
+from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
-from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Query
+from maxmemd.arbiter.messages import (
+    Answer,
+    Ask,
+    DecisionRequest,
+    DriftRequest,
+    Granted,
+    Query,
+    Refused,
+)
 from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.queries import Queries, push_status
 from maxmemd.arbiter.reconciler import DuePush, Reconciler
@@ -41,8 +51,12 @@ class Arbiter:
         self.lifecycle = Lifecycle(
             self.settings, self.instances, self.records, pusher, clock, rebooting
         )
-        self.reconciler = Reconciler(self.settings, self.lifecycle, self.records, pusher, clock)
-        self.queries = Queries(self.records, self.lifecycle, pusher, clock)
+        self.drift = DriftModes(self.settings, self.records, self.lifecycle, clock, boot)
+        self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
+        self.reconciler = Reconciler(
+            self.drift, self.fights, self.lifecycle, self.records, pusher, clock
+        )
+        self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.decisions = 0
         self.refusals: dict[str, int] = {}
 
@@ -67,6 +81,7 @@ class Arbiter:
         # nothing may be waiting, and it would stay in trouble: so there is always a note then.
         with suppress(LedgerError):
             self._make_certain()
+            self.drift.end_old()
         self.reconciler.poll()
         self.lifecycle.forget_old()
         if self.records.trouble is not None:
@@ -93,7 +108,7 @@ class Arbiter:
         """Write what was noted since the last commit. Raises LedgerError, and it waits on."""
         self.records.flush()
 
-    def turn(self, asks: Sequence[DecisionRequest | Query]) -> list[Answer | MaxmemError]:
+    def turn(self, asks: Sequence[Ask]) -> list[Answer | MaxmemError]:
         """Answer everything that waited: decided in order, one commit, then pushed."""
         observer = Observer(self.lifecycle, self.pusher)
         rules = self.settings.value.rules
@@ -114,9 +129,7 @@ class Arbiter:
                 answers[index] = granted.pushed(push_status(instance))
         return answers
 
-    def _decide_all(
-        self, batch: Batch, asks: Sequence[DecisionRequest | Query]
-    ) -> list[Answer | MaxmemError]:
+    def _decide_all(self, batch: Batch, asks: Sequence[Ask]) -> list[Answer | MaxmemError]:
         trouble: LedgerError | None = None
         try:
             self._make_certain()
@@ -134,11 +147,20 @@ class Arbiter:
             try:
                 if isinstance(ask, Query):
                     answers.append(self._answer_query(ask, answered))
+                elif isinstance(ask, DriftRequest):
+                    answers.append(trouble or self._set_drift(ask, batch.observer))
                 else:
                     answers.append(trouble or batch.answer(index, ask))
             except MaxmemError as error:
                 answers.append(error)
         return answers
+
+    def _set_drift(self, ask: DriftRequest, observer: Observer) -> Answer:
+        answer = self.drift.answer(ask, observer)
+        if isinstance(answer, Refused):
+            code = answer.refusal.code
+            self.refusals[code] = self.refusals.get(code, 0) + 1
+        return answer
 
     def _answer_query(
         self, query: Query, answered: dict[Query, Answer | MaxmemError]

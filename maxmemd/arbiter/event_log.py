@@ -10,6 +10,7 @@ _LEVELS: Mapping[str, int] = {
     PushKind.FAILED: logging.ERROR,
     PushKind.MISMATCHED: logging.ERROR,
     EntryKind.DRIFT: logging.WARNING,
+    EntryKind.FIGHT_BEGAN: logging.WARNING,
     EntryKind.OVER_LIMIT: logging.WARNING,
     EntryKind.FORGOTTEN: logging.WARNING,
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.fights import Fight, FightRules, ForeignWrites
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
     IN_FORCE,
@@ -27,6 +28,10 @@ _APPLIED, _OVER_LIMIT, _SETTLED = PushState.APPLIED, PushState.OVER_LIMIT, Build
 """For what every poll asks of every domain: to look a member up takes as long as all the rest."""
 
 
+NO_WRITES = ForeignWrites()
+"""No other program wrote lately; always this very value."""
+
+
 @dataclass(slots=True, eq=False)
 class Instance:
     """One life of a domain on this host, and how far its limit is in force.
@@ -40,6 +45,7 @@ class Instance:
     it built the domain, where a push of ours took its place. `retry_s` is a monotonic time, before
     which a failed push is not tried again; `failures` counts them since the last success. `nodes`
     is what xenstore said of it lately, and when (monotonic), for those who look at all domains.
+    `writes` are those of other programs to its maximum, and whether they are a fight.
     """
 
     uuid: str
@@ -63,6 +69,7 @@ class Instance:
     toolstack_pages: int | None = None
     tot_pages: int | None = None
     nodes: tuple[float, StoreFacts] | None = None
+    writes: ForeignWrites = NO_WRITES
 
     @classmethod
     def of_row(cls, row: InstanceRow) -> "Instance":
@@ -87,6 +94,7 @@ class Instance:
             drift_pages=row.drift_pages,
             wanted_pages=0 if pushed is None else pushed,
             toolstack_pages=build.toolstack_pages,
+            writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
         )
 
     def to_row(
@@ -109,7 +117,16 @@ class Instance:
             effects_to_text(self.effects if effects is None else effects),
             build_to_text(self.build if build is None else build),
             self.drift_pages,
+            self.writes.since_ns,
         )
+
+    @property
+    def fight(self) -> Fight | None:
+        """The fight over its maximum, if there is one."""
+        since_ns = self.writes.since_ns
+        if since_ns is None:
+            return None
+        return Fight(self.uuid, self.domid, self.name, since_ns, self.writes.count)
 
     @property
     def in_force(self) -> bool:
@@ -263,6 +280,22 @@ class Instance:
         """Know that another program wrote this maximum; `error` says so where it is left alone."""
         self.on_put_off()
         self.drift_pages, self.error = seen_pages, error
+
+    def on_foreign_write(self, rules: FightRules, now_s: float, wall_ns: int) -> None:
+        """Count a write of another program, with which a fight may begin."""
+        self.writes = self.writes.with_write(rules, now_s, wall_ns)
+
+    def on_fight_watched(self, now_s: float) -> None:
+        """Know that a fight goes on; one that a restart found begins its quiet time."""
+        self.writes = self.writes.looked_at(now_s)
+
+    def on_fight_push(self, now_s: float) -> None:
+        """Be pushed once more in a fight; the next time is later."""
+        self.writes = self.writes.with_push(now_s)
+
+    def on_fight_ended(self) -> None:
+        """Count foreign writes from the beginning."""
+        self.writes = NO_WRITES
 
     def on_put_off(self) -> None:
         """Be in force no more, or not wholly, until a later push that is not due yet.

@@ -80,6 +80,10 @@ class Lifecycle:
         """Read every domain's name again: nothing tells of an xl rename."""
         self._read_names(list(self.instances))
 
+    def read_name(self, instance: Instance) -> None:
+        """Read one domain's name again; it keeps the one it had where xenstore cannot be asked."""
+        self._read_names([instance])
+
     def note_all(self) -> None:
         """Note every instance again, so that there is something to find out by writing it."""
         for instance in self.instances:
@@ -94,6 +98,9 @@ class Lifecycle:
         # own effects; one that is not may be the next life (the incoming half of a migration).
         if instance.effects is not NO_EFFECTS and not any(other.is_understood for other in others):
             self._owed[instance.uuid] = instance.effects
+        if instance.fight is not None:
+            told = {"domid": instance.domid, "writes": instance.fight.writes, "why": "gone"}
+            self.records.note(instance.uuid, EntryKind.FIGHT_ENDED, told)
         words: dict[str, object] = {"domid": instance.domid, "incarnation": instance.incarnation}
         if instance.uuid in self.rebooting:
             words |= {"reboot": True, "boot": instance.boot}
@@ -115,7 +122,8 @@ class Lifecycle:
         if old:
             for uuid in old:
                 self.records.note(uuid, EntryKind.FORGOTTEN, {})
-            self.records.commit([], {}, forgotten=old)
+            modes = dict.fromkeys(uuid for uuid in old if uuid in self.records.drift_modes)
+            self.records.commit([], {}, forgotten=old, drift_modes=modes)
 
     def nodes_of(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance; only its name where it cannot be asked."""

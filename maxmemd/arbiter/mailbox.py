@@ -13,14 +13,15 @@ from typing import Any, overload
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import (
     Answer,
+    Ask,
     DecisionRequest,
     DomainView,
+    DriftRequest,
     Granted,
     HostView,
     LookAtDomain,
     LookAtDomains,
     LookAtHost,
-    Query,
     Refused,
 )
 from maxmemd.arbiter.settings import Settings
@@ -46,7 +47,7 @@ as a pause. And, with the second that give_up() may come late, shorter than our 
 takes at least, so that a client has this answer before its connection is lost.
 """
 
-_Waiting = tuple[DecisionRequest | Query, asyncio.Future[Answer], float]
+_Waiting = tuple[Ask, asyncio.Future[Answer], float]
 
 
 class Mailbox:
@@ -113,6 +114,9 @@ class Mailbox:
     def ask(self, item: DecisionRequest) -> asyncio.Future[Granted | Refused]: ...
 
     @overload
+    def ask(self, item: DriftRequest) -> asyncio.Future[DomainView | Refused]: ...
+
+    @overload
     def ask(self, item: LookAtHost) -> asyncio.Future[HostView]: ...
 
     @overload
@@ -121,7 +125,7 @@ class Mailbox:
     @overload
     def ask(self, item: LookAtDomain) -> asyncio.Future[DomainView | Refused]: ...
 
-    def ask(self, item: DecisionRequest | Query) -> asyncio.Future[Any]:
+    def ask(self, item: Ask) -> asyncio.Future[Any]:
         """Queue a wish or a question; the future gets its answer or a MaxmemError."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         if self._stopping:

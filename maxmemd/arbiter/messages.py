@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.fights import Fight
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import Refusal
@@ -29,6 +31,23 @@ class DecisionRequest(NamedTuple):
     bond: Bond | None = None
 
 
+class DriftRequest(NamedTuple):
+    """Set the mode of one domain's drift, or take it back (`mode` None). Answered by a DomainView.
+
+    `for_s` is how long it holds, None until it is taken back. The other fields are those of a
+    DecisionRequest.
+    """
+
+    ref: str
+    mode: DriftMode | None
+    for_s: int | None
+    actor: str
+    reason: str = ""
+    dry_run: bool = False
+    if_match: int | None = None
+    key: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class LookAtHost:
     """What is the host's memory? Answered by a HostView."""
@@ -48,6 +67,9 @@ class LookAtDomain:
 
 Query = LookAtHost | LookAtDomains | LookAtDomain
 """A question about the present state, asked of Xen now; nothing is changed by it."""
+
+Ask = DecisionRequest | DriftRequest | Query
+"""All that the arbiter can be asked."""
 
 
 class PushStatus(NamedTuple):
@@ -88,9 +110,31 @@ class Refused:
     name: str | None = None
 
 
+class DriftView(NamedTuple):
+    """What becomes of drift of one domain, and which says so.
+
+    `key` is the key of the configuration that means the domain, None where the host's mode does;
+    `configured` is the mode by that. The rest is what a client set, None where nothing is: `mode`
+    is in force then, for `left_s` more seconds (None is without an end).
+    """
+
+    mode: DriftMode
+    configured: DriftMode
+    key: str | None
+    is_set: bool = False
+    left_s: float | None = None
+    until_ns: int | None = None
+    set_ns: int | None = None
+    actor: str | None = None
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class DomainView:
-    """A domain as it is: its record, its instance, and what Xen and xenstore say of it."""
+    """A domain as it is: its record, its instance, and what Xen and xenstore say of it.
+
+    `drift` and `fight` say what becomes of other programs' writes to its maximum.
+    """
 
     uuid: str
     record: Record | None
@@ -100,6 +144,8 @@ class DomainView:
     push: PushStatus | None = None
     xen: XenFacts | None = None
     store: StoreFacts = field(default_factory=StoreFacts)
+    drift: DriftView | None = None
+    fight: Fight | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ domains are asked for once a second at most, however many look; what we write is
 from contextlib import suppress
 from dataclasses import dataclass
 
+from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
@@ -34,6 +35,7 @@ class Queries:
 
     records: Records
     lifecycle: Lifecycle
+    drift: DriftModes
     pusher: Pusher
     clock: Clock
 
@@ -60,7 +62,7 @@ class Queries:
         seen = observer.observe(ref)
         if isinstance(seen, Observation):
             nodes = self.lifecycle.nodes_of(seen.instance)
-            return _view(self.records, seen.xen, seen.instance, nodes)
+            return self._view(seen.xen, seen.instance, nodes)
         if isinstance(seen, Halted):
             return self._halted(seen.uuid, seen.dying)
         fact = observer.unmanaged(ref)
@@ -69,7 +71,7 @@ class Queries:
     def _view_of(self, fact: XenFacts, instance: Instance | None) -> DomainView:
         """Return a view of one of all domains."""
         if instance is not None:
-            return _view(self.records, fact, instance, self._recent_nodes(instance))
+            return self._view(fact, instance, self._recent_nodes(instance))
         if fact.dying and fact.uuid not in self.lifecycle.instances.uuids():
             return self._halted(fact.uuid, fact)
         return DomainView(fact.uuid, None, fact.domid, xen=fact)
@@ -78,7 +80,9 @@ class Queries:
         """Return what is left of a domain that has no instance here, or one that is dying."""
         record, name = self.records.get(uuid), self.records.name_of(uuid)
         domid = None if dying is None else dying.domid
-        return DomainView(uuid, record, domid, None if record is None else name, xen=dying)
+        known = None if record is None else name
+        drift = None if record is None else self.drift.view(uuid, known)
+        return DomainView(uuid, record, domid, known, xen=dying, drift=drift)
 
     def _recent_nodes(self, instance: Instance) -> StoreFacts:
         """Return what xenstore said of an instance a moment ago, or says now."""
@@ -89,18 +93,20 @@ class Queries:
         instance.on_nodes_read(now_s, nodes)
         return nodes
 
-
-def _view(records: Records, fact: XenFacts, instance: Instance, nodes: StoreFacts) -> DomainView:
-    return DomainView(
-        fact.uuid,
-        records.get(fact.uuid),
-        fact.domid,
-        nodes.name or instance.name,
-        instance.building,
-        push_status(instance),
-        fact,
-        nodes,
-    )
+    def _view(self, fact: XenFacts, instance: Instance, nodes: StoreFacts) -> DomainView:
+        name = nodes.name or instance.name
+        return DomainView(
+            fact.uuid,
+            self.records.get(fact.uuid),
+            fact.domid,
+            name,
+            instance.building,
+            push_status(instance),
+            fact,
+            nodes,
+            self.drift.view(fact.uuid, name),
+            instance.fight,
+        )
 
 
 def push_status(instance: Instance) -> PushStatus:

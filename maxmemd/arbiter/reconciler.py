@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.event_log import log_event
+from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.records import Records
-from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.errors import HypervisorError, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.kinds import EntryKind, PushKind
@@ -25,8 +27,8 @@ from maxmemd.policy.states import TROUBLED, PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import Clock, Pusher
 
-RESTORE, ADOPT, ALERT = "restore", "adopt", "alert"
-"""What to do about drift: push ours, take theirs as the operator's, or only say so."""
+UNKNOWN_PAGES = 0
+"""`Instance.drift_pages` where it is not known which maximum was left alone."""
 
 
 class DuePush(NamedTuple):
@@ -41,7 +43,8 @@ class DuePush(NamedTuple):
 class Reconciler:
     """Brings Xen and the ledger together again. Belongs to the arbiter's thread."""
 
-    settings: CurrentSettings
+    modes: DriftModes
+    fights: Fights
     lifecycle: Lifecycle
     records: Records
     pusher: Pusher
@@ -74,6 +77,7 @@ class Reconciler:
                 self._settle(instance, by_domid[instance.domid], record)
             except LedgerError as error:
                 trouble = error
+        self.fights.publish()
         if trouble is not None:
             raise trouble
 
@@ -163,6 +167,8 @@ class Reconciler:
             words |= {"max_pages": instance.wanted_pages, "tot_pages": instance.tot_pages}
             self.records.note(instance.uuid, EntryKind.OVER_LIMIT, words)
         elif after is PushState.APPLIED and (is_drift or before in TROUBLED):
+            if instance.writes.is_fight and is_drift:
+                return  # for a moment only, and its end is noted
             self.records.note(instance.uuid, EntryKind.RECOVERED, words)
         if was_drift and instance.in_force:
             self.healed += 1
@@ -171,11 +177,13 @@ class Reconciler:
         """Bring one instance and its record together. Every poll, for every domain."""
         wanted, seen = record.max_pages, fact.max_pages
         instance.on_compared(seen, wanted)
+        if instance.writes.is_fight:
+            self.fights.watch(instance)
         if wanted == seen and instance.effects is NO_EFFECTS:
             self._note_in_force(instance, fact, record)
         elif instance.is_unsettled:
             self._raise_build(instance, fact, record)
-        elif self._was_in_force(instance, record):
+        elif _is_drift(instance, record):
             self._handle_drift(instance, fact, record)
         elif self.clock.monotonic_s() >= instance.retry_s:
             self.push([DuePush(instance, record, instance.effects)])
@@ -198,19 +206,6 @@ class Reconciler:
             instance.on_put_off()
             self.records.note_instance(instance)
 
-    def _was_in_force(self, instance: Instance, record: Record) -> bool:
-        """Whether this very limit was seen in Xen before, so that another program took it away.
-
-        Drift that is left alone stays drift, across a restart as well: it is not pushed over.
-        """
-        is_left_alone = (
-            self.settings.value.drift == ALERT
-            and instance.push_state is PushState.PENDING
-            and instance.drift_pages is not None
-        )
-        was_seen = instance.settled_revision == record.revision
-        return was_seen and (instance.in_force or is_left_alone)
-
     def _note_in_force(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Note that Xen holds the limit. What changes nothing writes nothing: polls are many."""
         state, revision = instance.push_state, instance.settled_revision
@@ -221,29 +216,62 @@ class Reconciler:
             self.records.note_instance(instance)
 
     def _handle_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
-        """Act by mode on what another program wrote, with an entry in the history."""
-        mode = self.settings.value.drift
-        if mode == ALERT and instance.drift_pages == fact.max_pages:
-            return  # this value has its entry already
-        self.drifts += 1
+        """Act by mode on what another program wrote; each value has one entry in the history."""
+        mode, seen = self.modes.mode_of(instance), fact.max_pages
+        is_new = instance.drift_pages != seen
+        if mode is DriftMode.RESTORE and instance.drift_pages == UNKNOWN_PAGES:
+            is_new = False  # it has its entry, whatever the number was
+        if is_new:
+            self.drifts += 1
+            if mode is DriftMode.RESTORE:
+                self.fights.on_foreign_write(instance, seen)
         words: dict[str, object] = {
-            "seen_pages": fact.max_pages,
+            "seen_pages": seen,
             "wanted_pages": instance.wanted_pages,
             "mode": mode,
         }
-        if mode == ADOPT:
+        if mode is DriftMode.ADOPT:
             record = self.lifecycle.adopt_maximum(record, fact, words)
-            instance.on_compared(fact.max_pages, record.max_pages)
-        else:
+            instance.on_compared(seen, record.max_pages)
+        elif is_new and not instance.writes.is_fight:
             self.records.note(instance.uuid, EntryKind.DRIFT, words)
-        if mode == ALERT:
-            instance.on_drift(fact.max_pages, _left_alone(instance, fact))
-            self.records.note_instance(instance)
-        elif instance.wanted_pages == fact.max_pages:
+        why = self._why_left(instance, fact, record, mode, is_new=is_new)
+        if why is not None:
+            instance.on_drift(seen, why)
+            if is_new:
+                self.records.note_instance(instance)
+        elif instance.wanted_pages == seen:
             self._note_in_force(instance, fact, record)
         else:
-            instance.on_drift(fact.max_pages)
-            self.push([DuePush(instance, record, instance.effects)])
+            self._undo_drift(instance, fact, record)
+
+    def _why_left(
+        self, instance: Instance, fact: XenFacts, record: Record, mode: DriftMode, *, is_new: bool
+    ) -> str | None:
+        """Return why a foreign maximum is left alone for now; None where it is not."""
+        if mode is DriftMode.ALERT:
+            return (
+                f"cannot keep {instance.wanted_pages} pages: another program wrote"
+                f" {fact.max_pages}, which is left alone (drift = alert)"
+            )
+        if mode is DriftMode.ADOPT:
+            return None
+        return self.fights.why_left(instance, fact, record, is_new=is_new)
+
+    def _undo_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        instance.on_drift(fact.max_pages)
+        if instance.writes.is_fight:
+            instance.on_fight_push(self.clock.monotonic_s())
+        self.push([DuePush(instance, record, instance.effects)])
+
+
+def _is_drift(instance: Instance, record: Record) -> bool:
+    """Whether this very limit was seen in Xen before, so that another program took it away.
+
+    What was left alone stays drift, across a restart as well: it is not simply pushed over.
+    """
+    is_left = instance.push_state is PushState.PENDING and instance.drift_pages is not None
+    return instance.settled_revision == record.revision and (instance.in_force or is_left)
 
 
 def _order_of(due: DuePush) -> Order:
@@ -253,10 +281,3 @@ def _order_of(due: DuePush) -> Order:
     seen = instance.seen_pages
     raising = seen is None or limit.max_pages >= seen
     return Order(instance.domid, instance.uuid, limit, raising, due.effects)
-
-
-def _left_alone(instance: Instance, fact: XenFacts) -> str:
-    return (
-        f"cannot keep {instance.wanted_pages} pages: another program wrote {fact.max_pages},"
-        " and the configuration says to leave it (drift = alert)"
-    )

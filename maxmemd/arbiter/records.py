@@ -18,11 +18,12 @@ from maxmemd.errors import LedgerBusy, LedgerError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.reference import is_called
 from maxmemd.policy.states import PushState
-from maxmemd.ports import NO_NAMES, Clock, Ledger
+from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
@@ -44,6 +45,8 @@ class Records:
         self._ledger = ledger
         self._clock = clock
         self._records: dict[str, Record] = {}
+        self.drift_modes: dict[str, SetMode] = {}
+        """The modes of drift that clients set, by UUID, as committed."""
         self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
         self._repeats = RefusalCoalescer()
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
@@ -67,6 +70,7 @@ class Records:
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
         self._names = {**kept.names, **self._new_names}
+        self.drift_modes = dict(kept.drift_modes)
         self._extent = kept.extent
         self.generation += 1
         return kept
@@ -187,6 +191,7 @@ class Records:
         instances: Sequence[InstanceRow] = (),
         forgotten: Sequence[str] = (),
         names: Mapping[str, str] = NO_NAMES,
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write entries and all notes in one transaction; durable when this returns.
 
@@ -206,6 +211,7 @@ class Records:
                 pushes=notes.pushes,
                 forgotten=forgotten,
                 names={**self._new_names, **names},
+                drift_modes=drift_modes,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
@@ -216,6 +222,9 @@ class Records:
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
+        self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode is not None}
+        for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
+            self.drift_modes.pop(uuid, None)
         for uuid in forgotten:
             self._records.pop(uuid, None)
             self._names.pop(uuid, None)

@@ -11,13 +11,15 @@ from typing import NamedTuple
 from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
 from maxmemd.histogram import SIZES, Distribution, Histogram
+from maxmemd.policy.fights import Fight
 
 
 class Figures(NamedTuple):
     """What the arbiter counted since it was made, and how its ledger is.
 
     `ledger` is "ok", or the code and text of its trouble. `generation` is that of the records:
-    until it grows, a revision of a domain is one entry of its history.
+    until it grows, a revision of a domain is one entry of its history. `fights` are those that go
+    on.
     """
 
     ledger: str
@@ -32,6 +34,8 @@ class Figures(NamedTuple):
     refusals: Mapping[str, int]
     commit_s: Distribution
     push_s: Distribution
+    fights_begun: int = 0
+    fights: tuple[Fight, ...] = ()
 
 
 class Status(NamedTuple):
@@ -79,4 +83,6 @@ def figures_of(
         dict(refusals),
         records.took_s.snapshot(),
         reconciler.took_s.snapshot(),
+        reconciler.fights.began,
+        reconciler.fights.now,
     )

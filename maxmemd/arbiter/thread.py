@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Protocol
 
 from maxmemd.arbiter.actor import Arbiter
-from maxmemd.arbiter.messages import Answer, DecisionRequest, Query
+from maxmemd.arbiter.messages import Answer, Ask
 from maxmemd.arbiter.status import STARTING, Status
 from maxmemd.errors import LedgerError, MaxmemError
 from maxmemd.histogram import SIZES, Histogram
@@ -67,7 +67,7 @@ class ArbiterThread:
     ) -> None:
         self._make, self._owner, self._alive = make, owner, alive
         self._monotonic_s = monotonic_s
-        self._batches: SimpleQueue[Sequence[DecisionRequest | Query] | None] = SimpleQueue()
+        self._batches: SimpleQueue[Sequence[Ask] | None] = SimpleQueue()
         self._steps: SimpleQueue[Callable[[Arbiter], None]] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="arbiter")
         self._is_poll_wanted = threading.Event()
@@ -83,7 +83,7 @@ class ArbiterThread:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, batch: Sequence[DecisionRequest | Query]) -> None:
+    def submit(self, batch: Sequence[Ask]) -> None:
         """Let it decide a batch; the owner hears of the answers."""
         self._batches.put(batch)
 
@@ -184,7 +184,7 @@ class ArbiterThread:
             self._commits_told = commits
             self._owner.on_committed()
 
-    def _turn(self, arbiter: Arbiter, batch: Sequence[DecisionRequest | Query]) -> None:
+    def _turn(self, arbiter: Arbiter, batch: Sequence[Ask]) -> None:
         try:
             answers = arbiter.turn(batch)
         except Exception:

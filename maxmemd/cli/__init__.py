@@ -93,6 +93,8 @@ def _handlers(verb: Command) -> Mapping[str, Callable[[Invocation], int]]:
     """Return the handlers of this verb's group, importing no other group."""
     if verb.name == "doctor":
         from maxmemd.cli.doctor import HANDLERS
+    elif verb.name == "drift":
+        from maxmemd.cli.drift import HANDLERS
     elif verb.name == "token":
         from maxmemd.cli.tokens import HANDLERS
     elif verb.name == "watch":

@@ -119,6 +119,17 @@ VERBS = (
         options=(FORCE, *WRITE),
     ),
     Command(
+        "drift",
+        "<Domain> [restore|adopt|alert|default]",
+        "Show or set what becomes of a maximum that another program writes",
+        least=1,
+        writes=True,
+        options=(
+            Option("for", "Only for so long: 90s, 30m, 1h, 2d.", value="TIME"),
+            *WRITE,
+        ),
+    ),
+    Command(
         "components",
         "<Domain>",
         "List the amounts that make up the limit of a domain",
@@ -187,6 +198,7 @@ Examples:
  maxmemctl explain web                               why its limit is what it is
  maxmemctl history -n 5 web                          the last five decisions
  maxmemctl watch --since 0 web                       all events of web, past and new
+ maxmemctl drift web adopt --for 1h                  let another program set its maximum
  maxmemctl rollback web 7 --reason 'load test over'  as it was at revision 7
  maxmemctl component-increase web device-model/roms 256k
  maxmemctl --json list                               for programs

@@ -2,6 +2,7 @@
 
 import sys
 
+from maxmemd.cli.drift import mode_of
 from maxmemd.cli.format import aligned, amount, format_words, when, who
 from maxmemd.cli.invocation import Invocation, number, print_refused, quoted, title
 from maxmemd.cli.options import Stop
@@ -41,6 +42,8 @@ def _facts(body: Body) -> list[list[str]]:
         ["target", amount(body["target_kib"])],
         ["video RAM", amount(body["videoram_kib"])],
     ]
+    if body["drift"] is not None:
+        rows.append(["drift", mode_of(body["drift"])])
     if xen is not None:
         rows.append(["in use", f"{amount(xen['tot_pages'] * 4)} ({xen['tot_pages']} pages)"])
         states = ("running", "blocked", "paused", "shutdown", "dying")
@@ -120,6 +123,8 @@ def explain(call: Invocation) -> int:
     )
     sys.stdout.write(f"{title(body)}\n" + aligned(rows, frozenset({1}), "  "))
     sys.stdout.write(f"\n  in force            {plain(_in_force(body['push']))}\n")
+    if body["drift"] and (body["drift"]["source"] != "host" or body["drift"]["fight"]):
+        print(f"  drift               {mode_of(body['drift'])}")
     for what in ("target", "static_max", "recorded_static_max"):
         words = what.replace("_max", "-max").replace("_", " ")
         print(f"  {words:<20}{amount(body[what + '_kib'])}")
@@ -193,7 +198,21 @@ def health(call: Invocation) -> int:
         print("ready" if body["ready"] else "not ready")
         rows = [[part, state] for part, state in body["parts"].items()]
         sys.stdout.write(aligned(rows, indent="  "))
+        for finding in body.get("findings", ()):
+            sys.stdout.write(_finding(finding))
     return 0 if body["ready"] else 1
+
+
+def _finding(finding: Body) -> str:
+    """Return what has to be settled, and how: lines to be pasted stand alone."""
+    said = f"{finding['kind']} since {when(finding['since'])}, domain {finding['domid']}"
+    commands = "".join(f"    {plain(each)}\n" for each in finding["commands"])
+    return (
+        f"{said}: {plain(finding['detail'])}\n"
+        "  let it be by this line of /etc/maxmemd/maxmemd.toml (then systemctl reload maxmemd):\n"
+        f"    {plain(finding['configuration'])}\n"
+        f"  or at once, until it is taken back, or for a time:\n{commands}"
+    )
 
 
 HANDLERS = {

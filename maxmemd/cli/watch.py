@@ -23,6 +23,8 @@ COLOURS = {
     "push-failed": RED,
     "push-mismatched": RED,
     "drift": RED,
+    "fight-began": RED,
+    "fight-ended": GREEN,
     "refused": YELLOW,
     "over-limit": YELLOW,
     "recovered": GREEN,
@@ -98,6 +100,32 @@ def _format_drift(event: Body) -> str:
     return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
 
 
+def _format_mode(event: Body) -> str:
+    set_for = event["wish"].get("for_s")
+    mode, why = event["wish"].get("mode"), event["wish"].get("reason")
+    until = "" if set_for is None else f" for {set_for} s"
+    because = f" {why!r}" if why else ""
+    return f"drift is {mode}{until}, by {who(event['by'])}{because}"
+
+
+def _format_fight(event: Body) -> str:
+    wish = event["wish"]
+    return (
+        f"another program wrote the maximum {wish.get('writes')} times within"
+        f" {wish.get('within_s'):g} s, the last {_pages(event['seen_pages'])}: maxmemctl health"
+    )
+
+
+def _format_fight_end(event: Body) -> str:
+    reasons = {
+        "quiet": "nothing was written for long enough",
+        "mode": "another mode of drift is in force",
+        "gone": "the domain is gone",
+    }
+    why = event["wish"].get("why")
+    return f"{reasons.get(why, why)}, after {event['wish'].get('writes')} writes"
+
+
 def _format_began(event: Body) -> str:
     building = ", being built" if event["wish"].get("building") else ""
     return f"domain {event['domid']}{building}"
@@ -126,6 +154,11 @@ _DETAILS: dict[str, Callable[[Body], str]] = {
     "over-limit": _format_over_limit,
     "recovered": lambda event: f"in force again, after {event['wish'].get('from')}",
     "drift": _format_drift,
+    "drift-mode-set": _format_mode,
+    "drift-mode-cleared": lambda event: f"as configured again, by {who(event['by'])}",
+    "drift-mode-ended": lambda event: f"as configured again, after {event['wish'].get('mode')}",
+    "fight-began": _format_fight,
+    "fight-ended": _format_fight_end,
     "instance-began": _format_began,
     "instance-ended": _format_ended,
     "forgotten": lambda _: "its record was dropped",

@@ -97,6 +97,21 @@ def rollback(ref: Ref, body: requests.RollbackRequest) -> Call[replies.DecisionR
     return Call("POST", _of(ref, "rollback"), replies.DecisionReply, body)
 
 
+def drift(ref: Ref) -> Call[replies.DriftReply]:
+    """Ask what becomes of a maximum that another program writes."""
+    return Call("GET", _of(ref, "drift"), replies.DriftReply)
+
+
+def set_drift(ref: Ref, body: requests.DriftRequest) -> Call[replies.DriftReply]:
+    """Say what becomes of it, for a time or until it is taken back."""
+    return Call("PUT", _of(ref, "drift"), replies.DriftReply, body)
+
+
+def clear_drift(ref: Ref) -> Call[replies.DriftReply]:
+    """Let the configuration say it again."""
+    return Call("DELETE", _of(ref, "drift"), replies.DriftReply)
+
+
 def explain(ref: Ref) -> Call[replies.ExplainReply]:
     """Ask why the limit is what it is."""
     return Call("GET", _of(ref, "explain"), replies.ExplainReply)

@@ -9,6 +9,9 @@ from maxmemd.config.parsers import Identity
 from maxmemd.config.settings import Config
 from maxmemd.policy.roles import TOOLSTACK
 
+MOST_NAME = 255
+"""Characters of a key that means domains by name."""
+
 
 class Conflict(NamedTuple):
     """A key that conflicts with others, why, and what to write instead.
@@ -25,6 +28,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     """Yield every conflict, the most basic first."""
     yield from _of_roles(config)
     yield from _of_caps(config)
+    yield from _of_drift(config)
     yield from _of_tcp(config)
     yield from _of_paths(config)
 
@@ -64,6 +68,22 @@ def _of_caps(config: Config) -> Iterator[Conflict]:
         why = f"toolstack's is {cap.kib} KiB, below slack, a component of every domain"
         yield Conflict(
             "caps", f"{why}: write {config.slack.kib} KiB or more, or a lower slack", TOOLSTACK
+        )
+
+
+def _of_drift(config: Config) -> Iterator[Conflict]:
+    """Yield keys that mean nothing, and those that a domain could match with equal right."""
+    for key in config.drift_of:
+        if not 0 < len(key) <= MOST_NAME:
+            why = "a key is a domain's UUID, its name, or a pattern with *"
+            yield Conflict("drift_of", f"{why}, of 1 to {MOST_NAME} characters", key)
+            return
+    for one, other in config.drift_rules.ambiguities():
+        why = (
+            f"a name may match {one!r} as well, and neither is more specific (has more characters)"
+        )
+        yield Conflict(
+            "drift_of", f"{other!r}: {why}: write longer patterns, or the same mode", other
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.reference import MOST_NAME
 from maxmemd.policy.roles import NOBODY, OBSERVER, OVERFLOW_UID, ROLES
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
@@ -78,10 +79,13 @@ def _number(what: str, least: float, most: float) -> Callable[[object], float]:
     return parse_number
 
 
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2048:
-        raise ValueError("write a whole number from 1 to 2048")
-    return value
+def _whole_number(least: int, most: int) -> Callable[[object], int]:
+    def parse_whole_number(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"write a whole number from {least} to {most}")
+        return value
+
+    return parse_whole_number
 
 
 def _size(value: object) -> Memory:
@@ -231,7 +235,11 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "database": _path,
     "hypervisor": _one_of("auto", "xen", "simulated"),
     "pusher": _path,
-    "drift": _one_of("restore", "adopt", "alert"),
+    "drift": _one_of(*DriftMode),
+    "drift_of": _table(_one_of(*DriftMode), '{ "web-*" = "adopt" }'),
+    "fight_writes": _whole_number(2, 1000),
+    "fight_within_s": _number("a number of seconds", 1, 86400),
+    "fight_quiet_s": _number("a number of seconds", 60, 86400),
     "poll_s": _number("a number of seconds", 0.1, 3600),
     "keep_gone_s": _number("a number of seconds", 0, 1e10),
     "by_name": _list(_domain_name, '["web", "ci-*"]'),
@@ -247,7 +255,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "device_model_base": device_model_base,
     "device_model_socket": _device_model_socket,
     "rates": _table(_number("a number of requests a second", 0.1, 1e6), "{ observer = 50 }", ROLES),
-    "connections": _table(_count, "{ observer = 64 }", ROLES),
+    "connections": _table(_whole_number(1, 2048), "{ observer = 64 }", ROLES),
     "listen": _listen,
     "tls_certificate": _file,
     "tls_key": _file,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from maxmemd.config.parsers import AUTO, Identity, device_model_base
 from maxmemd.policy.clauses import Rules
+from maxmemd.policy.drift import DriftMode, DriftRules
+from maxmemd.policy.fights import FightRules
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
 from maxmemd.units import Memory
 
@@ -33,6 +35,10 @@ class Config:
     hypervisor: str = "auto"
     pusher: Path = DEFAULT_PUSHER
     drift: str = "restore"
+    drift_of: Mapping[str, str] = field(default_factory=dict)
+    fight_writes: int = 5
+    fight_within_s: float = 60.0
+    fight_quiet_s: float = 300.0
     poll_s: float = 2.0
     keep_gone_s: float = 30 * 86400.0
     by_name: tuple[str, ...] = ()
@@ -60,6 +66,23 @@ class Config:
         """The part that decisions depend on."""
         known = Rules().owners | set(self.owners)
         return Rules(self.floor, self.slack, self.dom0_floor, known, caps=self.caps)
+
+    @property
+    def drift_rules(self) -> DriftRules:
+        """What becomes of drift, by domain."""
+        of = {key: DriftMode(mode) for key, mode in self.drift_of.items()}
+        return DriftRules(DriftMode(self.drift), of)
+
+    @property
+    def fights(self) -> FightRules:
+        """How much drift is a fight.
+
+        A poll sees one foreign write at most. Where polls are so rare that as many as make a fight
+        would not come within fight_within_s, twice the time that they take counts instead.
+        """
+        within_s = max(self.fight_within_s, 2 * self.fight_writes * self.poll_s)
+        quiet_s = max(self.fight_quiet_s, 2 * self.poll_s)
+        return FightRules(self.fight_writes, within_s, quiet_s)
 
     @property
     def roles(self) -> Roles:

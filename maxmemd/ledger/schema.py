@@ -68,7 +68,16 @@ INSTANCE = sa.Table(
     sa.Column("effects", sa.Text),
     sa.Column("build", sa.Text),
     sa.Column("drift_pages", sa.BigInteger),
+    sa.Column("fight_ns", sa.BigInteger),
 )
+
+DRIFT_MODE = sa.Table(
+    "drift_mode",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("mode", sa.Text, nullable=False),
+)
+"""The mode of drift that a client set for a domain (policy/drift.py:SetMode), with a checksum."""
 
 PUSH = sa.Table(
     "push",

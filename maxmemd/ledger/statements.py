@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.schema import HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
+from maxmemd.ledger.schema import DRIFT_MODE, HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
 from maxmemd.policy.kinds import EntryKind
 
 _ADD_ENTRY = sa.insert(HISTORY)
@@ -31,6 +31,7 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
             "effects",
             "build",
             "drift_pages",
+            "fight_ns",
         )
     },
 )
@@ -94,6 +95,12 @@ ENDED = _last_ends()
 HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
 SOME_HEADS_AND_NEWEST = HEADS_AND_NEWEST.where(
     RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True))
+)
+DRIFT_MODES = sa.select(DRIFT_MODE)
+DROP_DRIFT_MODE = sa.delete(DRIFT_MODE).where(DRIFT_MODE.c.uuid == sa.bindparam("uuid_"))
+SET_DRIFT_MODE = upsert(DRIFT_MODE).values(uuid=sa.bindparam("uuid_"), mode=sa.bindparam("mode_"))
+SET_DRIFT_MODE = SET_DRIFT_MODE.on_conflict_do_update(
+    index_elements=["uuid"], set_={"mode": SET_DRIFT_MODE.excluded.mode}
 )
 BY_KEYS = sa.select(HISTORY).where(HISTORY.c.key.in_(sa.bindparam("keys", expanding=True)))
 

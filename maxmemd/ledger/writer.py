@@ -19,6 +19,7 @@ from maxmemd.ledger.integrity import (
     unsealed_text,
 )
 from maxmemd.ledger.schema import (
+    DRIFT_MODE,
     GENESIS,
     HASHED,
     HISTORY,
@@ -31,6 +32,8 @@ from maxmemd.ledger.schema import (
 )
 from maxmemd.ledger.statements import (
     BY_KEYS,
+    DRIFT_MODES,
+    DROP_DRIFT_MODE,
     ENDED,
     ENTRIES,
     HEADS,
@@ -39,14 +42,21 @@ from maxmemd.ledger.statements import (
     LAGGING_HEADS,
     NAMES,
     PUSHES,
+    SET_DRIFT_MODE,
     SET_NAME,
     SOME_HEADS_AND_NEWEST,
 )
-from maxmemd.policy.codec import from_text, record_from_text
+from maxmemd.policy.codec import (
+    drift_mode_from_text,
+    drift_mode_to_text,
+    from_text,
+    record_from_text,
+)
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
-from maxmemd.ports import NO_NAMES
+from maxmemd.ports import NO_MODES, NO_NAMES
 
 _STORED = Entry._fields.index("at_ns")
 _NONE: tuple[int | None, int] = (None, 0)
@@ -116,6 +126,7 @@ class SqliteLedger:
             ).all()
             ended = self._connection.execute(ENDED).all()
             names = self._connection.execute(NAMES).all()
+            modes = self._connection.execute(DRIFT_MODES).all()
             pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
             self._check_rows(ended)
@@ -133,7 +144,8 @@ class SqliteLedger:
             dict(incarnations),
             rebooting_of(ended),
             (self._seq, pushes),
-            names={uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
+            {row.uuid: as_drift_mode(row) for row in modes},
+            {uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -160,7 +172,7 @@ class SqliteLedger:
         behind = self._connection.scalar(LAGGING_HEADS)
         if behind is not None:
             raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
-        for table in (RECORD, INSTANCE):
+        for table in (RECORD, INSTANCE, DRIFT_MODE):
             query = f"PRAGMA integrity_check({table.name})"
             found = self._connection.exec_driver_sql(query).scalar()
             if found != "ok":
@@ -183,6 +195,7 @@ class SqliteLedger:
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
         names: Mapping[str, str] = NO_NAMES,
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write a batch in one transaction; it is on the disk when this returns."""
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
@@ -202,12 +215,21 @@ class SqliteLedger:
                     {"uuid_": uuid, "name_": sealed_text(name)} for uuid, name in names.items()
                 ]
                 self._connection.execute(SET_NAME, rows_of_names)
+            for uuid, mode in drift_modes.items():
+                self._write_drift_mode(uuid, mode)
         self._heads.update(heads)
         for uuid in forgotten:
             del self._heads[uuid]
         if rows:
             self._seq, self._newest_hash = rows[-1][0], rows[-1][HASHED]
             self._high_water.write(self._seq, self._newest_hash)
+
+    def _write_drift_mode(self, uuid: str, mode: SetMode | None) -> None:
+        if mode is None:
+            self._connection.execute(DROP_DRIFT_MODE, {"uuid_": uuid})
+        else:
+            text = sealed_text(drift_mode_to_text(mode))
+            self._connection.execute(SET_DRIFT_MODE, {"uuid_": uuid, "mode_": text})
 
     def _known_heads(self, uuids: Sequence[str]) -> dict[str, tuple[int | None, int]]:
         """Return the head and the newest entry of each domain; (None, 0) if it has none."""
@@ -279,6 +301,15 @@ def as_instance(row: sa.Row[Any]) -> InstanceRow:
         return unsealed(kept._replace(push_state=PushState(row.push_state)))
     except ValueError as error:
         raise LedgerCorrupt(f"cannot read an instance of {row.uuid}: {error}") from error
+
+
+def as_drift_mode(row: sa.Row[Any]) -> SetMode:
+    """Return the mode that a row was written from. Raises LedgerCorrupt."""
+    whose = f"the mode of drift of {row.uuid}"
+    try:
+        return drift_mode_from_text(unsealed_text(row.mode, whose))
+    except (ValueError, TypeError) as error:
+        raise LedgerCorrupt(f"cannot read {whose}: {error}") from error
 
 
 def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:

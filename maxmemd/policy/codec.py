@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from maxmemd.policy.components import Component, Record
+from maxmemd.policy.drift import DriftMode, Instant, SetMode
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
@@ -110,6 +111,17 @@ def build_from_text(text: str | None) -> BuildState:
     return BuildState(
         BuildPhase(words["phase"]), words.get("toolstack_pages"), words.get("pushed_pages")
     )
+
+
+def drift_mode_to_text(found: SetMode) -> str:
+    """Return what the ledger keeps of a mode that a client set."""
+    return to_text(found)
+
+
+def drift_mode_from_text(text: str) -> SetMode:
+    """Return the mode that `drift_mode_to_text` described."""
+    mode, seconds, since, set_ns, actor, reason = from_text(text)
+    return SetMode(DriftMode(mode), seconds, Instant(*since), set_ns, actor, reason)
 
 
 def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind

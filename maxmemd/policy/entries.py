@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase, PushState
 
@@ -49,8 +50,9 @@ class InstanceRow(NamedTuple):
     `boot` is the host's boot id: domids start again with each boot. `settled_revision` is the last
     revision that was seen in force, 0 for none. `effects` is JSON text of what is still to be
     written for it, None when nothing is; `build` is JSON text of its BuildState, None when that is
-    SETTLED_BUILD. `drift_pages` is the foreign maximum that is left alone (drift = "alert"), None
-    where there is none, 0 where it is not known which. Times are wall-clock nanoseconds.
+    SETTLED_BUILD. `drift_pages` is the foreign maximum that is left alone (drift = "alert", or a
+    fight), None where there is none, 0 where it is not known which. `fight_ns` is when a fight over
+    its maximum began, None where there is none. Times are wall-clock nanoseconds.
     """
 
     uuid: str
@@ -64,6 +66,7 @@ class InstanceRow(NamedTuple):
     effects: str | None
     build: str | None = None
     drift_pages: int | None = None
+    fight_ns: int | None = None
 
 
 class PushRow(NamedTuple):
@@ -91,6 +94,7 @@ class Snapshot:
     ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
     UUID. `extent` is how many entries and pushes there are: it grows with each commit of any.
     `names` are the last names of the domains that have a record, by UUID.
+    `drift_modes` are the modes that clients set for single domains, by UUID.
     """
 
     records: tuple[Record, ...]
@@ -98,4 +102,5 @@ class Snapshot:
     incarnations: dict[str, int]
     rebooting: dict[str, str]
     extent: tuple[int, int]
+    drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)

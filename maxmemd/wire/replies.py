@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.states import PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
 
@@ -23,6 +24,11 @@ EntryKind = Literal[
     "limits-taken",
     "refused",
     "drift",
+    "drift-mode-set",
+    "drift-mode-cleared",
+    "drift-mode-ended",
+    "fight-began",
+    "fight-ended",
     "over-limit",
     "recovered",
     "instance-began",
@@ -109,6 +115,49 @@ class XenReply(Reply):
     cpupool: int
 
 
+class Actor(Reply):
+    """Who asked, as the kernel says it; uid and pid are null for the daemon itself."""
+
+    name: str
+    uid: int | None = None
+    gid: int | None = None
+    pid: int | None = None
+
+
+class Fight(Reply):
+    """Another program writes the maximum again and again, and ours is put back less often."""
+
+    since: str
+    writes: int = Field(description="foreign writes that polls saw in it")
+
+
+class Drift(Reply):
+    """What becomes of a maximum that another program writes for a domain.
+
+    `mode` is in force. `source` says where it is from: `set` by a client, for `left_s` more seconds
+    or without an end; a key of `drift_of` in the configuration (`domain`); or its `drift` (`host`).
+    """
+
+    mode: DriftMode
+    source: Literal["set", "domain", "host"]
+    configured_mode: DriftMode = Field(description="in force where no client set another")
+    configured_key: str | None = Field(description="the key of drift_of that means the domain")
+    until: str | None = Field(default=None, description="when a set mode ends, if it does")
+    left_s: int | None = None
+    set_at: str | None = None
+    by: Actor | None = None
+    reason: str = ""
+    fight: Fight | None = None
+
+
+class DriftReply(Drift):
+    """The same, and whose it is."""
+
+    uuid: str
+    domid: int | None = Field(description="null while no instance lives here")
+    name: str | None
+
+
 class DomainReply(Reply):
     """A domain: its record, and its instance on this host if there is one."""
 
@@ -127,6 +176,7 @@ class DomainReply(Reply):
     target_kib: int | None = Field(description="memory/target in xenstore, without video RAM")
     videoram_kib: int
     building: bool
+    drift: Drift | None = Field(default=None, description="null where nothing is recorded")
     push: Push | None
     xen: XenReply | None
 
@@ -148,19 +198,10 @@ class HostReply(Reply):
     outstanding_kib: int = Field(description="claimed by builds that run")
     sharing_freed_kib: int = Field(description="saved by memory sharing")
     sharing_used_kib: int = Field(description="held by shared pages")
-    drift: Literal["restore", "adopt", "alert"]
+    drift: DriftMode
     floor: Literal["target", "none"]
     domains: int
     version: str
-
-
-class Actor(Reply):
-    """Who asked, as the kernel says it; uid and pid are null for the daemon itself."""
-
-    name: str
-    uid: int | None = None
-    gid: int | None = None
-    pid: int | None = None
 
 
 class TokenCreated(Reply):
@@ -222,6 +263,7 @@ class ExplainReply(Reply):
     recorded_static_max_kib: int | None
     static_max_kib: int | None
     target_kib: int | None
+    drift: Drift | None = None
     push: Push | None
     tot_pages: int | None
     text: str = Field(description="the same in one paragraph")
@@ -262,12 +304,30 @@ class Problem(BaseModel):
     code: str
 
 
+class Finding(Reply):
+    """Something that an administrator has to settle, though every part is ready.
+
+    `configuration` and `commands` are what settles it, ready to be pasted: a line of maxmemd.toml
+    in place of the one there, and alternatives of it on the command line.
+    """
+
+    kind: Literal["fight"]
+    uuid: str
+    domid: int
+    name: str | None
+    since: str
+    detail: str
+    configuration: str
+    commands: list[str]
+
+
 class Health(Reply):
-    """Readiness by part; `ready` is true when every part is "ok"."""
+    """Readiness by part; `ready` is true when every part is "ok". Findings do not change it."""
 
     live: bool
     ready: bool
     parts: dict[str, str]
+    findings: list[Finding] = []
 
 
 class Event(Reply):

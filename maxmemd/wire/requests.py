@@ -36,6 +36,7 @@ DeltaKib = Annotated[int, Field(strict=True, gt=-END_KIB, lt=END_KIB), BeforeVal
 RevisionNumber = Annotated[int, Field(strict=True, ge=0, lt=END_KIB), BeforeValidator(_integral)]
 Pages = Annotated[int, Field(strict=True, ge=1, lt=2**32), BeforeValidator(_integral)]
 Days = Annotated[int, Field(strict=True, ge=1, le=3650), BeforeValidator(_integral)]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=10 * 366 * 86400), BeforeValidator(_integral)]
 Reason = Annotated[str, Field(strict=True, max_length=200, description="kept in the history")]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -142,6 +143,15 @@ class RecordBody(Request):
     )
     revision: RevisionNumber | None = Field(
         default=None, description="of the record that this is a copy of; without effect here"
+    )
+
+
+class DriftRequest(Request):
+    """What becomes of a maximum that another program writes for this domain."""
+
+    mode: Literal["restore", "adopt", "alert"]
+    for_s: Seconds | None = Field(
+        default=None, description="for so many seconds; null: until it is taken back"
     )
 
 

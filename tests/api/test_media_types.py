@@ -10,8 +10,8 @@ import pytest
 
 from maxmemd.api import openapi
 from maxmemd.api.routes import ROUTES, Route
-from tests.api.auth.test_access import BODIES, path_of
 from tests.support.outside import Outside
+from tests.support.wishes import BODIES, path_of
 
 DOCUMENT = openapi.document()
 UUID = "51a70000-0000-4000-8000-000000000001"

@@ -105,7 +105,7 @@ def test_drift_is_only_said() -> None:
     assert instance.drift_pages == THEIRS
     assert instance.error == (
         f"cannot keep {OURS} pages: another program wrote {THEIRS},"
-        " and the configuration says to leave it (drift = alert)"
+        " which is left alone (drift = alert)"
     )
     assert len(seat.memory.words("drift")) == 1
     seat.host.foreign_write(1, mib(81))

@@ -5,6 +5,8 @@ from errno import EINVAL, EIO, EPERM, ESRCH
 
 import pytest
 
+from maxmemd.arbiter.drift_modes import DriftModes
+from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
@@ -14,6 +16,7 @@ from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, Component, Record
+from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.states import PushState
@@ -91,13 +94,16 @@ class OneDomain:
 def one() -> "One":
     """Give a reconciler, its world, an instance that holds 4096 pages, and the clock."""
     world, clock = OneDomain(), FakeClock()
-    settings = CurrentSettings(Settings(Rules(), "restore", 1e9))
+    settings = CurrentSettings(Settings(Rules(), DriftRules(), 1e9))
     table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
     pusher = LocalPusher(world, world)
     lifecycle = Lifecycle(settings, table, records, pusher, clock, set())
     ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
     instance.on_observed(world.max_pages)
-    return Reconciler(settings, lifecycle, records, pusher, clock), world, instance, clock
+    modes = DriftModes(settings, records, lifecycle, clock, "boot-1")
+    fights = Fights(settings, records, lifecycle, modes, clock)
+    reconciler = Reconciler(modes, fights, lifecycle, records, pusher, clock)
+    return reconciler, world, instance, clock
 
 
 One = tuple[Reconciler, OneDomain, Instance, FakeClock]

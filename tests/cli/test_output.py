@@ -26,7 +26,7 @@ ENCODINGS = {
 }
 WORDS = {
     "mem-max": "3 513", "mem-set": "3 513", "list": "", "info": "", "claims": "", "domname": "3",
-    "show": "3", "explain": "3", "history": "3", "components": "3", "rollback": "3 1",
+    "show": "3", "drift": "3", "explain": "3", "history": "3", "components": "3", "rollback": "3 1",
     "component-set": "3 a/b 1m", "component-increase": "3 a/b 1m", "component-remove": "3 a/b",
     "token": "list", "health": "", "doctor": "", "watch": "", "domid": "none",
 }  # fmt: skip
@@ -48,7 +48,12 @@ def entry(**more: Any) -> dict[str, Any]:
 def named(stub: Stub) -> Stub:
     """Give a daemon in whose every reply there are such names."""
     push = {"state": "failed", "max_pages": 1, "seen_pages": None, "errno": 1, "error": NAME}
-    here = domain() | {"name": NAME, "push": push}
+    drift = {"mode": "adopt", "source": "set", "configured_mode": "alert", "configured_key": NAME,
+             "until": None, "left_s": None, "set_at": None, "by": ACTOR, "reason": NAME,
+             "fight": None}  # fmt: skip
+    finding = {"kind": "fight", "since": "2026-11-22T21:31:09+00:00", "domid": 3, "name": NAME,
+               "detail": NAME, "configuration": NAME, "commands": [NAME]}  # fmt: skip
+    here = domain() | {"name": NAME, "push": push, "drift": drift}
     part = {"owner": NAME, "name": NAME, "amount_kib": 4, "revision": 1, "at": None, "by": ACTOR,
             "kind": "mem-max", "reason": NAME}  # fmt: skip
     page = {"entries": [entry()], "next_before": None}
@@ -58,8 +63,10 @@ def named(stub: Stub) -> Stub:
         "GET /v1/domains": {"domains": [here]}, "GET /v1/host": HOST,
         "GET /v1/domains/3": here, f"GET /v1/domains/{UUID}/history?limit=200": page,
         "GET /v1/domains/3/explain": here | {"components": [part], "text": NAME, "tot_pages": 1},
+        "GET /v1/domains/3/drift": drift | {"name": NAME, "domid": 3, "uuid": UUID},
         "GET /v1/domains/3/history?limit=20": page, "GET /v1/tokens": {"tokens": [token]},
-        "GET /v1/health": {"live": True, "ready": True, "parts": {NAME: NAME}},
+        "GET /v1/health": {"live": True, "ready": True, "parts": {NAME: NAME},
+                           "findings": [finding]},
         "PUT /v1/domains/3/limit": wish, "PUT /v1/domains/3/target": wish,
         "POST /v1/domains/3/rollback": wish, "PUT /v1/domains/3/components/a/b": wish,
         "POST /v1/domains/3/components/a/b/increase": wish,

@@ -46,6 +46,13 @@ VERBS: list[tuple[Call[Any], str, str]] = [
         f"POST {WEB}/rollback",
         '{"reason":"","revision":7,"force":false}',
     ),
+    (calls.drift("web"), f"GET {WEB}/drift", ""),
+    (
+        calls.set_drift("web", requests.DriftRequest(mode="adopt", for_s=60, reason="why")),
+        f"PUT {WEB}/drift",
+        '{"reason":"why","mode":"adopt","for_s":60}',
+    ),
+    (calls.clear_drift("web"), f"DELETE {WEB}/drift", ""),
     (calls.explain("web"), f"GET {WEB}/explain", ""),
     (calls.history("web"), f"GET {WEB}/history?limit=50", ""),
     (calls.history("web", limit=5, before=9), f"GET {WEB}/history?limit=5&before=9", ""),

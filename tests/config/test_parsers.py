@@ -9,6 +9,7 @@ from maxmemd.config.file import load, parse
 from maxmemd.config.parsers import PARSERS, RANGE_USER, Identity
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
+from maxmemd.policy.fights import FightRules
 from maxmemd.units import Memory
 
 WHOLE = """
@@ -18,6 +19,10 @@ database = "/var/lib/m.sqlite"
 hypervisor = "simulated"
 pusher = "/run/p.sock"
 drift = "adopt"
+drift_of = { "web-*" = "restore", "51A70000-0000-4000-8000-0000000000aa" = "alert" }
+fight_writes = 3
+fight_within_s = 20
+fight_quiet_s = 90.5
 poll_s = 1
 keep_gone_s = 0.5
 by_name = ["web", "ci-*", "a b/[1]"]
@@ -54,6 +59,10 @@ def test_every_key(tmp_path: Path) -> None:
         "simulated",
         Path("/run/p.sock"),
         "adopt",
+        {"web-*": "restore", "51A70000-0000-4000-8000-0000000000aa": "alert"},
+        3,
+        20.0,
+        90.5,
         1.0,
         0.5,
         ("web", "ci-*", "a b/[1]"),
@@ -87,6 +96,10 @@ def test_every_key(tmp_path: Path) -> None:
         Memory(kib=2048),
         found.dom0_floor,
     )
+    assert found.fights == FightRules(3, 20.0, 90.5)
+    uuid = "51a70000-0000-4000-8000-0000000000aa"
+    modes = [found.drift_rules.find(uuid, "web-1")[0], found.drift_rules.find("", "web-1")[0]]
+    assert [*modes, found.drift_rules.default] == ["alert", "restore", "adopt"]
     assert rules.caps == found.caps
     assert rules.owners == {"operator", "toolstack", "device-model", *found.owners}
 

@@ -19,9 +19,7 @@ from tests.support.soak import SOAK
 
 HERE = Path(__file__).resolve().parent
 LAST = ("test_package.py", "test_virsh.py")
-SECONDS_FOR_ONE_TEST = (
-    2400  # the first one may have to build the image, and the package is one test
-)
+SECONDS_FOR_ONE_TEST = 2400  # the first may have to build the image, and the package is one test
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

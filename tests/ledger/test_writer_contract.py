@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from maxmemd.policy.drift import DriftMode, Instant, SetMode
 from maxmemd.policy.entries import Entry, Snapshot
 from maxmemd.ports import Ledger
 from tests.ledger.lines import (
@@ -125,3 +126,23 @@ def test_reopening_loses_nothing(ledger: Ledger) -> None:
     assert ledger.load().records == (record(1),)
     ledger.commit(AT_NS, [entry(2)])
     assert ledger.load().records == (record(2),)
+
+
+def test_modes_of_drift_are_kept_until_they_are_taken_back(ledger: Ledger) -> None:
+    """The last mode of each domain is loaded as it was set, with an end or without."""
+    since = Instant("boot-1", 12.5, AT_NS)
+    first = SetMode(DriftMode.ADOPT, 60.0, since, AT_NS, '{"name":"a"}', "why")
+    last = first._replace(mode=DriftMode.ALERT, left_s=None)
+    ledger.commit(AT_NS, [entry(1)], drift_modes={UUID: first, OTHER: first})
+    assert ledger.load().drift_modes == {UUID: first, OTHER: first}
+    ledger.commit(AT_NS, [], drift_modes={UUID: last, OTHER: None})
+    assert ledger.load().drift_modes == {UUID: last}
+
+
+def test_a_fight_is_kept_with_its_instance(ledger: Ledger) -> None:
+    """When it began is loaded, and once it ended nothing is."""
+    began = instance(1)._replace(fight_ns=7)
+    ledger.commit(AT_NS, [entry(1)], instances=[began])
+    assert [row.fight_ns for row in ledger.load().instances] == [7]
+    ledger.commit(AT_NS, [], instances=[began._replace(fight_ns=None)])
+    assert [row.fight_ns for row in ledger.load().instances] == [None]

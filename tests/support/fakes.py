@@ -8,8 +8,9 @@ from functools import lru_cache
 from maxmemd.errors import LedgerError
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
+from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
-from maxmemd.ports import NO_NAMES
+from maxmemd.ports import NO_MODES, NO_NAMES
 
 
 class FakeClock:
@@ -46,6 +47,7 @@ class MemoryLedger:
         self.instances: dict[tuple[str, int], InstanceRow] = {}
         self.rows: list[PushRow] = []
         self.names: dict[str, str] = {}
+        self.drift_modes: dict[str, SetMode] = {}
         self.commits = 0
         self.reopened = 0
         self._failures: deque[tuple[LedgerError, bool]] = deque()
@@ -68,8 +70,8 @@ class MemoryLedger:
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
         extent = (len(self.lines), len(self.rows))
-        names = dict(self.names)
-        return Snapshot(records, begun, incarnations, self._rebooting(), extent, names)
+        modes, names = dict(self.drift_modes), dict(self.names)
+        return Snapshot(records, begun, incarnations, self._rebooting(), extent, modes, names)
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -84,6 +86,7 @@ class MemoryLedger:
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
         names: Mapping[str, str] = NO_NAMES,
+        drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Keep all of it or nothing."""
         assert self._certain, "written to before it was read again"
@@ -91,6 +94,9 @@ class MemoryLedger:
         if kept:
             self._keep(entries, instances, pushes, forgotten)
             self.names.update(names)
+            self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode}
+            for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
+                self.drift_modes.pop(uuid, None)
         if error is not None:
             self._certain = error.code == "ledger-busy"
             raise error

@@ -20,9 +20,9 @@ from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
-from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
+from maxmemd.daemon import settings_of
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
@@ -126,12 +126,7 @@ class Inside:
             self._ledger,
             LocalPusher(self.host.hypervisor(), self.host.xenstore()),
             SystemClock(),
-            Settings(
-                self.config.rules,
-                self.config.drift,
-                self.config.keep_gone_s,
-                self.config.by_name,
-            ),
+            settings_of(self.config),
             boot="one-boot",
         )
 

@@ -56,7 +56,11 @@ class DaemonProcess:
     def start(self) -> float:
         """Start the daemon; return after how many seconds GET /v1/health said that it is ready."""
         self.spawn()
-        return until("the daemon is ready", self.is_ready, every_s=0.002)
+        try:
+            return until("the daemon is ready", self.is_ready, every_s=0.002)
+        except BaseException:
+            self.kill()
+            raise
 
     def is_ready(self) -> bool:
         """Whether the daemon says that it is ready."""

@@ -1,6 +1,6 @@
 """An arbiter in its seat: on a simulated host, with a ledger that survives it and a clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.actor import Arbiter
@@ -10,6 +10,8 @@ from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Key, Record
+from maxmemd.policy.drift import DriftMode, DriftRules
+from maxmemd.policy.fights import FightRules
 from maxmemd.policy.reference import Domid
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Wish
@@ -54,6 +56,8 @@ class Seat:
     memory: MemoryLedger = field(default_factory=MemoryLedger)
     clock: FakeClock = field(default_factory=FakeClock)
     drift: str = "restore"
+    drift_of: Mapping[str, DriftMode] = field(default_factory=dict)
+    fights: FightRules = field(default_factory=FightRules)
     rules: Rules = field(default_factory=Rules)
     boot: str = "boot-1"
     keep_gone_s: float = 3600.0
@@ -68,6 +72,11 @@ class Seat:
         self.xenstore = self.xenstore or self.host.xenstore()
         self.take()
 
+    @property
+    def drift_rules(self) -> DriftRules:
+        """What the configuration says of drift."""
+        return DriftRules(DriftMode(self.drift), self.drift_of)
+
     def take(self) -> "Seat":
         """Take the seat without looking at Xen yet."""
         assert self.hypervisor is not None
@@ -76,7 +85,7 @@ class Seat:
             self.memory if self.ledger_of is None else self.ledger_of(),
             LocalPusher(self.hypervisor, self.xenstore),
             self.clock,
-            Settings(self.rules, self.drift, self.keep_gone_s, self.by_name),
+            Settings(self.rules, self.drift_rules, self.keep_gone_s, self.fights, self.by_name),
             boot=self.boot,
         )
         return self

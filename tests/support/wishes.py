@@ -15,6 +15,7 @@ BODIES = {
         "stub_domid": 7,
     },
     "rollback": {"revision": 1},
+    "set_drift": {"mode": "alert", "for_s": 60},
     "create_token": {"name": "one", "role": "observer"},
     "put_record": {"components": [{"owner": "operator", "name": "max-mem", "amount_kib": 700000}]},
 }

@@ -86,7 +86,7 @@ def test_no_string_has_a_former_word(path: Path) -> None:
 def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
-    assert set(found) == {"history", "record", "instance", "push"}
+    assert set(found) == {"history", "record", "instance", "push", "drift_mode"}
     assert found["record"] == {"uuid", "head", "newest"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
@@ -152,6 +152,7 @@ def test_kinds_that_documents_name_exist() -> None:
     asked_for = {kind for kind in EntryKind if kind.is_decision} - {
         EntryKind.ADOPTED, EntryKind.BUILD_FOLLOWED, EntryKind.RECORD_REPLACED,
     }  # fmt: skip
+    asked_for |= {EntryKind.DRIFT_MODE_SET, EntryKind.DRIFT_MODE_CLEARED}
     said = set(re.findall(r"`([a-z-]+)`", row.split("|")[1]))
     assert said == KINDS - asked_for - {EntryKind.REFUSED, PushKind.APPLIED}
 

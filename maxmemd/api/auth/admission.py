@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from maxmemd.api.asgi import Headers, Scope
 from maxmemd.api.auth.access import RULES, Access
@@ -28,25 +29,34 @@ UNKNOWN_RATE, UNKNOWN_CONNECTIONS = 10.0, 64
 who connect to the device-model socket without being device models."""
 
 
-class Admission:
-    """The roles, and the limits of one client by its role.
+@dataclass(frozen=True, slots=True)
+class AdmissionRules:
+    """The roles, and the limits of one client by its role; a reload replaces them.
 
-    `rates` are requests per second, `connections` open connections. `hosts` are the Host names that
-    TCP clients may use.
+    `rates` are requests per second, `connections` open connections.
+    """
+
+    roles: Roles
+    rates: Mapping[str, float] = field(default_factory=dict)
+    connections: Mapping[str, int] = field(default_factory=dict)
+
+
+class Admission:
+    """The clients' connections and request rates, as the rules allow them.
+
+    `hosts` are the Host names that TCP clients may use.
     """
 
     def __init__(
         self,
-        roles: Roles,
-        rates: Mapping[str, float],
-        connections: Mapping[str, int],
+        rules: AdmissionRules,
         *,
         tokens: TokenStore | None = None,
         hosts: Collection[str] = (),
         has_device_model_socket: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.roles, self.rates, self.connections = roles, rates, connections
+        self.rules = rules
         self._tokens, self._has_device_model_socket = tokens, has_device_model_socket
         self._hosts = frozenset(host.lower().encode() for host in (*hosts, "localhost"))
         self._clock_s = clock_s
@@ -54,22 +64,20 @@ class Admission:
         self._remote = 0
         self._spent, self._attempts = TokenBuckets(), TokenBuckets()
 
-    def reconfigure(
-        self, roles: Roles, rates: Mapping[str, float], connections: Mapping[str, int]
-    ) -> None:
+    def reconfigure(self, rules: AdmissionRules) -> None:
         """Apply a new configuration, to open connections as well."""
-        self.roles, self.rates, self.connections = roles, rates, connections
+        self.rules = rules
         self._spent.clear()
         self._attempts.clear()
 
     def register(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who has connected; the connection counts until `unregister`."""
-        return self._count(peer_of(transport, self.roles))
+        return self._count(peer_of(transport, self.rules.roles))
 
     def register_device_model(self, transport: asyncio.BaseTransport) -> Peer:
         """Register a connection to the device-model socket."""
         return self._count(
-            device_model_of(transport, self.roles if self._has_device_model_socket else None)
+            device_model_of(transport, self.rules.roles if self._has_device_model_socket else None)
         )
 
     def _count(self, peer: Peer) -> Peer:
@@ -90,7 +98,7 @@ class Admission:
         Connections and requests are limited separately, each at the same rate, so that a client
         which reconnects for every request gets as much as one which does not.
         """
-        most = self.connections.get(peer.role.name)
+        most = self.rules.connections.get(peer.role.name)
         unknown = peer.remote or peer.role.name == NOBODY
         most = UNKNOWN_CONNECTIONS if unknown and most is None else most
         if most is not None and self._open.get(peer.client, 0) > most:
@@ -110,7 +118,7 @@ class Admission:
     def _rate(self, peer: Peer) -> float | None:
         """Return a client's requests per second; None for no limit."""
         name = peer.role.name
-        return self.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
+        return self.rules.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
     def identify(self, scope: Scope) -> Peer:
         """Return who sent this request, and count it against that client's rate.
@@ -119,7 +127,7 @@ class Admission:
         this host is removed, so that the checks for browsers see what they see on the Unix socket;
         any other Host is refused. Raises Rejected.
         """
-        peer = scope["maxmemd.peer"].under(self.roles)
+        peer = scope["maxmemd.peer"].under(self.rules.roles)
         if peer.remote:
             peer = self._remote_caller(peer, scope["headers"])
         rate = self._rate(peer)
@@ -132,7 +140,7 @@ class Admission:
     def is_current(self, peer: Peer) -> bool:
         """Whether a caller still has its role and, if it sent one, a valid token."""
         if peer.token is None:
-            return peer.under(self.roles).role == peer.role
+            return peer.under(self.rules.roles).role == peer.role
         valid = self._tokens is not None and self._tokens.holds(peer.token)
         return valid and not peer.token.has_expired(time.time_ns())
 

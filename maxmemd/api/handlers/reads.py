@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from maxmemd import __version__
 from maxmemd.api import metrics, serialize
+from maxmemd.api.drift import drift_reply, findings
 from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
 from maxmemd.api.request import Request
@@ -76,6 +77,15 @@ async def explain(service: Service, call: Request) -> Response:
     return as_json(serialize.explanation(view, record, entries), revision=record.revision)
 
 
+async def get_drift(service: Service, call: Request) -> Response:
+    """Return what becomes of a maximum that another program writes, and until when."""
+    found = await _get_recorded(service, call)
+    if isinstance(found, Response):
+        return found
+    view, record = found
+    return as_json(drift_reply(view), revision=record.revision)
+
+
 async def history(service: Service, call: Request) -> Response:
     """Return the decisions about a domain, newest first."""
     limit = call.number("limit", 50, 500) or 50
@@ -103,7 +113,11 @@ async def health(service: Service, call: Request) -> Response:
     """Return whether each part is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
     ready = all(is_ready(state) for state in parts.values())
-    body = Health(live=True, ready=ready, parts=dict(parts))
+    figures = service.mailbox.status.figures
+    fights = () if figures is None else figures.fights
+    body = Health(
+        live=True, ready=ready, parts=dict(parts), findings=findings(fights, service.config)
+    )
     return Response(200 if ready else 503, body.model_dump_json().encode())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from maxmemd.api import problems
-from maxmemd.api.auth.admission import Admission
+from maxmemd.api.auth.admission import Admission, AdmissionRules
 from maxmemd.api.auth.refusal_log import RefusalLog
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.event_stream import EventStream
@@ -43,9 +43,7 @@ class Service:
     def __post_init__(self) -> None:
         config = self.config
         self.admission = Admission(
-            config.roles,
-            config.rates,
-            config.connections,
+            AdmissionRules(config.roles, config.rates, config.connections),
             tokens=self.tokens,
             hosts=config.hosts,
             has_device_model_socket=config.device_model_socket != NONE,

@@ -11,7 +11,7 @@ from maxmemd.api.handlers.service import Service
 from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
-from maxmemd.api.serialize import when
+from maxmemd.api.times import when
 from maxmemd.wire import replies, requests
 
 LOG = logging.getLogger("maxmemd.api")

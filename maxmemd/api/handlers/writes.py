@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from maxmemd.api import serialize
 from maxmemd.api.auth.peers import on_behalf_of
-from maxmemd.api.handlers.service import Service, refusal
+from maxmemd.api.drift import drift_reply
+from maxmemd.api.handlers.service import Service, as_json, refusal
 from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
-from maxmemd.arbiter.messages import DecisionRequest, Refused
+from maxmemd.arbiter.messages import DecisionRequest, DriftRequest, Refused
 from maxmemd.policy.components import Key
+from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.reference import Domid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.states import IN_FORCE
@@ -102,6 +104,31 @@ async def put_record(service: Service, call: Request) -> Response:
     amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
     return await _decide(service, call, Import(amounts, static_max))
+
+
+async def set_drift(service: Service, call: Request) -> Response:
+    """Say what becomes of a maximum that another program writes, for a time."""
+    body: requests.DriftRequest = call.body
+    return await _drift(service, call, DriftMode(body.mode), body.for_s)
+
+
+async def clear_drift(service: Service, call: Request) -> Response:
+    """Let the configuration say it again."""
+    return await _drift(service, call, None, None)
+
+
+async def _drift(
+    service: Service, call: Request, mode: DriftMode | None, for_s: int | None
+) -> Response:
+    reason = "" if call.body is None else call.body.reason
+    ask = DriftRequest(
+        call.ref, mode, for_s, call.peer.actor, reason, call.dry_run, call.if_match, call.key
+    )
+    answer = await service.mailbox.ask(ask)
+    if isinstance(answer, Refused):
+        return refusal(answer)
+    revision = None if answer.record is None else answer.record.revision
+    return as_json(drift_reply(answer), revision=revision)
 
 
 async def _decide(service: Service, call: Request, wish: Wish) -> Response:

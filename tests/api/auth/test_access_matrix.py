@@ -68,6 +68,7 @@ RULES = {
     "get_host": READ, "get_domains": READ, "get_metrics": READ, "health": ALL,
     "events": READ, "list_tokens": LOCAL, "create_token": LOCAL, "revoke_token": LOCAL,
     "get_domain": OWN, "explain": OWN, "history": OWN, "pushes": OWN, "get_record": OWN,
+    "get_drift": OWN, "set_drift": WRITE, "clear_drift": WRITE,
     "set_limit": WRITE, "set_target": WRITE, "build": WRITE, "put_record": WRITE,
     "set_component": OWN_WRITE, "remove_component": OWN_WRITE, "increase": OWN_WRITE,
     "headroom": OWN_WRITE, "rollback": ADMIN, "relayed_headroom": LOCAL,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from maxmemd.api.auth.access import Access, anyone, readers
-from maxmemd.api.auth.admission import MOST_REMOTE, Admission
+from maxmemd.api.auth.admission import MOST_REMOTE, Admission, AdmissionRules
 from maxmemd.api.auth.peers import Peer, certificate_peer, peer, unauthenticated
 from maxmemd.api.auth.rate_limit import MANY_CLIENTS
 from maxmemd.api.auth.refusal_log import RefusalLog
@@ -31,7 +31,7 @@ WHO = Roles({}, {}, {}, BASE)
 
 def admission_of(clock: FakeClock, **rates: float) -> Admission:
     """Return an admission with these rates by role, and one connection for an observer."""
-    return Admission(WHO, rates, {"observer": 1}, clock_s=clock.monotonic_s)
+    return Admission(AdmissionRules(WHO, rates, {"observer": 1}), clock_s=clock.monotonic_s)
 
 
 def asks(admission: Admission, caller: Peer, access: Access = anyone) -> None:
@@ -130,7 +130,7 @@ def test_connections_have_a_rate_of_their_own() -> None:
     assert count_accepted(admission, peer(1, 0, 0), 10_000) == 10_000
     far = certificate_peer("CN=a", Role("observer"), "cert CN=a", "192.0.2.1")
     assert count_accepted(admission, far, 50) == 50
-    admission.reconfigure(WHO, {"observer": 8.0}, {})
+    admission.reconfigure(AdmissionRules(WHO, {"observer": 8.0}))
     assert count_accepted(admission, caller, 50) == 16
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api.auth.admission import Admission
+from maxmemd.api.auth.admission import Admission, AdmissionRules
 from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer, certificate_peer, subject_of, token_peer
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.server.tcp import listen_tcp, tls_context
@@ -159,12 +159,12 @@ def test_a_stream_ends_with_its_token(far: Elsewhere) -> None:
 def test_whose_token_is_whose(tmp_path: Path) -> None:
     """A token of the same name, made later, does not keep its predecessor's stream alive."""
     tokens = TokenStore(tmp_path / "tokens.json")
-    admission = Admission(Roles(), {}, {}, tokens=tokens)
+    admission = Admission(AdmissionRules(Roles()), tokens=tokens)
     secret = tokens.create("a", "observer", "{}", 0)
     first = tokens.find(secret or "")
     assert first is not None
     assert admission.is_current(token_peer(first, "192.0.2.1"))
-    assert not Admission(Roles(), {}, {}).is_current(token_peer(first, "192.0.2.1"))
+    assert not Admission(AdmissionRules(Roles())).is_current(token_peer(first, "192.0.2.1"))
     tokens.revoke("a")
     tokens.create("a", "observer", "{}", 0)
     assert not admission.is_current(token_peer(first, "192.0.2.1"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission
+from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission, AdmissionRules
 from maxmemd.api.auth.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
@@ -90,7 +90,7 @@ def test_the_modes(daemon: Apart) -> None:
     assert stat.S_IMODE(daemon.apart.stat().st_mode) == 0o666
     assert stat.S_IMODE(daemon.apart.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o660
-    assert f"device models have a socket of their own: {daemon.apart}" in daemon.said()
+    assert f"serving device models on {daemon.apart}" in daemon.said()
 
 
 def test_root_is_nobody_there(daemon: Apart) -> None:
@@ -236,7 +236,9 @@ def test_who_is_what(uid: int, pid: int, role: Role) -> None:
 
 def test_strangers_are_counted_together() -> None:
     """Many uids have no more connections than one; they end as they came."""
-    admission = Admission(ALL, {}, {"admin": 1}, clock_s=FakeClock().monotonic_s)
+    admission = Admission(
+        AdmissionRules(ALL, connections={"admin": 1}), clock_s=FakeClock().monotonic_s
+    )
     peers = [
         admission.register_device_model(Connected(uid))
         for uid in range(2000, 2000 + UNKNOWN_CONNECTIONS)
@@ -371,7 +373,7 @@ def test_none_by_the_configuration_beside_systemds(
     with connection, mine:
         for has_apart, name in ((True, "device-model"), (False, "nobody")):
             roles = Roles(base=os.geteuid() - 7)
-            admission = Admission(roles, {}, {}, has_device_model_socket=has_apart)
+            admission = Admission(AdmissionRules(roles), has_device_model_socket=has_apart)
             came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
             assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name

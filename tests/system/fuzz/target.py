@@ -32,6 +32,7 @@ from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
+from maxmemd.policy.drift import DriftRules
 from maxmemd.pusher.local import LocalPusher
 from tests.support.fakes import FakeClock, MemoryLedger
 from tests.support.inside import small_host
@@ -117,7 +118,7 @@ class Target:
             ledger,
             LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
-            Settings(CONFIG.rules, "restore", 3600.0),
+            Settings(CONFIG.rules, DriftRules(), 3600.0),
             boot="one-boot",
         )
 

@@ -17,6 +17,7 @@ from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import MAX_MEM, Record
+from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import Wish
@@ -125,7 +126,7 @@ class Lab:
             self.ledger,
             LocalPusher(self.xen_port(self), WatchedStore(self)),
             self.clock,
-            Settings(RULES, "restore", 1e9),
+            Settings(RULES, DriftRules(), 1e9),
             boot="boot-1",
         )
         self.arbiter.start()

@@ -8,8 +8,8 @@ A record keeps the last name that its domain had, so that it is found by it once
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
