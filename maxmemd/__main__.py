@@ -1,4 +1,4 @@
-"""The command `maxmemd`: serve, check-config, migrate, relay.
+"""The command `maxmemd`: serve, check-config, migrate, backup, relay.
 
 Each verb imports what it needs: the relay stays small, and the daemon starts sooner.
 """
@@ -8,7 +8,6 @@ import gc
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +17,15 @@ from maxmemd.rest.text import print_error
 if TYPE_CHECKING:
     from maxmemd.config.settings import Config
 
+SOCKET, DATABASE = "/run/maxmemd/maxmemd.sock", "/var/lib/maxmemd/ledger.sqlite"
+OWN = "; in /run/maxmemd-simulated on a simulated host"
+
 EXAMPLES = """examples:
   maxmemd serve                              on a Xen dom0, as the service does
   maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite
   maxmemd check-config --config ./maxmemd.toml
   maxmemd migrate                            bring the database to this version's tables
+  maxmemd backup /var/backups/maxmemd.sqlite copy the database while the daemon runs
   maxmemd relay                              serve device models in stub domains
 """
 
@@ -50,7 +53,8 @@ def _run(words: list[str]) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it logs a line for each bad request
     try:
-        arguments.run(lambda: _configuration(arguments))
+        more = [arguments.file] if "file" in arguments else []
+        arguments.run(lambda: _configuration(arguments), *more)
     except MaxmemError as error:
         key = error.key if isinstance(error, ConfigError) else ""
         where = f" ({location_of(arguments.config, key)})" if key else ""
@@ -113,6 +117,18 @@ def migrate(read: "Callable[[], Config]") -> None:
         print(done)
 
 
+def backup(read: "Callable[[], Config]", copy: Path) -> None:
+    """Copy the ledger to a new file that only its owner can read. Raises LedgerError."""
+    from maxmemd.files import need_folder
+    from maxmemd.ledger.backup import backup as back_up
+
+    database = read().database
+    need_folder(copy, f"back {database} up to {copy}")
+    back_up(database, copy)
+    with Printing():
+        print(f"{database} is backed up to {copy}")
+
+
 def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
     from maxmemd import __version__
 
@@ -128,13 +144,17 @@ def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
         ("serve", lambda read: serve(read, on_started), "run the daemon in the foreground"),
         ("check-config", check_config, "check the configuration and print it"),
         ("migrate", migrate, "migrate the database, with a backup, while the daemon is down"),
+        ("backup", backup, "copy the database to FILE, at any time"),
     ):
         verb = verbs.add_parser(name, help=text, description=text)
-        verb.set_defaults(run=run)
+        # A migration is of the service's ledger also where this boot has no Xen
+        verb.set_defaults(run=run, run_as_served=name in ("serve", "check-config"))
         verb.add_argument("--config", type=Path, help="default: /etc/maxmemd/maxmemd.toml if any")
         verb.add_argument("--hypervisor", choices=("auto", "xen", "simulated"))
-        verb.add_argument("--socket", type=Path, help="default: /run/maxmemd/maxmemd.sock")
-        verb.add_argument("--database", type=Path, help="default: /var/lib/maxmemd/ledger.sqlite")
+        verb.add_argument("--socket", type=Path, help=f"default: {SOCKET}{OWN}")
+        verb.add_argument("--database", type=Path, help=f"default: {DATABASE}{OWN}")
+        if name == "backup":
+            verb.add_argument("file", type=Path, metavar="FILE", help="a new file, mode 0600")
     verbs.add_parser("relay", help="serve device models in stub domains (maxmemd relay --help)")
     return parser
 
@@ -142,10 +162,16 @@ def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
 def _configuration(arguments: argparse.Namespace) -> "Config":
     """Return the file's configuration with what the command line says instead."""
     from maxmemd.config.file import load
+    from maxmemd.config.host import SIMULATED_HOST, kind_of_host
 
     given = {name: getattr(arguments, name) for name in ("hypervisor", "socket", "database")}
     given = {name: value for name, value in given.items() if value is not None}
-    return replace(load(arguments.config), **given)
+    config = load(arguments.config, given)
+    if arguments.run_as_served and (
+        kind_of_host(config.hypervisor, config.pusher) == SIMULATED_HOST
+    ):
+        return load(arguments.config, {**given, "hypervisor": SIMULATED_HOST})
+    return config
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maxmemd.config.host import XEN, kind_of_host
 from maxmemd.config.settings import Config
 from maxmemd.ports import Pusher
 from maxmemd.pusher.local import LocalPusher
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from maxmemd.xen.simulated import SimulatedHost
 
 LOG = logging.getLogger("maxmemd")
-PRIVCMD = Path("/dev/xen/privcmd")
 
 
 class SystemClock:
@@ -52,10 +52,7 @@ def choose_backend(config: Config) -> Backend:
 
     Raises HypervisorError or XenstoreError.
     """
-    wanted = config.hypervisor
-    if wanted == "auto":
-        wanted = "xen" if PRIVCMD.exists() or config.pusher.is_socket() else "simulated"
-    if wanted == "xen":
+    if kind_of_host(config.hypervisor, config.pusher) == XEN:
         from maxmemd.pusher.client import PusherClient
         from maxmemd.pusher.connect import choose_connector
 

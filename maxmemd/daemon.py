@@ -25,6 +25,7 @@ from maxmemd.backend import Backend, SystemClock, choose_backend
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError, LedgerError
 from maxmemd.ledger.follow import LedgerFollower
+from maxmemd.ledger.host import check_host, mark_host
 from maxmemd.ledger.lock import exclusive_lock
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
@@ -70,8 +71,10 @@ async def serve_on(
     """
     with exclusive_lock(config.database):
         sock, device_model_socket = open_sockets(passed_sockets(), config)
-        LOG.info("%s", migrate(config.database))
         remote, adapters = listen_tcp(config), world()
+        check_host(config.database, simulated=adapters.simulated)
+        LOG.info("%s", migrate(config.database))
+        mark_host(config.database, simulated=adapters.simulated)
         service = _service(config, adapters)
         async with _arbiter_running(service, adapters):
             LOG.info(

@@ -6,6 +6,7 @@
     |   |-- NotPermitted     xen-not-permitted   EPERM: this is not the control domain
     |   `-- WrongInterface   xen-wrong-interface EACCES: domctl of another Xen
     |-- XenstoreError        xenstore-failed     xenstored is away or refused
+    |-- DomainFault          internal            a fault of maxmemd, met with one domain
     |-- LedgerError          ledger-failed       SQLite could not read or write
     |   |-- LedgerBusy       ledger-busy         another process holds the database
     |   |-- LedgerFull       ledger-full         no space left for the next decision
@@ -13,6 +14,7 @@
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
     |-- ArbiterBusy          arbiter-busy        no answer in time, or the queue is full
     |-- TokensError          tokens-failed       remote clients' tokens cannot be stored
+    |   `-- TokensFull       ledger-full         no space left beside the ledger
     `-- ConfigError          config-invalid      the configuration file cannot be used
 
 A refused wish is not an error but a value (policy/verdicts.py). A code is never changed and never
@@ -81,6 +83,12 @@ class XenstoreError(MaxmemError):
         super().__init__(f"cannot {what}: {os.strerror(errno)}")
 
 
+class DomainFault(MaxmemError):
+    """A fault of maxmemd that was met with one domain; the others go on."""
+
+    code = "internal"
+
+
 class LedgerError(MaxmemError):
     """The ledger could not be read or written; nothing was confirmed."""
 
@@ -121,6 +129,12 @@ class TokensError(MaxmemError):
     """A token was not created or revoked: its file could not be written."""
 
     code = "tokens-failed"
+
+
+class TokensFull(TokensError):
+    """No space is left for the tokens: they are on the ledger's file system."""
+
+    code = "ledger-full"
 
 
 class ConfigError(MaxmemError):

@@ -4,11 +4,28 @@ Files may be created by root, who runs a command by hand, and are then opened by
 runs as the user who owns their folder.
 """
 
+import errno
 import os
+import pwd
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from maxmemd.errors import ConfigError
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors of a full file system or an exhausted quota."""
+SIMULATED = Path("/run/maxmemd-simulated")
+OWN_FOLDERS = {
+    Path("/run/maxmemd"): 0o755,
+    Path("/run/maxmemd-device-model"): 0o700,
+    Path("/var/lib/maxmemd"): 0o700,
+    SIMULATED: 0o700,
+}
+"""The folders that the package, or a unit, makes as well, and their modes."""
+USER = "maxmemd"
+"""The service's user, who owns its state."""
+STATE = Path("/var/lib/maxmemd")
 
 
 def check_trusted(path: Path, found: os.stat_result, *, is_secret: bool = False) -> None:
@@ -21,13 +38,69 @@ def check_trusted(path: Path, found: os.stat_result, *, is_secret: bool = False)
         raise ConfigError(f"cannot trust {path}: its mode is {mode:04o} (chmod 0600 {path})")
     if mode & stat.S_IWOTH:
         raise ConfigError(f"cannot trust {path}: every user can write to it (chmod o-w {path})")
-    if found.st_uid not in (0, os.geteuid()):
+    owners = {0, os.geteuid()}
+    if is_secret and os.geteuid() == 0:
+        owners.add(path.parent.stat().st_uid)  # the service's user, in whose folder root works
+    if found.st_uid not in owners:
         detail = f"cannot trust {path}: it belongs to uid {found.st_uid}"
         hint = "" if is_secret else f" (chown root {path})"  # the daemon has to read its secrets
         raise ConfigError(f"{detail}, neither root nor the daemon's user{hint}")
     if mode & stat.S_IWGRP and found.st_gid != 0:
         detail = f"cannot trust {path}: group {found.st_gid} can write to it"
         raise ConfigError(f"{detail} (chmod g-w {path})")
+
+
+def need_folder(path: Path, what: str) -> None:
+    """Raise ConfigError if the folder of `path` is not there: a typing error makes no folders.
+
+    The service's own folders are made, since a package or a unit would have. `what` was to be done.
+    """
+    folder = path.parent
+    try:
+        if folder in OWN_FOLDERS or folder.name == SIMULATED.name:
+            folder.mkdir(mode=OWN_FOLDERS.get(folder, 0o700))
+            if folder == STATE and os.geteuid() == 0:
+                _give_state_to_service(folder)
+    except FileExistsError:
+        pass  # a link to a folder is as good
+    except OSError as error:
+        raise ConfigError(f"cannot {what}: cannot make {folder}: {error.strerror}") from error
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError:
+        detail = f"cannot {what}: {folder} is not there"
+        raise ConfigError(f"{detail} (make the folder, or correct the path)") from None
+    except OSError as error:
+        raise ConfigError(f"cannot {what}: {folder}: {error.strerror}") from error
+    if not is_folder:
+        raise ConfigError(f"cannot {what}: {folder} is not a folder")
+
+
+def _give_state_to_service(folder: Path) -> None:
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:  # not installed as a service: root's
+        return
+    os.chown(folder, user.pw_uid, user.pw_gid)
+
+
+def why_unusable(path: Path) -> str:
+    """Return what keeps us from a file that is there, and what to do, in parentheses; else ""."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    if os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        return ""
+    owner, me = (_name_of(uid) for uid in (found.st_uid, os.geteuid()))
+    return f" ({path} belongs to {owner}: chown {me} {path})"
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -44,6 +117,19 @@ def open_private(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def give_existing(paths: Iterable[Path]) -> None:
+    """As root, give files that root created to the owner of their folder. Raises OSError."""
+    if os.geteuid() != 0:
+        return
+    for path in paths:
+        if stat.S_ISREG(path.lstat().st_mode):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                _give_to_owner_of_folder(path, descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _give_to_owner_of_folder(path: Path, descriptor: int) -> None:

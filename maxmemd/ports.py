@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, HypervisorError, XenstoreError
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
@@ -88,7 +88,7 @@ class Xenstore(Protocol):
 class LookResult(NamedTuple):
     """One domain's facts, or the errors instead of them; `store` is None unless asked for."""
 
-    xen: XenFacts | HypervisorError
+    xen: XenFacts | HypervisorError | DomainFault
     store: StoreFacts | XenstoreError | None
 
 
@@ -123,8 +123,9 @@ class Pusher(Protocol):
     def push(self, orders: Sequence[Order]) -> Sequence[Outcome]:
         """Carry out several orders, in this order; a failed one does not stop the next.
 
-        Raising: max_pages, PoD target, static-max, target. Lowering: static-max and target, PoD
-        target, max_pages last. Then the domain is read back.
+        Raising: max_pages, PoD target, static-max, target; the effects wait for max_pages.
+        Lowering: target, static-max, PoD target, and max_pages last, whatever became of those.
+        Then the domain is read back.
         """
         ...
 

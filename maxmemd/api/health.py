@@ -73,6 +73,7 @@ def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Ma
     status, age_s = mailbox.status, mailbox.thread.age_s
     return {
         "xen": status.xen,
+        "domains": status.domains,
         "ledger": status.ledger,
         "integrity": integrity,
         "arbiter": "ok" if mailbox.is_prompt() else f"waits for Xen or the disk ({age_s:.0f} s)",

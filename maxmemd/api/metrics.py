@@ -111,7 +111,12 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
         ("maxmemd_drift", "Foreign writes seen", figures.drifts),
         ("maxmemd_drift_healed", "Foreign writes that were reverted", figures.healed),
         ("maxmemd_fights", "Fights with other programs that began", figures.fights_begun),
-        ("maxmemd_push_failures", "Pushes not in force", figures.push_failures),
+        ("maxmemd_push_failures", "Pushes not wholly written", figures.push_failures),
+        (
+            "maxmemd_domain_faults",
+            "Faults of maxmemd met with one domain",
+            figures.domain_faults,
+        ),
         ("maxmemd_notes_dropped", "History entries that could not be written", figures.dropped),
     ):
         yield Counter(name, text, value=value)
@@ -145,6 +150,12 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
     target = Gauge("maxmemd_target_bytes", "memory/target", labels=labels)
     in_force = Gauge("maxmemd_in_force", "1 when Xen holds the limit", labels=labels)
     over = Gauge("maxmemd_over_limit", "1 while the guest holds more", labels=labels)
+    above = Gauge(
+        "maxmemd_target_above_limit", "1 while the target has no room in max-mem", labels=labels
+    )
+    unreadable = Gauge(
+        "maxmemd_unreadable_nodes", "Nodes in xenstore that are no amounts", labels=labels
+    )
     fight = Gauge("maxmemd_fight", "1 while another program fights the limit", labels=labels)
     shown = [view for view in domains if view.record and view.xen and view.push]
     for view in shown[:MOST_DOMAINS]:
@@ -155,10 +166,12 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
         in_force.add_metric(names, float(view.push.state in IN_FORCE))
         over.add_metric(names, float(view.push.state is PushState.OVER_LIMIT))
         fight.add_metric(names, float(view.fight is not None))
+        above.add_metric(names, float(view.target_above is not None))
+        unreadable.add_metric(names, len(view.store.unreadable))
         if view.store.target is not None:
             target.add_metric(names, _bytes(view.store.target))
     here = Gauge("maxmemd_domains", "Domains here that have a record", len(shown))
-    return [here, limit, populated, target, in_force, over, fight]
+    return [here, limit, populated, target, in_force, over, above, unreadable, fight]
 
 
 def _bytes(amount: Memory) -> float:

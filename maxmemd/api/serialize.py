@@ -11,7 +11,8 @@ from maxmemd.api.times import when
 from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
-from maxmemd.policy.states import IN_FORCE, PushState
+from maxmemd.policy.outlook import SENTENCES
+from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 from maxmemd.wire import replies, requests
 
@@ -35,7 +36,7 @@ def decision(granted: Granted) -> bytes:
             "dry_run": granted.dry_run,
             "replayed": granted.replayed,
             "for_next_start": granted.domid is None and not granted.replayed,
-            "push": None if push is None else push._asdict(),
+            "push": None if push is None else {**push._asdict(), "effects": _effects(push)},
         }
     )
 
@@ -50,7 +51,21 @@ def push(status: PushStatus | None) -> replies.Push | None:
         seen_pages=status.seen_pages,
         errno=status.errno,
         error=status.error,
+        effects=[replies.Effect(**each) for each in _effects(status)],
     )
+
+
+def _effects(status: PushStatus) -> list[dict[str, Any]]:
+    return [
+        {
+            "effect": each.name,
+            "state": each.state,
+            "amount_kib": each.amount.kib,
+            "errno": each.errno,
+            "error": each.error,
+        }
+        for each in status.effects
+    ]
 
 
 def components(record: Record) -> list[replies.ComponentReply]:
@@ -86,6 +101,9 @@ def domain(view: DomainView) -> replies.DomainReply:
         drift=drift(view),
         push=push(view.push),
         xen=_xen(view),
+        target_above_limit=view.target_above is not None,
+        outlook=view.outlook,
+        unreadable=_unreadable(view),
     )
 
 
@@ -128,6 +146,9 @@ def explanation(
         drift=drift(view),
         push=push(view.push),
         tot_pages=None if view.xen is None else view.xen.tot_pages,
+        target_above_limit=view.target_above is not None,
+        outlook=view.outlook,
+        unreadable=_unreadable(view),
         text=_text(view, terms, limit),
     )
 
@@ -171,21 +192,37 @@ def _explained_component(component: replies.ComponentReply, row: Any) -> replies
 
 
 def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
-    return " ".join(filter(None, (_sentence(view, terms, limit), sentence_on_drift(view))))
-
-
-def _sentence(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
+    """Return what is so, and of what will be only what the facts hold."""
     total = " + ".join(f"{term.owner}/{term.name} {term.amount_kib}" for term in terms)
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"
-    said = f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."
+    said = [f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."]
     if view.push is None and view.domid is not None:
-        return f"{said} It is for the next start. Domain {view.domid} is dying."
+        where = f"It is for the next start. Domain {view.domid} is dying."
+        return " ".join([*said, where])
     if view.push is None:
-        return f"{said} It is for the next start. The domain is not on this host now."
+        where = "It is for the next start. The domain is not on this host now."
+        return " ".join([*said, where])
     if view.push.state in IN_FORCE:
         over = view.push.state is PushState.OVER_LIMIT
-        return f"{said} Xen holds it{', which is below what the guest holds' if over else ''}."
-    return f"{said} It is {view.push.state}: {view.push.error or 'not yet pushed'}."
+        said.append(f"Xen holds it{', which is below what the guest holds' if over else ''}.")
+    else:
+        said.append(f"It is {view.push.state}: {view.push.error or 'not yet pushed'}.")
+    if view.outlook is not None:
+        said.append(SENTENCES[view.outlook])
+    if view.target_above is not None:
+        above = str(view.target_above)
+        said.append(f"{above[0].upper()}{above[1:]}: the guest cannot come to it.")
+    said += [
+        f"{each.name} is {each.state}: {each.error or 'still to be written'}."
+        for each in view.push.effects
+        if each.state is not EffectState.WRITTEN
+    ]
+    said += [f"{node}." for node in view.store.unreadable]
+    return " ".join(filter(None, (*said, sentence_on_drift(view))))
+
+
+def _unreadable(view: DomainView) -> list[replies.Unreadable]:
+    return [replies.Unreadable(node=one.node, value=one.value) for one in view.store.unreadable]
 
 
 def _entry(row: Any) -> replies.HistoryEntry:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import cast
 
 from maxmemd.arbiter.batch import Batch
+from maxmemd.arbiter.conditions import Condition, conditions_of
 from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instances import InstanceTable
@@ -20,6 +21,7 @@ from maxmemd.arbiter.messages import (
     DecisionRequest,
     DriftRequest,
     Granted,
+    LookAtDomain,
     Query,
     Refused,
 )
@@ -58,6 +60,7 @@ class Arbiter:
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.decisions = 0
+        self.conditions: tuple[Condition, ...] = ()
         self.refusals: dict[str, int] = {}
 
     def reconfigure(self, settings: Settings) -> None:
@@ -67,22 +70,32 @@ class Arbiter:
     def start(self) -> None:
         """Heal what a crash may have left: observe Xen, and push what differs.
 
-        Raises HypervisorError or LedgerError; `poll` goes on with it.
+        Raises HypervisorError or LedgerError; `poll` goes on with it. Of xenstore only what is
+        needed is asked: it may hang, and guests wait for the start.
         """
-        self.poll()
+        self._compare(looks_around=False)
 
     def poll(self) -> None:
         """Compare Xen with the ledger once, and write the notes. Raises MaxmemError.
 
         Xen is compared even while the ledger is in trouble, with what is known to be kept.
         """
+        self._compare(looks_around=True)
+
+    def _compare(self, *, looks_around: bool) -> None:
         # The ledger first: what a failed commit kept after all must be pushed, not taken for
         # drift. Notes last, for comparing makes most of them. Where the ledger is in trouble
         # nothing may be waiting, and it would stay in trouble: so there is always a note then.
         with suppress(LedgerError):
             self._make_certain()
             self.drift.end_old()
-        self.reconciler.poll()
+        try:
+            self.reconciler.poll()
+            if looks_around:
+                self.lifecycle.nodes.look_around(self.instances)
+        finally:
+            self.lifecycle.surprises.on_poll_ended()
+            self.conditions = conditions_of(self.instances, self.lifecycle.surprises)
         self.lifecycle.forget_old()
         if self.records.trouble is not None:
             self.lifecycle.note_all()
@@ -102,7 +115,9 @@ class Arbiter:
     @property
     def figures(self) -> Figures:
         """What was counted, and how the ledger is, as it may be read by another thread."""
-        return figures_of(self.records, self.reconciler, self.decisions, self.refusals)
+        return figures_of(
+            self.records, self.reconciler, self.decisions, self.refusals, self.conditions
+        )
 
     def flush(self) -> None:
         """Write what was noted since the last commit. Raises LedgerError, and it waits on."""
@@ -140,7 +155,7 @@ class Arbiter:
         except LedgerError as error:
             trouble = error
         else:
-            batch.observe_ahead([ask for ask in asks if isinstance(ask, DecisionRequest)])
+            self._observe_ahead(batch, [ask for ask in asks if isinstance(ask, DecisionRequest)])
         answers: list[Answer | MaxmemError] = []
         answered: dict[Query, Answer | MaxmemError] = {}
         for index, ask in enumerate(asks):
@@ -153,7 +168,18 @@ class Arbiter:
                     answers.append(trouble or batch.answer(index, ask))
             except MaxmemError as error:
                 answers.append(error)
+            except Exception as surprise:  # noqa: BLE001 - of one request, noted and answered
+                who = ask.ref if isinstance(ask, DecisionRequest | LookAtDomain) else "any"
+                batch.granted.pop(index, None)
+                answers.append(self.lifecycle.surprises.note(who, surprise))
         return answers
+
+    def _observe_ahead(self, batch: Batch, asks: Sequence[DecisionRequest]) -> None:
+        """Look at all domains at once; where that meets a fault each is asked for alone."""
+        try:
+            batch.observe_ahead(asks)
+        except Exception as surprise:  # noqa: BLE001 - noted; its domain meets it again
+            self.lifecycle.surprises.note("any", surprise)
 
     def _set_drift(self, ask: DriftRequest, observer: Observer) -> Answer:
         answer = self.drift.answer(ask, observer)

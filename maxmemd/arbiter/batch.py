@@ -11,6 +11,7 @@ from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.policy.clauses import (
     Rules,
+    dying,
     key_reused,
     not_here,
     own_domain,
@@ -36,7 +37,6 @@ from maxmemd.policy.wishes import (
     needs_store,
     says_the_limit,
 )
-from maxmemd.units import Memory
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class Batch:
         if isinstance(verdict, Refusal):
             return self._refused(ask, _about(verdict, uuid, seen))
         if ask.dry_run:
-            return _granted(verdict.record, seen, verdict.effects.target, dry=True)
+            return _granted(verdict.record, seen, verdict.effects, dry=True)
         return self._grant(index, ask, verdict, seen)
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
@@ -112,6 +112,8 @@ class Batch:
             uuid = _uuid_in(ask.ref)
             is_living = isinstance(seen, Observation) and seen.instance.uuid == uuid
             return None if uuid is not None and not is_living else seen
+        if isinstance(seen, Halted) and seen.dying is not None:
+            return Refused(dying(seen.dying.domid), seen.uuid, seen.dying.domid, seen.name)
         if isinstance(seen, Halted) and isinstance(ask.wish, SetTarget | Build | Headroom):
             return Refused(not_here(seen.name or seen.uuid), seen.uuid, name=seen.name)
         return seen
@@ -167,7 +169,7 @@ class Batch:
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen, grant.effects.target)
+        return _granted(record, seen, grant.effects)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -217,12 +219,14 @@ def _uuid_of(seen: Observation | Halted) -> str:
 def _granted(
     record: Record,
     seen: Observation | Halted | None,
-    target: Memory | None = None,
+    effects: Effects = NO_EFFECTS,
     *,
     dry: bool = False,
 ) -> Granted:
     domid, name = _called(seen)
-    return Granted(record, domid, name, None if target is None else target.kib, dry_run=dry)
+    target_kib = None if effects.target is None else effects.target.kib
+    writes = tuple(named for named, _ in effects.named())
+    return Granted(record, domid, name, target_kib, dry_run=dry, writes=writes)
 
 
 def _called(seen: Observation | Halted | None) -> tuple[int | None, str | None]:

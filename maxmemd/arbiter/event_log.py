@@ -12,6 +12,9 @@ _LEVELS: Mapping[str, int] = {
     EntryKind.DRIFT: logging.WARNING,
     EntryKind.FIGHT_BEGAN: logging.WARNING,
     EntryKind.OVER_LIMIT: logging.WARNING,
+    EntryKind.TARGET_ABOVE_LIMIT: logging.WARNING,
+    EntryKind.EFFECT_DROPPED: logging.WARNING,
+    EntryKind.NODE_UNREADABLE: logging.WARNING,
     EntryKind.FORGOTTEN: logging.WARNING,
 }
 """What an administrator should look at; everything else is at level INFO."""

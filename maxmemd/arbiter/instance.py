@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
-from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.fights import Fight, FightRules, ForeignWrites
+from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import TargetAboveLimit
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
     IN_FORCE,
     PUSH_TRANSITIONS,
     BuildPhase,
+    EffectState,
     IllegalTransition,
     PushState,
 )
@@ -39,12 +42,16 @@ class Instance:
     `push_state` and `build_phase` are the two state machines of policy/states.py.
     `wanted_pages` was pushed, or is to be; `seen_pages` is what Xen was last seen to hold, and
     `tot_pages` what the guest held when its limit was last seen in force. `settled_revision` is
-    the last one that was. `effects` is what is still to be written. `building` is true until it
-    first runs. `drift_pages` is a foreign maximum that was seen in place of ours and is not put
+    the last one that was. `effects` is what is still to be written, and `effect_outcomes` is how
+    those of the last push ended; the limit's state never depends on them. `building` is true until
+    it first runs. `drift_pages` is a foreign maximum that was seen in place of ours and is not put
     right yet, 0 where it is not known which. `toolstack_pages` is what the toolstack wrote while
     it built the domain, where a push of ours took its place. `retry_s` is a monotonic time, before
     which a failed push is not tried again; `failures` counts them since the last success. `nodes`
-    is what xenstore said of it lately, and when (monotonic), for those who look at all domains.
+    is what xenstore said of it lately, and when (monotonic), for those who look at all domains;
+    `known` is what it was last known to say (`known_at_s`), and `had_path` that it knew the domain
+    at all. `target_above` is a target above the limit. `still_polls` counts the polls that saw it
+    over its limit and no smaller than before.
     `writes` are those of other programs to its maximum, and whether they are a fight.
     """
 
@@ -63,6 +70,12 @@ class Instance:
     error: str | None = None
     settled_revision: int = 0
     effects: Effects = NO_EFFECTS
+    effect_outcomes: tuple[EffectOutcome, ...] = ()
+    had_path: bool = False
+    known: StoreFacts | None = None
+    known_at_s: float = 0.0
+    target_above: TargetAboveLimit | None = None
+    still_polls: int = 0
     failures: int = 0
     retry_s: float = 0.0
     drift_pages: int | None = None
@@ -134,6 +147,21 @@ class Instance:
         return self.push_state in IN_FORCE
 
     @property
+    def unreadable(self) -> tuple[UnreadableNode, ...]:
+        """What xenstore was last seen to have of it in place of amounts."""
+        return () if self.known is None else self.known.unreadable
+
+    @property
+    def effect_states(self) -> tuple[EffectOutcome, ...]:
+        """How far the effects of the last push, and those still owed, are written."""
+        if not (self.effect_outcomes or self.effects is not NO_EFFECTS):
+            return ()
+        told = {each.name for each in self.effect_outcomes}
+        pending = EffectState.PENDING
+        owed = [EffectOutcome(n, pending, a) for n, a in self.effects.named() if n not in told]
+        return (*self.effect_outcomes, *owed)
+
+    @property
     def is_unsettled(self) -> bool:
         """Whether it is still being built, or not understood yet."""
         return self.build_phase is not _SETTLED
@@ -173,12 +201,22 @@ class Instance:
 
     # what is seen of it
 
-    def on_named(self, name: str | None) -> None:
-        """Know what xenstore calls it."""
-        self.name = name
-
     def on_nodes_read(self, now_s: float, nodes: StoreFacts) -> None:
-        """Know what xenstore says of it, for a moment."""
+        """Know what xenstore says of it now."""
+        self.known, self.known_at_s = nodes, now_s
+        self.name = nodes.name
+        self.had_path = self.had_path or nodes.has_path
+
+    def on_looked_at(self, now_s: float) -> None:
+        """Have had its turn, whatever could be read."""
+        self.known_at_s = now_s
+
+    def on_target_compared(self, above: TargetAboveLimit | None) -> None:
+        """Know whether its target is above its limit."""
+        self.target_above = above
+
+    def on_nodes_shown(self, now_s: float, nodes: StoreFacts) -> None:
+        """Know what those who look at all domains were shown of it, for a moment."""
         self.nodes = (now_s, nodes)
 
     def on_observed(self, seen_pages: int) -> None:
@@ -238,10 +276,20 @@ class Instance:
             self.toolstack_pages = None if self.seen_pages == 0 else self.seen_pages
         self.wanted_pages = max_pages
         self.nodes = None
+        self.effect_outcomes = ()
 
-    def on_effects_written(self) -> None:
-        """Owe nothing any more: a push wrote all of it."""
-        self.effects = NO_EFFECTS
+    def on_effects_pushed(self, outcomes: tuple[EffectOutcome, ...]) -> None:
+        """Owe only what could not be written and may be later."""
+        over = {each.name for each in outcomes if each.state is not EffectState.FAILED}
+        if self.known is not None:
+            unwritten = {e.name for e in outcomes if e.state is not EffectState.WRITTEN}
+            self.known = self.effects.without(unwritten).on(self.known)
+        self.effects = self.effects.without(over)
+        self.effect_outcomes = outcomes
+
+    def on_effects_failed(self, now_s: float) -> None:
+        """Know that the limit is in force, and that something else is to be tried again."""
+        self._back_off(now_s)
 
     def on_in_force(self, fact: XenFacts, revision: int) -> None:
         """Know that Xen holds the limit, read back or seen by a poll.
@@ -252,10 +300,13 @@ class Instance:
         after = _OVER_LIMIT if tot_pages > max_pages else _APPLIED
         if after is not self.push_state:  # every poll comes by here, and mostly nothing is new
             self._enter(after)
+        is_smaller = self.tot_pages is None or tot_pages < self.tot_pages
+        self.still_polls = 0 if is_smaller or after is _APPLIED else self.still_polls + 1
         self.seen_pages, self.tot_pages = max_pages, tot_pages
         self.settled_revision = revision
         self.errno = self.error = self.drift_pages = None
-        self.failures = 0
+        if self.effects is NO_EFFECTS:
+            self.failures = 0
 
     def on_adopted(self, fact: XenFacts, revision: int) -> None:
         """Know that Xen holds the limit, for the record was taken from there."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, KeysView, Sequence
 from maxmemd.arbiter.instance import Instance
 from maxmemd.policy.entries import InstanceRow
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.reference import Domid, Reference, Uuid, is_called
+from maxmemd.policy.reference import Domid, Name, Reference, Uuid, is_called
 
 
 class InstanceTable:
@@ -16,6 +16,7 @@ class InstanceTable:
         self._boot = boot
         self._by_domid: dict[int, Instance] = {}
         self._by_uuid: dict[str, list[Instance]] = {}
+        self._leaving: dict[int, Instance] = {}
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(list(self._by_domid.values()))
@@ -33,9 +34,20 @@ class InstanceTable:
         """Bring the table to what Xen says; return the instances that began, and that ended.
 
         The caller names the newcomers. A domid that carries another UUID, or that belongs to
-        an earlier boot of the host, is another instance; a zombie is none.
+        an earlier boot of the host, is another instance; a zombie is none, and neither is one
+        that is being destroyed.
         """
-        seen = {fact.domid: fact for fact in facts if fact.managed and not fact.dying}
+        listed = {fact.domid: fact for fact in facts if fact.managed}
+        self._leaving = {
+            domid: instance
+            for domid, instance in self._leaving.items()
+            if domid in listed and listed[domid].uuid == instance.uuid and listed[domid].is_still
+        }
+        seen = {
+            domid: fact
+            for domid, fact in listed.items()
+            if not fact.dying and domid not in self._leaving
+        }
         ended = [
             instance
             for instance in self._by_domid.values()
@@ -44,7 +56,9 @@ class InstanceTable:
             or instance.boot != self._boot
         ]
         for instance in ended:
-            self.remove(instance)
+            fact = listed.get(instance.domid)
+            is_zombie = fact is not None and fact.dying and fact.uuid == instance.uuid
+            self.remove(instance, still_listed=is_zombie and instance.boot == self._boot)
         began = [
             self._begin(fact, now_ns) for fact in seen.values() if fact.domid not in self._by_domid
         ]
@@ -67,6 +81,18 @@ class InstanceTable:
         """Return the instances of this name."""
         return [each for each in self._by_domid.values() if is_called(text, each.name)]
 
+    def find_leaving(self, reference: Reference) -> Instance | None:
+        """Return the instance that is meant among those that are being destroyed."""
+        for instance in self._leaving.values():
+            match reference:
+                case Domid(number) if number == instance.domid:
+                    return instance
+                case Uuid(uuid) if uuid == instance.uuid:
+                    return instance
+                case Name(name) if is_called(name, instance.name):
+                    return instance
+        return None
+
     def uuids(self) -> KeysView[str]:
         """Return the UUIDs of all live instances."""
         return self._by_uuid.keys()
@@ -75,8 +101,13 @@ class InstanceTable:
         """Return a domain's live instances, the eldest first."""
         return list(self._by_uuid.get(uuid, ()))
 
-    def remove(self, instance: Instance) -> None:
-        """Drop an instance that is gone, whether or not it is known to be."""
+    def remove(self, instance: Instance, *, still_listed: bool = False) -> None:
+        """Drop an instance that is gone, whether or not it is known to be.
+
+        One that Xen still lists, because it is being destroyed, does not begin again.
+        """
+        if still_listed:
+            self._leaving[instance.domid] = instance
         instance.on_gone(instance.errno, instance.error)
         if self._by_domid.get(instance.domid) is instance:
             del self._by_domid[instance.domid]

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.entries import own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
+from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
+from maxmemd.arbiter.surprises import Surprises
 from maxmemd.arbiter.takeover import Takeover
-from maxmemd.errors import XenstoreError
 from maxmemd.policy import lives
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.reference import lasting_name
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
@@ -36,9 +36,12 @@ class Lifecycle:
     _gone_since_s: dict[str, float] = field(default_factory=dict)
     _owed: dict[str, Effects] = field(default_factory=dict)
     """What was still to be written for a domain's last instance, by UUID: its next one's."""
+    surprises: Surprises = field(default_factory=Surprises)
+    nodes: NodeReader = field(init=False)
     takeover: Takeover = field(init=False)
 
     def __post_init__(self) -> None:
+        self.nodes = NodeReader(self.records, self.pusher, self.clock, self.surprises)
         self.takeover = Takeover(self.settings, self.instances, self.records, self.nodes_of)
 
     def rescan(self, facts: Sequence[XenFacts]) -> None:
@@ -89,9 +92,12 @@ class Lifecycle:
         for instance in self.instances:
             self.records.note_instance(instance)
 
-    def close(self, instance: Instance) -> None:
-        """Close an instance; its record stays, and what was not yet written is its next life's."""
-        self.instances.remove(instance)
+    def close(self, instance: Instance, *, still_listed: bool = False) -> None:
+        """Close an instance; its record stays, and what was not yet written is its next life's.
+
+        `still_listed` says that Xen goes on listing it for a while: it is being destroyed.
+        """
+        self.instances.remove(instance, still_listed=still_listed)
         self.takeover.on_ended(instance)
         others = self.instances.of_uuid(instance.uuid)
         # Another instance that is understood was decided on together with this one, and has its
@@ -127,7 +133,7 @@ class Lifecycle:
 
     def nodes_of(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance; only its name where it cannot be asked."""
-        return self._read_nodes(instance) or StoreFacts(name=instance.name)
+        return self.nodes.read_if_possible(instance) or StoreFacts(name=instance.name)
 
     def adopt_maximum(self, record: Record, fact: XenFacts, words: Mapping[str, object]) -> Record:
         """Make Xen's maximum the operator's, for it drifted. Raises LedgerError."""
@@ -157,28 +163,14 @@ class Lifecycle:
         self.records.note(instance.uuid, EntryKind.INSTANCE_BEGAN, words)
         self.records.note_instance(instance)
 
-    def _read_nodes(self, instance: Instance) -> StoreFacts | None:
-        try:
-            nodes = self.pusher.facts(instance.domid)
-        except XenstoreError:
-            return None
-        self._keep_name(instance, nodes.name)
-        return nodes
-
-    def _keep_name(self, instance: Instance, name: str | None) -> None:
-        """Keep the name by which a domain is found once it is gone."""
-        if name is not None:
-            self.records.note_name(instance.uuid, lasting_name(name))
-
     def _read_names(self, instances: Sequence[Instance]) -> None:
         """Ask xenstore for names; a domain whose name cannot be had is asked again later."""
         for instance in instances:
             try:
-                name = self.pusher.facts(instance.domid).name
-            except XenstoreError:
-                return
-            instance.on_named(name)
-            self._keep_name(instance, name)
+                if self.nodes.read_if_possible(instance) is None:
+                    return
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(instance.uuid, surprise)
 
     def _follow_builds(self, unsettled: Sequence[Instance], facts: Mapping[int, XenFacts]) -> None:
         """Decide what the unsettled have to do with their records, in one transaction.
@@ -190,7 +182,12 @@ class Lifecycle:
         # the next poll would not look at it again. Their rows go with the same commit, so that
         # after a crash a build is as far as its record is.
         decided = _Decisions(self.records)
-        phases = {i: self._decide_phase(decided, i, facts[i.domid]) for i in unsettled}
+        phases = {}
+        for each in unsettled:
+            try:
+                phases[each] = self._decide_phase(decided, each, facts[each.domid])
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(each.uuid, surprise)
         builds = {i: i.build_in(phase) for i, phase in phases.items()}
         moved = [i.to_row(build=build) for i, build in builds.items() if build != i.build]
         if decided.entries:
@@ -198,18 +195,27 @@ class Lifecycle:
         else:
             self.records.note_rows(moved)
         for instance, phase in phases.items():
-            was_understood, fact = instance.is_understood, facts[instance.domid]
-            record, owed = decided.get(instance.uuid), NO_EFFECTS
-            instance.on_build_observed(phase, building=not fact.started)
-            if phase is BuildPhase.SETTLED:
-                owed = self._owed.pop(instance.uuid, NO_EFFECTS)
-            if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
-                self._note_adopted(instance, fact, record)  # nothing is owed to a new record
-            elif owed is not NO_EFFECTS:
-                instance.on_effects_inherited(owed)
-            elif phase is BuildPhase.SETTLED and not was_understood and _differs(record, fact):
-                # what its toolstack wrote while it was built is no drift, but not yet ours
-                instance.on_put_off()
+            try:
+                self._on_phase_decided(instance, phase, facts[instance.domid], decided)
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.surprises.note(instance.uuid, surprise)
+
+    def _on_phase_decided(
+        self, instance: Instance, phase: BuildPhase, fact: XenFacts, decided: "_Decisions"
+    ) -> None:
+        """Let an instance know what was decided of it, now that it is committed."""
+        was_understood = instance.is_understood
+        record, owed = decided.get(instance.uuid), NO_EFFECTS
+        instance.on_build_observed(phase, building=not fact.started)
+        if phase is BuildPhase.SETTLED:
+            owed = self._owed.pop(instance.uuid, NO_EFFECTS)
+        if phase is BuildPhase.FOLLOWING or instance.uuid in decided.records:
+            self._note_adopted(instance, fact, record)  # nothing is owed to a new record
+        elif owed is not NO_EFFECTS:
+            instance.on_effects_inherited(owed)
+        elif phase is BuildPhase.SETTLED and not was_understood and _differs(record, fact):
+            # what its toolstack wrote while it was built is no drift, but not yet ours
+            instance.on_put_off()
 
     def _decide_phase(
         self, decided: "_Decisions", instance: Instance, fact: XenFacts
@@ -239,7 +245,7 @@ class Lifecycle:
         """Take what the toolstack built: as the first record, or as the next revision of one."""
         rules = self.settings.value.rules
         words: dict[str, object] = {"max_pages": fact.max_pages, "building": not fact.started}
-        nodes = self._read_nodes(instance) or StoreFacts()
+        nodes = self.nodes.read_if_possible(instance) or StoreFacts()
         if record is None:
             decided.add(lives.adopted(rules, fact, nodes), EntryKind.ADOPTED, words)
             return
@@ -251,7 +257,7 @@ class Lifecycle:
         self, decided: "_Decisions", instance: Instance, fact: XenFacts, record: Record
     ) -> bool:
         """Decide whether an instance that runs goes on with its record; False: not known yet."""
-        nodes = self._read_nodes(instance)
+        nodes = self.nodes.read_if_possible(instance)
         if nodes is None:
             return False
         # What is still owed to it would be in xenstore had it been written: it is no contradiction.

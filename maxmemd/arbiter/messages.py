@@ -7,8 +7,10 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.fights import Fight
+from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import Outlook, TargetAboveLimit
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.states import PushState
+from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.wishes import Wish
 
@@ -72,18 +74,25 @@ Ask = DecisionRequest | DriftRequest | Query
 """All that the arbiter can be asked."""
 
 
+_OPEN = (EffectState.PENDING, EffectState.FAILED)
+
+
 class PushStatus(NamedTuple):
-    """How far a limit is in force; see policy/states.py."""
+    """How far a limit is in force, and its effects are written; see policy/states.py."""
 
     state: PushState
     max_pages: int
     seen_pages: int | None
     errno: int | None
     error: str | None
+    effects: tuple[EffectOutcome, ...] = ()
 
 
 class Granted(NamedTuple):
-    """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere."""
+    """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere.
+
+    `writes` are the names of the effects that this very wish has.
+    """
 
     record: Record
     domid: int | None
@@ -92,11 +101,31 @@ class Granted(NamedTuple):
     push: PushStatus | None = None
     dry_run: bool = False
     replayed: bool = False
+    writes: tuple[str, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the limit is in force, and nothing of this wish is still to be written.
+
+        What an earlier wish is still owed is not this one's concern.
+        """
+        push = self.push
+        if push is None:
+            return True
+        is_written = not any(e.name in self.writes and e.state in _OPEN for e in push.effects)
+        return push.state in IN_FORCE and is_written
 
     def pushed(self, push: PushStatus) -> "Granted":
         """Return the same grant, with how its push went."""
         return Granted(  # by position: this is the hot path
-            self.record, self.domid, self.name, self.target_kib, push, self.dry_run, self.replayed
+            self.record,
+            self.domid,
+            self.name,
+            self.target_kib,
+            push,
+            self.dry_run,
+            self.replayed,
+            self.writes,
         )
 
 
@@ -133,6 +162,7 @@ class DriftView(NamedTuple):
 class DomainView:
     """A domain as it is: its record, its instance, and what Xen and xenstore say of it.
 
+    `outlook` is None unless it holds more than its limit.
     `drift` and `fight` say what becomes of other programs' writes to its maximum.
     """
 
@@ -144,6 +174,8 @@ class DomainView:
     push: PushStatus | None = None
     xen: XenFacts | None = None
     store: StoreFacts = field(default_factory=StoreFacts)
+    target_above: TargetAboveLimit | None = None
+    outlook: Outlook | None = None
     drift: DriftView | None = None
     fight: Fight | None = None
 

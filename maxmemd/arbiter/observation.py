@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Refused
-from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy import clauses
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.reference import Domid, Name, Reference, Uuid, is_called, parse_reference
@@ -83,8 +83,12 @@ class Observer:
             return found
         seen = self._seen.get(found.domid) or self._observe_instance(ref, found)
         if isinstance(seen, Observation) and with_store and seen.store is None:
-            facts = self._nodes_of(seen.instance.domid)
-            seen.store = seen.instance.effects.on(facts)
+            instance, xen = seen.instance, seen.xen
+            facts = self._nodes_of(instance.domid)
+            if xen.is_being_destroyed(had_path=instance.had_path, has_path=facts.has_path):
+                self.lifecycle.close(instance, still_listed=True)
+                return _gone(instance)
+            seen.store = instance.effects.on(self.lifecycle.nodes.note(instance, facts))
         if isinstance(seen, Observation) and self._is_renamed(reference, seen):
             self._rescan(names=True)
             return self.observe(ref, with_store=with_store)
@@ -134,7 +138,7 @@ class Observer:
             return Refused(clauses.ambiguous_record(ref, left))
         if not left:
             return None
-        dying = [each for each in self._facts.values() if each.dying and each.uuid == left[0]]
+        dying = [each for each in self._facts.values() if each.uuid == left[0]]
         return Halted(left[0], records.name_of(left[0]), dying[0] if dying else None)
 
     def _find_odd_name(self, ref: str) -> Instance | Halted | Refused:
@@ -144,22 +148,17 @@ class Observer:
         found = self.lifecycle.instances.named(ref)
         return _only(ref, found) if found else self._find_last_name(ref)
 
-    def _find_last_name(self, ref: str) -> Instance | Halted | Refused:
-        """Return the domain that had a name last: one without a name now, or one that is gone."""
-        uuids = self.lifecycle.records.named(ref)
-        nameless = [
-            instance
-            for uuid in uuids
-            for instance in self.lifecycle.instances.find(Uuid(uuid))
-            if instance.name is None
-        ]
-        if nameless:
-            return _only(ref, nameless)
-        return self._find_record(ref, uuids) or Refused(clauses.unknown_domain(ref))
+    def _find_last_name(self, ref: str) -> Halted | Refused:
+        """Return the domain that had a name last, and is gone or dying."""
+        named_last = self.lifecycle.records.named(ref)
+        return self._find_record(ref, named_last) or Refused(clauses.unknown_domain(ref))
 
     def _find_no_domid(self, ref: str, domid: int | None) -> Refused:
         """Say truly why a domid means no domain that can be decided on."""
         fact = None if domid is None else self._facts.get(domid)
+        leaving = self.lifecycle.instances.find_leaving(Domid(domid))
+        if leaving is not None:
+            return Refused(clauses.dying(leaving.domid), leaving.uuid, leaving.domid)
         if fact is None:
             named = [instance.domid for instance in self.lifecycle.instances.named(ref)]
             return Refused(clauses.unknown_domain(ref, named), domid=domid)
@@ -188,7 +187,7 @@ class Observer:
         looked = self._ahead.get(domid)
         if looked is None:
             return self.pusher.domain(domid)
-        if isinstance(looked.xen, HypervisorError):
+        if isinstance(looked.xen, HypervisorError | DomainFault):
             raise looked.xen
         return looked.xen
 

@@ -23,6 +23,7 @@ from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.errors import LedgerError
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.outlook import outlook_of, target_above_limit
 from maxmemd.ports import Clock, Pusher
 
 LATELY_S = 1.0
@@ -72,7 +73,7 @@ class Queries:
         """Return a view of one of all domains."""
         if instance is not None:
             return self._view(fact, instance, self._recent_nodes(instance))
-        if fact.dying and fact.uuid not in self.lifecycle.instances.uuids():
+        if fact.managed and fact.uuid not in self.lifecycle.instances.uuids():
             return self._halted(fact.uuid, fact)
         return DomainView(fact.uuid, None, fact.domid, xen=fact)
 
@@ -89,23 +90,34 @@ class Queries:
         now_s = self.clock.monotonic_s()
         if instance.nodes is not None and now_s - instance.nodes[0] < LATELY_S:
             return instance.nodes[1]
-        nodes = self.lifecycle.nodes_of(instance)
-        instance.on_nodes_read(now_s, nodes)
+        try:
+            nodes = self.lifecycle.nodes_of(instance)
+        except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+            self.lifecycle.surprises.note(instance.uuid, surprise)
+            nodes = StoreFacts(name=instance.name)
+        instance.on_nodes_shown(now_s, nodes)
         return nodes
 
     def _view(self, fact: XenFacts, instance: Instance, nodes: StoreFacts) -> DomainView:
-        name = nodes.name or instance.name
+        record = self.records.get(fact.uuid)
+        above = outlook = None
+        if record is not None and not instance.is_unsettled:
+            above = target_above_limit(record, nodes)
+        if record is not None and fact.tot_pages > record.max_pages:
+            outlook = outlook_of(record, fact, nodes, instance.still_polls)
         return DomainView(
             fact.uuid,
-            self.records.get(fact.uuid),
+            record,
             fact.domid,
-            name,
+            nodes.name,
             instance.building,
             push_status(instance),
             fact,
             nodes,
-            self.drift.view(fact.uuid, name),
-            instance.fight,
+            target_above=above,
+            outlook=outlook,
+            drift=self.drift.view(fact.uuid, nodes.name),
+            fight=instance.fight,
         )
 
 
@@ -117,4 +129,5 @@ def push_status(instance: Instance) -> PushStatus:
         instance.seen_pages,
         instance.errno,
         instance.error,
+        instance.effect_states,
     )

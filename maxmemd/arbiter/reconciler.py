@@ -4,8 +4,9 @@ Every poll asks Xen once for all domains. Nothing in Xen tells who wrote a maxim
 foreign write is seen only here. Pushes go out from here, too, and what they come to is noted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from errno import ENOENT
 from typing import NamedTuple
 
 from maxmemd.arbiter.drift_modes import DriftModes
@@ -22,8 +23,9 @@ from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.kinds import EntryKind, PushKind
-from maxmemd.policy.orders import Order, Outcome
-from maxmemd.policy.states import TROUBLED, PushState
+from maxmemd.policy.orders import EffectOutcome, Order, Outcome
+from maxmemd.policy.outlook import target_above_limit
+from maxmemd.policy.states import TROUBLED, EffectState, PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import Clock, Pusher
 
@@ -77,6 +79,8 @@ class Reconciler:
                 self._settle(instance, by_domid[instance.domid], record)
             except LedgerError as error:
                 trouble = error
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.lifecycle.surprises.note(instance.uuid, surprise)
         self.fights.publish()
         if trouble is not None:
             raise trouble
@@ -88,6 +92,7 @@ class Reconciler:
         again. A domain that is gone is closed.
         """
         before = [(due.instance.push_state, due.instance.drift_pages is not None) for due in dues]
+        failures = [_failures(due.instance) for due in dues]
         orders = [_order_of(due) for due in dues]
         began_s = self.clock.monotonic_s()
         outcomes = self.pusher.push(orders)
@@ -95,17 +100,20 @@ class Reconciler:
         self.pushes += len(dues)
         # All outcomes are noted before anything is concluded from one: to close a domain that is
         # gone looks at the other instances of its UUID, whose outcomes may come later.
-        results = list(zip(dues, outcomes, before, strict=True))
-        for due, outcome, _ in results:
-            self._note_outcome(due, outcome)
+        for due, outcome, failed_before in zip(dues, outcomes, failures, strict=True):
             self.took_s.observe(share_s)
-        for due, outcome, (state, was_drift) in results:
+            try:
+                self._note_outcome(due, outcome, failed_before)
+            except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
+                self.lifecycle.surprises.note(due.instance.uuid, surprise)
+        for due, outcome, (state, was_drift) in zip(dues, outcomes, before, strict=True):
             instance = due.instance
             self.records.note_push(self._row_of(due, outcome))
             if instance.push_state is PushState.GONE:
-                self.lifecycle.close(instance)
+                self.lifecycle.close(instance, still_listed=not outcome.gone)
             else:
                 self._note_change(instance, state, was_drift=was_drift)
+                self.compare_target(instance, due.record)
                 self.records.note_pushed(instance)
 
     def push_beside(self, instance: Instance, record: Record) -> None:
@@ -121,26 +129,45 @@ class Reconciler:
             instance.on_compared(fact.max_pages, record.max_pages)
             self._raise_build(instance, fact, record)
 
-    def _note_outcome(self, due: DuePush, outcome: Outcome) -> None:
+    def _note_outcome(
+        self, due: DuePush, outcome: Outcome, failed_before: Collection[EffectOutcome]
+    ) -> None:
         instance, seen = due.instance, outcome.seen
         before = (instance.push_state, instance.error)
-        if outcome.gone:
-            instance.on_gone(outcome.errno, outcome.error)
+        if outcome.gone or _is_being_destroyed(instance, outcome):
+            instance.on_gone(
+                outcome.errno, outcome.error or "cannot write it: it is being destroyed"
+            )
             return
+        if due.effects is instance.effects:
+            instance.on_effects_pushed(outcome.effects)
+        self._note_effects(instance, failed_before)
         if seen is None:
             instance.on_push_failed(outcome.errno, outcome.error, self.clock.monotonic_s())
-        else:
-            if due.effects is instance.effects:
-                instance.on_effects_written()
-            if seen.max_pages == instance.wanted_pages:
-                instance.on_in_force(seen, due.record.revision)
+        elif seen.max_pages == instance.wanted_pages:
+            instance.on_in_force(seen, due.record.revision)
+            if not _failures(instance):
                 return
+            instance.on_effects_failed(self.clock.monotonic_s())
+        else:
             instance.on_push_mismatched(seen.max_pages, self.clock.monotonic_s())
         self.failures += 1
+        if instance.in_force:
+            return
         if (instance.push_state, instance.error) != before:  # the same again is logged once
             words = {"domid": instance.domid, "errno": instance.errno, "error": instance.error}
             kind = PushKind.FAILED if seen is None else PushKind.MISMATCHED
             log_event(instance.uuid, kind, words)
+
+    def _note_effects(self, instance: Instance, failed_before: Collection[EffectOutcome]) -> None:
+        """Say what could not be written: in the history where that is the end of it."""
+        for each in instance.effect_outcomes:
+            words = {"domid": instance.domid, "effect": each.name, "amount_kib": each.amount.kib}
+            words |= {"errno": each.errno, "error": each.error}
+            if each.state is EffectState.DROPPED:
+                self.records.note(instance.uuid, EntryKind.EFFECT_DROPPED, words)
+            elif each.state is EffectState.FAILED and each not in failed_before:
+                log_event(instance.uuid, PushKind.FAILED, words)
 
     def _row_of(self, due: DuePush, outcome: Outcome) -> PushRow:
         instance = due.instance
@@ -152,7 +179,7 @@ class Reconciler:
             due.record.revision,
             instance.wanted_pages,
             None if outcome.seen is None else outcome.seen.max_pages,
-            instance.errno,
+            outcome.errno,
         )
 
     def _note_change(self, instance: Instance, before: PushState, *, was_drift: bool) -> None:
@@ -173,34 +200,51 @@ class Reconciler:
         if was_drift and instance.in_force:
             self.healed += 1
 
+    def compare_target(self, instance: Instance, record: Record) -> None:
+        """Note when a target comes to be above the limit, and when it is not any more."""
+        above = None if instance.is_unsettled else target_above_limit(record, instance.known)
+        if above == instance.target_above:
+            return
+        was_above = instance.target_above is not None
+        instance.on_target_compared(above)
+        if above is None:
+            words = {"domid": instance.domid, "from": EntryKind.TARGET_ABOVE_LIMIT}
+            self.records.note(instance.uuid, EntryKind.RECOVERED, words)
+        elif not was_above:
+            words = {"domid": instance.domid, **above._asdict()}
+            self.records.note(instance.uuid, EntryKind.TARGET_ABOVE_LIMIT, words)
+
     def _settle(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Bring one instance and its record together. Every poll, for every domain."""
         wanted, seen = record.max_pages, fact.max_pages
         instance.on_compared(seen, wanted)
+        self.compare_target(instance, record)
         if instance.writes.is_fight:
             self.fights.watch(instance)
-        if wanted == seen and instance.effects is NO_EFFECTS:
+        if wanted == seen:
             self._note_in_force(instance, fact, record)
+            if instance.effects is NO_EFFECTS or instance.is_unsettled:
+                return
         elif instance.is_unsettled:
             self._raise_build(instance, fact, record)
+            return
         elif _is_drift(instance, record):
             self._handle_drift(instance, fact, record)
-        elif self.clock.monotonic_s() >= instance.retry_s:
+            return
+        if self.clock.monotonic_s() >= instance.retry_s:
             self.push([DuePush(instance, record, instance.effects)])
 
     def _raise_build(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Raise what the toolstack set, never lower it (A4); during a build no write is drift.
 
         xenstore's nodes wait until it runs: libxl writes them last (libxl__build_post) and would
-        overwrite ours. So they are not pushed, and the limit is not wholly in force before.
+        overwrite ours.
         """
         wanted = instance.wanted_pages
         if lives.may_push(wanted_pages=wanted, seen_pages=fact.max_pages, building=True):
             self.push([DuePush(instance, record, NO_EFFECTS)])
             if instance.push_state is PushState.GONE:  # closed by the push, which noted its end
                 return
-            if instance.effects is not NO_EFFECTS:
-                instance.on_put_off()
             self.records.note_instance(instance)
         elif instance.in_force:
             instance.on_put_off()
@@ -281,3 +325,15 @@ def _order_of(due: DuePush) -> Order:
     seen = instance.seen_pages
     raising = seen is None or limit.max_pages >= seen
     return Order(instance.domid, instance.uuid, limit, raising, due.effects)
+
+
+def _failures(instance: Instance) -> list[EffectOutcome]:
+    return [each for each in instance.effect_outcomes if each.state is EffectState.FAILED]
+
+
+def _is_being_destroyed(instance: Instance, outcome: Outcome) -> bool:
+    """Whether a push met a domain whose path in xenstore its toolstack has removed by now."""
+    lost = any(e.state is EffectState.DROPPED and e.errno == ENOENT for e in outcome.effects)
+    return outcome.seen is not None and outcome.seen.is_being_destroyed(
+        had_path=instance.had_path, has_path=not lost
+    )

@@ -8,6 +8,7 @@ that the thread is in.
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from maxmemd.arbiter.conditions import NOT_COMPARED, Condition
 from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
 from maxmemd.histogram import SIZES, Distribution, Histogram
@@ -34,6 +35,8 @@ class Figures(NamedTuple):
     refusals: Mapping[str, int]
     commit_s: Distribution
     push_s: Distribution
+    domain_faults: int = 0
+    conditions: tuple[Condition, ...] = ()
     fights_begun: int = 0
     fights: tuple[Fight, ...] = ()
 
@@ -56,6 +59,20 @@ class Status(NamedTuple):
         return "ok" if self.figures is None else self.figures.ledger
 
     @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What held of single domains at the last poll."""
+        return () if self.figures is None else self.figures.conditions
+
+    @property
+    def domains(self) -> str:
+        """Say "ok", or which domains could not be compared with the ledger."""
+        faulty = [each for each in self.conditions if each.kind == NOT_COMPARED]
+        if not faulty:
+            return "ok"
+        told = "; ".join(f"{each.name or each.uuid}: {each.detail}" for each in faulty[:3])
+        return f"cannot compare {len(faulty)} of them: {told}"
+
+    @property
     def generation(self) -> int:
         """How often records may have been dropped; see Records.generation."""
         return 0 if self.figures is None else self.figures.generation
@@ -66,7 +83,11 @@ STARTING = Status("starting", 0.0, Histogram(SIZES).snapshot())
 
 
 def figures_of(
-    records: Records, reconciler: Reconciler, decisions: int, refusals: Mapping[str, int]
+    records: Records,
+    reconciler: Reconciler,
+    decisions: int,
+    refusals: Mapping[str, int],
+    conditions: tuple[Condition, ...],
 ) -> Figures:
     """Return the figures as they are now. Belongs to the arbiter's thread."""
     trouble = records.trouble
@@ -83,6 +104,8 @@ def figures_of(
         dict(refusals),
         records.took_s.snapshot(),
         reconciler.took_s.snapshot(),
+        reconciler.lifecycle.surprises.count,
+        conditions,
         reconciler.fights.began,
         reconciler.fights.now,
     )

@@ -5,10 +5,11 @@ from maxmemd.cli.invocation import (
     Invocation,
     number,
     print_decision,
-    print_not_in_force,
+    print_not_done,
     print_refused,
     quoted,
     size_of,
+    unwritten_effects,
 )
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import required_reference
@@ -75,10 +76,9 @@ def _report(call: Invocation, answer: Answer, what: str) -> int:
         print_refused(call, answer, what, call.args[0])
         return 1
     print_decision(call, answer)
-    if answer.status == 202:
-        print_not_in_force(answer, call.args[0])
-        return 1
-    return 0
+    if answer.status == 202 or unwritten_effects(answer.body):
+        print_not_done(answer, call.args[0])
+    return 1 if answer.status == 202 else 0
 
 
 HANDLERS = {

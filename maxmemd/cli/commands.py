@@ -123,6 +123,7 @@ VERBS = (
         "<Domain> [restore|adopt|alert|default]",
         "Show or set what becomes of a maximum that another program writes",
         least=1,
+        most=2,
         writes=True,
         options=(
             Option("for", "Only for so long: 90s, 30m, 1h, 2d.", value="TIME"),
@@ -167,7 +168,11 @@ VERBS = (
         "Create, list and revoke tokens of TCP clients; only create prints the token",
         least=1,
         most=None,
-        options=(JSON, Option("days", "With create: the token expires after DAYS.", value="DAYS")),
+        options=(
+            JSON,
+            Option("days", "With create: the token expires after DAYS.", value="DAYS"),
+            Option("output", "With create: write it to a new file, mode 0600.", value="FILE"),
+        ),
     ),
     Command(
         "health",

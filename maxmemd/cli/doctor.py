@@ -1,4 +1,4 @@
-"""doctor: find programs that could bypass the daemon, and limits that were changed so."""
+"""doctor: find programs that bypass the daemon, limits that were changed so, and bad nodes."""
 
 import sys
 from pathlib import Path
@@ -22,21 +22,17 @@ LINES = 200
 
 
 def doctor(call: Invocation) -> int:
-    """Print every process that bypasses the daemon, and every foreign maximum."""
+    """Print every process that bypasses the daemon, every foreign maximum, and what is amiss."""
     found, seen = _processes()
     loose = [each for each in found if not _is_harmless(each)]
     harmless = [each for each in found if _is_harmless(each)]
     drifts, namesakes = _findings(call)
+    conditions = call.read("health").body.get("conditions") or []
+    status = 1 if loose or drifts or conditions else 0
     if call.wants_json:
-        body = {
-            "loose": loose,
-            "harmless": harmless,
-            "drifts": drifts,
-            "namesakes": namesakes,
-            "processes_seen": seen,
-        }
-        call.print_json(body)
-        return 1 if loose or drifts else 0
+        body = {"loose": loose, "harmless": harmless, "drifts": drifts, "namesakes": namesakes}
+        call.print_json({**body, "processes_seen": seen, "conditions": conditions})
+        return status
 
     if loose:
         print(f"These processes use libxenctrl without {LIBRARY} (see docs/interpose.md):")
@@ -50,9 +46,13 @@ def doctor(call: Invocation) -> int:
         print(plain(_drift_line(each)))
     if not drifts:
         print("No foreign maximum in the newest history.")
+    for each in conditions:
+        print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
+    if not conditions:
+        print("No domain's target or memory nodes are out of order.")
     for each in namesakes:
         print(plain(_namesake_line(each)))
-    return 1 if loose or drifts else 0
+    return status
 
 
 def _print_processes(found: list[Body]) -> None:

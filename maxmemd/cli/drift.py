@@ -15,8 +15,6 @@ def drift(call: Invocation) -> int:
     """Print the mode of a domain, or set one, or take it back."""
     ref = required_reference(call)
     path = f"domains/{quoted(ref)}/drift"
-    if len(call.args) > 2:
-        raise _wrong(f"cannot use {call.args[2]!r}: give one domain and one mode")
     asked = call.args[1] if len(call.args) == 2 else None
     for_s = None if "for" not in call.options else seconds_of(call.options["for"])
     if for_s is not None and asked not in MODES:

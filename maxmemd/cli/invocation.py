@@ -13,6 +13,8 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 HINTS = {
     "limit-below-target": "lower the target first with maxmemctl mem-set {ref}, or use --force",
+    "limit-below-held": "see why nothing says how far it shrinks with maxmemctl explain {ref}",
+    "videoram-unknown": "see what is in xenstore with maxmemctl explain {ref}",
     "target-above-static-max": "raise max-mem first with maxmemctl mem-max {ref}",
     "static-max-unknown": "set max-mem first with maxmemctl mem-max {ref}",
     "stale-revision": "see what changed with maxmemctl history {ref}",
@@ -89,16 +91,43 @@ def print_refused(call: Invocation, answer: Answer, what: str, ref: str) -> None
         print_error(HINTS[answer.code].format(ref=ref))
 
 
-def print_not_in_force(answer: Answer, ref: str) -> None:
-    """Print that a change is recorded but not yet in force."""
+def print_not_done(answer: Answer, ref: str) -> None:
+    """Print which part of a change is recorded but not in force, and which one is."""
     body = answer.body
     push = body.get("push") or {}
-    why = push.get("error") or f"it is {push.get('state', 'pending')}"
-    print_error(
-        f"the limit of {body.get('name') or ref} is recorded as revision {body.get('revision')},"
-        f" {amount(body.get('limit_kib'))}, but not in force: {why}"
+    limit = (
+        f"the limit of {body.get('name') or ref} is {{}} as revision {body.get('revision')},"
+        f" {amount(body.get('limit_kib'), bool(body.get('unlimited')))}"
     )
-    print_error(f"maxmemd keeps trying: maxmemctl show {ref}")
+    if push.get("state") in ("applied", "over-limit"):
+        for each in unwritten_effects(body):
+            print_error(f"{limit.format('in force')}; {each}")
+    else:
+        why = push.get("error") or f"it is {push.get('state', 'pending')}"
+        print_error(f"{limit.format('recorded')}, but not in force: {why}")
+    if push.get("state") != "gone" and answer.status == 202:
+        print_error(f"maxmemd keeps trying: maxmemctl show {ref}")
+
+
+def unwritten_effects(body: Body) -> list[str]:
+    """Return what of a push could not be written besides the limit, and why."""
+    effects = (body.get("push") or {}).get("effects") or ()
+    return [
+        f"{each['effect']} could not be written: {_why(each)}"
+        for each in effects
+        if each["state"] != "written"
+    ]
+
+
+def is_dropped(body: Body, effect: str) -> bool:
+    """Whether the domain cannot take this effect of a push."""
+    effects = (body.get("push") or {}).get("effects") or ()
+    return any(each["effect"] == effect and each["state"] == "dropped" for each in effects)
+
+
+def _why(effect: Body) -> str:
+    error = str(effect.get("error") or "it is still to be written")
+    return error.removeprefix("cannot write it: ")
 
 
 def print_decision(call: Invocation, answer: Answer) -> None:

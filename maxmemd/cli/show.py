@@ -4,7 +4,14 @@ import sys
 
 from maxmemd.cli.drift import mode_of
 from maxmemd.cli.format import aligned, amount, format_words, when, who
-from maxmemd.cli.invocation import Invocation, number, print_refused, quoted, title
+from maxmemd.cli.invocation import (
+    Invocation,
+    number,
+    print_refused,
+    quoted,
+    title,
+    unwritten_effects,
+)
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import required_reference
 from maxmemd.rest.reply import Body
@@ -36,12 +43,13 @@ def _facts(body: Body) -> list[list[str]]:
     else:
         rows.append(["limit", "none recorded"])
     rows += [
-        ["in force", _in_force_in(body)],
+        ["in force", _in_force(body) if body["managed"] else "not managed: it has no UUID"],
         ["recorded static-max", amount(body["recorded_static_max_kib"])],
-        ["static-max", amount(body["static_max_kib"])],
-        ["target", amount(body["target_kib"])],
-        ["video RAM", amount(body["videoram_kib"])],
+        ["static-max", _node(body, "static-max", body["static_max_kib"])],
+        ["target", _node(body, "target", body["target_kib"])],
+        ["video RAM", _node(body, "videoram", body["videoram_kib"])],
     ]
+    rows += [["not written", each] for each in unwritten_effects(body)]
     if body["drift"] is not None:
         rows.append(["drift", mode_of(body["drift"])])
     if xen is not None:
@@ -52,27 +60,46 @@ def _facts(body: Body) -> list[list[str]]:
     return rows
 
 
-def _in_force_in(body: Body) -> str:
-    if not body["managed"]:
-        return "not managed: it has no UUID"
-    if body["push"] is None and body["domid"] is not None:
+def _node(body: Body, name: str, kib: int | None) -> str:
+    """Return a node's amount, or what stands there in place of one."""
+    for each in body.get("unreadable") or ():
+        if each["node"] == f"memory/{name}":
+            return f"no amount: '{each['value']}'"
+    above = name == "target" and body.get("target_above_limit")
+    return amount(kib) + (", above the limit" if above else "")
+
+
+def _in_force(body: Body) -> str:
+    push = body["push"]
+    if push is None and body["domid"] is not None:
         return "no: the domain is dying"
-    return _in_force(body["push"])
-
-
-def _in_force(push: Body | None) -> str:
     if push is None:
         return "no: no instance here"
     seen = "" if push["seen_pages"] is None else f" (Xen holds {push['seen_pages']} pages)"
+    over = OUTLOOKS.get(body.get("outlook") or "", "")
     words: dict[str, str] = {
         "applied": "yes",
-        "over-limit": "yes, and the guest uses more than the limit until it shrinks",
+        "over-limit": f"yes, and the guest uses more than the limit{over}",
         "pending": f"no: {push['error']}" if push.get("error") else "not yet",
         "mismatched": "no: Xen holds another number than was written",
         "failed": f"no: {push.get('error') or 'Xen refused it'}",
         "gone": "no: the instance is gone",
     }
     return words.get(push["state"], str(push["state"])) + seen
+
+
+OUTLOOKS = {
+    "shrinking": " until it shrinks",
+    "paused": "; it is paused and cannot shrink",
+    "crashed": "; it has crashed and will not shrink",
+    "shut-down": "; it has shut down and will not shrink",
+    "no-path": "; xenstore does not know it, so nothing tells it to shrink",
+    "no-target": "; it has no target, so nothing tells it to shrink",
+    "target-unreadable": "; its target is no amount, so nothing tells it to shrink",
+    "target-above-limit": "; its target is above the limit, so it will not shrink",
+    "not-moving": "; it does not shrink, no balloon driver was seen to move",
+}
+"""What is said of a guest that holds more than its limit."""
 
 
 def components(call: Invocation) -> int:
@@ -122,12 +149,14 @@ def explain(call: Invocation) -> int:
         ]
     )
     sys.stdout.write(f"{title(body)}\n" + aligned(rows, frozenset({1}), "  "))
-    sys.stdout.write(f"\n  in force            {plain(_in_force(body['push']))}\n")
+    sys.stdout.write(f"\n  in force            {plain(_in_force(body))}\n")
     if body["drift"] and (body["drift"]["source"] != "host" or body["drift"]["fight"]):
         print(f"  drift               {mode_of(body['drift'])}")
     for what in ("target", "static_max", "recorded_static_max"):
         words = what.replace("_max", "-max").replace("_", " ")
-        print(f"  {words:<20}{amount(body[what + '_kib'])}")
+        print(f"  {words:<20}{plain(_node(body, words, body[what + '_kib']))}")
+    for each in unwritten_effects(body):
+        print(f"  {'not written':<20}{plain(each)}")
     print(f"\n{plain(body['text'])}")
     return 0
 
@@ -198,6 +227,8 @@ def health(call: Invocation) -> int:
         print("ready" if body["ready"] else "not ready")
         rows = [[part, state] for part, state in body["parts"].items()]
         sys.stdout.write(aligned(rows, indent="  "))
+        for each in body.get("conditions") or ():
+            print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
         for finding in body.get("findings", ()):
             sys.stdout.write(_finding(finding))
     return 0 if body["ready"] else 1

@@ -1,9 +1,11 @@
 """token: create, list and revoke bearer tokens of TCP clients, over the Unix socket only."""
 
+import os
+
 from maxmemd.cli.format import when
 from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
-from maxmemd.rest.reply import Body
+from maxmemd.rest.reply import Body, Unreachable
 from maxmemd.rest.text import plain
 
 ROLES = ("admin", "toolstack", "observer")
@@ -16,9 +18,9 @@ def token(call: Invocation) -> int:
     what, *rest = call.args
     if what == "create" and len(rest) == 2:
         return _create(call, *rest)
-    if what == "list" and not rest and "days" not in call.options:
+    if what == "list" and not rest and not call.options.keys() & {"days", "output"}:
         return _list(call)
-    if what == "revoke" and len(rest) == 1 and "days" not in call.options:
+    if what == "revoke" and len(rest) == 1 and not call.options.keys() & {"days", "output"}:
         return _revoke(call, rest[0])
     words = plain(" ".join(call.args))
     raise Stop(2, err=f"maxmemctl: unexpected arguments: {words}\n\n", out=call.verb.help())
@@ -30,15 +32,40 @@ def _create(call: Invocation, name: str, role: str) -> int:
     body: Body = {"name": name, "role": role}
     if "days" in call.options:
         body["days"] = _days(call.options["days"])
-    answer = call.server.ask("POST", "/v1/tokens", body)
+    output = call.options.get("output")
+    if output is not None:
+        _make_file(output)  # before the token, which is shown once and would be lost
+    try:
+        answer = call.server.ask("POST", "/v1/tokens", body)
+    except Unreachable:
+        _remove(output)
+        raise
     if answer.status != 200:
+        _remove(output)
         print_refused(call, answer, f"create the token {name}", "")
         return 1
-    if call.wants_json:
+    if output is not None:
+        with open(output, "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib imports slowly
+            file.write(answer.body["token"] + "\n")
+    elif call.wants_json:
         call.print_json(answer.body)
     else:
         print(answer.body["token"])
     return 0
+
+
+def _make_file(path: str) -> None:
+    """Create a file that only its owner can read. Raises Stop if there is one, or it cannot be."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        why = f"cannot create {plain(path)}: {error.strerror}; no token was created"
+        raise Stop(1, err=f"maxmemctl: {why}\n") from None
+
+
+def _remove(path: str | None) -> None:
+    if path is not None:
+        os.unlink(path)  # noqa: PTH108
 
 
 def _days(word: str) -> int:

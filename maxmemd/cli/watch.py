@@ -27,6 +27,9 @@ COLOURS = {
     "fight-ended": GREEN,
     "refused": YELLOW,
     "over-limit": YELLOW,
+    "target-above-limit": YELLOW,
+    "effect-dropped": YELLOW,
+    "node-unreadable": YELLOW,
     "recovered": GREEN,
 }
 NAMES_EVERY_S = 1.0
@@ -100,6 +103,25 @@ def _format_drift(event: Body) -> str:
     return f"another program wrote {wrote} in place of {wanted} ({event['wish'].get('mode')})"
 
 
+def _format_above(event: Body) -> str:
+    wish = event["wish"]
+    video = f" with {amount(wish.get('videoram_kib'))} of video RAM" * bool(
+        wish.get("videoram_kib")
+    )
+    target, max_mem = amount(wish.get("target_kib")), amount(wish.get("max_mem_kib"))
+    return f"the target is {target}{video}, max-mem is {max_mem}"
+
+
+def _format_dropped(event: Body) -> str:
+    wish = event["wish"]
+    why = str(wish.get("error") or "").removeprefix("cannot write it: ")
+    return f"{wish.get('effect')} {amount(wish.get('amount_kib'))} could not be written: {why}"
+
+
+def _format_unreadable(event: Body) -> str:
+    return f"{event['wish'].get('node')} is '{event['wish'].get('value')}', which is no amount"
+
+
 def _format_mode(event: Body) -> str:
     set_for = event["wish"].get("for_s")
     mode, why = event["wish"].get("mode"), event["wish"].get("reason")
@@ -153,6 +175,9 @@ _DETAILS: dict[str, Callable[[Body], str]] = {
     "push-failed": _format_failed,
     "over-limit": _format_over_limit,
     "recovered": lambda event: f"in force again, after {event['wish'].get('from')}",
+    "target-above-limit": _format_above,
+    "effect-dropped": _format_dropped,
+    "node-unreadable": _format_unreadable,
     "drift": _format_drift,
     "drift-mode-set": _format_mode,
     "drift-mode-cleared": lambda event: f"as configured again, by {who(event['by'])}",

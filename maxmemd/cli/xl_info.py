@@ -55,7 +55,18 @@ def _table(call: Invocation, *, verbose: bool = False, claimed: bool = False) ->
     for domain in domains:
         if domain["domid"] is not None and domain["xen"] is not None:
             print(_row(domain, verbose=verbose, claimed=claimed))
+    for domain in domains if not claimed else ():
+        _tell_what_is_wrong(domain)
     return 0
+
+
+def _tell_what_is_wrong(domain: Body) -> None:
+    """Print on stderr what xl's table has no column for."""
+    called = domain["name"] or domain["uuid"]
+    if domain.get("target_above_limit"):
+        print_error(f"{called} has a target above its limit: maxmemctl explain {domain['domid']}")
+    for each in domain.get("unreadable") or ():
+        print_error(f"{called}: {each['node']} in xenstore is '{each['value']}', no amount")
 
 
 def _domains(call: Invocation, what: str) -> list[Body]:

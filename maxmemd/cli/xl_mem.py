@@ -7,12 +7,14 @@ with the reason precedes xl's line.
 from maxmemd.cli.format import amount
 from maxmemd.cli.invocation import (
     Invocation,
+    is_dropped,
     print_decision,
-    print_not_in_force,
+    print_not_done,
     print_refused,
     quoted,
     size_of,
     title,
+    unwritten_effects,
 )
 from maxmemd.cli.xl_domain import domid_of, reference
 from maxmemd.rest.reply import Answer, Body
@@ -42,12 +44,14 @@ def _set(call: Invocation, path: str, field: str, xls_noun: str, extra: Body) ->
         return 1
 
     answer = call.write("PUT", f"domains/{quoted(ref)}/{path}", {field: kib, **extra})
-    if answer.status == 200:
+    if answer.status in (200, 202):
         _print_granted(call, answer)
-        return 0
-    if answer.status == 202:
-        _print_granted(call, answer)
-        print_not_in_force(answer, ref)
+        if answer.status == 202 or unwritten_effects(answer.body):
+            print_not_done(answer, ref)
+        # A dropped static-max leaves mem-max what it is for; without its target mem-set did nothing
+        # that the guest can follow.
+        if answer.status == 200 and not (path == "target" and is_dropped(answer.body, "target")):
+            return 0
     else:
         called = "max-mem" if field == "max_mem_kib" else "the target"
         print_refused(call, answer, f"set {called} of {ref} to {amount(kib)}", ref)

@@ -26,6 +26,7 @@ from maxmemd.client.retry import Retry
 from maxmemd.client.transport import request_of, settings
 from maxmemd.rest.connection import DEFAULT_SOCKET
 from maxmemd.rest.retry import BUSY, PAUSE_S, RECONNECT_S
+from maxmemd.rest.tls_trouble import tls_trouble
 from maxmemd.wire import replies
 
 T = TypeVar("T", bound=BaseModel)
@@ -229,6 +230,9 @@ _EVENTS = Call("GET", "/v1/events", replies.Event)
 
 
 def _unreachable(where: str, error: Exception) -> Unreachable:
+    options = "verify, an ssl.SSLContext that loads"
+    if (why := tls_trouble(error, cacert=options, cert=options)) is not None:
+        return Unreachable(f"cannot talk to maxmemd at {where}: {why}")
     return Unreachable(
         f"cannot get a reply from maxmemd at {where}: {str(error) or type(error).__name__}"
     )

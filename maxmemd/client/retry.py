@@ -6,6 +6,7 @@ from time import monotonic
 import httpx
 
 from maxmemd.rest.retry import NOTICE_S, RETRY_S
+from maxmemd.rest.tls_trouble import tls_trouble
 
 LOG = logging.getLogger("maxmemd.client")
 
@@ -23,6 +24,8 @@ class Retry:
 
     def should_follow(self, error: Exception) -> bool:
         """Return whether to send the request again, after PAUSE_S. Logs a long wait once."""
+        if tls_trouble(error) is not None:
+            return False
         is_lost = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
         is_unsent = isinstance(error, httpx.ConnectError)
         is_busy = not isinstance(error, httpx.TransportError)

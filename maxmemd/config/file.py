@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from maxmemd.config.conflicts import conflicts
+from maxmemd.config.host import SIMULATED_HOST, simulated_folder
 from maxmemd.config.parsers import PARSERS, EntryError
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
@@ -20,14 +22,16 @@ RENAMED = {"others": "default_role"}
 """Keys of earlier development versions: a package keeps the administrator's file."""
 
 
-def load(path: Path | None) -> Config:
+def load(path: Path | None, given: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """Return the configuration in `path`; the defaults if no file was named and none exists.
+
+    `given` are values that come before the file's.
 
     Raises ConfigError that names the file, the line and what to write instead.
     """
     if path is None:
         if not DEFAULT_FILE.exists():
-            return Config()
+            return parse({}, "", given=given)
         path = DEFAULT_FILE
     try:
         with path.open("rb") as file:
@@ -36,7 +40,7 @@ def load(path: Path | None) -> Config:
         found = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    return parse(found, str(path), text)
+    return parse(found, str(path), text, given)
 
 
 def location_of(path: Path | None, key: str) -> str:
@@ -45,7 +49,12 @@ def location_of(path: Path | None, key: str) -> str:
     return f"{path}{_line_of(path.read_text(encoding='utf-8'), key)}"
 
 
-def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:
+def parse(
+    found: Mapping[str, Any],
+    where: str,
+    text: str = "",
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Config:
     """Return the configuration in a parsed file; `text` is for line numbers. Raises ConfigError."""
     known = {known.name for known in fields(Config)}
     values: dict[str, Any] = {}
@@ -60,11 +69,18 @@ def parse(found: Mapping[str, Any], where: str, text: str = "") -> Config:
             raise ConfigError(f"cannot use {at}: {_entry(key, error.entry)}: {error}") from error
         except ValueError as error:
             raise ConfigError(f"cannot use {at}: {key} = {value!r}: {error}") from error
-    config = Config(**values)
-    for key, why, entry in conflicts(config):
+    for key, why, entry in conflicts(Config(**values)):
         at = f"{where}{_line_of(text, key, entry)}"
         raise ConfigError(f"cannot use {at}: {_entry(key, entry)}: {why}")
-    return config
+    return Config(**own_paths({**values, **given}))
+
+
+def own_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values, and for a host that is said to be simulated its own default paths."""
+    if values.get("hypervisor") != SIMULATED_HOST:
+        return values
+    folder = simulated_folder()
+    return {"socket": folder / "maxmemd.sock", "database": folder / "ledger.sqlite", **values}
 
 
 def _entry(key: str, entry: str | int | None) -> str:

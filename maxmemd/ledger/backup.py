@@ -10,8 +10,8 @@ from maxmemd.files import open_private, sync
 from maxmemd.ledger.schema import as_ledger_errors
 from maxmemd.ledger.space import as_ledger_error
 
-GROWING = frozenset({"journal", "history", "push"})
-"""Tables that only grow, under all their names: their last row tells how far they have."""
+CHANGING = frozenset({"alembic_version", "record", "instance"})
+"""Tables whose rows change. The others only grow: their last row tells how far they have."""
 
 
 def backup(database: Path, copy: Path) -> None:
@@ -20,9 +20,8 @@ def backup(database: Path, copy: Path) -> None:
     Raises LedgerError, also if there is a file of that name already.
     """
     what = f"back {database} up to {copy}"
-    if not database.exists():
-        raise LedgerError(f"cannot {what}: there is no {database}")
     try:
+        database.stat()
         os.close(open_private(copy, os.O_RDWR | os.O_EXCL))
     except FileExistsError:
         raise LedgerError(f"cannot {what}: there is such a file (name a new one)") from None
@@ -68,6 +67,6 @@ def _contents(connection: sqlite3.Connection) -> dict[str, object]:
     named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     found: dict[str, object] = {}
     for (name,) in named:
-        last = "ORDER BY rowid DESC LIMIT 1" if name in GROWING else ""
+        last = "" if name in CHANGING else "ORDER BY rowid DESC LIMIT 1"
         found[name] = connection.execute(f'SELECT * FROM "{name}" {last}').fetchall()  # noqa: S608
     return found

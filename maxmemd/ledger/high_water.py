@@ -11,6 +11,7 @@ import os
 import struct
 from pathlib import Path
 
+from maxmemd.files import open_private
 from maxmemd.ledger.space import as_ledger_error
 
 LOG = logging.getLogger("maxmemd.ledger")
@@ -25,9 +26,9 @@ class HighWaterMark:
         self._path = path = database.with_name(f"{database.name}{SUFFIX}")
         self._is_behind = False
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = open_private(path, os.O_RDWR)
         except OSError as error:
-            raise as_ledger_error(error, f"open {path}") from error
+            raise as_ledger_error(error, f"open {path}", path) from error
 
     def read(self) -> tuple[int, bytes] | None:
         """Return seq and hash of an entry that the history must have; None if unknown."""

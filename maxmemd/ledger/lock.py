@@ -1,12 +1,14 @@
 """Lock the ledger for one process, and keep root from creating files in another user's ledger."""
 
 import fcntl
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from maxmemd.errors import ConfigError, LedgerBusy
+from maxmemd.files import give_existing, need_folder, open_private
 from maxmemd.ledger.space import as_ledger_error
 
 
@@ -15,18 +17,19 @@ def exclusive_lock(database: Path) -> Iterator[None]:
     """Hold the database's lock file, so that only one process ever writes.
 
     Raises LedgerBusy if another process holds it, LedgerError if it cannot be created,
-    ConfigError if the path names no file.
+    ConfigError if the path names no file or its folder is not there.
     """
     if not database.name:
         raise ConfigError(f"cannot use {database} as the database: name a file")
     lock = database.with_name(database.name + ".lock")
+    need_folder(database, f"use {database} as the database")
     try:
-        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private(lock, os.O_RDWR)
     except OSError as error:
-        raise as_ledger_error(error, f"use {database}: {lock}") from error
+        raise as_ledger_error(error, f"use {database}: {lock}", lock) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        give_existing(database.parent.glob(f"{glob.escape(database.name)}*"))
         yield
     except BlockingIOError:
         raise LedgerBusy(f"cannot use {database}: another maxmemd holds {lock}") from None

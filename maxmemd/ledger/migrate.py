@@ -74,10 +74,9 @@ def _make_private(path: Path) -> None:
     SQLite gives the files beside a database its mode. Raises LedgerError.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(open_private(path, os.O_RDWR))
     except OSError as error:
-        raise as_ledger_error(error, f"create {path}") from error
+        raise as_ledger_error(error, f"create {path}", path) from error
 
 
 def _keep_copy(path: Path, found: str) -> Path:

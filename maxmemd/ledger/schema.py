@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
+from maxmemd.files import why_unusable
 from maxmemd.ledger.space import has_no_room
 
 METADATA = sa.MetaData()
@@ -153,6 +154,10 @@ journal cannot be created or a sync fails because the disk is full, it reports o
 the kernel's errno."""
 
 
+_REFUSED = frozenset({"SQLITE_CANTOPEN", "SQLITE_READONLY"})
+"""What SQLite makes of a file that this user may not open or write."""
+
+
 @contextmanager
 def as_ledger_errors(database: Path, what: str) -> Iterator[None]:
     """Turn SQLite's errors into LedgerError, by result code and free space."""
@@ -165,4 +170,8 @@ def as_ledger_errors(database: Path, what: str) -> Iterator[None]:
         kind = _BY_RESULT.get(primary, LedgerError)
         if primary in _MAY_BE_FULL and has_no_room(database.parent):
             kind = LedgerFull
-        raise kind(f"cannot {what}: {cause} ({result})") from error
+        full = f"no space is left in {database.parent}: " if kind is LedgerFull else ""
+        files = (Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm"))
+        hints = [why_unusable(one) for one in files] if primary in _REFUSED else []
+        hint = next(filter(None, hints), "")
+        raise kind(f"cannot {what}: {full}{cause} ({result}){hint}") from error

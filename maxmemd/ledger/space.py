@@ -6,9 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from maxmemd.errors import LedgerError, LedgerFull
-
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The errors of a full file system or an exhausted quota."""
+from maxmemd.files import NO_SPACE, why_unusable
 
 MARGIN_BYTES = 1024 * 1024
 """More than SQLite needs at once: a WAL index grows by 32 KiB, a batch takes some 100 KiB."""
@@ -32,7 +30,9 @@ def has_no_room(directory: Path) -> bool:
     return False
 
 
-def as_ledger_error(error: OSError, what: str) -> LedgerError:
-    """Return the LedgerError for a kernel error."""
+def as_ledger_error(error: OSError, what: str, path: Path | None = None) -> LedgerError:
+    """Return the LedgerError for a kernel error; for one of rights, with who owns the file."""
     kind = LedgerFull if error.errno in NO_SPACE else LedgerError
-    return kind(f"cannot {what}: {error.strerror}")
+    is_refused = error.errno in (errno.EACCES, errno.EPERM)
+    hint = why_unusable(path) if path is not None and is_refused else ""
+    return kind(f"cannot {what}: {error.strerror}{hint}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
-from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM, StoreFacts, XenFacts
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB, Memory
@@ -174,6 +174,29 @@ def not_below_target(rules: Rules, max_mem: Memory, target: Memory | None) -> Re
     )
 
 
+def not_below_held(
+    rules: Rules, max_mem: Memory, limit_kib: int, xen: XenFacts, store: StoreFacts
+) -> Refusal | None:
+    """Refuse a limit below what the guest holds, where no target says how far it shrinks.
+
+    libxl refuses any mem-max where it cannot read the target (libxl_domain_setmaxmem). While a
+    domain is built it holds what its toolstack has populated, and has no target yet.
+    """
+    held = Memory.of_pages(xen.tot_pages)
+    if rules.floor != "target" or not xen.started or limit_kib >= held.kib:
+        return None
+    short = held.kib - limit_kib
+    why = store.unreadable_at(TARGET) or f"it has no {TARGET} in xenstore"
+    return Refusal(
+        "limit-below-held",
+        f"cannot set max-mem to {max_mem.kib} KiB: the guest holds {held.kib} KiB, {short} KiB more"
+        f" than the limit of {limit_kib} KiB that it would have, and {why} (set max-mem to what it"
+        " holds, or force)",
+        {"max_mem_kib": max_mem.kib, "limit_kib": limit_kib, "held_kib": held.kib,
+         "short_by_kib": short},
+    )  # fmt: skip
+
+
 def max_mem_not_below_dom0_floor(rules: Rules, max_mem: Memory) -> Refusal | None:
     """Refuse to starve dom0 by its max-mem (libxl_mem.c: LIBXL_MIN_DOM0_MEM)."""
     floor = rules.dom0_floor
@@ -209,14 +232,31 @@ def not_below_videoram(target: Memory, videoram: Memory) -> Refusal | None:
     )
 
 
-def static_max_unknown() -> Refusal:
-    """Refuse a target for a domain without static-max in xenstore."""
+def videoram_readable(store: StoreFacts) -> Refusal | None:
+    """Refuse what depends on the video RAM where it is there and is no amount."""
+    unreadable = store.unreadable_at(VIDEORAM)
+    if unreadable is None:
+        return None
     return Refusal(
-        "static-max-unknown",
-        "cannot set the target: the domain has no memory/static-max in xenstore"
-        " (set its max-mem first: that writes it)",
+        "videoram-unknown",
+        f"cannot set the target: {unreadable} (what the guest has besides is not known:"
+        " write the node first)",
         {},
     )
+
+
+def static_max_unknown(store: StoreFacts) -> Refusal:
+    """Refuse a target for a domain whose static-max is not known."""
+    why, cure = (
+        f"the domain has no {STATIC_MAX} in xenstore",
+        "set its max-mem first: that writes it",
+    )
+    if not store.has_path:
+        why, cure = "xenstore does not know the domain", "set its max-mem instead"
+    unreadable = store.unreadable_at(STATIC_MAX)
+    if unreadable is not None:
+        why = str(unreadable)
+    return Refusal("static-max-unknown", f"cannot set the target: {why} ({cure})", {})
 
 
 def not_above_static_max(target: Memory, static_max: Memory) -> Refusal | None:
@@ -232,13 +272,10 @@ def not_above_static_max(target: Memory, static_max: Memory) -> Refusal | None:
     )
 
 
-def target_unknown() -> Refusal:
-    """Refuse to move a target that is not in xenstore."""
-    return Refusal(
-        "target-unknown",
-        "cannot move the target: the domain has no memory/target in xenstore (give target_kib)",
-        {},
-    )
+def target_unknown(store: StoreFacts) -> Refusal:
+    """Refuse to move a target that is not known."""
+    why = store.unreadable_at(TARGET) or f"the domain has no {TARGET} in xenstore"
+    return Refusal("target-unknown", f"cannot move the target: {why} (give target_kib)", {})
 
 
 def absent() -> Refusal:
@@ -327,9 +364,9 @@ def domain_gone(called: str, domid: int) -> Refusal:
 
 
 def dying(domid: int) -> Refusal:
-    """Refuse a domid whose domain is dying."""
+    """Refuse a domain whose instance is dying."""
     detail = f"cannot use domain {domid}: domain {domid} is dying"
-    return Refusal("domain-gone", f"{detail} (its UUID or name means its record)", {})
+    return Refusal("domain-gone", f"{detail} (once it is gone, its next start can be decided)", {})
 
 
 def not_here(called: str) -> Refusal:

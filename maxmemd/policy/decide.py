@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from maxmemd.policy import clauses, lives
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
-from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.components import MAX_MEM, SLACK, ZERO, Key, Record
+from maxmemd.policy.facts import STATIC_MAX, TARGET, StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal, Verdict
 from maxmemd.policy.wishes import (
     Build,
@@ -73,10 +73,10 @@ def decide(picture: Picture, wish: Wish) -> Verdict:
 
 def _set_limit(picture: Picture, wish: SetLimit) -> Verdict:
     """libxl_mem.c:libxl_domain_setmaxmem, plus what the other owners have."""
-    refusal = _max_mem_refused(picture, wish.amount, force=wish.force)
+    amounts = {MAX_MEM: wish.amount, SLACK: picture.rules.slack}
+    refusal = _max_mem_refused(picture, amounts, force=wish.force)
     if refusal is not None:
         return refusal
-    amounts = {MAX_MEM: wish.amount, SLACK: picture.rules.slack}
     if not wish.node:
         return _granted(picture, amounts, None, NO_EFFECTS)
     return _granted(picture, amounts, wish.amount, Effects(static_max=wish.amount))
@@ -105,7 +105,7 @@ def _set_component(picture: Picture, key: Key, kib: int) -> Verdict:
         clauses.known_owner(picture.rules, key) or clauses.not_fixed(key) or clauses.in_range(kib)
     )
     if refusal is None and key == MAX_MEM:
-        refusal = _max_mem_refused(picture, Memory(kib=kib), force=False)
+        refusal = _max_mem_refused(picture, {MAX_MEM: Memory(kib=kib)}, force=False)
     if refusal is not None:
         return refusal
     return _granted(picture, {key: Memory(kib=kib)}, None, NO_EFFECTS)
@@ -130,11 +130,11 @@ def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     past = picture.past
     if past is None:
         return clauses.revision_unknown(wish.revision)
-    max_mem = past.amount(MAX_MEM)
-    refusal = None if max_mem is None else _max_mem_refused(picture, max_mem, force=wish.force)
+    amounts = {key: component.amount for key, component in past.components.items()}
+    kept = {key: amounts.get(key, ZERO) for key in (*picture.record.components, *amounts)}
+    refusal = None if MAX_MEM not in amounts else _max_mem_refused(picture, kept, force=wish.force)
     if refusal is not None:
         return refusal
-    amounts = {key: component.amount for key, component in past.components.items()}
     return _replaced(picture, amounts, past.static_max)
 
 
@@ -199,26 +199,42 @@ def _kept(picture: Picture, record: Record, effects: Effects) -> Verdict:
     return refusal or Grant(record, effects)
 
 
-def _max_mem_refused(picture: Picture, max_mem: Memory, *, force: bool) -> Refusal | None:
-    """Return why max-mem cannot be that; dom0's floor holds even by force."""
+def _max_mem_refused(
+    picture: Picture, amounts: Mapping[Key, Memory], *, force: bool
+) -> Refusal | None:
+    """Return why max-mem cannot be that, with these other amounts changed as well.
+
+    dom0's floor holds even by force.
+    """
+    rules, store, max_mem = picture.rules, picture.store, amounts[MAX_MEM]
     if picture.is_dom0:
-        refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, max_mem)
+        refusal = clauses.max_mem_not_below_dom0_floor(rules, max_mem)
         if refusal is not None:
             return refusal
-    return None if force else clauses.not_below_target(picture.rules, max_mem, picture.store.target)
+    if force:
+        return None
+    if store.target is not None or picture.xen is None:
+        return clauses.not_below_target(rules, max_mem, store.target)
+    now = {key: component.amount for key, component in picture.record.components.items()}
+    limit_kib = sum(amount.kib for amount in {**now, **amounts}.values())
+    return clauses.not_below_held(rules, max_mem, limit_kib, picture.xen, store)
 
 
 def _asked_target(picture: Picture, wish: SetTarget) -> Memory | Refusal:
     """Return memory/target as asked; a difference is floored at 0, as libxl does."""
     store = picture.store
+    if wish.target is not None or wish.enforce:
+        refusal = clauses.videoram_readable(store)
+        if refusal is not None:
+            return refusal
     if wish.target is not None:
         refusal = clauses.not_below_videoram(wish.target, store.videoram)
         return refusal or wish.target - store.videoram
-    before = store.target
-    if before is None and picture.is_dom0 and picture.xen is not None:
+    before, is_absent = store.target, store.unreadable_at(TARGET) is None
+    if before is None and is_absent and picture.is_dom0 and picture.xen is not None:
         before = Memory.of_pages(picture.xen.tot_pages)
     if before is None:
-        return clauses.target_unknown()
+        return clauses.target_unknown(store)
     kib = max(0, before.kib + (wish.by_kib or 0))
     return clauses.in_range(kib) or Memory(kib=kib)
 
@@ -228,7 +244,7 @@ def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
     if ceiling is None:
         ceiling = _seeded_static_max(picture)
     if ceiling is None:
-        return clauses.static_max_unknown()
+        return clauses.static_max_unknown(picture.store)
     refusal = clauses.not_above_static_max(target, ceiling)
     if refusal is None and picture.is_dom0:
         refusal = clauses.target_not_below_dom0_floor(picture.rules, target)
@@ -236,12 +252,14 @@ def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
 
 
 def _seeded_static_max(picture: Picture) -> Memory | None:
-    """Return the value that dom0's static-max starts with if the node is missing: Xen's maximum.
+    """Return what dom0's static-max starts as where it is absent: Xen's maximum.
 
-    libxl_mem.c:libxl__fill_dom0_memory_info.
+    libxl_mem.c:libxl__fill_dom0_memory_info; one that is there and is no amount is not replaced.
     """
-    xen = picture.xen
-    if xen is None or not picture.is_dom0 or picture.store.static_max is not None:
+    xen, store = picture.xen, picture.store
+    if xen is None or not picture.is_dom0 or store.static_max is not None:
+        return None
+    if store.unreadable_at(STATIC_MAX) is not None:
         return None
     return Memory.of_pages(xen.max_pages)
 

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from maxmemd.units import Memory
 
+TARGET, STATIC_MAX, VIDEORAM = "memory/target", "memory/static-max", "memory/videoram"
+"""The nodes of a domain's memory, below /local/domain/N (xen/docs/misc/xenstore-paths.pandoc)."""
+
 DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -45,18 +48,54 @@ class XenFacts(NamedTuple):
         """Whether it was ever run: a domain that is being built is paused and has used no CPU."""
         return not self.paused or self.cpu_time_ns > 0
 
+    @property
+    def is_still(self) -> bool:
+        """Whether its vcpus cannot run: nothing that is in the guest can do anything."""
+        return self.paused or self.shutdown or self.dying
+
+    def is_being_destroyed(self, *, had_path: bool, has_path: bool) -> bool:
+        """Whether its toolstack is destroying it, though Xen does not say so yet.
+
+        It is paused first, then xenstore forgets it, and then it is taken apart, page after page;
+        Xen calls it dying only when that is done (libxl_domain.c:libxl__destroy_domid,
+        xen/common/domain.c:domain_kill). One that runs, or that xenstore never knew, lives.
+        """
+        return had_path and not has_path and self.is_still
+
+
+class UnreadableNode(NamedTuple):
+    """A node below /local/domain/N that is there and is no amount; `value` fits on a line."""
+
+    node: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.node} in xenstore is '{self.value}', which is no amount"
+
 
 class StoreFacts(NamedTuple):
     """What xenstore says of a domain's memory; None where there is no such node or no number.
 
     `target` and `static_max` are /local/domain/N/memory/{target,static-max}; `videoram` is
     memory/videoram and counts as 0 when it is absent or negative. Target excludes video RAM.
+    `has_path` is false where there is no /local/domain/N. What is there and is no amount is in
+    `unreadable`: it must not be taken for absent where a rule depends on it.
     """
 
     name: str | None = None
     target: Memory | None = None
     static_max: Memory | None = None
     videoram: Memory = Memory(kib=0)
+    has_path: bool = True
+    unreadable: tuple[UnreadableNode, ...] = ()
+
+    def unreadable_at(self, node: str) -> UnreadableNode | None:
+        """Return what stands in a node in place of an amount; None where it is readable."""
+        return next((found for found in self.unreadable if found.node == node), None)
+
+
+NO_PATH = StoreFacts(has_path=False)
+"""What xenstore says of a domain that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)

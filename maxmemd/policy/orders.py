@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from maxmemd.policy.facts import XenFacts
+from maxmemd.policy.states import EffectState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.units import Memory
 
@@ -20,13 +21,25 @@ class Order(NamedTuple):
     effects: Effects
 
 
-class Outcome(NamedTuple):
-    """How an order ended: `seen` is what was read back, None where it was not done.
+class EffectOutcome(NamedTuple):
+    """How one effect ended. `errno` is Xen's or xenstored's; ENOENT: it has no path there."""
 
-    Then `error` says why, with Xen's or xenstored's errno; `gone` that the domain is no more.
+    name: str
+    state: EffectState
+    amount: Memory
+    errno: int | None = None
+    error: str | None = None
+
+
+class Outcome(NamedTuple):
+    """How an order ended: `seen` is what was read back, None where the limit was not set.
+
+    Then `error` says why, with Xen's errno; `gone` that the domain is no more. `effects` are those
+    that were tried, each for itself.
     """
 
     seen: XenFacts | None
     gone: bool = False
     errno: int | None = None
     error: str | None = None
+    effects: tuple[EffectOutcome, ...] = ()

@@ -7,8 +7,9 @@ proves that Xen holds the limit; the result of the hypercall does not. So every 
 names what was last seen, never what was last tried.
 
 `pending` is the initial state. An instance whose limit was in force returns to it if the limit is
-no longer in force although no push of ours failed: another program wrote the maximum (drift), the
-toolstack wrote it during the build, or xenstore nodes are still to be written. After a failed or
+no longer in force although no push of ours failed: another program wrote the maximum (drift), or
+the toolstack wrote it during the build. What a push writes besides (its effects) has states of its
+own, `EffectState`: the limit is in force whether or not a node can be written. After a failed or
 mismatched push the state stays `failed` or `mismatched` until a later push or poll shows the limit
 in force; it does not return to `pending`, since that would lose the reason.
 
@@ -65,6 +66,18 @@ class PushState(StrEnum):
     """Xen or xenstore refused the push."""
     GONE = "gone"
     """The instance is no more."""
+
+
+class EffectState(StrEnum):
+    """How far one effect of a push is written; the limit's state never depends on it."""
+
+    PENDING = "pending"
+    """Still to be written."""
+    WRITTEN = "written"
+    FAILED = "failed"
+    """Xen or xenstore refused it; it is tried again."""
+    DROPPED = "dropped"
+    """The domain lives and cannot take it; it is not tried again."""
 
 
 class BuildPhase(StrEnum):

@@ -1,12 +1,16 @@
 """The two answers to a wish, and what a granted one does to the world."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from maxmemd.policy import facts
 from maxmemd.policy.components import Record
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import Memory
+
+EFFECTS = POD_TARGET, STATIC_MAX, TARGET = "pod-target", "static-max", "target"
+"""The effects' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,34 @@ class Effects:
             self.target if later.target is None else later.target,
         )
 
+    def named(self) -> tuple[tuple[str, Memory], ...]:
+        """Return what is to be written, each by its name."""
+        if self is NO_EFFECTS:
+            return ()
+        amounts = zip(EFFECTS, (self.pod_target, self.static_max, self.target), strict=True)
+        return tuple((name, amount) for name, amount in amounts if amount is not None)
+
+    def without(self, names: Collection[str]) -> "Effects":
+        """Return what is left to be written once these are."""
+        if self is NO_EFFECTS or not names:
+            return self
+        left = Effects(
+            None if POD_TARGET in names else self.pod_target,
+            None if STATIC_MAX in names else self.static_max,
+            None if TARGET in names else self.target,
+        )
+        return NO_EFFECTS if left == NO_EFFECTS else left
+
     def on(self, store: StoreFacts) -> StoreFacts:
         """Return what xenstore will say once these are written."""
-        if self is NO_EFFECTS:
+        if self is NO_EFFECTS or not store.has_path:
             return store
-        target = store.target if self.target is None else self.target
-        static_max = store.static_max if self.static_max is None else self.static_max
-        return StoreFacts(store.name, target, static_max, store.videoram)
+        written = {facts.TARGET: self.target, facts.STATIC_MAX: self.static_max}
+        return store._replace(
+            target=store.target if self.target is None else self.target,
+            static_max=store.static_max if self.static_max is None else self.static_max,
+            unreadable=tuple(each for each in store.unreadable if written.get(each.node) is None),
+        )
 
 
 NO_EFFECTS = Effects()

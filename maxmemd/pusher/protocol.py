@@ -12,14 +12,16 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from maxmemd.errors import (
+    DomainFault,
     DomainGone,
     HypervisorError,
     NotPermitted,
     WrongInterface,
     XenstoreError,
 )
-from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
-from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.facts import HostFacts, StoreFacts, UnreadableNode, XenFacts
+from maxmemd.policy.orders import EffectOutcome, Order, Outcome
+from maxmemd.policy.states import EffectState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
@@ -112,19 +114,26 @@ def store_to_json(store: StoreFacts) -> list[object]:
     """Return a domain's facts from xenstore as JSON."""
     amounts = (store.target, store.static_max)
     kib = [None if amount is None else amount.kib for amount in amounts]
-    return [store.name, *kib, store.videoram.kib]
+    return [store.name, *kib, store.videoram.kib, store.has_path, store.unreadable]
 
 
 def store_from_json(payload: Json) -> StoreFacts:
     """Return a domain's facts from xenstore."""
-    name, target, static_max, videoram = payload
-    return StoreFacts(name, _memory(target), _memory(static_max), Memory(kib=videoram))
+    name, target, static_max, videoram, has_path, unreadable = payload
+    return StoreFacts(
+        name,
+        _memory(target),
+        _memory(static_max),
+        Memory(kib=videoram),
+        has_path,
+        tuple(UnreadableNode(*found) for found in unreadable),
+    )
 
 
 def look_result_to_json(result: LookResult) -> list[object]:
     """Return what a look showed as JSON; an error stands where the facts would."""
     xen, store = result
-    xen_payload = {"error": error_to_json(xen)} if isinstance(xen, HypervisorError) else xen
+    xen_payload = xen if isinstance(xen, XenFacts) else {"error": error_to_json(xen)}
     if isinstance(store, XenstoreError):
         return [xen_payload, {"error": error_to_json(store)}]
     return [xen_payload, None if store is None else store_to_json(store)]
@@ -133,7 +142,9 @@ def look_result_to_json(result: LookResult) -> list[object]:
 def look_result_from_json(payload: Json) -> LookResult:
     """Return what a look showed."""
     xen, store = payload
-    facts = _hypervisor_error(xen["error"]) if isinstance(xen, dict) else XenFacts(*xen)
+    facts = error_from_json(xen["error"]) if isinstance(xen, dict) else XenFacts(*xen)
+    if isinstance(facts, XenstoreError):
+        raise Malformed("an error of xenstore's in the place of Xen's")
     if isinstance(store, dict):
         return LookResult(facts, _xenstore_error(store["error"]))
     return LookResult(facts, None if store is None else store_from_json(store))
@@ -141,13 +152,18 @@ def look_result_from_json(payload: Json) -> LookResult:
 
 def outcome_to_json(outcome: Outcome) -> list[object]:
     """Return the outcome of an order as JSON."""
-    return list(outcome)
+    effects = [[e.name, e.state, e.amount.kib, e.errno, e.error] for e in outcome.effects]
+    return [outcome.seen, outcome.gone, outcome.errno, outcome.error, effects]
 
 
 def outcome_from_json(payload: Json) -> Outcome:
     """Return the outcome of an order."""
-    seen, gone, errno, error = payload
-    return Outcome(None if seen is None else XenFacts(*seen), gone, errno, error)
+    seen, gone, errno, error, effects = payload
+    tried = tuple(
+        EffectOutcome(name, EffectState(state), Memory(kib=kib), *why)
+        for name, state, kib, *why in effects
+    )
+    return Outcome(None if seen is None else XenFacts(*seen), gone, errno, error, tried)
 
 
 def host_from_json(payload: Json) -> HostFacts:
@@ -155,16 +171,20 @@ def host_from_json(payload: Json) -> HostFacts:
     return HostFacts(**payload)
 
 
-def error_to_json(error: HypervisorError | XenstoreError) -> list[object]:
+def error_to_json(error: HypervisorError | XenstoreError | DomainFault) -> list[object]:
     """Return an error as JSON."""
+    if isinstance(error, DomainFault):
+        return [error.code, str(error), None, None]
     domid = error.domid if isinstance(error, HypervisorError) else None
     return [error.code, error.what, domid, error.errno]
 
 
-def error_from_json(payload: Json) -> HypervisorError | XenstoreError:
+def error_from_json(payload: Json) -> HypervisorError | XenstoreError | DomainFault:
     """Return the error in a reply."""
-    is_xenstores = payload[0] == XenstoreError.code
-    return _xenstore_error(payload) if is_xenstores else _hypervisor_error(payload)
+    code, what, _, _ = payload
+    if code == DomainFault.code:
+        return DomainFault(what)
+    return _xenstore_error(payload) if code == XenstoreError.code else _hypervisor_error(payload)
 
 
 def _hypervisor_error(payload: Json) -> HypervisorError:

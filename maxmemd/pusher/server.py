@@ -9,15 +9,16 @@ import logging
 import os
 import select
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from errno import EPERM, ESRCH
 
-from maxmemd.errors import HypervisorError, XenstoreError
+from maxmemd.errors import DomainFault, HypervisorError, XenstoreError
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.ports import Pusher
 from maxmemd.pusher import protocol
+from maxmemd.pusher.local import FaultLog
 from maxmemd.pusher.protocol import Json, Malformed
 from maxmemd.systemd import Watchdog
 from maxmemd.units import Memory
@@ -46,13 +47,14 @@ class PusherServer:
         self._listener, self._open_pusher, self._dom0_floor = listener, open_pusher, dom0_floor
         self._pusher: Pusher | None = None
         self._watchdog = Watchdog()
+        self._faults = FaultLog()
         self._connections: list[socket.socket] = []
         self._watchers: list[socket.socket] = []
         self._change_read, self._change_write = os.pipe()
         os.set_blocking(self._change_write, False)
         self._commands: Mapping[str, Callable[..., object]] = {
             "domains": lambda: list(map(tuple, self._get_pusher().domains())),  # faster as JSON
-            "domain": lambda domid: self._get_pusher().domain(protocol.domid_from_json(domid)),
+            "domain": self._domain,
             "host": lambda: asdict(self._get_pusher().host()),
             "facts": self._facts,
             "look": self._look,
@@ -123,11 +125,31 @@ class PusherServer:
             raise Malformed(f"no command {command!r:.40}")
         try:
             return {"ok": self._commands[command](*arguments)}
-        except (HypervisorError, XenstoreError) as error:
+        except (HypervisorError, XenstoreError, DomainFault) as error:
             return {"error": protocol.error_to_json(error)}
 
+    def _domain(self, domid: Json) -> object:
+        number, pusher = protocol.domid_from_json(domid), self._get_pusher()
+        with self._faults_of(number):
+            return pusher.domain(number)
+
     def _facts(self, domid: Json) -> object:
-        return protocol.store_to_json(self._get_pusher().facts(protocol.domid_from_json(domid)))
+        number, pusher = protocol.domid_from_json(domid), self._get_pusher()
+        with self._faults_of(number):
+            return protocol.store_to_json(pusher.facts(number))
+
+    @contextmanager
+    def _faults_of(self, domid: int) -> Iterator[None]:
+        """Turn a fault of ours that one domain leads to into an error of that domain.
+
+        It is no malformed message: the connection stays open for what is asked of other domains.
+        """
+        try:
+            yield
+        except (HypervisorError, XenstoreError):
+            raise
+        except Exception as surprise:
+            raise self._faults.of(domid, surprise) from surprise
 
     def _look(self, domids: Json, stores: Json) -> object:
         # Every domid is checked before the first is looked at: a malformed message does nothing.
@@ -156,9 +178,12 @@ class PusherServer:
             LOG.critical("refused: dom0 would get less than dom0_floor: %s", order)
             return Outcome(None, errno=EPERM, error=_BELOW_FLOOR)
         try:
-            seen = pusher.domain(order.domid)
+            with self._faults_of(order.domid):
+                seen = pusher.domain(order.domid)
         except HypervisorError as error:
             return Outcome(None, error.errno == ESRCH, error.errno, str(error))
+        except DomainFault as fault:
+            return Outcome(None, error=str(fault))
         if seen.uuid != order.uuid or seen.dying:
             gone = HypervisorError.of("find the domain that is meant", order.domid, ESRCH)
             return Outcome(None, gone=True, errno=ESRCH, error=str(gone))

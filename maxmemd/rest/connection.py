@@ -80,6 +80,11 @@ class DaemonConnection:
                 return answer
 
     def _lost(self) -> Unreachable:
+        if "cert" in self.files:
+            return Unreachable(
+                f"cannot get a reply from {self.where}: it ends each connection (is the certificate"
+                f" in {self.files['cert']} signed by one of the daemon's tls_clients?)"
+            )
         return Unreachable(
             f"cannot get a reply from {self.where}: the connection was lost, and"
             f" {self._retry_s:.0f} s of retries brought none (see journalctl -u maxmemd)"
@@ -133,18 +138,27 @@ class DaemonConnection:
     def _exchange_with_url(
         self, method: str, path: str, headers: dict[str, str], data: bytes, _: Retry
     ) -> tuple[int, bytes]:
-        from http.client import HTTPException
+        from http.client import BadStatusLine, HTTPException, RemoteDisconnected
+        from ssl import SSLEOFError
 
         from maxmemd.rest.tcp import connection_to
+        from maxmemd.rest.tls_trouble import tls_trouble
 
         connection, prefix, token = connection_to(self.url, self.files, self._reply_s)
         try:
             connection.request(method, prefix + path, data or None, headers | token)
             reply = connection.getresponse()
             return reply.status, reply.read(MOST_BYTES)
-        except (ConnectionResetError, HTTPException) as error:
+        except (ConnectionResetError, BrokenPipeError, SSLEOFError, HTTPException) as error:
+            if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
+                raise Unreachable(
+                    f"cannot read the reply from {self.where}: it is not HTTP (does it serve"
+                    " https://?)"
+                ) from None
             raise Lost from error
         except OSError as error:
+            if (why := tls_trouble(error)) is not None:
+                raise Unreachable(f"cannot talk to maxmemd at {self.where}: {why}") from None
             raise self._away(error) from None
         finally:
             connection.close()

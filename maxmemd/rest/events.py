@@ -12,6 +12,7 @@ from maxmemd.rest.reply import Answer, Body, Unreachable
 from maxmemd.rest.retry import RECONNECT_S, STREAM_SILENCE_S
 from maxmemd.rest.tcp import connection_to
 from maxmemd.rest.text import print_error
+from maxmemd.rest.tls_trouble import tls_trouble
 
 MOST_LINE = 1024 * 1024
 
@@ -121,5 +122,7 @@ def _is_listening(server: DaemonConnection) -> bool:
 
 
 def _unreachable(server: DaemonConnection, error: Exception) -> Unreachable:
+    if (why := tls_trouble(error)) is not None:
+        return Unreachable(f"cannot talk to maxmemd at {server.where}: {why}")
     reason = getattr(error, "strerror", None) or error
     return Unreachable(f"cannot reach maxmemd at {server.where}: {reason} (is it running?)")

@@ -45,5 +45,11 @@ def _token_header(files: Mapping[str, str]) -> dict[str, str]:
 def _tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=files.get("cacert"))
     if "cert" in files:
-        context.load_cert_chain(files["cert"])
+        try:
+            context.load_cert_chain(files["cert"])
+        except ssl.SSLError as error:
+            why = error.reason or "it has no certificate with its key, PEM"
+            raise ValueError(
+                f"{files['cert']}: {why} (give a certificate and its own key)"
+            ) from None
     return context

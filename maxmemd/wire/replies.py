@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from maxmemd.policy.drift import DriftMode
-from maxmemd.policy.states import PushState
+from maxmemd.policy.outlook import Outlook
+from maxmemd.policy.states import EffectState, PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
 
 EntryKind = Literal[
@@ -31,6 +32,9 @@ EntryKind = Literal[
     "fight-ended",
     "over-limit",
     "recovered",
+    "target-above-limit",
+    "effect-dropped",
+    "node-unreadable",
     "instance-began",
     "instance-ended",
     "forgotten",
@@ -58,14 +62,31 @@ class Reply(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
+class Effect(Reply):
+    """How far one thing that is written besides the limit is written."""
+
+    effect: Literal["pod-target", "static-max", "target"]
+    state: EffectState = Field(
+        description="pending and failed: it is tried again; dropped: the domain cannot take it"
+    )
+    amount_kib: int
+    errno: int | None = None
+    error: str | None = None
+
+
 class Push(Reply):
-    """How far the limit is in force. `errno` is Xen's last answer where it said no."""
+    """How far the limit is in force. `errno` is Xen's last answer where it said no.
+
+    `effects` are what the last push wrote besides, and what is still to be written: whatever
+    becomes of them, `state` is the limit's.
+    """
 
     state: PushState
     max_pages: int = Field(description="what was pushed, or is to be")
     seen_pages: int | None = Field(description="what Xen was last seen to hold")
     errno: int | None = None
     error: str | None = None
+    effects: list[Effect] = Field(default_factory=list)
 
 
 class DecisionReply(Reply):
@@ -113,6 +134,23 @@ class XenReply(Reply):
     vcpus_online: int
     ssidref: int
     cpupool: int
+
+
+class Unreadable(Reply):
+    """A node of the domain in xenstore that is there and is no amount."""
+
+    node: str
+    value: str = Field(description="shortened and escaped")
+
+
+TARGET_ABOVE = Field(
+    default=False,
+    description="the target, with video RAM, is above max-mem: the guest cannot come to it",
+)
+OUTLOOK = Field(
+    default=None,
+    description="whether a guest that holds more than its limit will shrink; else null",
+)
 
 
 class Actor(Reply):
@@ -179,6 +217,9 @@ class DomainReply(Reply):
     drift: Drift | None = Field(default=None, description="null where nothing is recorded")
     push: Push | None
     xen: XenReply | None
+    target_above_limit: bool = TARGET_ABOVE
+    outlook: Outlook | None = OUTLOOK
+    unreadable: list[Unreadable] = Field(default_factory=list)
 
 
 class DomainsReply(Reply):
@@ -266,6 +307,9 @@ class ExplainReply(Reply):
     drift: Drift | None = None
     push: Push | None
     tot_pages: int | None
+    target_above_limit: bool = TARGET_ABOVE
+    outlook: Outlook | None = OUTLOOK
+    unreadable: list[Unreadable] = Field(default_factory=list)
     text: str = Field(description="the same in one paragraph")
 
 
@@ -304,6 +348,16 @@ class Problem(BaseModel):
     code: str
 
 
+class Condition(Reply):
+    """What an administrator should know of one domain, though the daemon is well."""
+
+    uuid: str
+    domid: int | None
+    name: str | None
+    kind: Literal["not-compared", "target-above-limit", "node-unreadable", "effect-failed"]
+    detail: str
+
+
 class Finding(Reply):
     """Something that an administrator has to settle, though every part is ready.
 
@@ -322,11 +376,16 @@ class Finding(Reply):
 
 
 class Health(Reply):
-    """Readiness by part; `ready` is true when every part is "ok". Findings do not change it."""
+    """Readiness by part; `ready` is true when every part is "ok".
+
+    `findings` and `conditions` do not change it. `conditions` are of single domains, as of the last
+    poll, and 100 at most.
+    """
 
     live: bool
     ready: bool
     parts: dict[str, str]
+    conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []
 
 

@@ -1,6 +1,6 @@
 """Domains' nodes in xenstore: read, written for living domains only, and watched.
 
-Guests and toolstacks write the values: anything but digits below 2**52 KiB is taken for no number.
+What stands in a node is parsed by policy/node_values.py, whatever it is.
 """
 
 import errno
@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from maxmemd.errors import DomainGone, XenstoreError
 from maxmemd.pacing import Backoff
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM, StoreFacts
+from maxmemd.policy.node_values import facts_of, vm_uuid
 from maxmemd.policy.reference import printable
-from maxmemd.units import END_KIB, Memory
+from maxmemd.units import Memory
 from maxmemd.xen.xs_wire import Connection
 
 RECONNECT = Backoff(0.5, 30.0)
@@ -39,18 +40,17 @@ class Xenstored:
     def facts(self, domid: int) -> StoreFacts:
         """Return name and memory nodes (docs/misc/xenstore-paths.pandoc); amounts are in KiB."""
         home = f"/local/domain/{domid}"
-        nodes = ("name", "memory/target", "memory/static-max", "memory/videoram")
-        paths = [f"{home}/{node}" for node in nodes]
+        paths = [home, *(f"{home}/{node}" for node in ("name", TARGET, STATIC_MAX, VIDEORAM))]
 
-        name, target, static_max, videoram = self._with_connection(
+        path, name, target, static_max, videoram = self._with_connection(
             f"read {home}", lambda connection: connection.read(*paths)
         )
-        video = _memory(videoram)
-        return StoreFacts(
+        return facts_of(
+            has_path=path is not None or domid == 0,
             name=_name(name),
-            target=_memory(target),
-            static_max=_memory(static_max),
-            videoram=Memory(kib=0) if video is None else video,
+            target=target,
+            static_max=static_max,
+            videoram=videoram,
         )
 
     def write(
@@ -64,9 +64,9 @@ class Xenstored:
         home = f"/local/domain/{domid}"
         nodes: dict[str, int] = {}
         if static_max is not None:
-            nodes[f"{home}/memory/static-max"] = static_max.kib
+            nodes[f"{home}/{STATIC_MAX}"] = static_max.kib
         if target is not None:
-            nodes[f"{home}/memory/target"] = target.kib
+            nodes[f"{home}/{TARGET}"] = target.kib
             nodes[f"/vm/{uuid}/memory"] = target.mib
 
         def write_all(connection: Connection, transaction: int) -> None:
@@ -163,23 +163,15 @@ class Xenstored:
 
 
 def is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) -> bool:
-    """Return whether /local/domain/DOMID exists and belongs to the domain.
+    """Return whether /local/domain/DOMID exists and names no other domain.
 
-    Its `vm` node is /vm/UUID, to which some toolstacks append. dom0 has none, and never ends.
+    Xen says whose a domid is; here only a path that was removed, or that is a successor's by now,
+    is to be left alone. A `vm` node that is absent (the xenstore domain has none) or holds no UUID
+    names no other domain. dom0 never ends.
     """
-    (vm,) = connection.read(f"/local/domain/{domid}/vm", transaction=transaction)
-    if vm is None:
-        return domid == 0
-    return vm.decode(errors="replace").lower().startswith(f"/vm/{uuid}")
-
-
-def _memory(value: bytes | None) -> Memory | None:
-    """Parse a number of KiB; None for anything else, such as the "-1" of dom0less."""
-    text = (value or b"").strip(b" \t\r\n\0")
-    if not text.isdigit() or len(text) > len(str(END_KIB)):
-        return None
-    kib = int(text)
-    return Memory(kib=kib) if kib < END_KIB else None
+    home = f"/local/domain/{domid}"
+    path, vm = connection.read(home, f"{home}/vm", transaction=transaction)
+    return (path is not None or domid == 0) and vm_uuid(vm) in (None, uuid)
 
 
 def _name(value: bytes | None) -> str | None:

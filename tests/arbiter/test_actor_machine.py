@@ -210,6 +210,15 @@ class Arbitration(RuleBasedStateMachine):
         uuid = self.pick(number, self.here)  # type: ignore[arg-type]
         self.host.foreign_write(self.here[uuid], limit)
 
+    @rule(number=PICK, value=st.sampled_from([None, "", "abc", "vm/{}", "/vm/{}"]))
+    def vm_node_changes(self, number: int, value: str | None) -> None:
+        """Remove a domain's vm node, or write one that names no other domain: it counts nothing."""
+        uuid = self.pick(number, self.here)  # type: ignore[arg-type]
+        if value is None:
+            self.host.nodes.drop(self.here[uuid], "vm")
+        else:
+            self.host.nodes.put(self.here[uuid], {"vm": value.format(uuid)})
+
     @rule(seconds=st.integers(1, 100))
     def time_passes(self, seconds: int) -> None:
         """Guests balloon, and retries become due."""
@@ -342,6 +351,11 @@ class Arbitration(RuleBasedStateMachine):
             assert record.static_max == (
                 None if domain.static_max is None else Memory(kib=domain.static_max)
             )
+
+    @invariant()
+    def no_domain_met_a_fault(self) -> None:
+        """Nothing of what happens is a surprise, which would only be counted."""
+        assert self.seat.arbiter.lifecycle.surprises.count == 0
 
     @invariant()
     def xen_holds_the_sum(self) -> None:

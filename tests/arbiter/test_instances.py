@@ -6,7 +6,7 @@ from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.policy.codec import build_to_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
-from maxmemd.policy.facts import DOM0_UUID, XenFacts
+from maxmemd.policy.facts import DOM0_UUID, StoreFacts, XenFacts
 from maxmemd.policy.reference import Domid, Name, Uuid, parse_reference
 from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.verdicts import Effects
@@ -133,7 +133,7 @@ def test_references() -> None:
     """Digits are a domid, a UUID's form a UUID in either case, all else a name."""
     instances = census_of(xen(1, WEB), xen(2, DB))
     for instance in instances:
-        instance.on_named({1: "web", 2: "1"}[instance.domid])
+        instance.on_nodes_read(0.0, StoreFacts({1: "web", 2: "1"}[instance.domid]))
     assert (
         ids(instances.find(parse_reference("1")))
         == ids(instances.find(parse_reference("web")))
@@ -150,7 +150,7 @@ def test_two_of_one_name_are_both_found() -> None:
     """Which of two namesakes is meant is for the caller to say."""
     instances = census_of(xen(1, WEB), xen(2, DB))
     for instance in instances:
-        instance.on_named("web")
+        instance.on_nodes_read(0.0, StoreFacts("web"))
     assert ids(instances.find(parse_reference("web"))) == [(1, WEB, 1), (2, DB, 1)]
 
 

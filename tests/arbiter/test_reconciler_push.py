@@ -1,5 +1,6 @@
 """One push: the order of effects, the read-back, and when to try again."""
 
+import logging
 from collections.abc import Sequence
 from errno import EINVAL, EIO, EPERM, ESRCH
 
@@ -18,9 +19,9 @@ from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.entries import PushRow
-from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
-from maxmemd.policy.states import PushState
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.policy.facts import NO_PATH, HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.states import EffectState, PushState
+from maxmemd.policy.verdicts import EFFECTS, NO_EFFECTS, Effects
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES, Memory
 from tests.support.fakes import FakeClock, MemoryLedger
@@ -40,11 +41,13 @@ class OneDomain:
         self.wrong: dict[str, Exception] = {}
         self.then_uuid: dict[str, str] = {}
         self.offset = 0
+        self.paused = False
+        self.store = StoreFacts()
 
     def domain(self, domid: int) -> XenFacts:
         """Read the domain."""
         self._do("read", domid)
-        return XenFacts(domid, self.uuid, self.tot_pages, self.max_pages)
+        return XenFacts(domid, self.uuid, self.tot_pages, self.max_pages, paused=self.paused)
 
     def set_max_mem(self, domid: int, limit: Memory) -> None:
         """Set the maximum, or a little beside it."""
@@ -74,8 +77,8 @@ class OneDomain:
         return HostFacts(0, 0, 0, 0, "")
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return nothing: it is never called."""
-        return StoreFacts()
+        """Return what the test put there."""
+        return self.store
 
     def watch(self, changed: object) -> None:
         """Do nothing."""
@@ -123,7 +126,8 @@ def test_raising(one: One, seen: int | None) -> None:
     instance.on_effects_decided(ALL)
     instance.seen_pages = seen
     push(reconciler, instance, mib(32))
-    assert world.done == [("max", 8192), ("pod", 9216), ("write", (65536, 8192)), ("read", 7)]
+    nodes = [("write", (65536, None)), ("write", (None, 8192))]
+    assert world.done == [("max", 8192), ("pod", 9216), *nodes, ("read", 7)]
     assert (instance.push_state, instance.settled_revision) == ("applied", 5)
     assert instance.effects is NO_EFFECTS
 
@@ -133,7 +137,8 @@ def test_lowering(one: One) -> None:
     reconciler, world, instance, _ = one
     instance.on_effects_decided(ALL)
     push(reconciler, instance, mib(12))
-    assert world.done == [("write", (65536, 8192)), ("pod", 9216), ("max", 3072), ("read", 7)]
+    nodes = [("write", (None, 8192)), ("write", (65536, None))]
+    assert world.done == [*nodes, ("pod", 9216), ("max", 3072), ("read", 7)]
 
 
 @pytest.mark.parametrize(
@@ -205,31 +210,112 @@ def test_a_value_that_does_not_read_back(one: One) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "error", "errno"),
+    ("verb", "error"),
     [
-        ("max", HypervisorError.of("set max mem", 7, EPERM), EPERM),
-        ("pod", HypervisorError.of("set pod target", 7, EINVAL), EINVAL),
-        ("write", XenstoreError("write nodes", EIO), EIO),
-        ("read", HypervisorError.of("read", 7, EPERM), EPERM),
+        ("max", HypervisorError.of("set max mem", 7, EPERM)),
+        ("read", HypervisorError.of("read", 7, EPERM)),
     ],
 )
 @pytest.mark.parametrize("limit", [12, 32])
-def test_what_the_world_refuses(
-    one: One, verb: str, error: HypervisorError, errno: int, limit: int
-) -> None:
-    """Whatever is refused, the state says it, and all that was open stays open."""
+def test_a_limit_that_xen_refuses(one: One, verb: str, error: HypervisorError, limit: int) -> None:
+    """The state says it; raising, its effects wait for it, and what was written is not owed."""
     reconciler, world, instance, _ = one
     world.wrong = {verb: error}
     instance.on_effects_decided(ALL)
     row = push(reconciler, instance, mib(limit))
-    assert (row.errno, row.revision, row.uuid, row.domid) == (errno, 5, WEB, 7)
-    assert (instance.push_state, instance.errno, instance.error) == ("failed", errno, str(error))
-    assert instance.effects == ALL
+    assert (row.errno, row.revision, row.uuid, row.domid) == (EPERM, 5, WEB, 7)
+    assert (instance.push_state, instance.errno, instance.error) == ("failed", EPERM, str(error))
+    is_waiting = verb == "max" and limit == 32
+    assert instance.effects == (ALL if is_waiting else NO_EFFECTS)
+    states = {each.state for each in instance.effect_states}
+    assert states == {EffectState.PENDING if is_waiting else EffectState.WRITTEN}
 
     world.wrong = {}
     push(reconciler, instance, mib(limit))
     assert (instance.push_state, instance.errno, instance.error) == ("applied", None, None)
     assert (instance.effects, instance.failures) == (NO_EFFECTS, 0)
+
+
+NOT_A_DOMAIN = DomainGone("write /local/domain/7", 7, ESRCH)
+REFUSED = {
+    "pod": ("pod", HypervisorError.of("set pod target", 7, EPERM), {"pod-target": "failed"}),
+    "pod of a guest without one": (
+        "pod",
+        HypervisorError.of("set pod target", 7, EINVAL),
+        {"pod-target": "dropped"},
+    ),
+    "pod, no such domain": ("pod", HypervisorError.of("pod", 7, ESRCH), {"pod-target": "failed"}),
+    "nodes": (
+        "write",
+        XenstoreError("write nodes", EIO),
+        {"static-max": "failed", "target": "failed"},
+    ),
+    "no path": ("write", NOT_A_DOMAIN, {"static-max": "dropped", "target": "dropped"}),
+}
+
+
+@pytest.mark.parametrize("limit", [12, 16, 32])
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_else_is_refused_does_not_hold_the_limit(one: One, case: str, limit: int) -> None:
+    """The limit is in force; each effect has its own state; only a failed one is still owed."""
+    reconciler, world, instance, clock = one
+    verb, error, unwritten = REFUSED[case]
+    world.wrong, world.store = {verb: error}, NO_PATH
+    instance.on_effects_decided(ALL)
+    row = push(reconciler, instance, mib(limit))
+    assert (row.errno, row.seen_pages, world.max_pages) == (None, limit * 256, limit * 256)
+    assert (instance.push_state, instance.errno, instance.error) == ("applied", None, None)
+    states = {each.name: str(each.state) for each in instance.effect_states}
+    assert states == dict.fromkeys(EFFECTS, "written") | unwritten
+    failed = [name for name, state in unwritten.items() if state == "failed"]
+    assert [name for name, _ in instance.effects.named()] == failed
+    assert reconciler.failures == bool(failed)
+    assert instance.retry_s == (clock.now_s + 1 if failed else 0)
+    dropped = [line for line in reconciler.records._notes if line.kind == "effect-dropped"]
+    assert len(dropped) == len(unwritten) - len(failed)
+
+    world.wrong = {}
+    push(reconciler, instance, mib(limit))
+    assert (instance.effects, instance.failures) == (NO_EFFECTS, 0)
+
+
+def test_a_domain_that_xenstore_calls_by_another_uuid(one: One) -> None:
+    """Its limit is set, for Xen says whose the domid is; its nodes are left alone."""
+    reconciler, world, instance, _ = one
+    world.wrong = {"write": NOT_A_DOMAIN}
+    instance.on_effects_decided(Effects(static_max=Memory(kib=65536)))
+    push(reconciler, instance, mib(12))
+    (effect,) = instance.effect_states
+    assert (instance.push_state, effect.state, effect.errno) == ("applied", "dropped", ESRCH)
+    assert effect.error == "cannot write it: /local/domain/7/vm in xenstore names another domain"
+
+
+def test_a_pod_target_above_a_maximum_that_xen_does_not_hold_is_tried_again(one: One) -> None:
+    """EINVAL says nothing of the guest where Xen holds less than was written (A9)."""
+    reconciler, world, instance, _ = one
+    world.offset = -1
+    instance.on_effects_decided(Effects(pod_target=mib(64)))
+    push(reconciler, instance, mib(32))
+    assert (instance.push_state, instance.effect_states[0].state) == ("mismatched", "failed")
+
+
+def test_a_domain_that_is_being_destroyed_is_gone(
+    one: One, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Xen lists it still, paused, and xenstore has forgotten it: no failure, and no warning."""
+    reconciler, world, instance, _ = one
+    instance.on_nodes_read(0.0, StoreFacts("web"))
+    world.wrong, world.store, world.paused = {"write": NOT_A_DOMAIN}, NO_PATH, True
+    instance.on_effects_decided(ALL)
+    with caplog.at_level(logging.WARNING):
+        push(reconciler, instance, mib(12))
+    assert instance.push_state == "gone"
+    assert caplog.records == []
+    assert not list(reconciler.lifecycle.instances)
+    fact = world.domain(7)
+    assert reconciler.lifecycle.instances.compare([fact], 0) == ([], [])
+    running = fact._replace(paused=False)
+    assert len(reconciler.lifecycle.instances.compare([running], 0)[0]) == 1
 
 
 def test_retries_back_off(one: One) -> None:
@@ -287,7 +373,8 @@ def test_a_domid_that_was_reused_before_the_nodes_were_written(one: One) -> None
     world.uuid = DB
     instance.on_effects_decided(ALL)
     push(reconciler, instance, mib(12))
-    assert (instance.push_state, world.done, world.max_pages) == ("gone", [("read", 7)], 4096)
+    assert (instance.push_state, world.max_pages) == ("gone", 4096)
+    assert {verb for verb, _ in world.done} == {"read"}
 
 
 def test_a_domid_that_was_reused_during_the_push(one: One) -> None:

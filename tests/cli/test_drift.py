@@ -72,7 +72,6 @@ def test_what_is_asked(ctl: Ctl, stub: Stub, words: str, asked: str) -> None:
         ("drift web default --for 1h", "cannot use --for: it goes with a mode"),
         ("drift web --for 1h", "cannot use --for: it goes with a mode"),
         ("drift web adopt --for soon", "cannot read 'soon' as a time"),
-        ("drift web adopt now", "cannot use 'now': give one domain and one mode"),
     ],
 )
 def test_wrong_usage(ctl: Ctl, stub: Stub, words: str, why: str) -> None:

@@ -1,6 +1,7 @@
 """The verb token: its words, what it prints, and what it says when it is refused."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ NO = (403, {"code": "not-allowed", "detail": "cannot allow uid 5 to do that: it 
         ("revoke a b", "unexpected arguments: revoke a b"),
         ("make a", "unexpected arguments: make a"),
         ("list --days 5", "unexpected arguments: list"),
+        ("list --output f", "unexpected arguments: list"),
+        ("revoke a --output f", "unexpected arguments: revoke a"),
         ("revoke a --days 5", "unexpected arguments: revoke a"),
         ("create a observer --days 0", "cannot use --days 0: give 1 to 3650"),
         ("create a observer --days 3651", "cannot use --days 3651: give 1 to 3650"),
@@ -49,6 +52,27 @@ def test_create(ctl: Ctl, stub: Stub) -> None:
     assert ctl("token", "create", "a", "observer")[1] == "mxm_1\n"
     assert json.loads(ctl("token", "create", "a", "observer", "--json")[1]) == made
     assert json.loads(stub.seen[0].partition("tokens ")[2]) == {"name": "a", "role": "observer"}
+
+
+def test_create_into_a_file(ctl: Ctl, stub: Stub, tmp_path: Path) -> None:
+    """The file is new and its owner's; where it cannot be made, or the token, there is neither."""
+    stub.replies["POST /v1/tokens"] = (200, {"name": "a", "role": "observer", "token": "mxm_1"})
+    file = tmp_path / "token"
+    words = ("token", "create", "a", "observer", "--output")
+    before = os.umask(0)
+    try:
+        assert ctl(*words, str(file)) == (0, "", "")
+    finally:
+        os.umask(before)
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("mxm_1\n", 0o600)
+    seen = len(stub.seen)
+    for path, why in ((file, "File exists"), (tmp_path / "no" / "t", "No such file or directory")):
+        status, _, err = ctl(*words, str(path))
+        assert (status, len(stub.seen)) == (1, seen)
+        assert err == f"maxmemctl: cannot create {path}: {why}; no token was created\n"
+    stub.replies["POST /v1/tokens"] = NO
+    assert ctl(*words, str(tmp_path / "refused"))[0] == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name == "refused"] == []
 
 
 def test_create_for_some_days(ctl: Ctl, stub: Stub) -> None:

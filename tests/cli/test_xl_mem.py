@@ -24,6 +24,32 @@ DRY = "web (domain 3): the limit would be 513 MiB (131328 pages), revision 8; no
 GONE = problem(410, "domain-gone", "cannot do it: the domain is gone", domid=3, uuid=UUID)
 TWO = problem(409, "ambiguous-domain", "cannot choose: two domains are called web", ref="web")
 SIZES = "512 and 512m are MiB, 524288k is KiB, 2g is GiB"
+IN_FORCE = (
+    "maxmemctl: the limit of web is in force as revision 8, 513 MiB; static-max could not be"
+    " written:"
+)
+GONE_PUSH = (202, decision(push=push("gone", error="cannot change it: it is being destroyed")))
+
+
+def effect(name: str, state: str, error: str) -> list[dict[str, object]]:
+    """Return one effect of a push that was not written."""
+    return [{"effect": name, "state": state, "amount_kib": 524288, "errno": 2, "error": error}]
+
+
+NODE_FAILED = (
+    202,
+    decision(
+        push=push(
+            "applied", effects=effect("static-max", "failed", "cannot write xenstore nodes: EIO")
+        )
+    ),
+)
+NO_HOME = "cannot write it: xenstore has no /local/domain/3"
+NODE_DROPPED = (
+    200,
+    decision(push=push("applied", effects=effect("static-max", "dropped", NO_HOME))),
+)
+TARGET_DROPPED = (200, decision(push=push("applied", effects=effect("target", "dropped", NO_HOME))))
 FAILED = (202, decision(push=push("failed", errno=1, error="no EPERM")))
 
 CASES = {
@@ -82,6 +108,28 @@ CASES = {
     "recorded, not in force": (
         "mem-max web 512", {LIMIT: FAILED}, [LIMIT + ' {"max_mem_kib": 524288}'], "",
         NOT_FORCED + "cannot set domid 3 static max memory to : 512\n", 1,
+    ),
+    "in force, and its node not yet": (
+        "mem-max web 512", {LIMIT: NODE_FAILED}, [LIMIT + ' {"max_mem_kib": 524288}'], "",
+        f"{IN_FORCE} cannot write xenstore nodes: EIO\n"
+        "maxmemctl: maxmemd keeps trying: maxmemctl show web\n"
+        "cannot set domid 3 static max memory to : 512\n", 1,
+    ),
+    "in force, and its node never": (
+        "mem-max web 512", {LIMIT: NODE_DROPPED}, [LIMIT + ' {"max_mem_kib": 524288}'], "",
+        f"{IN_FORCE} xenstore has no /local/domain/3\n", 0,
+    ),
+    "a target that cannot be written": (
+        "mem-set web 512", {TARGET: TARGET_DROPPED},
+        [TARGET + ' {"target_kib": 524288, "enforce": true}'], "",
+        f"{IN_FORCE.replace('static-max', 'target')} xenstore has no /local/domain/3\n"
+        "cannot set domid 3 dynamic max memory to : 512\n", 1,
+    ),
+    "gone while it was pushed": (
+        "mem-max web 512", {LIMIT: GONE_PUSH}, [LIMIT + ' {"max_mem_kib": 524288}'], "",
+        "maxmemctl: the limit of web is recorded as revision 8, 513 MiB, but not in force:"
+        " cannot change it: it is being destroyed\n"
+        "cannot set domid 3 static max memory to : 512\n", 1,
     ),
     "no such name": (
         "mem-max nosuch 10", {"PUT /v1/domains/nosuch/limit": UNKNOWN},

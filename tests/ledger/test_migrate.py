@@ -197,8 +197,8 @@ def rows(path: Path) -> tuple[list[object], list[object]]:
 
 
 def test_a_new_database_needs_no_backup(tmp_path: Path) -> None:
-    """Where there is none a database is made, with its directory; a second time nothing is done."""
-    path = tmp_path / "deep" / "l.sqlite"
+    """Where there is none a database is made; a second time nothing is done."""
+    path = tmp_path / "l.sqlite"
     assert migrate(path) == f"{path} is at revision {HEAD} now"
     assert revision_of(path) == HEAD
     assert migrate(path) == f"{path} is at revision {HEAD} already"
@@ -408,7 +408,8 @@ def test_scripts_are_found_inside_a_wheel(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the umask: the ledger, what SQLite makes beside it, a backup, are the owner's."""
-    path = tmp_path / "made" / "l.sqlite"
+    path = tmp_path / "home" / "l.sqlite"
+    path.parent.mkdir()
     directory = later_scripts(tmp_path, "op.add_column('push', sa.Column('later', sa.Text))")
     before = os.umask(0)
     try:
@@ -424,7 +425,6 @@ def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {"l.sqlite", "l.sqlite-wal", "l.sqlite-shm"} <= modes.keys()
     modes |= {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
     assert set(modes.values()) == {0o600}, modes
-    assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_where_no_file_can_be_made(tmp_path: Path) -> None:

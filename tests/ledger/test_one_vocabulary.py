@@ -146,7 +146,9 @@ def seat_on(path: Path, drift: str = "restore") -> Seat:
     return Seat(host=host_of_then(), ledger_of=lambda: ledgers[0], boot=HOST["boot"], drift=drift)
 
 
-LATER = ("drift-mode", "fight", "limits", "namesake")
+LATER = (
+    "drift-mode", "fight", "limits", "namesake", "effect-dropped", "node-", "target-above",
+)  # fmt: skip
 LATER_KINDS = {kind for kind in EntryKind if kind.startswith(LATER)}
 """No program that wrote such a ledger had these."""
 

@@ -8,6 +8,7 @@ import pytest
 from maxmemd.policy import clauses
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK, Component, Record
+from maxmemd.policy.facts import NO_PATH, StoreFacts, UnreadableNode
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB
@@ -15,6 +16,11 @@ from tests.policy.values import ROM, RULES, UUID, kib, record_of, refused, xen_o
 
 FREE = Rules(floor="none")
 OTHER = UUID[:-1] + "2"
+RUNS, BUILT = xen_of(), xen_of()._replace(cpu_time_ns=0, paused=True)
+GARBAGE = {
+    node: UnreadableNode(f"memory/{node}", value)
+    for node, value in (("target", "-1"), ("static-max", "abc"), ("videoram", "zz"))
+}
 
 
 def below_cap(before: int, after: int, cap: str = "device-model") -> Refusal | None:
@@ -43,6 +49,10 @@ PASSES: dict[str, Callable[[], Refusal | None]] = {
     "few-enough": lambda: clauses.few_enough(Rules(max_components=2), record_of()),
     "at-target": lambda: clauses.not_below_target(RULES, kib(8), kib(8)),
     "no-target": lambda: clauses.not_below_target(RULES, kib(8), None),
+    "at-held": lambda: clauses.not_below_held(RULES, kib(1), 65536, RUNS, StoreFacts()),
+    "held-no-floor": lambda: clauses.not_below_held(FREE, kib(1), 2, RUNS, StoreFacts()),
+    "held-in-build": lambda: clauses.not_below_held(RULES, kib(1), 2, BUILT, StoreFacts()),
+    "videoram": lambda: clauses.videoram_readable(StoreFacts(unreadable=(GARBAGE["target"],))),
     "no-floor": lambda: clauses.not_below_target(FREE, kib(8), kib(9)),
     "at-dom0-floor": lambda: clauses.max_mem_not_below_dom0_floor(RULES, kib(131072)),
     "target-at-dom0-floor": lambda: clauses.target_not_below_dom0_floor(RULES, kib(131072)),
@@ -165,7 +175,52 @@ REFUSES = [
         {"target_kib": 8191, "videoram_kib": 8192},
     ),
     Refuses(
-        clauses.static_max_unknown,
+        lambda: clauses.not_below_held(RULES, kib(64), 1088, RUNS, StoreFacts()),
+        "limit-below-held",
+        "cannot set max-mem to 64 KiB: the guest holds 65536 KiB, 64448 KiB more than the limit of"
+        " 1088 KiB that it would have, and it has no memory/target in xenstore (set max-mem to what"
+        " it holds, or force)",
+        {"max_mem_kib": 64, "limit_kib": 1088, "held_kib": 65536, "short_by_kib": 64448},
+    ),
+    Refuses(
+        lambda: clauses.not_below_held(
+            RULES, kib(64), 1088, RUNS, StoreFacts(unreadable=(GARBAGE["target"],))
+        ),
+        "limit-below-held",
+        "cannot set max-mem to 64 KiB: the guest holds 65536 KiB, 64448 KiB more than the limit of"
+        " 1088 KiB that it would have, and memory/target in xenstore is '-1', which is no amount"
+        " (set max-mem to what it holds, or force)",
+        {"max_mem_kib": 64, "limit_kib": 1088, "held_kib": 65536, "short_by_kib": 64448},
+    ),
+    Refuses(
+        lambda: clauses.videoram_readable(StoreFacts(unreadable=(GARBAGE["videoram"],))),
+        "videoram-unknown",
+        "cannot set the target: memory/videoram in xenstore is 'zz', which is no amount (what the"
+        " guest has besides is not known: write the node first)",
+        {},
+    ),
+    Refuses(
+        lambda: clauses.static_max_unknown(StoreFacts(unreadable=(GARBAGE["static-max"],))),
+        "static-max-unknown",
+        "cannot set the target: memory/static-max in xenstore is 'abc', which is no amount"
+        " (set its max-mem first: that writes it)",
+        {},
+    ),
+    Refuses(
+        lambda: clauses.static_max_unknown(NO_PATH),
+        "static-max-unknown",
+        "cannot set the target: xenstore does not know the domain (set its max-mem instead)",
+        {},
+    ),
+    Refuses(
+        lambda: clauses.target_unknown(StoreFacts(unreadable=(GARBAGE["target"],))),
+        "target-unknown",
+        "cannot move the target: memory/target in xenstore is '-1', which is no amount"
+        " (give target_kib)",
+        {},
+    ),
+    Refuses(
+        lambda: clauses.static_max_unknown(StoreFacts()),
         "static-max-unknown",
         "cannot set the target: the domain has no memory/static-max in xenstore"
         " (set its max-mem first: that writes it)",
@@ -179,7 +234,7 @@ REFUSES = [
         {"target_kib": 65540, "static_max_kib": 65536, "over_by_kib": 4},
     ),
     Refuses(
-        clauses.target_unknown,
+        lambda: clauses.target_unknown(StoreFacts()),
         "target-unknown",
         "cannot move the target: the domain has no memory/target in xenstore (give target_kib)",
         {},
@@ -237,7 +292,7 @@ REFUSES = [
     Refuses(
         lambda: clauses.dying(7),
         "domain-gone",
-        "cannot use domain 7: domain 7 is dying (its UUID or name means its record)",
+        "cannot use domain 7: domain 7 is dying (once it is gone, its next start can be decided)",
         {},
     ),
     Refuses(

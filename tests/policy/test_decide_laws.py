@@ -133,7 +133,7 @@ def test_the_order_of_increases_does_not_matter(
     record: Record, wishes: tuple[list[Wish], list[Wish]]
 ) -> None:
     """Increments add up to the same record in whatever order they come."""
-    picture = picture_of(record, store_of())
+    picture = picture_of(record, store_of(), xen=xen_of(tot_pages=0))
     ends = [granted(in_turn(picture, list(w))[-1]).record for w in wishes if w]
     assert all(amounts(end) == amounts(ends[0]) for end in ends)
     for end in ends:
@@ -146,7 +146,7 @@ def test_rollback_undoes_whatever_was_granted(
     record: Record, wishes: list[Wish], forced: bool
 ) -> None:
     """After any wishes, rolling back to where they began restores every component."""
-    picture = picture_of(record, store_of())
+    picture = picture_of(record, store_of(), xen=xen_of(tot_pages=0))
     after = [v.record for v in in_turn(picture, wishes) if isinstance(v, Grant)]
     now = after[-1] if after else record
     back = granted(

@@ -15,7 +15,7 @@ from maxmemd.errors import (
     WrongInterface,
     XenstoreError,
 )
-from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.facts import NO_PATH, HostFacts, StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
@@ -66,6 +66,8 @@ def test_errors(error: HypervisorError | XenstoreError) -> None:
     [
         StoreFacts(),
         StoreFacts("web", Memory(kib=0), Memory(kib=END_KIB - 1), Memory(kib=9216)),
+        StoreFacts("web", unreadable=(UnreadableNode("memory/target", "abc"),)),
+        NO_PATH,
         XenstoreError("read", EIO),
         None,
     ],

@@ -14,7 +14,7 @@ from threading import Event
 from typing import Literal
 
 from maxmemd.errors import DomainGone, HypervisorError
-from maxmemd.policy.facts import DOM0_UUID, StoreFacts
+from maxmemd.policy.facts import DOM0_UUID, NO_PATH
 from maxmemd.ports import Hypervisor, Xenstore
 from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory
 
@@ -146,7 +146,7 @@ def clause_a_dead_path_is_not_recreated(world: World) -> None:
     mib = Memory.of_mib(1)
     domid = world.unused_domid
     gone(lambda: world.xenstore.write(domid, world.uuid, target=mib, static_max=mib))
-    assert world.xenstore.facts(domid) == StoreFacts()
+    assert world.xenstore.facts(domid) == NO_PATH
 
 
 def clause_a_foreign_path_is_not_written(world: World) -> None:
@@ -159,7 +159,7 @@ def clause_a_foreign_path_is_not_written(world: World) -> None:
 
 def clause_a_domain_without_nodes_has_no_facts(world: World) -> None:
     """Facts of a domid without nodes are all None, and no video RAM."""
-    assert world.xenstore.facts(world.unused_domid) == StoreFacts()
+    assert world.xenstore.facts(world.unused_domid) == NO_PATH
 
 
 def clause_a_guest_has_name_and_sizes(world: World) -> None:

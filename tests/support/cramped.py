@@ -138,6 +138,7 @@ def made(disk: Path) -> list[str]:
     found = []
     for pages in range(0, MOST_PAGES_LEFT, 4):
         database = disk / f"made-{pages}" / "ledger.sqlite"
+        database.parent.mkdir()
         with left(disk, pages):
             try:
                 migrate(database)

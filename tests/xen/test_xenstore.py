@@ -14,7 +14,7 @@ import pytest
 
 from maxmemd.errors import DomainGone, XenstoreError
 from maxmemd.pacing import Backoff
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import NO_PATH, StoreFacts
 from maxmemd.units import Memory
 from maxmemd.xen import xenstore
 from maxmemd.xen.xenstore import Xenstored
@@ -53,7 +53,7 @@ def test_facts_are_the_nodes(store: Xenstored) -> None:
     """Name, target, static-max and videoram are read; a missing domain has none of them."""
     facts = StoreFacts("web", Memory(kib=131072), Memory(kib=262144), Memory(kib=8192))
     assert store.facts(5) == facts
-    assert store.facts(6) == StoreFacts()
+    assert store.facts(6) == NO_PATH
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,8 @@ def test_what_is_no_amount_is_none(value: bytes, store: Xenstored, fake: FakeXen
     fake.nodes |= {f"{HOME}/memory/target": value, f"{HOME}/memory/videoram": value}
     seen = store.facts(5)
     assert (seen.target, seen.videoram) == (None, Memory(kib=0))
+    video = [] if value == b"-1" else ["memory/videoram"]
+    assert [each.node for each in seen.unreadable] == ["memory/target", *video]
 
 
 @pytest.mark.parametrize(
@@ -142,6 +144,18 @@ def test_dead_and_foreign_paths_are_not_written(
     with pytest.raises(DomainGone):
         store.write(domid, uuid, target=Memory.of_mib(1), static_max=Memory.of_mib(1))
     assert fake.nodes == before
+
+
+@pytest.mark.parametrize("vm", [f"vm/{UUID}", f"/vm/{UUID.upper()}-1", "", "/vm/", None])
+def test_a_vm_node_that_names_no_other_domain_is_accepted(
+    vm: str | None, store: Xenstored, fake: FakeXenstored
+) -> None:
+    """Whose the domid is Xen says; dom0less tools write vm/UUID, and some domains have none."""
+    del fake.nodes[f"{HOME}/vm"]
+    if vm is not None:
+        fake.nodes[f"{HOME}/vm"] = vm.encode()
+    store.write(5, UUID, target=Memory.of_mib(100), static_max=None)
+    assert fake.nodes[f"{HOME}/memory/target"] == b"102400"
 
 
 def test_dom0_needs_no_vm(store: Xenstored, fake: FakeXenstored) -> None:

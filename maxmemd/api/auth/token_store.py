@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
-from maxmemd.errors import ConfigError, TokensError
-from maxmemd.files import check_trusted, sync
+from maxmemd.errors import ConfigError, TokensError, TokensFull
+from maxmemd.files import NO_SPACE, check_trusted, open_private, sync, why_unusable
 from maxmemd.policy.roles import GIVEN
 
 PREFIX = "mxm_"
@@ -98,7 +98,7 @@ class TokenStore:
         new = self._path.with_name(self._path.name + ".new")
         try:
             new.unlink(missing_ok=True)
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = open_private(new, os.O_WRONLY | os.O_EXCL)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
@@ -106,7 +106,8 @@ class TokenStore:
             new.replace(self._path)
             sync(self._path.parent)
         except OSError as error:
-            raise TokensError(f"cannot write {self._path}: {error.strerror}") from error
+            kind = TokensFull if error.errno in NO_SPACE else TokensError
+            raise kind(f"cannot write {self._path}: {error.strerror}") from error
         self._by_hash = tokens
 
 
@@ -118,9 +119,13 @@ def _read(path: Path) -> list[Token]:
             tokens = [Token(**one) for one in json.load(file)["tokens"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        detail = f"cannot read {path}: {error!r}"
-        raise ConfigError(f"{detail} (remove it, and create the tokens again)") from error
+    except OSError as error:
+        detail = f"cannot read {path}: {error.strerror}"
+        raise ConfigError(f"{detail}{why_unusable(path)}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        detail = f"cannot read {path}: {error!r}: it is not as it was written"
+        instead = "put a backup of it in its place, or move it away and create the tokens again"
+        raise ConfigError(f"{detail} ({instead})") from error
     for token in tokens:
         if token.role not in GIVEN:
             raise ConfigError(f"cannot use {path}: {token.name} has the role {token.role!r}")

@@ -16,7 +16,7 @@ from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refu
 from maxmemd.policy.clauses import nothing_recorded, own_domain
 from maxmemd.policy.components import Record
 from maxmemd.units import Memory
-from maxmemd.wire.replies import DomainsReply, Health, HostReply
+from maxmemd.wire.replies import Condition, DomainsReply, Health, HostReply
 
 
 async def get_host(service: Service, call: Request) -> Response:
@@ -113,10 +113,14 @@ async def health(service: Service, call: Request) -> Response:
     """Return whether each part is ready. Never asks the arbiter, so it always answers."""
     parts = service.parts()
     ready = all(is_ready(state) for state in parts.values())
-    figures = service.mailbox.status.figures
-    fights = () if figures is None else figures.fights
+    status = service.mailbox.status
+    fights = () if status.figures is None else status.figures.fights
     body = Health(
-        live=True, ready=ready, parts=dict(parts), findings=findings(fights, service.config)
+        live=True,
+        ready=ready,
+        parts=dict(parts),
+        findings=findings(fights, service.config),
+        conditions=[Condition(**each._asdict()) for each in status.conditions],
     )
     return Response(200 if ready else 503, body.model_dump_json().encode())
 

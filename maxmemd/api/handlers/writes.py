@@ -17,7 +17,6 @@ from maxmemd.policy.components import Key
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.reference import Domid, parse_reference
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import (
     Build,
     Headroom,
@@ -132,7 +131,7 @@ async def _drift(
 
 
 async def _decide(service: Service, call: Request, wish: Wish) -> Response:
-    """Ask the arbiter; 200 if the change is in force, 202 if it is durable but not yet in force."""
+    """Ask the arbiter; 200 if the change is done, 202 if it is durable and not yet in force."""
     ask = DecisionRequest(
         call.ref,
         wish,
@@ -146,10 +145,8 @@ async def _decide(service: Service, call: Request, wish: Wish) -> Response:
     answer = await service.mailbox.ask(ask)
     if isinstance(answer, Refused):
         return refusal(answer)
-    push = answer.push
-    in_force = push is None or push.state in IN_FORCE
     body = serialize.decision(answer)
-    return Response(200 if in_force else 202, body, revision=answer.record.revision)
+    return Response(200 if answer.is_done else 202, body, revision=answer.record.revision)
 
 
 def _check_is_of_path(call: Request, uuid: str | None) -> None:

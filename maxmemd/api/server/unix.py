@@ -10,6 +10,7 @@ from pathlib import Path
 from maxmemd.config.parsers import NONE
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
+from maxmemd.files import need_folder
 
 LOG = logging.getLogger("maxmemd.api")
 UNITS = {"socket": "maxmemd.socket", "device_model_socket": "maxmemd-device-model.socket"}
@@ -69,16 +70,17 @@ def bind(path: Path, group: str = "") -> socket.socket:
     A stale socket is replaced; one that a process answers on, and a file that is no socket, is not.
     Raises ConfigError.
     """
+    need_folder(path, f"listen on {path}")
     _clear(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _safe_folder(path)
     return _bind(path, 0o117, _group_id(path, group) if group else -1)
 
 
 def bind_device_model_socket(path: Path) -> socket.socket:
-    """Return a listening socket for device models at `path`, mode 0666, in a folder of mode 0700.
+    """Return a listening socket for device models at `path`, mode 0666.
 
-    So it can only be reached by a hard link that root or the daemon's user made elsewhere.
+    Its folder must have mode 0700, so it can only be reached by a hard link that root or the
+    daemon's user made elsewhere.
     Raises ConfigError.
     """
     _closed_folder(path)
@@ -120,13 +122,10 @@ def _safe_folder(path: Path) -> None:
 
 
 def _closed_folder(path: Path) -> None:
-    """Make a folder that only we may enter; refuse one that others may enter."""
+    """Refuse a folder that others may enter. The default one is made if it is not there."""
     folder = path.parent
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {path}: {folder}: {error.strerror}") from error
+    need_folder(path, f"listen on {path}")
+    found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise ConfigError(f"cannot listen on {path}: {folder} is not a directory of our own")
     if stat.S_IMODE(found.st_mode) & 0o077:

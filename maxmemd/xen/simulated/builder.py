@@ -12,12 +12,13 @@ from threading import RLock
 from typing import Unpack
 
 from maxmemd.errors import DomainGone, HypervisorError
+from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM
 from maxmemd.units import Memory
 from maxmemd.xen.simulated.config import SLACK, Config, Image, Life, Options, Step, finish
 from maxmemd.xen.simulated.domain import Kind
 from maxmemd.xen.simulated.guests import Drivers, Guest, Ideal
 from maxmemd.xen.simulated.machine import Machine
-from maxmemd.xen.simulated.nodes import STATIC_MAX, TARGET, VIDEORAM, Nodes
+from maxmemd.xen.simulated.nodes import Nodes
 
 CIRRUS = Memory.of_mib(8)
 """An HVM guest's default video RAM (libxl_create.c)."""
@@ -122,11 +123,13 @@ class Builder:
     def destroying(self, domid: int) -> Life:
         """Destroy a domain: nodes-removed, dying, dead (a zombie), released.
 
+        Before all of it the domain is paused (libxl_domain.c:libxl__destroy_domid).
         Raises DomainGone, and HypervisorError (EINVAL) for dom0.
         """
         self.machine.domain(domid)
         if domid == 0:
             raise HypervisorError.of("destroy", domid, EINVAL)
+        self.machine.pause(domid)
         with self.lock:
             self.drivers.stop(domid)
             self.nodes.remove(domid)

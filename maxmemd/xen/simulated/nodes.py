@@ -5,12 +5,9 @@ from errno import ESRCH
 from threading import Condition, RLock, Thread, current_thread
 
 from maxmemd.errors import HypervisorError
-from maxmemd.policy.facts import StoreFacts
-from maxmemd.units import END_KIB, Memory
-
-TARGET, STATIC_MAX, VIDEORAM = "memory/target", "memory/static-max", "memory/videoram"
-
-_NONE = Memory(kib=0)
+from maxmemd.policy.facts import NO_PATH, STATIC_MAX, TARGET, VIDEORAM, StoreFacts
+from maxmemd.policy.node_values import facts_of, vm_uuid
+from maxmemd.units import Memory
 
 
 class Nodes:
@@ -32,9 +29,10 @@ class Nodes:
     def remove(self, domid: int) -> None:
         """Remove /local/domain/N, and /vm/UUID with the last domain of that UUID."""
         with self._lock:
-            gone = self._domains.pop(domid, {"vm": "/vm/"})["vm"]
-            if all(nodes["vm"] != gone for nodes in self._domains.values()):
-                self._vms.pop(gone.removeprefix("/vm/"), None)
+            gone = vm_uuid(_bytes(self._domains.pop(domid, {}).get("vm")))
+            others = (vm_uuid(_bytes(nodes.get("vm"))) for nodes in self._domains.values())
+            if gone is not None and gone not in others:
+                self._vms.pop(gone, None)
 
     def put(self, domid: int, nodes: Mapping[str, str]) -> None:
         """Write nodes below /local/domain/N as the toolstack does. Raises DomainGone."""
@@ -42,6 +40,12 @@ class Nodes:
             if domid not in self._domains:
                 raise HypervisorError.of("write xenstore nodes", domid, ESRCH)
             self._domains[domid].update(nodes)
+
+    def drop(self, domid: int, *nodes: str) -> None:
+        """Remove nodes below /local/domain/N that are there, as xenstore-rm does."""
+        with self._lock:
+            for node in nodes:
+                self._domains.get(domid, {}).pop(node, None)
 
     def read(self, path: str) -> str | None:
         """Return the value of a node, or None if it is missing."""
@@ -54,17 +58,17 @@ class Nodes:
             return self._domains.get(int(domid), {}).get(node)
 
     def facts(self, domid: int) -> StoreFacts:
-        """Return name and memory nodes; None for a node whose value is no number."""
+        """Return name and memory nodes, as the adapter of a real xenstored does."""
         with self._lock:
             nodes = self._domains.get(domid)
             if nodes is None:
-                return StoreFacts()
-            video = _memory(nodes.get(VIDEORAM))
-            return StoreFacts(
+                return NO_PATH
+            return facts_of(
+                has_path=True,
                 name=nodes.get("name"),
-                target=_memory(nodes.get(TARGET)),
-                static_max=_memory(nodes.get(STATIC_MAX)),
-                videoram=_NONE if video is None else video,
+                target=_bytes(nodes.get(TARGET)),
+                static_max=_bytes(nodes.get(STATIC_MAX)),
+                videoram=_bytes(nodes.get(VIDEORAM)),
             )
 
     def write(
@@ -76,13 +80,13 @@ class Nodes:
         """
         with self._lock:
             nodes = self._domains.get(domid)
-            if nodes is None or nodes["vm"] != f"/vm/{uuid}":
+            if nodes is None or vm_uuid(_bytes(nodes.get("vm"))) not in (None, uuid):
                 raise HypervisorError.of("write xenstore nodes", domid, ESRCH)
             if static_max is not None:
                 nodes[STATIC_MAX] = str(static_max.kib)
             if target is not None:
                 nodes[TARGET] = str(target.kib)
-                self._vms[uuid]["memory"] = str(target.mib)
+                self._vms.setdefault(uuid, {})["memory"] = str(target.mib)
 
     def watch(self, on_change: Callable[[], None]) -> "Watch":
         """Register a watch on domains that come and go; it fires at once (A5)."""
@@ -157,8 +161,5 @@ class Watch:
             return self._busy
 
 
-def _memory(text: str | None) -> Memory | None:
-    """Parse a node's KiB; None for no number, such as the -1 of dom0less."""
-    if text is None or not (text.isascii() and text.isdigit()) or int(text) >= END_KIB:
-        return None
-    return Memory(kib=int(text))
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogateescape")

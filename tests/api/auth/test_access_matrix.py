@@ -286,7 +286,8 @@ def accepted(
 
 def test_who_connects_too_often_asks_nothing(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device model that connects in a loop is turned away before its domain is looked for."""
-    monkeypatch.setattr(api.dispatcher.admission, "rates", {"device-model": 1.0})
+    admission = api.dispatcher.admission
+    monkeypatch.setattr(admission, "rules", replace(admission.rules, rates={"device-model": 1.0}))
     pinned = turned_away = 0
     for _ in range(40):
         caller = of(BASE + 77)

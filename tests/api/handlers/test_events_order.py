@@ -14,7 +14,7 @@ from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import START, LedgerFollower
 from maxmemd.units import Memory
 from tests.support.inside import Inside
-from tests.support.outside import until
+from tests.support.until import until
 
 WITHIN_S = 20.0
 DOMAIN = "/v1/domains/1"

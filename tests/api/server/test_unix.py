@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from maxmemd import files
 from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission, AdmissionRules
 from maxmemd.api.auth.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
@@ -38,6 +39,7 @@ class Apart(Outside):
 
     def __init__(self, folder: Path) -> None:
         self.apart = folder / "apart" / "maxmemd.sock"
+        self.apart.parent.mkdir(mode=0o700)
         file = folder / "m.toml"
         file.write_text(
             f'device_model_base = "uid {BASE}"\ndevice_model_socket = "{self.apart}"\n'
@@ -255,9 +257,16 @@ def test_strangers_are_counted_together() -> None:
     assert UNKNOWN_RATE == 10
 
 
-def test_the_folder_is_closed_first(tmp_path: Path) -> None:
+@pytest.fixture
+def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of a socket in a folder that the service may make."""
+    monkeypatch.setattr(files, "OWN_FOLDERS", {tmp_path / "closed": 0o700})
+    return tmp_path / "closed" / "s"
+
+
+def test_the_folder_is_closed_first(default: Path) -> None:
     """A folder that is made is closed from the first; whatever the umask is, so is the socket's."""
-    path = tmp_path / "one" / "two" / "s"
+    path = default
     before = os.umask(0)
     try:
         unix.bind_device_model_socket(path).close()
@@ -268,9 +277,9 @@ def test_the_folder_is_closed_first(tmp_path: Path) -> None:
     unix.bind_device_model_socket(path).close()
 
 
-def test_no_instant_is_open(tmp_path: Path) -> None:
+def test_no_instant_is_open(default: Path) -> None:
     """While it is created, no other user sees a socket in a folder that others may enter."""
-    path = tmp_path / "closed" / "s"
+    path = default
     seen: set[tuple[int, int]] = set()
     stop = threading.Event()
 

@@ -243,6 +243,7 @@ def test_a_restart_of_the_daemon(plain: Built, root: Path, tmp_path: Path) -> No
 def test_a_socket_that_is_made_anew(plain: Built, root: Path, tmp_path: Path) -> None:
     """Without systemd a restarted daemon has another one, to which the link does not lead."""
     apart = tmp_path / "apart" / "maxmemd.sock"
+    apart.parent.mkdir(mode=0o700)
     with Outside(tmp_path, "tests.system.interpose.serve", ("--apart", str(apart))) as daemon:
         built = Built(plain.directory, f"device_model_socket={apart}\nwait_ms=0", daemon.socket)
         with Locked(built) as qemu:

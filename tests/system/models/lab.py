@@ -42,8 +42,8 @@ class WatchedLedger(MemoryLedger):
         super().commit(*arguments, **options)
 
 
-class Violation(AssertionError):
-    """Something that must never be was seen."""
+class Violation(BaseException):
+    """Something that must never be was seen: nothing in the daemon may catch this."""
 
 
 class Crashed(BaseException):
@@ -202,6 +202,8 @@ class Lab:
             self.clock.forward(100.0)
             self.arbiter.poll()
         self._history_is_whole()
+        if self.arbiter.lifecycle.surprises.count:
+            raise Violation(f"a fault was met: {self.arbiter.lifecycle.surprises.named}")
         for fact in self.host.machine.domains():
             record = self.arbiter.records.get(fact.uuid)
             if fact.domid and record is not None and not fact.dying:
@@ -212,6 +214,9 @@ class Lab:
             wanted = record.limit.max_pages
             raise Violation(f"Xen holds {fact.max_pages} pages, {wanted} are decided")
         target, limit = self.host.nodes.facts(fact.domid).target, record.amount(MAX_MEM)
+        if target is None and fact.tot_pages > fact.max_pages:
+            held = f"holds {fact.tot_pages} pages, and nothing tells it to shrink"
+            raise Violation(f"the limit is {fact.max_pages} pages, and the guest {held}")
         if target is not None and limit is not None and limit < target:
             raise Violation(f"the limit {limit} is below the target {target}")
 
@@ -364,9 +369,9 @@ class WatchedStore:
 
 
 Lab.xen_port = WatchedXen
-_NUMBERS = ("began_ns", "settled_revision")
+_NUMBERS = ("began_ns", "settled_revision", "effect_outcomes", "known_at_s", "still_polls")
 _LIFE = [one.name for one in fields(Instance) if one.name not in _NUMBERS]
-"""All of an instance but what is only counted up."""
+"""All of an instance but what is only counted up, and what is only told."""
 
 
 def _silent(domid: int, limit: Memory) -> None:

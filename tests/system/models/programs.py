@@ -152,6 +152,19 @@ def troubles() -> tuple[tuple[Client, ...], ...]:
     )
 
 
+def nodes_lost(what: str) -> tuple[Client, ...]:
+    """Return an operator beside a program that takes the domain's nodes away, or spoils them."""
+    acts = {
+        "path": lambda lab: lab.host.nodes.remove(lab.domid),
+        "vm": lambda lab: lab.host.nodes.drop(lab.domid, "vm"),
+        "target": lambda lab: lab.host.nodes.put(lab.domid, {"memory/target": "-1"}),
+        "no target": lambda lab: lab.host.nodes.drop(lab.domid, "memory/target"),
+    }
+    spoiler = (Do(f"takes the {what} away", acts[what]),)
+    operator = (mem_max(300), mem_max(200), mem_max(64))
+    return Client("operator", operator), Client("a spoiler", spoiler)
+
+
 def build_begins(lab: Lab) -> None:
     """Create a domain that was never here, as libxl does: it may hold nothing yet."""
     lab.notes["newcomer"] = lab.host.machine.create(NEWCOMER, "pv", None)

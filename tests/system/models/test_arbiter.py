@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from errno import ESRCH
 from itertools import permutations
 from typing import Any
 
@@ -13,13 +14,16 @@ from maxmemd.arbiter.batch import Batch
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.arbiter.observation import Observation
 from maxmemd.arbiter.settings import Settings
-from maxmemd.policy import lives
+from maxmemd.errors import HypervisorError
+from maxmemd.policy import clauses, lives
 from maxmemd.policy.components import MAX_MEM, Key, Record
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.orders import Order
+from maxmemd.policy.orders import EffectOutcome, Order
+from maxmemd.policy.states import EffectState
 from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.ports import Clock, Ledger
 from maxmemd.pusher.local import LocalPusher
+from maxmemd.units import Memory
 from tests.support.figures import figure
 from tests.support.soak import SOAK
 from tests.system.models import programs
@@ -225,6 +229,53 @@ def test_keying_by_domid_is_caught() -> None:
     assert found.violation.startswith("the restore dies: cannot populate on domain 2: E2BIG")
     sound = explored(programs.migration(2)[1:], crashes=0)
     assert sound.violation is None
+
+
+@pytest.mark.parametrize("what", ["path", "vm", "target", "no target"])
+def test_nodes_that_are_lost_hold_nothing_back(what: str) -> None:
+    """Whenever its nodes go, a living domain's limit is in force, and not below what it holds."""
+    found = explored(programs.nodes_lost(what), crashes=0, polls=1)
+    assert found.violation is None, (found.violation, found.history)
+    assert found.ends > 0
+
+
+class HeldHostage(LocalPusher):
+    """A pusher whose limits wait for what goes to xenstore."""
+
+    def _write(self, order: Order, name: str, amount: Memory) -> EffectOutcome:
+        outcome = super()._write(order, name, amount)
+        if outcome.state is not EffectState.WRITTEN:
+            raise HypervisorError.of("write", order.domid, ESRCH)
+        return outcome
+
+
+class LetsEffectsHold(Arbiter):
+    """An arbiter with such a pusher."""
+
+    def __init__(
+        self, ledger: Ledger, pusher: LocalPusher, clock: Clock, settings: Settings, **options: Any
+    ) -> None:
+        hostage = HeldHostage(pusher.hypervisor, pusher.xenstore)
+        super().__init__(ledger, hostage, clock, settings, **options)
+
+
+def test_a_limit_that_waits_for_its_effects_is_caught() -> None:
+    """Seeded: an effect that cannot be written ends the push. A limit is never lowered."""
+    found = explored(programs.nodes_lost("path"), crashes=0, make=LetsEffectsHold)
+    assert found.violation is not None
+    assert found.violation.startswith("Xen holds ")
+    assert "a spoiler does: takes the path away" in " ".join(found.history)
+
+
+@pytest.mark.parametrize("what", ["target", "no target"])
+def test_a_floor_that_an_unreadable_target_switches_off_is_caught(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeded: no floor but the target. A guest is left with less than it holds, for ever."""
+    monkeypatch.setattr(clauses, "not_below_held", lambda *_: None)
+    found = explored(programs.nodes_lost(what), crashes=0)
+    assert found.violation is not None
+    assert "nothing tells it to shrink" in found.violation
 
 
 def test_the_scheduler_finds_every_order() -> None:

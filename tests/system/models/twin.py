@@ -7,11 +7,14 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from maxmemd.arbiter.conditions import Condition
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
-from maxmemd.policy.facts import StoreFacts, XenFacts
-from maxmemd.policy.states import BuildPhase, PushState
+from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
+from maxmemd.policy.orders import EffectOutcome
+from maxmemd.policy.outlook import TargetAboveLimit
+from maxmemd.policy.states import BuildPhase, EffectState, PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
@@ -20,7 +23,8 @@ FROZEN = frozenset({
     int, float, str, bytes, bool, type(None), frozenset, type,
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
-    PushState, BuildPhase,
+    PushState, BuildPhase, EffectState, EffectOutcome, UnreadableNode,
+    TargetAboveLimit, Condition,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which no other thread holds here."""

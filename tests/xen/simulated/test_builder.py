@@ -5,7 +5,7 @@ from errno import E2BIG, EINVAL, ENOMEM
 import pytest
 
 from maxmemd.errors import DomainGone, HypervisorError, NotPermitted
-from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.facts import NO_PATH, StoreFacts, XenFacts
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Life, SimulatedHost, Step, finish
 
@@ -124,7 +124,7 @@ def test_the_fifth_option_rom_kills_the_domain(host: SimulatedHost) -> None:
         host.create("db", kind="hvm", memory=mib(128), nics=5)
     assert caught.value.errno == E2BIG
     assert domids(host) == [0]
-    assert store(host, 1) == StoreFacts()
+    assert store(host, 1) == NO_PATH
     assert host.machine.host().free_pages == free
 
 
@@ -211,7 +211,7 @@ def test_destruction_in_steps(host: SimulatedHost) -> None:
     uuid = xen(host, domid).uuid
     life = host.destroying(domid)
     until(life, "nodes-removed")
-    assert store(host, domid) == StoreFacts()
+    assert store(host, domid) == NO_PATH
     assert host.nodes.read(f"/vm/{uuid}/uuid") is None
     until(life, "dying")
     with pytest.raises(HypervisorError) as caught:

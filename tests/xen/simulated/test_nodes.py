@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from maxmemd.errors import DomainGone
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import NO_PATH, StoreFacts
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost, SimulatedXenstore
 
@@ -171,11 +171,34 @@ def test_what_is_not_there_reads_none(host: SimulatedHost) -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "", "many", "4503599627370496", "²"])
-def test_a_node_without_a_number_is_none(host: SimulatedHost, value: str) -> None:
-    """dom0less writes -1 video RAM; anybody may write nonsense."""
-    nodes = ("memory/target", "memory/static-max", "memory/videoram")
+def test_a_node_without_a_number_is_none_and_named(host: SimulatedHost, value: str) -> None:
+    """Any program may write nonsense; -1 video RAM is dom0less's word for none."""
+    nodes = ["memory/target", "memory/static-max", "memory/videoram"]
     host.nodes.put(1, dict.fromkeys(nodes, value))
-    assert host.nodes.facts(1) == StoreFacts("web")
+    seen = host.nodes.facts(1)
+    assert seen == StoreFacts("web", unreadable=seen.unreadable)
+    assert [each.node for each in seen.unreadable] == nodes[: 2 if value == "-1" else 3]
+
+
+@pytest.mark.parametrize("vm", ["vm/{}", "/vm/{}", "/vm/{}-1", "/VM", None, ""])
+def test_a_vm_node_that_names_no_other_domain_is_no_reason_not_to_write(
+    host: SimulatedHost, xenstore: SimulatedXenstore, vm: str | None
+) -> None:
+    """dom0less tools write vm/UUID, and the xenstore domain has no vm node."""
+    uuid = host.machine.domain(1).uuid
+    host.nodes.drop(1, "vm")
+    if vm is not None:
+        host.nodes.put(1, {"vm": vm.format(uuid)})
+    xenstore.write(1, uuid, target=MIB, static_max=MIB)
+    assert (xenstore.facts(1).target, xenstore.facts(1).static_max) == (MIB, MIB)
+    assert host.nodes.read(f"/vm/{uuid}/memory") == "1"
+
+
+def test_a_path_without_a_vm_node_is_removed_like_any(host: SimulatedHost) -> None:
+    """The domain ends, and its path with it."""
+    host.nodes.drop(1, "vm", "no-such-node")
+    host.destroy(1)
+    assert host.nodes.facts(1) == NO_PATH
 
 
 def test_a_reused_domid_is_not_written(host: SimulatedHost, xenstore: SimulatedXenstore) -> None:
@@ -183,7 +206,7 @@ def test_a_reused_domid_is_not_written(host: SimulatedHost, xenstore: SimulatedX
     uuid = host.machine.domain(1).uuid
     host.destroy(1)
     assert_gone(lambda: xenstore.write(1, uuid, target=MIB, static_max=MIB))
-    assert xenstore.facts(1) == StoreFacts()
+    assert xenstore.facts(1) == NO_PATH
     host.create("other", memory=MIB, domid=1)
     before = xenstore.facts(1)
     assert_gone(lambda: xenstore.write(1, uuid, target=MIB + MIB, static_max=None))
