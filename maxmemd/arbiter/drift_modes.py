@@ -22,7 +22,7 @@ from maxmemd.policy.verdicts import Refusal
 from maxmemd.ports import Clock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DriftModes:
     """The modes of all domains. Belongs to the arbiter's thread."""
 

@@ -20,6 +20,7 @@ WITH_REF: dict[str, Any] = {
     "remove_component": ("a", "b"),
     "build": (requests.BuildRequest(target_kib=1, life="created"),),
     "headroom": (requests.HeadroomRequest(pages=1),),
+    "drift": (), "clear_drift": (), "set_drift": (requests.DriftRequest(mode="adopt"),),
     "rollback": (requests.RollbackRequest(revision=1),),
 }  # fmt: skip
 WITHOUT = {"host", "domains", "health", "import_record"}

@@ -18,17 +18,15 @@ _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 _PATH = _TEXT.map(lambda text: f"/{text}")
 _SIZE = st.integers(0, 2**50).map(lambda kib: f"{kib} KiB")
 _PEOPLE = st.lists(st.integers(1, 900).map(lambda uid: f"uid {uid}"), unique=True, max_size=3)
+_MODE = st.sampled_from(["restore", "adopt", "alert"])
 _ROLE = st.sampled_from(["admin", "toolstack", "device-model", "observer"])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "socket": _PATH.map(lambda path: f"/a{path}"), "socket_group": st.sampled_from(["", "root"]),
     "database": _PATH.map(lambda path: f"/b{path}"), "pusher": _PATH.map(lambda path: f"/c{path}"),
     "hypervisor": st.sampled_from(["auto", "xen", "simulated"]),
-    "drift": st.sampled_from(["restore", "adopt", "alert"]), "poll_s": st.floats(0.1, 3600),
-    "drift_of": st.dictionaries(
-        st.sampled_from(["web", "sys-*", "a b"]), st.sampled_from(["restore", "adopt", "alert"])
-    ),
+    "drift": _MODE, "drift_of": st.dictionaries(st.text(min_size=1, max_size=9), _MODE, max_size=1),
     "fight_writes": st.integers(2, 1000), "fight_within_s": st.floats(1, 86400),
-    "fight_quiet_s": st.floats(60, 86400),
+    "fight_quiet_s": st.floats(60, 86400), "poll_s": st.floats(0.1, 3600),
     "by_name": st.lists(st.sampled_from(["web", "ci-*", 'a "b" [1]', "\N{SNOWMAN}"]), max_size=3),
     "keep_gone_s": st.floats(0, 1e10), "floor": st.sampled_from(["target", "none"]),
     "slack": st.just("64 KiB"), "dom0_floor": _SIZE,

@@ -10,8 +10,10 @@ from typing import Any
 from maxmemd.arbiter.conditions import Condition
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
+from maxmemd.policy.drift import DriftMode, SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
+from maxmemd.policy.fights import Fight
 from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.outlook import TargetAboveLimit
 from maxmemd.policy.states import BuildPhase, EffectState, PushState
@@ -24,7 +26,7 @@ FROZEN = frozenset({
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
     PushState, BuildPhase, EffectState, EffectOutcome, UnreadableNode,
-    TargetAboveLimit, Condition,
+    TargetAboveLimit, Condition, DriftMode, SetMode, Fight,
     type(threading.Lock()), type(threading.RLock()),
 })  # fmt: skip
 """Types whose values never change, and locks, which no other thread holds here."""
@@ -44,8 +46,8 @@ def _twin(thing: Any, known: dict[int, Any]) -> Any:
         return found
     if kind in (dict, OrderedDict, list, set, deque, tuple):
         return _container(thing, kind, known)
-    if issubclass(kind, tuple):
-        return tuple.__new__(kind, (_twin(value, known) for value in thing))
+    if issubclass(kind, tuple):  # a named one, of things that may change
+        return kind(*(_twin(value, known) for value in thing))
     if kind is types.MethodType:
         return types.MethodType(thing.__func__, _twin(thing.__self__, known))
     other = known[id(thing)] = object.__new__(kind)
