@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from maxmemd.api.drift import drift, sentence_on_drift
 from maxmemd.api.times import when
-from maxmemd.arbiter.messages import DomainView, Granted, PushStatus
+from maxmemd.arbiter.messages import Change, DomainView, Granted, PushStatus
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.outlook import SENTENCES
@@ -37,8 +37,13 @@ def decision(granted: Granted) -> bytes:
             "replayed": granted.replayed,
             "for_next_start": granted.domid is None and not granted.replayed,
             "push": None if push is None else {**push._asdict(), "effects": _effects(push)},
+            "change": None if granted.change is None else _change(granted.change),
         }
     )
+
+
+def _change(change: Change) -> dict[str, dict[str, int | None]]:
+    return {"before": change.before._asdict(), "after": change.after._asdict()}
 
 
 def push(status: PushStatus | None) -> replies.Push | None:
@@ -72,7 +77,11 @@ def components(record: Record) -> list[replies.ComponentReply]:
     """Return a record's components by owner and name."""
     return [
         replies.ComponentReply(
-            owner=owner, name=name, amount_kib=component.amount.kib, revision=component.revision
+            owner=owner,
+            name=name,
+            amount_kib=component.amount.kib,
+            revision=component.revision,
+            observed=(owner, name) in record.observed,
         )
         for (owner, name), component in sorted(record.components.items())
     ]
@@ -94,6 +103,7 @@ def domain(view: DomainView) -> replies.DomainReply:
         unlimited=limit is not None and limit.max_pages == UNLIMITED_PAGES,
         components=[] if record is None else components(record),
         recorded_static_max_kib=None if record is None else _kib(record.static_max),
+        recorded_target_kib=None if record is None else _kib(record.target),
         static_max_kib=_kib(view.store.static_max),
         target_kib=_kib(view.store.target),
         videoram_kib=view.store.videoram.kib,
@@ -116,6 +126,7 @@ def exported_record(record: Record) -> replies.RecordReply:
     return replies.RecordReply(
         components=amounts,
         static_max_kib=_kib(record.static_max),
+        target_kib=_kib(record.target),
         uuid=record.uuid,
         revision=record.revision,
     )
@@ -240,6 +251,7 @@ def _entry(row: Any) -> replies.HistoryEntry:
         limit_kib=None if record is None else record.limit.kib,
         components=None if record is None else components(record),
         static_max_kib=None if record is None else _kib(record.static_max),
+        target_kib=None if record is None else _kib(record.target),
         hash=row.hash.hex(),
     )
 

@@ -12,6 +12,7 @@ from typing import cast
 from maxmemd.arbiter.batch import Batch
 from maxmemd.arbiter.conditions import Condition, conditions_of
 from maxmemd.arbiter.drift_modes import DriftModes
+from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
@@ -27,7 +28,7 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.observation import Observer
 from maxmemd.arbiter.queries import Queries, push_status
-from maxmemd.arbiter.reconciler import DuePush, Reconciler
+from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.arbiter.status import Figures, figures_of
@@ -48,10 +49,10 @@ class Arbiter:
         self.instances = InstanceTable(dict(kept.incarnations), boot)
         for row in kept.instances:
             self.instances.resume(row)
-        rebooting = {uuid for uuid, then in kept.rebooting.items() if then == boot}
         self.pusher = pusher
+        endings = EndingTable(self.instances, boot, kept.endings)
         self.lifecycle = Lifecycle(
-            self.settings, self.instances, self.records, pusher, clock, rebooting
+            self.settings, self.instances, self.records, pusher, clock, endings
         )
         self.drift = DriftModes(self.settings, self.records, self.lifecycle, clock, boot)
         self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
@@ -216,23 +217,21 @@ class Arbiter:
             for uuid in batch.decided
             for instance in self.instances.of_uuid(uuid)
         }
-        understood = {*(instance for instance, _ in batch.builds), *batch.limited}
+        builds = batch.build_states()
         rows = []
         for instance, wanted in effects.items():
-            phase = instance.build_phase
-            if instance in understood:
-                phase = instance.phase_once_decided
-            if wanted is not instance.effects or phase is not instance.build_phase:
-                rows.append(instance.to_row(effects=wanted, build=instance.build_in(phase)))
+            build = builds.get(instance, instance.build)
+            if wanted is not instance.effects or build != instance.build:
+                rows.append(instance.to_row(effects=wanted, build=build))
         self.records.commit(batch.entries, batch.decided, instances=rows)
         for instance, wanted in effects.items():
             instance.on_effects_decided(wanted)
-        for instance, wish in batch.builds:
-            self.lifecycle.on_build_announced(instance, wish)
-        for instance in batch.limited:
-            instance.on_limit_decided()
-        for uuid, owed in batch.owed.items():
-            self.lifecycle.on_decided_ahead(uuid, owed)
+        for instance, build in builds.items():
+            instance.on_build_decided(build)
+        for instance in batch.builds:
+            self.lifecycle.endings.forget(instance.uuid)
+        for uuid in batch.ahead:
+            self.lifecycle.endings.on_decided_ahead(uuid)
         self.decisions += len(batch.entries)
 
     def _push(self, batch: Batch) -> None:
@@ -251,8 +250,10 @@ class Arbiter:
                 self.instances.of_uuid(uuid), key=lambda life: life.incarnation, reverse=True
             )
             for instance in youngest_first:
+                if not batch.observer.concerns(instance):
+                    continue
                 if batch.observer.has_observed(instance) or not instance.building:
-                    dues.append(DuePush(instance, record, instance.effects))
+                    dues.append(self.reconciler.due(instance, record))
                 else:
                     self.reconciler.push_beside(instance, record)
         self.reconciler.push(dues)

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from maxmemd.arbiter.entries import entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
-from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
+from maxmemd.arbiter.messages import (
+    Amounts,
+    Answer,
+    Change,
+    DecisionRequest,
+    Granted,
+    Refused,
+)
 from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.policy.clauses import (
@@ -21,11 +28,11 @@ from maxmemd.policy.clauses import (
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
-from maxmemd.policy.entries import Entry
+from maxmemd.policy.entries import BuildState, Entry
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.states import BuildPhase
+from maxmemd.policy.states import BuildPhase, ends_guessing
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
@@ -46,8 +53,9 @@ class Batch:
     `entries` are what is to be committed, `made` the records they make, by UUID and revision, and
     `decided` the last of each; `granted` says for each granted wish, by its place in the batch,
     which instance it is about. `keys` are the idempotency keys known, `refusals` counts by code.
-    `builds` are the builds that were announced, and `limited` the instances whose limit a client
-    decided. `owed` is what has to be written for the next instance of each domain that has none.
+    `builds` are the instances whose build was announced, with what it has to be allowed; `limited`
+    those whose limit a client decided. `ahead` are the domains without an instance that were
+    decided on.
     """
 
     rules: Rules
@@ -59,10 +67,10 @@ class Batch:
     decided: dict[str, Record] = field(default_factory=dict)
     made: dict[tuple[str, int], Record] = field(default_factory=dict)
     granted: dict[int, Instance | None] = field(default_factory=dict)
-    builds: list[tuple[Instance, Build]] = field(default_factory=list)
+    builds: dict[Instance, int] = field(default_factory=dict)
     limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
-    owed: dict[str, Effects] = field(default_factory=dict)
+    ahead: set[str] = field(default_factory=set)
 
     def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
         """Look at all domains that the wishes of the batch are about, in one message."""
@@ -90,9 +98,17 @@ class Batch:
         verdict = self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
             return self._refused(ask, _about(verdict, uuid, seen))
+        change = None
+        if ask.dry_run or isinstance(ask.wish, Rollback):
+            change = _change(record, verdict, self._nodes(seen))
         if ask.dry_run:
-            return _granted(verdict.record, seen, verdict.effects, dry=True)
-        return self._grant(index, ask, verdict, seen)
+            return _granted(verdict.record, seen, verdict.effects, change=change, dry=True)
+        return self._grant(index, ask, verdict, seen, change)
+
+    def _nodes(self, seen: Observation | Halted | None) -> StoreFacts | None:
+        if not isinstance(seen, Observation):
+            return None
+        return seen.store or self.lifecycle.nodes_of(seen.instance)
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
         """Refuse a device model what is not its domain; no history is written for it."""
@@ -131,14 +147,36 @@ class Batch:
             None if here is None else here.xen,
             (here and here.store) or StoreFacts(),
             self._past(record.uuid, wish.revision) if isinstance(wish, Rollback) else None,
-            tracking=here is not None and self._is_following(here.instance),
-            rebooted=record.uuid in self.lifecycle.rebooting,
+            following=here is not None and self._is_following(here.instance),
+            tracking=here is not None and self._is_build_newer(here.instance, record),
+            ending=self.lifecycle.endings.of_uuid(record.uuid),
         )
         return decide(picture, wish)
 
     def _is_following(self, instance: Instance) -> bool:
         """Whether its record is no more than what was seen of its build, in this batch too."""
         return instance.build_phase is BuildPhase.FOLLOWING and instance.uuid not in self.decided
+
+    def _is_build_newer(self, instance: Instance, record: Record) -> bool:
+        """Whether Xen's maximum is newer than the record, likewise."""
+        is_newer = self.lifecycle.builds.is_build_newer(instance, record)
+        return is_newer and instance.uuid not in self.decided
+
+    def build_states(self) -> dict[Instance, BuildState]:
+        """Return the instances of which nothing is to be guessed any more, each with its build.
+
+        That a record follows a build is the record's: once a client decides its limit, or another
+        instance is announced, it ends for all instances of the UUID.
+        """
+        named = {*self.builds, *self.limited}
+        states = {}
+        for uuid in {instance.uuid for instance in named}:
+            for life in self.lifecycle.instances.of_uuid(uuid):
+                if ends_guessing(life.build_phase, is_named=life in named):
+                    build = life.build_in(life.phase_once_decided)
+                    pages = self.builds.get(life, life.build_pages)
+                    states[life] = build._replace(build_pages=pages)
+        return states
 
     def _past(self, uuid: str, revision: int) -> Record | None:
         return self.made.get((uuid, revision)) or self.committed.at(uuid, revision)
@@ -149,6 +187,7 @@ class Batch:
         ask: DecisionRequest,
         grant: Grant,
         seen: Observation | Halted | None,
+        change: Change | None,
     ) -> Granted:
         """Note a grant for the commit; one that changes nothing leaves no entry."""
         kind, record = KINDS[type(ask.wish)], grant.record
@@ -161,15 +200,15 @@ class Batch:
         if ask.key is not None:
             self.keys[ask.key] = entry
         if isinstance(seen, Halted):
-            self.owed[seen.uuid] = self.owed.get(seen.uuid, NO_EFFECTS).then(grant.effects)
+            self.ahead.add(seen.uuid)
         if not isinstance(seen, Observation):
-            return _granted(record, seen)
+            return _granted(record, seen, change=change)
         if isinstance(ask.wish, Build):
-            self.builds.append((seen.instance, ask.wish))
+            self.builds[seen.instance] = grant.build_pages or 0
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen, grant.effects)
+        return _granted(record, seen, grant.effects, change=change)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -180,7 +219,7 @@ class Batch:
         if asked != (entry.uuid, entry.kind, entry.wish):
             return self._counted(Refused(key_reused()))
         record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
-        instance = next(iter(self.lifecycle.instances.of_uuid(entry.uuid)), None)
+        instance = self.lifecycle.instances.meant(entry.uuid)
         self.granted[index] = instance
         if instance is None:
             name = self.committed.name_of(entry.uuid)
@@ -221,12 +260,24 @@ def _granted(
     seen: Observation | Halted | None,
     effects: Effects = NO_EFFECTS,
     *,
+    change: Change | None = None,
     dry: bool = False,
 ) -> Granted:
     domid, name = _called(seen)
-    target_kib = None if effects.target is None else effects.target.kib
+    kib = None if effects.target is None else effects.target.kib
     writes = tuple(named for named, _ in effects.named())
-    return Granted(record, domid, name, target_kib, dry_run=dry, writes=writes)
+    return Granted(record, domid, name, kib, dry_run=dry, change=change, writes=writes)
+
+
+def _change(before: Record, grant: Grant, nodes: StoreFacts | None) -> Change:
+    """Return what a grant changes, nodes in xenstore included."""
+    nodes = nodes or StoreFacts(target=before.target, static_max=before.static_max)
+    return Change(_amounts(before, nodes), _amounts(grant.record, grant.effects.on(nodes)))
+
+
+def _amounts(record: Record, nodes: StoreFacts) -> Amounts:
+    kib = [None if amount is None else amount.kib for amount in (nodes.static_max, nodes.target)]
+    return Amounts(record.max_mem_kib, record.limit_kib, *kib)
 
 
 def _called(seen: Observation | Halted | None) -> tuple[int | None, str | None]:

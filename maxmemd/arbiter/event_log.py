@@ -23,6 +23,8 @@ _LEVELS: Mapping[str, int] = {
 def log_event(uuid: str, kind: EntryKind | PushKind, words: Mapping[str, object]) -> None:
     """Log what happened to a domain; journalctl finds it by MAXMEM_KIND, MAXMEM_UUID and others."""
     level = _LEVELS.get(kind, logging.INFO)
+    if words.get("confirmed") is False:
+        level = logging.INFO  # nothing that a client was promised is lost
     if LOG.isEnabledFor(level):
         told = ", ".join(f"{name} {value}" for name, value in words.items() if value is not None)
         fields = {"uuid": uuid, "kind": kind, **words}

@@ -46,7 +46,8 @@ class Instance:
     those of the last push ended; the limit's state never depends on them. `building` is true until
     it first runs. `drift_pages` is a foreign maximum that was seen in place of ours and is not put
     right yet, 0 where it is not known which. `toolstack_pages` is what the toolstack wrote while
-    it built the domain, where a push of ours took its place. `retry_s` is a monotonic time, before
+    it built the domain, where a push of ours took its place; `build_pages` what its announced build
+    has to be allowed until it runs. `retry_s` is a monotonic time, before
     which a failed push is not tried again; `failures` counts them since the last success. `nodes`
     is what xenstore said of it lately, and when (monotonic), for those who look at all domains;
     `known` is what it was last known to say (`known_at_s`), and `had_path` that it knew the domain
@@ -80,6 +81,7 @@ class Instance:
     retry_s: float = 0.0
     drift_pages: int | None = None
     toolstack_pages: int | None = None
+    build_pages: int | None = None
     tot_pages: int | None = None
     nodes: tuple[float, StoreFacts] | None = None
     writes: ForeignWrites = NO_WRITES
@@ -107,6 +109,7 @@ class Instance:
             drift_pages=row.drift_pages,
             wanted_pages=0 if pushed is None else pushed,
             toolstack_pages=build.toolstack_pages,
+            build_pages=build.build_pages,
             writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
         )
 
@@ -191,13 +194,17 @@ class Instance:
         if phase is BuildPhase.SETTLED:
             return SETTLED_BUILD
         pushed = None if self.toolstack_pages is None else self.wanted_pages
-        return BuildState(phase, self.toolstack_pages, pushed)
+        return BuildState(phase, self.toolstack_pages, pushed, self.build_pages)
 
     def as_built(self, fact: XenFacts) -> XenFacts:
         """Return what Xen would say of it had no push of ours taken the toolstack's place."""
-        if self.toolstack_pages is None or fact.max_pages != self.wanted_pages:
-            return fact
-        return fact._replace(max_pages=self.toolstack_pages)
+        return fact._replace(max_pages=self.built_pages(fact.max_pages))
+
+    def built_pages(self, seen_pages: int) -> int:
+        """Return what its toolstack wrote last: what Xen holds, or a push of ours replaced."""
+        if self.toolstack_pages is None or seen_pages != self.wanted_pages:
+            return seen_pages
+        return self.toolstack_pages
 
     # what is seen of it
 
@@ -233,14 +240,13 @@ class Instance:
         """Know whether it has run by now, and what follows from that."""
         self.building = building
         self._enter_phase(phase)
+        if phase is _SETTLED:
+            self.build_pages = None
 
-    def on_build_announced(self) -> None:
-        """Know from its toolstack what it is built with: nothing is guessed any more."""
-        self._enter_phase(self.phase_once_decided)
-
-    def on_limit_decided(self) -> None:
-        """Know its limit from a client, which counts more than what its build writes."""
-        self._enter_phase(self.phase_once_decided)
+    def on_build_decided(self, build: BuildState) -> None:
+        """Know its limit, or what it is built with, from a client: nothing is guessed any more."""
+        self._enter_phase(build.phase)
+        self.build_pages = build.build_pages
 
     # what is still to be written for it
 
@@ -260,9 +266,11 @@ class Instance:
         back, and the pages that it knows stay.
         """
         self.effects = effects_from_text(row.effects)
-        phase = build_from_text(row.build).phase
-        if phase in BUILD_TRANSITIONS[self.build_phase]:
-            self._enter_phase(phase)
+        build = build_from_text(row.build)
+        if build.phase in BUILD_TRANSITIONS[self.build_phase]:
+            self._enter_phase(build.phase)
+        if self.is_unsettled:
+            self.build_pages = build.build_pages
 
     # its limit
 

@@ -65,16 +65,14 @@ class InstanceTable:
         return began, ended
 
     def find(self, reference: Reference) -> list[Instance]:
-        """Return the instances that are meant; more than one is for the caller to refuse.
-
-        Of two instances of one UUID the elder is meant, as it is while a local migration runs.
-        """
+        """Return the instances that are meant; more than one is for the caller to refuse."""
         match reference:
             case Domid(number):
                 instance = None if number is None else self._by_domid.get(number)
                 return [] if instance is None else [instance]
             case Uuid(uuid):
-                return self._by_uuid.get(uuid, [])[:1]
+                meant = self.meant(uuid)
+                return [] if meant is None else [meant]
         return self.named(reference.text)
 
     def named(self, text: str) -> list[Instance]:
@@ -100,6 +98,37 @@ class InstanceTable:
     def of_uuid(self, uuid: str) -> list[Instance]:
         """Return a domain's live instances, the eldest first."""
         return list(self._by_uuid.get(uuid, ()))
+
+    def meant(self, uuid: str) -> Instance | None:
+        """Return the instance that a UUID means: the one that has run, and else the elder.
+
+        During a local migration that is the source. Where a failed one, or a broken create, left a
+        paused instance behind, it is the domain that runs beside it, whichever is older. Where
+        both have run, a migration is about to end the elder, and what is decided is decided for
+        both.
+        """
+        lives = self._by_uuid.get(uuid, ())
+        return next((life for life in lives if not life.building), next(iter(lives), None))
+
+    def has_run_beside(self, instance: Instance) -> bool:
+        """Whether another instance of its UUID has run."""
+        others = self._by_uuid.get(instance.uuid, ())
+        return any(not life.building for life in others if life is not instance)
+
+    def is_left_behind(self, instance: Instance) -> bool:
+        """Whether it never ran, and a younger instance of its UUID has: no stream fills it."""
+        if not instance.building:
+            return False
+        return any(
+            not life.building and life.incarnation > instance.incarnation
+            for life in self._by_uuid.get(instance.uuid, ())
+        )
+
+    def beside_others(self) -> list[Instance]:
+        """Return the instances whose UUID another one has as well; mostly there is none."""
+        if len(self._by_uuid) == len(self._by_domid):
+            return []
+        return [life for lives in self._by_uuid.values() if len(lives) > 1 for life in lives]
 
     def remove(self, instance: Instance, *, still_listed: bool = False) -> None:
         """Drop an instance that is gone, whether or not it is known to be.

@@ -88,10 +88,27 @@ class PushStatus(NamedTuple):
     effects: tuple[EffectOutcome, ...] = ()
 
 
+class Amounts(NamedTuple):
+    """What a domain may have, and what its balloon aims at; None where it is not known."""
+
+    max_mem_kib: int | None
+    limit_kib: int
+    static_max_kib: int | None
+    target_kib: int | None
+
+
+class Change(NamedTuple):
+    """All that a decision changes, or with a dry run would change."""
+
+    before: Amounts
+    after: Amounts
+
+
 class Granted(NamedTuple):
     """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere.
 
-    `writes` are the names of the effects that this very wish has.
+    `change` is told of a dry run and of a rollback. `writes` are the names of the effects that this
+    very wish has.
     """
 
     record: Record
@@ -101,6 +118,7 @@ class Granted(NamedTuple):
     push: PushStatus | None = None
     dry_run: bool = False
     replayed: bool = False
+    change: Change | None = None
     writes: tuple[str, ...] = ()
 
     @property
@@ -125,6 +143,7 @@ class Granted(NamedTuple):
             push,
             self.dry_run,
             self.replayed,
+            self.change,
             self.writes,
         )
 

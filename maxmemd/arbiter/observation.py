@@ -100,10 +100,17 @@ class Observer:
         What is decided for one half of a local migration is written for both.
         """
         wanted = instance.effects
+        if not self.concerns(instance):
+            return wanted
         for life in self.lifecycle.instances.of_uuid(instance.uuid):
             if life.domid in self._seen:
                 wanted = wanted.then(self._seen[life.domid].effects)
         return wanted
+
+    def concerns(self, instance: Instance) -> bool:
+        """Return whether what this batch decides on its UUID is for this very instance, too."""
+        is_left_behind = self.lifecycle.instances.is_left_behind(instance)
+        return self.has_observed(instance) or not is_left_behind
 
     def has_observed(self, instance: Instance) -> bool:
         """Return whether a wish of this batch was about this very instance."""
@@ -118,7 +125,9 @@ class Observer:
     def _find(self, ref: str, reference: Reference) -> Instance | Halted | Refused:
         instances, named = self.lifecycle.instances, isinstance(reference, Name)
         found = instances.find(reference)
-        if len(found) != 1 and not (self._named if named else self._rescanned):
+        is_shared = isinstance(reference, Uuid) and len(instances.of_uuid(reference.text)) > 1
+        # which of two instances has run, and so is meant, may be newer than the last poll
+        if (len(found) != 1 or is_shared) and not (self._named if named else self._rescanned):
             self._rescan(names=named)
             found = instances.find(reference)
         if found:
@@ -180,6 +189,7 @@ class Observer:
             return self.observe(ref)
         seen = self._seen[instance.domid] = Observation(instance, xen)
         instance.on_observed(xen.max_pages)
+        self.lifecycle.endings.observe([xen])
         return seen
 
     def _facts_of(self, domid: int) -> XenFacts:

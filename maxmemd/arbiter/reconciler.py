@@ -28,17 +28,22 @@ from maxmemd.policy.outlook import target_above_limit
 from maxmemd.policy.states import TROUBLED, EffectState, PushState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import Clock, Pusher
+from maxmemd.units import Memory
 
 UNKNOWN_PAGES = 0
 """`Instance.drift_pages` where it is not known which maximum was left alone."""
 
 
 class DuePush(NamedTuple):
-    """An instance, the record that it is to have in force, and what to write besides."""
+    """An instance, the record that it is to have in force, and what to write besides.
+
+    `limit` is given where it is another one than the record's, while the domain is built.
+    """
 
     instance: Instance
     record: Record
     effects: Effects
+    limit: Memory | None = None
 
 
 @dataclass(slots=True)
@@ -126,8 +131,17 @@ class Reconciler:
         except HypervisorError:
             return
         if fact.uuid == instance.uuid and not fact.dying:
-            instance.on_compared(fact.max_pages, record.max_pages)
+            wanted = self.lifecycle.builds.pages_in_build(instance, fact.max_pages, record)
+            instance.on_compared(fact.max_pages, wanted)
             self._raise_build(instance, fact, record)
+
+    def due(self, instance: Instance, record: Record) -> DuePush:
+        """Return the push that brings a decision into force, above it what a build needs."""
+        pages = record.max_pages
+        if instance.is_unsettled:
+            pages = self.lifecycle.builds.pages_in_build(instance, instance.seen_pages or 0, record)
+        limit = None if pages == record.max_pages else Memory.of_pages(pages)
+        return DuePush(instance, record, instance.effects, limit)
 
     def _note_outcome(
         self, due: DuePush, outcome: Outcome, failed_before: Collection[EffectOutcome]
@@ -217,6 +231,10 @@ class Reconciler:
     def _settle(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Bring one instance and its record together. Every poll, for every domain."""
         wanted, seen = record.max_pages, fact.max_pages
+        if instance.is_unsettled:
+            if self.lifecycle.instances.is_left_behind(instance):
+                return  # no stream fills it: it stays as it is
+            wanted = self.lifecycle.builds.pages_in_build(instance, seen, record)
         instance.on_compared(seen, wanted)
         self.compare_target(instance, record)
         if instance.writes.is_fight:
@@ -242,7 +260,8 @@ class Reconciler:
         """
         wanted = instance.wanted_pages
         if lives.may_push(wanted_pages=wanted, seen_pages=fact.max_pages, building=True):
-            self.push([DuePush(instance, record, NO_EFFECTS)])
+            limit = None if wanted == record.max_pages else Memory.of_pages(wanted)
+            self.push([DuePush(instance, record, NO_EFFECTS, limit)])
             if instance.push_state is PushState.GONE:  # closed by the push, which noted its end
                 return
             self.records.note_instance(instance)
@@ -320,7 +339,8 @@ def _is_drift(instance: Instance, record: Record) -> bool:
 
 def _order_of(due: DuePush) -> Order:
     """Let the instance know what is pushed, and return it as an order."""
-    instance, limit = due.instance, due.record.limit
+    instance = due.instance
+    limit = due.record.limit if due.limit is None else due.limit
     instance.on_push_begun(limit.max_pages)
     seen = instance.seen_pages
     raising = seen is None or limit.max_pages >= seen

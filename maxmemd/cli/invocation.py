@@ -7,7 +7,7 @@ from maxmemd.cli.options import Command, Stop
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import plain, print_error
-from maxmemd.units import Memory, TooLarge
+from maxmemd.units import UNLIMITED, Memory, TooLarge
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~")
 
@@ -144,6 +144,21 @@ def print_decision(call: Invocation, answer: Answer) -> None:
         f"{title(body)}: the limit {verb} {limit} ({body['max_pages']} pages),"
         f" revision {body['revision']}{end}"
     )
+    _print_change(body.get("change"))
+
+
+def _print_change(change: Body | None) -> None:
+    """Print what changes and what does not, where the daemon tells it: dry runs and rollbacks."""
+    if change is None:
+        return
+    for field in ("max_mem_kib", "limit_kib", "static_max_kib", "target_kib"):
+        before, after = (_known(change[when][field]) for when in ("before", "after"))
+        told = f"{before}, unchanged" if before == after else f"{before} -> {after}"
+        print(f"  {field.removesuffix('_kib').replace('_', '-'):<12}{told}")
+
+
+def _known(kib: int | None) -> str:
+    return "not known" if kib is None else amount(kib, kib >= UNLIMITED.kib)
 
 
 def title(body: Body) -> str:

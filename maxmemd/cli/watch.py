@@ -32,6 +32,15 @@ COLOURS = {
     "node-unreadable": YELLOW,
     "recovered": GREEN,
 }
+_ENDS = {
+    0: ", shut down",
+    1: ", to reboot",
+    2: ", suspended",
+    3: ", crashed",
+    4: ", by its watchdog",
+    5: ", by a soft reset",
+}
+"""What Xen's shutdown reasons say (xen/include/public/sched.h)."""
 NAMES_EVERY_S = 1.0
 """Names are requested at most this often; a domain without one is shown by its UUID."""
 
@@ -154,7 +163,20 @@ def _format_began(event: Body) -> str:
 
 
 def _format_ended(event: Body) -> str:
-    return f"domain {event['domid']}" + (", to reboot" if event["wish"].get("reboot") else "")
+    wish = event["wish"]
+    reason = 1 if wish.get("reboot") else wish.get("shutdown_reason")
+    return f"domain {event['domid']}{_ENDS.get(reason, '')}"
+
+
+def _format_confirmed_again(event: Body) -> str:
+    wish = event["wish"]
+    told = [f"limit {_pages(wish['max_pages'])}, built with {_pages(wish['built_pages'])}"]
+    for node in ("static_max_kib", "target_kib"):
+        if node in wish:
+            was = wish.get(f"built_{node}")
+            name = node.removesuffix("_kib").replace("_", "-")
+            told.append(f"{name} {amount(wish[node])}, built with {amount(was)}")
+    return "; ".join(told)
 
 
 def _format_namesake(event: Body) -> str:
@@ -179,6 +201,7 @@ _DETAILS: dict[str, Callable[[Body], str]] = {
     "effect-dropped": _format_dropped,
     "node-unreadable": _format_unreadable,
     "drift": _format_drift,
+    "confirmed-again": _format_confirmed_again,
     "drift-mode-set": _format_mode,
     "drift-mode-cleared": lambda event: f"as configured again, by {who(event['by'])}",
     "drift-mode-ended": lambda event: f"as configured again, after {event['wish'].get('mode')}",

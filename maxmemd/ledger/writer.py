@@ -1,6 +1,7 @@
 """The only connection that writes: each batch is one transaction and one fsync."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,13 @@ from maxmemd.ledger.statements import (
 from maxmemd.policy.codec import (
     drift_mode_from_text,
     drift_mode_to_text,
+    ending_from_json,
     from_text,
     record_from_text,
 )
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
+from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES
@@ -109,7 +112,7 @@ class SqliteLedger:
                 sa.select(HISTORY).order_by(HISTORY.c.seq.desc()).limit(1000)
             ).all()
             heads = self._connection.execute(
-                sa.select(HISTORY).join(
+                sa.select(HISTORY, RECORD.c.observed).join(
                     RECORD, (RECORD.c.head == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
                 )
             ).all()
@@ -137,12 +140,15 @@ class SqliteLedger:
         check_newest(newest, {uuid: last for uuid, _, last in stands})
         self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
+        # Records that wait for an instance, or for theirs to be settled.
+        settled = {row.uuid for row in instances if row.build is None}
+        awaiting = {uuid: seq for uuid, seq, _ in stands if uuid not in settled}
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
-            tuple(as_record(head) for head in heads),
+            tuple(as_standing_record(head) for head in heads),
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
-            rebooting_of(ended),
+            endings_of(ended, awaiting),
             (self._seq, pushes),
             {row.uuid: as_drift_mode(row) for row in modes},
             {uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
@@ -303,6 +309,31 @@ def as_instance(row: sa.Row[Any]) -> InstanceRow:
         raise LedgerCorrupt(f"cannot read an instance of {row.uuid}: {error}") from error
 
 
+def endings_of(ended: Sequence[sa.Row[Any]], heads: Mapping[str, int]) -> dict[str, Ending]:
+    """Return how each UUID's last instance ended, where a reason was seen.
+
+    A record whose entry in `heads` is newer than the end was decided on for the next start.
+    """
+    endings = {}
+    for row in ended:
+        ending = ending_from_json(from_text(row.wish))
+        if heads.get(row.uuid, 0) > row.seq:
+            ending = (ending or UNSEEN)._replace(decided_ahead=True)
+        if ending is not None:
+            endings[row.uuid] = ending
+    return endings
+
+
+def as_standing_record(row: sa.Row[Any]) -> Record:
+    """Return the record in its newest entry, with what that may not say. Raises LedgerCorrupt."""
+    record, text = as_record(row), None
+    if row.observed is not None:
+        text = unsealed_text(row.observed, f"what was observed of {row.uuid}")
+    if text is None or "observed" in from_text(row.state):
+        return record
+    return replace(record, observed=frozenset((owner, name) for owner, name in from_text(text)))
+
+
 def as_drift_mode(row: sa.Row[Any]) -> SetMode:
     """Return the mode that a row was written from. Raises LedgerCorrupt."""
     whose = f"the mode of drift of {row.uuid}"
@@ -310,12 +341,6 @@ def as_drift_mode(row: sa.Row[Any]) -> SetMode:
         return drift_mode_from_text(unsealed_text(row.mode, whose))
     except (ValueError, TypeError) as error:
         raise LedgerCorrupt(f"cannot read {whose}: {error}") from error
-
-
-def rebooting_of(ended: Sequence[sa.Row[Any]]) -> dict[str, str]:
-    """Return the host's boot id of each UUID whose instance ended by a reboot."""
-    words = {row.uuid: from_text(row.wish) for row in ended}
-    return {uuid: said["boot"] for uuid, said in words.items() if said.get("reboot")}
 
 
 def as_record(row: sa.Row[Any]) -> Record:

@@ -5,10 +5,9 @@ does not go on. Where the configuration of maxmemd names such domains, what a cl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, Key, Record
+from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, STATIC_MAX, Key, Record
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import Memory
 
@@ -22,14 +21,11 @@ def is_opted_in(name: str, patterns: Sequence[str]) -> bool:
 
 
 def decided_amounts(record: Record) -> Mapping[Key, Memory]:
-    """Return the components of a record that a client decided, and that can go on by name.
-
-    What its first revision brought was observed.
-    """
+    """Return the components of a record that a client decided, and that can go on by name."""
     return {
         key: component.amount
         for key, component in record.components.items()
-        if component.revision > 1 and key not in _NOT_A_NAMES
+        if record.is_decided(key) and key not in _NOT_A_NAMES
     }
 
 
@@ -48,7 +44,7 @@ def taken_over(record: Record, halted: Record, store: StoreFacts) -> Record | No
     decided = amounts[MAX_MEM]
     built = store.videoram if store.target is None else store.target + store.videoram
     amounts[MAX_MEM] = max(decided, built)
-    static_max = record.static_max if halted.static_max is None else halted.static_max
-    if static_max is not None and amounts[MAX_MEM] > static_max:
-        static_max = amounts[MAX_MEM]
-    return replace(record.with_amounts(amounts), static_max=static_max)
+    if not halted.is_decided(STATIC_MAX) or halted.static_max is None:
+        return record.with_amounts(amounts)
+    static_max = max(halted.static_max, amounts[MAX_MEM])
+    return record.with_amounts(amounts, static_max=static_max)

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.drift import DriftMode, Instant, SetMode
+from maxmemd.policy.endings import REBOOT, Ending
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
@@ -55,25 +56,40 @@ def record_from_text(uuid: str, revision: int, text: str) -> Record:
 
 
 def state_to_json(record: Record) -> dict[str, Any]:
-    """Return a record's state as JSON types."""
-    return {
+    """Return a record's state as JSON types; what is not known is left out, but for static-max."""
+    state: dict[str, Any] = {
         "components": [
             [*key, component.amount.kib, component.revision]
             for key, component in record.components.items()
         ],
         "static_max_kib": _kib(record.static_max),
     }
+    if record.target is not None:
+        state["target_kib"] = record.target.kib
+    if record.former_target is not None:
+        state["former_target_kib"] = record.former_target.kib
+    state["observed"] = sorted(record.observed)
+    return state
 
 
 def record_from_state(uuid: str, revision: int, state: Mapping[str, Any]) -> Record:
-    """Return the record that `state_to_json` described."""
+    """Return the record that `state_to_json` described.
+
+    Before revision 0007 of the ledger a state did not say what was observed: all of it counts as
+    decided then.
+    """
     components = {
         (owner, name): Component(Memory(kib=kib), since)
         for owner, name, kib, since in state["components"]
     }
-    static_max = state["static_max_kib"]
     return Record(
-        uuid, revision, components, None if static_max is None else Memory(kib=static_max)
+        uuid,
+        revision,
+        components,
+        _memory(state["static_max_kib"]),
+        _memory(state.get("target_kib")),
+        _memory(state.get("former_target_kib")),
+        frozenset((owner, name) for owner, name in state.get("observed", ())),
     )
 
 
@@ -100,7 +116,12 @@ def effects_from_text(text: str | None) -> Effects:
 
 def build_to_text(build: BuildState) -> str | None:
     """Return what must not be forgotten of a build; None once all is known of it."""
-    return None if build == SETTLED_BUILD else to_text(build._asdict())
+    if build == SETTLED_BUILD:
+        return None
+    words = build._asdict()
+    if build.build_pages is None:
+        del words["build_pages"]
+    return to_text(words)
 
 
 def build_from_text(text: str | None) -> BuildState:
@@ -109,8 +130,30 @@ def build_from_text(text: str | None) -> BuildState:
         return SETTLED_BUILD
     words = from_text(text)
     return BuildState(
-        BuildPhase(words["phase"]), words.get("toolstack_pages"), words.get("pushed_pages")
+        BuildPhase(words["phase"]),
+        words.get("toolstack_pages"),
+        words.get("pushed_pages"),
+        words.get("build_pages"),
     )
+
+
+def ending_to_json(ending: Ending) -> dict[str, object]:
+    """Return what the history says of an end whose reason was seen; nothing where none was."""
+    if ending.reason is None:
+        return {}
+    words = {"shutdown_reason": ending.reason, "boot": ending.boot}
+    return {**words, "held_kib": ending.held.kib}
+
+
+def ending_from_json(words: Mapping[str, Any]) -> Ending | None:
+    """Return the end that `ending_to_json` described; None where no reason was seen.
+
+    Before revision 0007 of the ledger only a reboot was noted, and not what was held.
+    """
+    reason = REBOOT if words.get("reboot") else words.get("shutdown_reason")
+    if reason is None:
+        return None
+    return Ending(reason, words["boot"], Memory(kib=words.get("held_kib", 0)))
 
 
 def drift_mode_to_text(found: SetMode) -> str:
@@ -141,9 +184,10 @@ def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, b
             return {"owner": owner, "name": name, "by_kib": by_kib}
         case Rollback(revision, force):
             return {"revision": revision, **({"force": True} if force else {})}
-        case Import(amounts, static_max):
+        case Import(amounts, static_max, target):
             components = [[*key, amount.kib] for key, amount in amounts.items()]
-            return {"components": components, "static_max_kib": _kib(static_max)}
+            known = {} if target is None else {"target_kib": target.kib}
+            return {"components": components, "static_max_kib": _kib(static_max), **known}
         case Build(target, life, static_max):
             known = {} if static_max is None else {"static_max_kib": static_max.kib}
             return {"target_kib": target.kib, "life": life, **known}
@@ -153,3 +197,7 @@ def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, b
 
 def _kib(amount: Memory | None) -> int | None:
     return None if amount is None else amount.kib
+
+
+def _memory(kib: int | None) -> Memory | None:
+    return None if kib is None else Memory(kib=kib)

@@ -1,11 +1,12 @@
 """May this domain have this much? A picture and a wish in, a verdict out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maxmemd.policy import clauses, lives
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK, ZERO, Key, Record
+from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.facts import STATIC_MAX, TARGET, StoreFacts, XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal, Verdict
 from maxmemd.policy.wishes import (
@@ -28,9 +29,9 @@ class Picture:
     """All that a decision may look at.
 
     `past` is the record at the revision that a Rollback names, None when there is no such
-    revision. `xen` is None for an Import of a record whose domain does not live here. `tracking`
-    says that the record is no more than what was seen of the build that runs; `rebooted` that
-    the instance before ended by a reboot.
+    revision. `xen` is None for an Import of a record whose domain does not live here. `following`
+    says that the record is no more than what was seen of the build that runs, `tracking` that
+    Xen's maximum is newer than the record, and `ending` how the instance before ended.
     """
 
     rules: Rules
@@ -38,8 +39,9 @@ class Picture:
     xen: XenFacts | None
     store: StoreFacts
     past: Record | None = None
+    following: bool = False
     tracking: bool = False
-    rebooted: bool = False
+    ending: Ending = UNSEEN
 
     @property
     def is_dom0(self) -> bool:
@@ -94,10 +96,11 @@ def _set_target(picture: Picture, wish: SetTarget) -> Verdict:
     if refusal is not None:
         return refusal
 
-    effects = Effects(_pod_target(picture, target), _seeded_static_max(picture), target)
-    if not wish.enforce:
-        return _granted(picture, {}, None, effects)
-    return _granted(picture, {MAX_MEM: target + videoram, SLACK: slack}, None, effects)
+    pod_target = lives.pod_target(picture.rules, picture.xen, target)
+    effects = Effects(pod_target, _seeded_static_max(picture), target)
+    own = {MAX_MEM: target + videoram, SLACK: slack} if wish.enforce else {}
+    record = picture.record.with_amounts(own).with_target(target, picture.store.target)
+    return _kept(picture, record, effects)
 
 
 def _set_component(picture: Picture, key: Key, kib: int) -> Verdict:
@@ -130,12 +133,18 @@ def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     past = picture.past
     if past is None:
         return clauses.revision_unknown(wish.revision)
+    target = picture.record.former_target if past.target is None else past.target
     amounts = {key: component.amount for key, component in past.components.items()}
     kept = {key: amounts.get(key, ZERO) for key in (*picture.record.components, *amounts)}
-    refusal = None if MAX_MEM not in amounts else _max_mem_refused(picture, kept, force=wish.force)
+    store = picture.store if target is None else picture.store._replace(target=target)
+    aimed, refusal = replace(picture, store=store), None
+    if MAX_MEM in amounts:
+        refusal = _max_mem_refused(aimed, kept, force=wish.force)
+    if refusal is None and target is not None and picture.is_dom0:
+        refusal = clauses.target_not_below_dom0_floor(picture.rules, target)
     if refusal is not None:
         return refusal
-    return _replaced(picture, amounts, past.static_max)
+    return _replaced(picture, amounts, past.static_max, target)
 
 
 def _import(picture: Picture, wish: Import) -> Verdict:
@@ -145,7 +154,9 @@ def _import(picture: Picture, wish: Import) -> Verdict:
     if refusal is None and picture.is_dom0:
         refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, wish.amounts[MAX_MEM])
     amounts = {**wish.amounts, SLACK: picture.rules.slack}
-    return refusal or _replaced(picture, amounts, wish.static_max)
+    if refusal is None and wish.target is not None and picture.is_dom0:
+        refusal = clauses.target_not_below_dom0_floor(picture.rules, wish.target)
+    return refusal or _replaced(picture, amounts, wish.static_max, wish.target)
 
 
 def _build(picture: Picture, wish: Build) -> Verdict:
@@ -153,11 +164,10 @@ def _build(picture: Picture, wish: Build) -> Verdict:
     refusal = clauses.absent() if xen is None else clauses.not_started(xen)
     if refusal is not None:
         return refusal
-    known = not picture.tracking  # a record at revision 0 is empty: nothing of it can be kept
-    record = lives.after_build(
-        picture.rules, picture.record, wish, rebooted=picture.rebooted, known=known
-    )
-    return _kept(picture, record, NO_EFFECTS)
+    rules, before = picture.rules, picture.record
+    known = not picture.following  # a record at revision 0 is empty: nothing of it can be kept
+    record = lives.after_build(rules, before, wish, ending=picture.ending, known=known)
+    return _kept(picture, record, NO_EFFECTS, lives.pages_of_build(rules, before, record, wish))
 
 
 def _headroom(picture: Picture, wish: Headroom) -> Verdict:
@@ -179,7 +189,10 @@ def _granted(
 
 
 def _replaced(
-    picture: Picture, amounts: Mapping[Key, Memory], static_max: Memory | None
+    picture: Picture,
+    amounts: Mapping[Key, Memory],
+    static_max: Memory | None,
+    target: Memory | None,
 ) -> Verdict:
     """Grant the record with these amounts and no others, if it can be kept at all."""
     if picture.is_dom0 and static_max is not None:
@@ -187,16 +200,23 @@ def _replaced(
         if refusal is not None:
             return refusal
     record = picture.record.with_exactly(amounts, static_max=static_max)
-    effects = Effects(static_max=static_max) if static_max is not None else NO_EFFECTS
-    return _kept(picture, record, effects)
+    if target is not None:
+        former = picture.record.former_target
+        record = record.with_target(target, picture.store.target if former is None else former)
+    if static_max is None and target is None:
+        return _kept(picture, record, NO_EFFECTS)
+    pod_target = lives.pod_target(picture.rules, picture.xen, target)
+    return _kept(picture, record, Effects(pod_target, static_max, target))
 
 
-def _kept(picture: Picture, record: Record, effects: Effects) -> Verdict:
+def _kept(
+    picture: Picture, record: Record, effects: Effects, build_pages: int | None = None
+) -> Verdict:
     """Grant a record that can be kept: every grant comes by here, so the caps hold for all."""
     refusal = clauses.few_enough(picture.rules, record) or clauses.sum_in_range(record)
     for owner in picture.rules.caps:
         refusal = refusal or clauses.below_cap(picture.rules, picture.record, record, owner)
-    return refusal or Grant(record, effects)
+    return refusal or Grant(record, effects, build_pages)
 
 
 def _max_mem_refused(
@@ -262,10 +282,3 @@ def _seeded_static_max(picture: Picture) -> Memory | None:
     if store.unreadable_at(STATIC_MAX) is not None:
         return None
     return Memory.of_pages(xen.max_pages)
-
-
-def _pod_target(picture: Picture, target: Memory) -> Memory | None:
-    """Return the PoD target of an HVM or PVH guest; dom0 and PV have none (A9)."""
-    if picture.xen is None or picture.is_dom0 or not picture.xen.hvm:
-        return None
-    return target + picture.rules.slack

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
+from maxmemd.policy.endings import Ending
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase, PushState
 
@@ -32,12 +33,13 @@ class BuildState(NamedTuple):
     """What must not be forgotten of an instance that is being built, or not yet understood.
 
     `toolstack_pages` is what its toolstack wrote where a push of ours, of `pushed_pages`, took
-    its place.
+    its place. `build_pages` is what an announced build has to be allowed until it runs.
     """
 
     phase: BuildPhase
     toolstack_pages: int | None = None
     pushed_pages: int | None = None
+    build_pages: int | None = None
 
 
 SETTLED_BUILD = BuildState(BuildPhase.SETTLED)
@@ -90,17 +92,17 @@ class PushRow(NamedTuple):
 class Snapshot:
     """What a ledger held when it was opened: the records, and the instances not ended.
 
-    `incarnations` is the last one of each UUID. `rebooting` are the domains whose last instance
-    ended by a reboot, and whose next one was not announced since: the host's boot id of then, by
-    UUID. `extent` is how many entries and pushes there are: it grows with each commit of any.
-    `names` are the last names of the domains that have a record, by UUID.
-    `drift_modes` are the modes that clients set for single domains, by UUID.
+    `incarnations` is the last one of each UUID. `endings` says how the last instance of a domain
+    ended, where a reason was seen and the next one was not announced since. `extent` is how many
+    entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
+    clients set for single domains, by UUID. `names` are the last names of the domains that have a
+    record, by UUID.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
     incarnations: dict[str, int]
-    rebooting: dict[str, str]
+    endings: dict[str, Ending]
     extent: tuple[int, int]
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)

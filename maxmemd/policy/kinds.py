@@ -39,6 +39,9 @@ class EntryKind(StrEnum):
     FIGHT_ENDED = "fight-ended"
     OVER_LIMIT = "over-limit"
     RECOVERED = "recovered"
+    CONFIRMED_AGAIN = "confirmed-again"
+    """An instance goes on with its record: what was last confirmed came back over what its stream,
+    or its configuration, had brought."""
     TARGET_ABOVE_LIMIT = "target-above-limit"
     """The balloon target is more than the limit has room for: the guest cannot come to it."""
     EFFECT_DROPPED = "effect-dropped"

@@ -119,6 +119,14 @@ BUILD_TRANSITIONS: Mapping[BuildPhase, frozenset[BuildPhase]] = MappingProxyType
 """The second table above, likewise."""
 
 
+def ends_guessing(phase: BuildPhase, *, is_named: bool) -> bool:
+    """Whether a client's decision on a UUID's limit, or an announced build, ends what is guessed.
+
+    It does for the instance that was named, and for every other one that the record follows.
+    """
+    return is_named or phase is BuildPhase.FOLLOWING
+
+
 class IllegalTransition(RuntimeError):
     """A fault of maxmemd: what happened cannot happen in the state that the instance is in.
 

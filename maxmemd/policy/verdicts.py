@@ -70,10 +70,15 @@ NO_EFFECTS = Effects()
 
 
 class Grant(NamedTuple):
-    """Yes: the record as it is from now on, and what to write."""
+    """Yes: the record as it is from now on, and what to write.
+
+    `build_pages` is what an announced build has to be allowed until it runs, whatever the record
+    says.
+    """
 
     record: Record
     effects: Effects = NO_EFFECTS
+    build_pages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

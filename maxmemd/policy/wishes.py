@@ -54,7 +54,7 @@ class Increase:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The components and static-max of an earlier revision, by number."""
+    """The components, static-max and target of an earlier revision, by number."""
 
     revision: int
     force: bool = False
@@ -66,6 +66,7 @@ class Import:
 
     amounts: Mapping[Key, Memory]
     static_max: Memory | None
+    target: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ EntryKind = Literal[
     "fight-ended",
     "over-limit",
     "recovered",
+    "confirmed-again",
     "target-above-limit",
     "effect-dropped",
     "node-unreadable",
@@ -89,6 +90,22 @@ class Push(Reply):
     effects: list[Effect] = Field(default_factory=list)
 
 
+class Amounts(Reply):
+    """What a domain may have, and the nodes in xenstore; null where not known."""
+
+    max_mem_kib: int | None
+    limit_kib: int
+    static_max_kib: int | None = Field(description="memory/static-max in xenstore")
+    target_kib: int | None = Field(description="memory/target in xenstore, without video RAM")
+
+
+class Change(Reply):
+    """All that a decision changes, or with a dry run would change."""
+
+    before: Amounts
+    after: Amounts
+
+
 class DecisionReply(Reply):
     """A granted wish: durable, and pushed and read back unless `push.state` says otherwise."""
 
@@ -107,12 +124,18 @@ class DecisionReply(Reply):
         default=False, description="no instance lives here: decided for the next one"
     )
     push: Push | None = Field(default=None, description="null where there is nothing to push to")
+    change: Change | None = Field(default=None, description="of a dry run and of a rollback")
 
 
 class ComponentReply(ComponentBody):
     """A component with the revision that set it."""
 
     revision: int
+    observed: bool = Field(
+        default=False,
+        description="taken from Xen or from a build: no client decided it, and it ends with the"
+        " instance",
+    )
 
 
 class XenReply(Reply):
@@ -210,6 +233,9 @@ class DomainReply(Reply):
     unlimited: bool
     components: list[ComponentReply]
     recorded_static_max_kib: int | None = Field(description="the last mem-max, kept by mem-set")
+    recorded_target_kib: int | None = Field(
+        default=None, description="the last mem-set, without video RAM"
+    )
     static_max_kib: int | None = Field(description="memory/static-max in xenstore")
     target_kib: int | None = Field(description="memory/target in xenstore, without video RAM")
     videoram_kib: int
@@ -326,6 +352,9 @@ class HistoryEntry(Reply):
     limit_kib: int | None
     components: list[ComponentReply] | None
     static_max_kib: int | None
+    target_kib: int | None = Field(
+        default=None, description="the target that was decided, without video RAM"
+    )
     hash: str
 
 

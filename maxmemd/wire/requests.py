@@ -116,7 +116,7 @@ class RelayedHeadroomRequest(HeadroomRequest):
 
 
 class RollbackRequest(Request):
-    """Which revision's components and static-max shall be in force again."""
+    """Which revision's components, static-max and target shall be in force again."""
 
     revision: RevisionNumber
     force: Flag = Field(default=False, description="allow a max-mem below the balloon target")
@@ -138,6 +138,9 @@ class RecordBody(Request):
     format: Literal["maxmemd-record-1"] = "maxmemd-record-1"
     components: Annotated[list[ComponentBody], Field(min_length=1, max_length=64)]
     static_max_kib: AmountKib | None = None
+    target_kib: AmountKib | None = Field(
+        default=None, description="the target that was decided, without video RAM"
+    )
     uuid: Annotated[str, Field(strict=True, pattern=UUID)] | None = Field(
         default=None, description="whose record it is: refused where the path names another"
     )

@@ -1,8 +1,6 @@
 """A push knows the entry that it came after: times do not tell, for entries wait for a commit.
 
 Of a push from before it is not known, and its time has to do.
-
-A record keeps the last name that its domain had, so that it is found by it once it is gone.
 """
 
 import sqlalchemy as sa
@@ -14,9 +12,7 @@ down_revision = "0005"
 
 def upgrade() -> None:
     op.add_column("push", sa.Column("after_seq", sa.BigInteger))
-    op.add_column("record", sa.Column("name", sa.Text))
 
 
 def downgrade() -> None:
-    op.drop_column("record", "name")
     op.drop_column("push", "after_seq")

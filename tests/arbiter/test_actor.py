@@ -155,6 +155,7 @@ def test_a_newcomer_is_found_at_once(seat: Seat) -> None:
 def test_who_went_is_not_asked(seat: Seat) -> None:
     """A domid that no poll has missed yet means nothing more; a UUID means what is left."""
     uuid = seat.uuid(1)
+    seat.grant(1, more().wish)
     seat.host.destroy(1)
     assert seat.refuse(1, more().wish) == "unknown-domain"
     answer = seat.grant(uuid, more().wish)

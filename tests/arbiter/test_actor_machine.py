@@ -1,7 +1,9 @@
 """Whatever happens in whatever order: Xen, the ledger and a small model come to the same."""
 
 import json
+import sqlite3
 import tempfile
+from contextlib import closing
 from errno import EACCES, EIO, EPERM
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.codec import record_from_state
 from maxmemd.policy.components import Record
+from maxmemd.policy.endings import CRASH, REBOOT, SOFT_RESET, SUSPEND, WATCHDOG
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import (
@@ -37,7 +40,8 @@ from maxmemd.policy.wishes import (
     Wish,
 )
 from maxmemd.units import UNLIMITED, Memory
-from maxmemd.xen.simulated import Image
+from maxmemd.xen.simulated import Image, finish
+from tests.support.decisions import undone
 from tests.support.model import MAX_MEM, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
 from tests.support.seat import ACTOR, Seat
 from tests.support.soak import SOAK
@@ -83,7 +87,8 @@ class Arbitration(RuleBasedStateMachine):
         self.model: dict[str, Domain] = {}
         self.here: dict[str, int] = {}
         self.nodes: dict[str, Nodes] = {}
-        self.images: dict[str, Image] = {}
+        self.images: dict[str, tuple[Image, int]] = {}
+        self.leaks: dict[str, int] = {}
         self.sick = False
         self.keys = 0
 
@@ -117,7 +122,7 @@ class Arbitration(RuleBasedStateMachine):
         dom0 = self.seat.uuid(0)
         self.here[dom0] = 0
         self.model[dom0] = Domain(dom0=True)
-        self.model[dom0].keep({MAX_MEM: UNLIMITED.kib - SLACK_KIB, SLACK: SLACK_KIB}, 16384 * 1024)
+        self.model[dom0].built(UNLIMITED.kib - SLACK_KIB, 16384 * 1024)
         self.nodes[dom0] = self.read(dom0)
 
     def born(self, name: str, memory: int, more: int, kind: str) -> None:
@@ -130,7 +135,7 @@ class Arbitration(RuleBasedStateMachine):
         self.here[uuid] = domid
         self.nodes[uuid] = self.read(uuid)
         self.model[uuid] = Domain()
-        self.model[uuid].keep({MAX_MEM: memory * 1024, SLACK: SLACK_KIB}, (memory + more) * 1024)
+        self.model[uuid].built(memory * 1024, (memory + more) * 1024)
 
     @precondition(lambda self: not self.sick and len(self.here) < MOST_DOMAINS)
     @rule(memory=st.integers(32, 96), more=st.integers(0, 96), kind=st.sampled_from(["pv", "pvh"]))
@@ -139,16 +144,63 @@ class Arbitration(RuleBasedStateMachine):
         self.born(f"guest-{len(self.model)}", memory, more, kind)
         self.seat.poll()
 
+    @precondition(lambda self: not self.sick and len(self.here) < MOST_DOMAINS)
+    @rule(leaked=st.integers(32, 96), memory=st.integers(32, 96))
+    def create_beside_a_leak(self, leaked: int, memory: int) -> None:
+        """Create a domain beside a paused one of its UUID, as a failed migration leaves it."""
+        name, more = f"guest-{len(self.model)}", Memory.of_mib(8)
+        size = Memory.of_mib(leaked)
+        leak = self.host.create(f"{name}--incoming", memory=size, maxmem=size + more, paused=True)
+        uuid = self.seat.uuid(leak)
+        self.seat.poll()
+        self.model[uuid] = Domain()
+        self.model[uuid].built(leaked * 1024, (leaked + 8) * 1024)
+        self.leaks[uuid] = leak
+        size = Memory.of_mib(memory)
+        self.comes(uuid, self.host.create(name, memory=size, maxmem=size + more, uuid=uuid))
+
+    @precondition(lambda self: not self.sick)
+    @rule(number=PICK)
+    def leak(self, number: int) -> None:
+        """Leave a paused half of a migration behind, the younger of two instances."""
+        uuid = self.a_guest(number)
+        if uuid is not None and uuid not in self.leaks and self.can_be_built_again(uuid):
+            image = self.host.image(self.here[uuid])
+            life = self.host.building(image.config, image=image, paused=True)
+            self.leaks[uuid] = finish(life)
+            self.seat.poll()
+
+    def clean(self, uuid: str) -> None:
+        """Destroy what was left behind of a domain, and notice it."""
+        if uuid in self.leaks:
+            self.host.destroy(self.leaks.pop(uuid))
+            self.seat.poll()
+
     def leaves(self, uuid: str) -> None:
         """Know that a domain is not here any more."""
         del self.here[uuid]
         del self.nodes[uuid]
 
-    def comes(self, uuid: str, domid: int) -> None:
+    def noticed_gone(self, uuid: str) -> None:
+        """Poll while a domain is away: what no client decided on is forgotten."""
+        self.seat.poll()
+        if not self.model[uuid].outlives:
+            del self.model[uuid]
+
+    def comes(self, uuid: str, domid: int, *, held_kib: int | None = None) -> None:
         """Know that a domain is here again, and notice it."""
         self.here[uuid] = domid
-        self.nodes[uuid] = self.read(uuid)
-        reborn(self.model[uuid], self.nodes[uuid], self.seat.pages(domid) * 4 - SLACK_KIB)
+        nodes, fact = self.read(uuid), self.host.machine.domain(domid)
+        built_kib = fact.max_pages * 4 - SLACK_KIB
+        if uuid not in self.model:
+            self.model[uuid] = Domain()
+            self.model[uuid].built(built_kib, nodes.static_max)
+            self.nodes[uuid] = nodes
+        else:
+            self.nodes[uuid] = reborn(
+                self.model[uuid], nodes, built_kib,
+                holds_kib=fact.tot_pages * 4, held_kib=held_kib,
+            )  # fmt: skip
         self.seat.poll()
 
     def a_guest(self, number: int) -> str | None:
@@ -157,31 +209,66 @@ class Arbitration(RuleBasedStateMachine):
         return self.pick(number, guests) if guests else None  # type: ignore[arg-type]
 
     @precondition(lambda self: not self.sick)
-    @rule(number=PICK, noticed=st.booleans())
-    def destroy(self, number: int, noticed: bool) -> None:
-        """End a domain; its record stays."""
+    @rule(number=PICK)
+    def destroy(self, number: int) -> None:
+        """End a domain; its record stays if a client decided anything of it."""
         uuid = self.a_guest(number)
         if uuid is not None:
+            self.clean(uuid)
             self.host.destroy(self.here[uuid])
             self.leaves(uuid)
-            if noticed:
-                self.seat.poll()
+            self.noticed_gone(uuid)
 
     @precondition(lambda self: not self.sick)
-    @rule(number=PICK, life=st.sampled_from(["reboot", "migrate", "save"]))
-    def rebirth(self, number: int, life: str) -> None:
-        """Reboot a domain, migrate it to this very host, or save it."""
+    @rule(
+        number=PICK,
+        reason=st.sampled_from([REBOOT, CRASH, WATCHDOG, SOFT_RESET]),
+        noticed=st.booleans(),
+    )
+    def restart_guest(self, number: int, reason: int, noticed: bool) -> None:
+        """Let xl make a domain again that rebooted or crashed; a poll may see why, or none may."""
         uuid = self.a_guest(number)
         if uuid is None or not self.can_be_built_again(uuid):
             return
-        domid = self.here[uuid]
-        self.leaves(uuid)
-        if life == "save":
-            self.images[uuid] = self.host.save(domid)
+        self.clean(uuid)
+        domid, held_kib = self.here[uuid], None
+        life = self.host.rebooting(domid, reason)
+        next(life)
+        if noticed:
+            held_kib = self.host.machine.domain(domid).tot_pages * 4
             self.seat.poll()
-        else:
-            again = self.host.reboot if life == "reboot" else self.host.migrate_locally
-            self.comes(uuid, again(domid))
+        self.leaves(uuid)
+        self.comes(uuid, finish(life), held_kib=held_kib)
+
+    @precondition(lambda self: not self.sick)
+    @rule(number=PICK)
+    def migrate(self, number: int) -> None:
+        """Migrate a domain to this very host between two polls."""
+        uuid = self.a_guest(number)
+        if uuid is not None and self.can_be_built_again(uuid):
+            self.clean(uuid)
+            domid = self.here[uuid]
+            self.leaves(uuid)
+            self.comes(uuid, self.host.migrate_locally(domid))
+
+    @precondition(lambda self: not self.sick)
+    @rule(number=PICK, wishes=st.lists(WISH, max_size=3))
+    def save(self, number: int, wishes: list[Wish]) -> None:
+        """Save a domain, and decide on it after its configuration was read; polls see all of it."""
+        uuid = self.a_guest(number)
+        if uuid is None or not self.can_be_built_again(uuid):
+            return
+        self.clean(uuid)
+        domid = self.here[uuid]
+        image = self.host.image(domid)
+        for wish in wishes:
+            self.ask_one(uuid, wish)
+        self.host.shutdown(domid, SUSPEND)
+        self.seat.poll()
+        self.images[uuid] = (image, self.host.machine.domain(domid).tot_pages * 4)
+        self.host.destroy(domid)
+        self.leaves(uuid)
+        self.noticed_gone(uuid)
 
     def can_be_built_again(self, uuid: str) -> bool:
         """Return whether libxl would let a domain have what it holds when it is built again."""
@@ -190,12 +277,49 @@ class Arbitration(RuleBasedStateMachine):
         return holds <= (target + SLACK_KIB) // 4 and target < 2**20
 
     @precondition(lambda self: not self.sick and self.images and len(self.here) < MOST_DOMAINS)
-    @rule(number=PICK)
-    def restore(self, number: int) -> None:
-        """Restore a saved domain."""
+    @rule(number=PICK, garbage=st.sampled_from([None, "", "-1", "abc", str(2**64)]))
+    def restore(self, number: int, garbage: str | None) -> None:
+        """Restore a saved domain, whose target xenstore may not tell at first."""
         uuid = self.pick(number, self.images)  # type: ignore[arg-type]
         if uuid not in self.here:
-            self.comes(uuid, self.host.restore(self.images.pop(uuid)))
+            image, held_kib = self.images.pop(uuid)
+            domid = self.host.restore(image)
+            if garbage is not None:
+                self.host.nodes.put(domid, {"memory/target": garbage})
+            self.comes(uuid, domid, held_kib=held_kib)
+            if garbage is not None and self.nodes[uuid].target is None:
+                self.host.nodes.put(domid, {"memory/target": str(image.config.memory.kib)})
+                self.nodes[uuid] = self.read(uuid)
+
+    @precondition(lambda self: not self.sick)
+    @rule(memory=st.integers(128, 512), more=st.integers(0, 64))
+    def reboot_host(self, memory: int, more: int) -> None:
+        """Boot the host with another dom0_mem: no guest is left, and xenstore is empty at first."""
+        for uuid in [uuid for uuid, domid in self.here.items() if domid]:
+            self.clean(uuid)
+            self.host.destroy(self.here[uuid])
+            self.leaves(uuid)
+        [dom0] = self.here
+        holds = Memory.of_mib(memory)
+        self.host.foreign_write(0, holds + Memory.of_mib(more))
+        self.host.machine.balloon(0, lambda _: holds.pages)
+        self.host.nodes.remove(0)
+        self.host.nodes.add(0, dom0)
+        self.seat.boot = f"{self.seat.boot}+"
+        self.comes_up(dom0, memory * 1024, (memory + more) * 1024)
+
+    def comes_up(self, dom0: str, holds_kib: int, limit_kib: int) -> None:
+        """Start on a host that was booted, and have xl write dom0's nodes after that."""
+        nodes = Nodes(None, None)
+        built_kib = limit_kib - SLACK_KIB
+        reborn(self.model[dom0], nodes, built_kib, holds_kib=holds_kib, held_kib=None)
+        self.seat.restart()
+        for uuid in [uuid for uuid in self.model if uuid not in self.here]:
+            if not self.model[uuid].outlives:
+                del self.model[uuid]
+        sizes = {"memory/target": holds_kib, "memory/static-max": 16384 * 1024}
+        self.host.nodes.put(0, {node: str(kib) for node, kib in sizes.items()})
+        self.nodes[dom0] = self.read(dom0)
 
     @rule(number=PICK, name=st.sampled_from(["a", "b"]))
     def rename(self, number: int, name: str) -> None:
@@ -261,6 +385,14 @@ class Arbitration(RuleBasedStateMachine):
                 assert answer.record.revision == after[0].revision
                 if not ask.dry_run:
                     self.model[uuid], self.nodes[uuid] = after
+
+    def ask_one(self, uuid: str, wish: Wish) -> None:
+        """Ask one wish; the model decides the same."""
+        after = wanted(self.model[uuid], self.nodes[uuid], wish)
+        answer = self.seat.ask(uuid, wish)
+        assert isinstance(answer, Refused if after is None else Granted), (answer, after)
+        if after is not None:
+            self.model[uuid], self.nodes[uuid] = after
 
     @rule(number=PICK, wish=WISH)
     def ask_twice(self, number: int, wish: Wish) -> None:
@@ -368,6 +500,11 @@ class Arbitration(RuleBasedStateMachine):
             assert self.seat.state(domid) in IN_FORCE
 
     @invariant()
+    def no_decision_is_undone_without_a_reason(self) -> None:
+        """Keep what a client decided until a client, or an entry that says why, ends it."""
+        assert undone(self.entries()) == []
+
+    @invariant()
     def the_history_folds_to_the_records(self) -> None:
         """Revisions are contiguous from 1, and the last of them is the record."""
         if self.sick:
@@ -375,7 +512,9 @@ class Arbitration(RuleBasedStateMachine):
         heads: dict[str, Record] = {}
         for line in self.entries():
             before = heads[line.uuid].revision if line.uuid in heads else 0
-            if line.state is None:
+            if line.kind == "forgotten":
+                del heads[line.uuid]
+            elif line.state is None:
                 assert line.revision == before
             else:
                 assert line.revision == before + 1
@@ -412,9 +551,11 @@ class OnSqlite(Arbitration):
         """Return the history, having checked its chain."""
         reader = LedgerReader(self.path)
         lines = reader.check()
+        with closing(sqlite3.connect(self.path)) as connection:
+            uuids = [row[0] for row in connection.execute("SELECT DISTINCT uuid FROM history")]
         found = [
             Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
-            for uuid in self.model
+            for uuid in uuids
             for row in reversed(reader.history(uuid, limit=10**9, before=None))
         ]
         assert len(found) == lines

@@ -2,12 +2,12 @@
 
 import pytest
 
-from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
+from maxmemd.arbiter.messages import Amounts, DecisionRequest, Granted, Refused
 from maxmemd.policy.clauses import not_here, revision_unknown, unknown_domain
 from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK
 from maxmemd.policy.lives import SPARE_PAGES
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.wishes import Headroom, Import, Increase, Rollback, SetLimit
+from maxmemd.policy.wishes import Headroom, Import, Increase, Rollback, SetLimit, SetTarget
 from maxmemd.units import Memory
 from tests.support.seat import ACTOR, DM, MIB, Seat, mib
 
@@ -124,6 +124,40 @@ def test_a_dry_run_says_so_and_a_grant_does_not(seat: Seat) -> None:
     real = seat.grant(1, SetLimit(Memory(kib=96 * MIB)))
     assert (dry.dry_run, real.dry_run) == (True, False)
     assert (dry.domid, dry.name) == (real.domid, real.name) == (1, "web")
+
+
+def test_a_rollback_undoes_a_target() -> None:
+    """Also the first one that was decided: a revision of before goes back to what was there."""
+    seat = Seat()
+    web = seat.host.create("web", memory=mib(512), maxmem=mib(1024))
+    seat.restart()
+    seat.grant(web, SetTarget(mib(100)))
+    seat.grant(web, SetTarget(mib(200)))
+    dry = seat.grant(web, Rollback(1), dry_run=True)
+    assert dry.change is not None
+    assert dry.change.before == Amounts(200 * 1024, 201 * 1024, 1024 * 1024, 200 * 1024)
+    assert dry.change.after == Amounts(512 * 1024, 513 * 1024, 1024 * 1024, 512 * 1024)
+    assert seat.host.nodes.facts(web).target == mib(200)
+
+    first = seat.grant(web, Rollback(1))
+    assert (first.change, first.target_kib) == (dry.change, 512 * 1024)
+    assert (seat.host.nodes.facts(web).target, seat.pages(web)) == (mib(512), 513 * 256)
+    seat.grant(web, Rollback(2))
+    assert (seat.host.nodes.facts(web).target, seat.pages(web)) == (mib(100), 101 * 256)
+    seat.grant(web, Rollback(1))
+    assert (seat.host.nodes.facts(web).target, seat.pages(web)) == (mib(512), 513 * 256)
+
+
+def test_a_dry_run_tells_the_nodes_that_it_would_write() -> None:
+    """Before and after, of max-mem, limit, static-max and target."""
+    seat = Seat()
+    web = seat.host.create("web", memory=mib(512), maxmem=mib(1024))
+    seat.restart()
+    answer = seat.grant(web, SetLimit(mib(600)), dry_run=True)
+    assert answer.change is not None
+    assert answer.change.before == Amounts(512 * 1024, 513 * 1024, 1024 * 1024, 512 * 1024)
+    assert answer.change.after == Amounts(600 * 1024, 601 * 1024, 600 * 1024, 512 * 1024)
+    assert seat.grant(web, SetLimit(mib(600))).change is None
 
 
 def test_a_device_models_domain_is_checked_without_xenstore(seat: Seat) -> None:

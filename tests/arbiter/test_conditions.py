@@ -220,7 +220,7 @@ def test_what_one_domain_leads_to_does_not_reach_the_others(
     assert len([record for record in caplog.records if record.exc_info]) == logged
 
 
-@pytest.mark.parametrize("name", ["may_push", "continues", "adopted"])
+@pytest.mark.parametrize("name", ["may_push", "contradiction", "adopted"])
 def test_a_rule_that_fails_for_one_domain_fails_for_no_other(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +231,7 @@ def test_a_rule_that_fails_for_one_domain_fails_for_no_other(
     rule = getattr(lives, name)
 
     def failing(*args: Any, **options: Any) -> Any:
-        record = args[0] if name == "continues" else (args[1] if args else None)
+        record = args[1] if args else None
         if getattr(record, "uuid", None) in (None, seat.uuid(2)):
             raise ZeroDivisionError
         return rule(*args, **options)

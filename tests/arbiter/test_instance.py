@@ -130,13 +130,12 @@ def test_a_build_never_goes_back(before: BuildPhase, after: BuildPhase) -> None:
 @pytest.mark.parametrize("before", BuildPhase)
 def test_a_decision_ends_all_guesses(before: BuildPhase, *, building: bool) -> None:
     """A limit that is decided, or a build that is announced, is never guessed about again."""
-    for happens in (Instance.on_limit_decided, Instance.on_build_announced):
-        instance = instance_in(PushState.PENDING, before)
-        instance.building = building
-        expected = instance.phase_once_decided
-        happens(instance)
-        assert instance.is_understood
-        assert instance.build_phase is expected
+    instance = instance_in(PushState.PENDING, before)
+    instance.building = building
+    expected = instance.phase_once_decided
+    instance.on_build_decided(instance.build_in(expected))
+    assert instance.is_understood
+    assert instance.build_phase is expected
     assert expected is (
         before if before in (BuildPhase.ANNOUNCED, BuildPhase.SETTLED)
         else BuildPhase.ANNOUNCED if building

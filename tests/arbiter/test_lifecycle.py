@@ -72,7 +72,13 @@ def test_the_history_of_a_reboot_says_the_boot_of_the_host() -> None:
     for _ in seat.host.rebooting(web):
         seat.poll()
     assert seat.memory.words("instance-ended") == [
-        {"domid": web, "incarnation": 1, "reboot": True, "boot": "boot-1"}
+        {
+            "domid": web,
+            "incarnation": 1,
+            "shutdown_reason": 1,
+            "boot": "boot-1",
+            "held_kib": 64 * MIB,
+        }
     ]
 
 
@@ -296,6 +302,7 @@ def test_while_xenstore_is_away_nothing_is_concluded() -> None:
     seat = Seat().restart()
     web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
+    seat.grant(web, SetLimit(mib(64)))
     seat.host.destroy(web)
     seat.poll()
     seat.host.set_xenstore_away(away=True)
@@ -339,6 +346,7 @@ def test_records_of_the_gone_are_kept_for_a_time() -> None:
     seat = Seat(keep_gone_s=100)
     web = seat.host.create("web", memory=mib(64), uuid=WEB_UUID)
     seat.restart()
+    seat.grant(web, SetLimit(mib(96)))
     seat.host.destroy(web)
     seat.poll()
     seat.poll(after_s=100)
@@ -356,6 +364,7 @@ def test_whoever_comes_back_in_time_is_not_forgotten() -> None:
     seat = Seat(keep_gone_s=100)
     web = finish(seat.host.building(web_of(64, 128)))
     seat.restart()
+    seat.grant(web, SetLimit(mib(96)))
     image = seat.host.save(web)
     seat.poll()
     seat.clock.at_ns += 10 * 365 * 86400 * 10**9

@@ -7,6 +7,7 @@ import pytest
 from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.errors import HypervisorError, LedgerFull
 from maxmemd.policy.components import MAX_MEM, POPULATED
+from maxmemd.policy.endings import REBOOT
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetLimit
 from maxmemd.units import Memory
@@ -97,7 +98,8 @@ def test_a_limit_outlives_a_restore_and_a_reboot(seat: Interposed) -> None:
         reborn = step.domid
         seat.poll()
     assert seat.amounts(reborn) == {"operator/max-mem": 512 * MIB, "toolstack/slack": MIB}
-    assert [words.get("reboot") for words in seat.memory.words("instance-ended")] == [None, True]
+    ends = [words.get("shutdown_reason") for words in seat.memory.words("instance-ended")]
+    assert ends == [None, REBOOT]
 
 
 @pytest.mark.parametrize("when", ["shutdown", "dying", "released", "created", "named"])
@@ -116,7 +118,7 @@ def test_a_restart_in_the_middle_of_a_reboot(seat: Interposed, when: str) -> Non
     assert seat.amounts(web) == {"operator/max-mem": 512 * MIB, "toolstack/slack": MIB}
     seat.poll()
     seat.restart()
-    assert seat.arbiter.lifecycle.rebooting == set()
+    assert len(seat.arbiter.lifecycle.endings) == 0
 
 
 def test_a_reboot_of_the_host_ends_all_reboots(seat: Interposed) -> None:

@@ -97,7 +97,7 @@ def test_all_domains_show_a_dying_one_with_its_record(seat: Seat) -> None:
 @pytest.mark.parametrize("how", ["dying", "gone", "gone and restarted"])
 def test_a_recorded_domain_is_found_without_an_instance(seat: Seat, how: str, ref: str) -> None:
     """By its UUID and by its last name, for questions and for wishes."""
-    seat.poll()
+    seat.grant("web", Increase(("operator", "x"), 4))
     if how == "dying":
         dying(seat)
     else:
@@ -114,11 +114,12 @@ def test_a_recorded_domain_is_found_without_an_instance(seat: Seat, how: str, re
         return
     granted = seat.grant(ref, SetLimit(mib(200)))
     assert (granted.domid, granted.name, granted.push) == (None, "web", None)
-    assert granted.record.limit == mib(201)
+    assert granted.record.limit_kib == 201 * MIB + 4
 
 
 def test_a_living_domain_wins_over_one_that_had_its_name(seat: Seat) -> None:
     """Only when no living one has it, the name means the record; of two records, neither."""
+    seat.grant("web", SetLimit(mib(98)))
     seat.host.destroy(1)
     seat.poll()
     heir = seat.host.create("web", memory=mib(64))
@@ -195,6 +196,7 @@ def test_odd_names_are_found(seat: Seat, name: str, ref: str) -> None:
     assert seat.grant(ref, Increase(DM, 4)).domid == odd
 
 
+OTHER = ("operator", "other")
 ROM = {"device-model/rom": MIB}
 HALTED: dict[str, tuple[Wish, dict[str, int]]] = {
     "mem-max": (SetLimit(mib(200)), {"operator/max-mem": 200 * MIB, **ROM}),
@@ -202,7 +204,7 @@ HALTED: dict[str, tuple[Wish, dict[str, int]]] = {
     "component-set": (SetComponent(DM, mib(3)), {"device-model/rom": 3 * MIB}),
     "component-increase": (Increase(DM, 4), {"device-model/rom": MIB + 4}),
     "component-remove": (RemoveComponent(DM), {}),
-    "rollback": (Rollback(1), {}),
+    "rollback": (Rollback(2), {}),
 }
 
 
@@ -211,13 +213,15 @@ def test_a_halted_domain_is_decided_for_its_next_start(
     seat: Seat, wish: tuple[Wish, dict[str, int]]
 ) -> None:
     """Committed, in the history, with nothing to push, and kept across a restart."""
+    seat.grant("web", SetComponent(OTHER, mib(1)))
     seat.grant("web", SetComponent(DM, mib(1)))
     seat.host.destroy(1)
     pushes = seat.arbiter.reconciler.pushes
     granted = seat.grant("web", wish[0])
     assert (granted.push, seat.arbiter.reconciler.pushes) == (None, pushes)
     amounts = {f"{key[0]}/{key[1]}": it.amount.kib for key, it in granted.record.components.items()}
-    assert amounts == {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB} | wish[1]
+    untouched = {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB, "operator/other": MIB}
+    assert amounts == untouched | wish[1]
     assert seat.restart().arbiter.records.get(WEB_UUID) == granted.record
     assert seat.memory.kinds(WEB_UUID)[-1] != "refused"
 
@@ -236,36 +240,45 @@ def test_what_needs_an_instance_is_refused_without_one(seat: Seat, wish: Wish) -
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-@pytest.mark.parametrize("back", ["create", "restore"])
+@pytest.mark.parametrize("back", ["create", "changed", "announced", "restore"])
+@pytest.mark.parametrize("ending", ["destroyed", "saved"])
 def test_what_was_decided_while_it_was_away_is_in_force_once_it_is_back(
-    seat: Seat, back: str, restarted: bool
+    seat: Seat, ending: str, back: str, restarted: bool
 ) -> None:
-    """max-mem, and a component of another owner."""
+    """max-mem with static-max, and another owner's component, however the domain is made again."""
+    seat.grant("web", SetLimit(mib(150)))
     image = seat.host.save(1)
-    seat.grant("web", Increase(DM, 256))
-    seat.grant("web", SetComponent(MAX_MEM, mib(100)))
+    if ending == "destroyed":
+        seat.host.destroy(seat.host.restore(image))
+    seat.poll()
+    seat.grant("web", Increase(("operator", "x"), 256))
+    seat.grant("web", SetLimit(mib(100)))
     if restarted:
-        seat.poll()
         seat.restart()
-    web = (
-        finish(seat.host.building(web_of(64, 128)))
-        if back == "create"
-        else seat.host.restore(image)
-    )
+    if back == "restore":
+        web = seat.host.restore(image)
+    else:
+        maxmem = 130 if back == "changed" else 128
+        life = seat.host.building(web_of(64, maxmem), paused=back == "announced")
+        web = finish(life)
+    if back == "announced":
+        seat.grant(web, Build(mib(64), CREATED, mib(128)))
+        seat.host.unpause(web)
     seat.poll()
     seat.poll()
     assert (seat.state(web), seat.pages(web)) == ("applied", 101 * 256 + 64)
+    assert seat.host.nodes.facts(web).static_max == mib(100)
+    assert seat.record(web).static_max == mib(100)
 
 
-def test_a_static_max_decided_while_it_was_away_is_written_once_it_is_back(seat: Seat) -> None:
-    """mem-max writes it as well, as it does for a domain that runs."""
-    image = seat.host.save(1)
-    seat.grant("web", SetLimit(mib(200)))
-    web = seat.host.restore(image)
+def test_what_was_decided_ahead_gives_way_to_a_build_that_it_would_starve(seat: Seat) -> None:
+    """The next one asks for more: its numbers replace the record, and the history says why."""
+    seat.host.destroy(1)
+    seat.grant("web", SetLimit(mib(32)))
+    web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
-    seat.poll()
-    assert (seat.state(web), seat.pages(web)) == ("applied", 201 * 256)
-    assert seat.host.nodes.facts(web).static_max == mib(200)
+    assert seat.amounts(web)["operator/max-mem"] == 64 * MIB
+    assert "recorded max-mem" in str(seat.memory.words("record-replaced")[0]["why"])
 
 
 def test_a_domain_never_heard_of_is_unknown(seat: Seat) -> None:

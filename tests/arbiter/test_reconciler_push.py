@@ -7,6 +7,7 @@ from errno import EINVAL, EIO, EPERM, ESRCH
 import pytest
 
 from maxmemd.arbiter.drift_modes import DriftModes
+from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
@@ -100,7 +101,8 @@ def one() -> "One":
     settings = CurrentSettings(Settings(Rules(), DriftRules(), 1e9))
     table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
     pusher = LocalPusher(world, world)
-    lifecycle = Lifecycle(settings, table, records, pusher, clock, set())
+    endings = EndingTable(table, "boot", {})
+    lifecycle = Lifecycle(settings, table, records, pusher, clock, endings)
     ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
     instance.on_observed(world.max_pages)
     modes = DriftModes(settings, records, lifecycle, clock, "boot-1")

@@ -40,8 +40,9 @@ QEMU = [
     "tcg,thread=multi",
 ]
 CPU = "qemu64,+svm,+npt"
+DOM0_MEM = "1024M,max:1024M"
 XEN_OPTIONS = (
-    "console=com1 com1=115200,8n1 dom0_mem=1024M,max:1024M noreboot=1"
+    "console=com1 com1=115200,8n1 noreboot=1"
     " loglvl=info guest_loglvl=info"  # what it refuses a guest is said to the guest's log level
 )
 DOM0_OPTIONS = "root=/dev/vda rw console=hvc0 quiet net.ifnames=0 rootflags=noinit_itable"
@@ -70,7 +71,7 @@ class Machine:
         """
         self.image = image or build()
         self.logs: list[str] = []
-        self._cpu, self._keeps = cpu, keeps
+        self._cpu, self._keeps, self._dom0_mem = cpu, keeps, DOM0_MEM
         self._files = {"agent.py": AGENT.read_bytes(), **(files or {})}
         self._lost = ""
         self._started = time.monotonic()
@@ -115,9 +116,10 @@ class Machine:
         self._power_off()
         self._scratch.cleanup()
 
-    def power_cut(self) -> None:
-        """End QEMU at once, as a power cut would, and boot again."""
+    def power_cut(self, dom0_mem: str = DOM0_MEM) -> None:
+        """End QEMU at once, as a power cut would, and boot again with this dom0_mem= of Xen's."""
         self._power_off()
+        self._dom0_mem = dom0_mem
         self.start()
 
     @property
@@ -192,7 +194,8 @@ class Machine:
         return [
             *QEMU,
             *("-cpu", self._cpu, "-smp", "2", "-m", "3072"),
-            *("-kernel", str(image.hypervisor), "-append", XEN_OPTIONS, "-initrd", modules),
+            *("-kernel", str(image.hypervisor), "-initrd", modules),
+            *("-append", f"{XEN_OPTIONS} dom0_mem={self._dom0_mem}"),
             *("-drive", disk),
             *("-drive", f"file={scratch}/payload.tar,format=raw,if=virtio,readonly=on"),
             *("-serial", f"file:{scratch}/console.log"),

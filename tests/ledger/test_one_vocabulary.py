@@ -21,6 +21,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.schema import engine
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.components import MAX_MEM, POPULATED, Record
+from maxmemd.policy.endings import REBOOT, Ending
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase, PushState
 from maxmemd.policy.wishes import KINDS as KINDS_OF_WISHES
@@ -147,7 +148,8 @@ def seat_on(path: Path, drift: str = "restore") -> Seat:
 
 
 LATER = (
-    "drift-mode", "fight", "limits", "namesake", "effect-dropped", "node-", "target-above",
+    "confirmed", "drift-mode", "fight", "limits", "namesake",
+    "effect-dropped", "node-", "target-above",
 )  # fmt: skip
 LATER_KINDS = {kind for kind in EntryKind if kind.startswith(LATER)}
 """No program that wrote such a ledger had these."""
@@ -186,7 +188,8 @@ def test_every_record_is_what_it_was(path: Path) -> None:
         number: (revision, static_max, amounts | slack)
         for number, (revision, static_max, amounts) in RECORDS.items()
     }
-    assert {number_of(uuid): boot for uuid, boot in kept.rebooting.items()} == {15: "boot-3"}
+    ends = {number_of(uuid): ending for uuid, ending in kept.endings.items()}
+    assert ends == {15: Ending(REBOOT, "boot-3")}
 
 
 def test_a_past_revision_is_what_it_was(path: Path) -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from maxmemd.policy.codec import ending_to_json
 from maxmemd.policy.drift import DriftMode, Instant, SetMode
+from maxmemd.policy.endings import CRASH, REBOOT, Ending
 from maxmemd.policy.entries import Entry, Snapshot
 from maxmemd.ports import Ledger
+from maxmemd.units import Memory
 from tests.ledger.lines import (
     AT_NS,
     BUILD,
@@ -93,23 +96,27 @@ def test_a_birth_comes_back(ledger: Ledger) -> None:
     assert set(ledger.load().instances) == {instance(1), alone}
 
 
-def test_who_is_rebooting(ledger: Ledger) -> None:
-    """The last life's end counts, until the next one is announced; a record must be there."""
+def test_how_the_last_instances_ended(ledger: Ledger) -> None:
+    """The newest end counts, until a build is announced; a record must be there, and a reason."""
+    rebooted = Ending(REBOOT, "boot-1")
 
     def line(kind: str, uuid: str = UUID, **words: object) -> Entry:
         return Entry(uuid, 1, kind, "{}", json.dumps(words), None)
 
     ended = line("instance-ended", reboot=True, boot="boot-1")
     ledger.commit(AT_NS, [entry(1), line("instance-ended", OTHER, reboot=True, boot="boot-1")])
-    assert ledger.load().rebooting == {}
+    assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-began", building=True), note(1)])
-    assert ledger.load().rebooting == {UUID: "boot-1"}
+    assert ledger.load().endings == {UUID: rebooted}
     ledger.commit(AT_NS, [line("build-announced", life="created")])
-    assert ledger.load().rebooting == {}
+    assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
-    assert ledger.load().rebooting == {OTHER: "boot-1"}
+    assert ledger.load().endings == {OTHER: rebooted._replace(decided_ahead=True)}
     ledger.commit(AT_NS, [note(1, OTHER)] * 20)
-    assert ledger.load().rebooting == {}
+    assert ledger.load().endings == {}
+    crashed = Ending(CRASH, "boot-2", Memory(kib=64))
+    ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(crashed))])
+    assert ledger.load().endings == {UUID: crashed}
 
 
 def test_pushes_are_kept_without_lines(ledger: Ledger) -> None:

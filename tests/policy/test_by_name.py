@@ -3,7 +3,7 @@
 import pytest
 
 from maxmemd.policy.by_name import decided_amounts, is_opted_in, taken_over
-from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, Component, Record
+from maxmemd.policy.components import MAX_MEM, OBSERVABLE, POPULATED, SLACK, Component, Record
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.units import Memory
 
@@ -21,9 +21,12 @@ HALTED = Record(
         MAX_MEM: Component(kib(2**32), 2), SLACK: Component(kib(1024), 3),
         POPULATED: Component(kib(4), 4), EXTRA: Component(kib(3), 5),
     },
-    kib(2**32),
+    kib(2**32), observed=frozenset({SLACK}),
 )  # fmt: skip
-NEW = Record("new", 1, {MAX_MEM: Component(kib(1000), 1), SLACK: Component(kib(1024), 1)})
+NEW = Record(
+    "new", 1, {MAX_MEM: Component(kib(1000), 1), SLACK: Component(kib(1024), 1)},
+    kib(2000), observed=OBSERVABLE,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_what_was_decided_of_the_new_one_stays() -> None:
     taken = taken_over(own, HALTED, StoreFacts())
     assert taken is not None
     assert (taken.amount(MAX_MEM), taken.amount(EXTRA)) == (kib(5), kib(3))
-    assert taken.static_max is None
+    assert taken.static_max == kib(2000)
     assert taken_over(own.with_amounts({EXTRA: kib(0)}), HALTED, StoreFacts()) is None
     assert taken_over(NEW, NEW, StoreFacts()) is None
 

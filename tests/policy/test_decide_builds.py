@@ -7,8 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.policy import lives
-from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK, Component, Record
+from maxmemd.policy.components import (
+    MAX_MEM,
+    POPULATED,
+    SLACK,
+    STATIC_MAX,
+    Component,
+    Record,
+)
 from maxmemd.policy.decide import Picture, decide
+from maxmemd.policy.endings import (
+    CRASH,
+    POWEROFF,
+    REBOOT,
+    SOFT_RESET,
+    SUSPEND,
+    UNSEEN,
+    WATCHDOG,
+    Ending,
+)
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.verdicts import NO_EFFECTS
 from maxmemd.policy.wishes import CREATED, LIVES, MIGRATED_IN, RESTORED, Build, Headroom, SetLimit
@@ -32,9 +49,14 @@ NEWBORN = xen_of(max_pages=0, tot_pages=0)._replace(paused=True, cpu_time_ns=0)
 OTHER = ("introspection", "trace")
 
 
-def building(record: Record, *, tracking: bool = False, rebooted: bool = False) -> Picture:
+def building(record: Record, *, following: bool = False, ending: Ending = UNSEEN) -> Picture:
     """Return the picture of an instance that has no page yet."""
-    return Picture(RULES, record, NEWBORN, StoreFacts(), tracking=tracking, rebooted=rebooted)
+    return Picture(RULES, record, NEWBORN, StoreFacts(), following=following, ending=ending)
+
+
+def ended(reason: int, held: int = 0) -> Ending:
+    """Return the end of an instance that held so many KiB."""
+    return Ending(reason, "boot-1", kib(held))
 
 
 def lived() -> Record:
@@ -44,11 +66,13 @@ def lived() -> Record:
 
 
 @pytest.mark.parametrize("life", LIVES)
-@pytest.mark.parametrize("tracking", [False, True])
-def test_without_a_record_every_life_is_created(life: str, *, tracking: bool) -> None:
+@pytest.mark.parametrize("following", [False, True])
+def test_without_a_record_every_life_is_created(life: str, *, following: bool) -> None:
     """Nothing is known, or only what was seen of this very build: the toolstack's numbers it is."""
-    record = record_of(0, revision=1) if tracking else Record(UUID, 0, {})
-    after = granted(decide(building(record, tracking=tracking), Build(kib(64), life, kib(80))))
+    record = record_of(0, revision=1) if following else Record(UUID, 0, {})
+    after = granted(decide(building(record, following=following), Build(kib(64), life, kib(80))))
+    assert after.record.decided == frozenset()
+    assert after.build_pages == (64 + SLACK_KIB) // 4
     assert amounts(after.record) == {MAX_MEM: 64, SLACK: SLACK_KIB}
     assert (after.record.static_max, after.record.revision) == (kib(80), record.revision + 1)
 
@@ -62,26 +86,52 @@ def test_created_replaces_the_record(static_max: Memory | None) -> None:
 
 
 @pytest.mark.parametrize("life", [RESTORED, MIGRATED_IN])
-@pytest.mark.parametrize(("target", "limit"), [(64, 96), (96, 96), (100, 100)])
-def test_what_moves_keeps_its_record(life: str, target: int, limit: int) -> None:
-    """Restored and migrated in: every component stays; the limit holds what is populated."""
-    after = granted(decide(building(lived()), Build(kib(target), life))).record
-    assert amounts(after) == {MAX_MEM: limit, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
-    assert after.static_max == kib(128)
+@pytest.mark.parametrize(("target", "needed"), [(64, 96), (96, 96), (100, 100)])
+def test_what_moves_keeps_its_record(life: str, target: int, needed: int) -> None:
+    """Restored and migrated in: all that was decided stays, and the build has what it populates."""
+    grant = granted(decide(building(lived()), Build(kib(target), life, kib(400))))
+    after = grant.record
+    assert amounts(after) == {MAX_MEM: 96, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
+    assert grant.build_pages == (needed + SLACK_KIB + 12) // 4
+    assert (after.static_max, after.revision) == (kib(128), lived().revision + 1)
 
 
-@pytest.mark.parametrize(("target", "limit"), [(64, 96), (100, 100)])
-def test_a_reboot_keeps_all_but_the_device_model(target: int, limit: int) -> None:
-    """The new device model populates again, and asks for its headroom again."""
-    picture = building(lived(), rebooted=True)
-    after = granted(decide(picture, Build(kib(target), CREATED, kib(200)))).record
-    assert amounts(after) == {MAX_MEM: limit, SLACK: SLACK_KIB, OTHER: 4}
-    assert after.static_max == kib(200)
+@pytest.mark.parametrize("life", [RESTORED, MIGRATED_IN])
+def test_what_moves_starts_from_its_toolstacks_numbers(life: str) -> None:
+    """What was only observed ends; the stream may hold all of it, so the build may have as much."""
+    record = replace(lived(), observed=frozenset({MAX_MEM, STATIC_MAX}))
+    grant = granted(decide(building(record), Build(kib(64), life, kib(80))))
+    assert amounts(grant.record) == {MAX_MEM: 64, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
+    assert grant.record.static_max == kib(80)
+    assert grant.record.observed == {MAX_MEM, STATIC_MAX}
+    assert grant.build_pages == record.max_pages
+
+
+@pytest.mark.parametrize("reason", [REBOOT, CRASH, WATCHDOG, SOFT_RESET])
+@pytest.mark.parametrize("target", [64, 96, 96 + SLACK_KIB, 2000 + SLACK_KIB])
+def test_a_restart_keeps_all_but_the_device_model(target: int, reason: int) -> None:
+    """Reboot, crash, watchdog and soft reset are one class: what was decided goes on."""
+    picture = building(lived(), ending=ended(reason, held=2000))
+    grant = granted(decide(picture, Build(kib(target), CREATED, kib(200))))
+    assert amounts(grant.record) == {MAX_MEM: 96, SLACK: SLACK_KIB, OTHER: 4}
+    assert grant.record.static_max == kib(128)
+    assert grant.build_pages == (target + SLACK_KIB + 4) // 4
+
+
+@pytest.mark.parametrize(
+    ("reason", "target"), [(POWEROFF, 64), (SUSPEND, 64), (None, 64), (CRASH, 2001 + SLACK_KIB)]
+)
+def test_another_create_is_a_new_domain(reason: int | None, target: int) -> None:
+    """After a power-off, and of a configuration that asks for more than there was at a crash."""
+    ending = UNSEEN if reason is None else ended(reason, held=2000)
+    after = granted(decide(building(lived(), ending=ending), Build(kib(target), CREATED))).record
+    assert amounts(after) == {MAX_MEM: target, SLACK: SLACK_KIB}
+    assert after.decided == frozenset()
 
 
 def test_a_restore_after_a_reboot_is_a_restore() -> None:
     """A device model populates nothing on restore: its share must stay."""
-    picture = building(lived(), rebooted=True)
+    picture = building(lived(), ending=ended(REBOOT))
     assert ROM in granted(decide(picture, Build(kib(64), RESTORED))).record.components
 
 

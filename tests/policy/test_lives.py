@@ -7,7 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxmemd.policy import lives
-from maxmemd.policy.components import MAX_MEM, SLACK, Component, Record
+from maxmemd.policy.components import (
+    MAX_MEM,
+    OBSERVABLE,
+    POPULATED,
+    SLACK,
+    STATIC_MAX,
+    Component,
+    Record,
+)
+from maxmemd.policy.endings import (
+    CRASH,
+    POWEROFF,
+    REBOOT,
+    SOFT_RESET,
+    SUSPEND,
+    UNSEEN,
+    WATCHDOG,
+    Ending,
+)
+from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.units import UNLIMITED, UNLIMITED_PAGES
 from tests.policy.values import (
     ROM,
@@ -118,7 +138,8 @@ def test_may_push(*, wanted: int, seen: int, building: bool, push: bool) -> None
     ("recorded", "static_max", "target", "goes_on"),
     [
         (131072, 131072, 65536, True),
-        (131072, 131072, 65537, False),
+        (131072, 131072, 65536 + SLACK_KIB, True),
+        (131072, 131072, 65537 + SLACK_KIB, False),
         (131072, 131076, 65536, False),
         (131072, None, 65536, True),
         (None, 131072, 65536, True),
@@ -128,19 +149,114 @@ def test_may_push(*, wanted: int, seen: int, building: bool, push: bool) -> None
         (0, 4, 0, False),
     ],
 )
-def test_continues(
+def test_what_contradicts_a_decision(
     *, recorded: int | None, static_max: int | None, target: int | None, goes_on: bool
 ) -> None:
-    """A rebirth goes on unless its static-max or its target contradicts the record."""
+    """Another static-max does, and a target above max-mem by more than libxl's own constant."""
     record = record_of(65536, static_max=recorded)
-    assert lives.continues(record, store_of(target, static_max)) == goes_on
+    why = lives.contradiction(RULES, record, xen_of(), store_of(target, static_max))
+    assert (why is None) is goes_on
+    observed = replace(record, observed=OBSERVABLE)
+    assert lives.contradiction(RULES, observed, xen_of(), store_of(target, static_max)) is None
 
 
-def test_an_empty_record_has_room_for_nothing() -> None:
-    """Without an operator's limit any target but 0 contradicts."""
-    empty = replace(record_of(), components={})
-    assert lives.continues(empty, store_of(0))
-    assert not lives.continues(empty, store_of(1))
+@pytest.mark.parametrize("reason", [REBOOT, SUSPEND, CRASH, WATCHDOG, SOFT_RESET])
+def test_what_contradicts_after_an_end_that_was_seen(reason: int) -> None:
+    """A static-max may be older than the decision; a target counts above what the guest had."""
+    record, ending = record_of(65536, static_max=131072), Ending(reason, "boot-1", kib(90000))
+    for target, videoram, goes_on in [
+        (65536, 0, True),
+        (90000 + SLACK_KIB, 0, True),
+        (90001 + SLACK_KIB, 0, False),
+        (82000 + SLACK_KIB, 8000, True),
+        (82001 + SLACK_KIB, 8000, False),
+    ]:
+        store = store_of(target, 99999, videoram)
+        assert (lives.contradiction(RULES, record, xen_of(), store, ending) is None) is goes_on
+    for reason_unseen in (POWEROFF, None):
+        unseen = Ending(reason_unseen, "boot-1", kib(90000))
+        assert lives.contradiction(RULES, record, xen_of(), store_of(65536, 99999), unseen)
+
+
+@pytest.mark.parametrize(("tot_pages", "goes_on"), [(16640, True), (16641, False)])
+def test_what_a_guest_holds_stands_for_a_target_that_is_missing(
+    tot_pages: int, *, goes_on: bool
+) -> None:
+    """Nothing tells it to shrink: below what it holds its limit is not put."""
+    record = record_of(65536, static_max=131072)
+    why = lives.contradiction(RULES, record, xen_of(tot_pages=tot_pages), store_of())
+    assert (why is None) is goes_on
+
+
+@pytest.mark.parametrize(
+    ("tot_pages", "store", "goes_on"),
+    [
+        (16640, store_of(), True),
+        (16641, store_of(), False),
+        (16640, store_of(2**30, 2**31), True),
+        (16641, store_of(4, 131072), False),
+    ],
+)
+def test_dom0_goes_on_with_what_the_operator_decided(
+    tot_pages: int, store: StoreFacts, *, goes_on: bool
+) -> None:
+    """Unless it holds more: what xenstore says of it is of this boot, whatever it says."""
+    record = record_of(65536, static_max=131072)
+    xen = xen_of(0, tot_pages=tot_pages)
+    assert (lives.contradiction(RULES, record, xen, store) is None) is goes_on
+    observed = replace(record, observed=OBSERVABLE)
+    assert lives.contradiction(RULES, observed, xen, store) is None
+
+
+def test_observed_numbers_are_the_toolstacks_again() -> None:
+    """Of an instance that goes on; what others decided comes on top of what the toolstack wrote."""
+    record = replace(record_of(65536, static_max=131072, rom=8), observed=OBSERVABLE)
+    after = lives.observed_again(RULES, record, xen_of(max_pages=8448), store_of(32768, 65536))
+    assert amounts(after) == {MAX_MEM: 32768, SLACK: SLACK_KIB, ROM: 8}
+    assert (after.static_max, after.observed) == (kib(65536), OBSERVABLE)
+    same = lives.observed_again(RULES, record, xen_of(max_pages=16640), store_of())
+    assert same is record
+
+
+def test_what_was_decided_is_never_observed_again() -> None:
+    """Each number by itself: max-mem stays, and a static-max that was only observed is renewed."""
+    record = replace(record_of(65536, static_max=131072), observed=frozenset({STATIC_MAX}))
+    after = lives.observed_again(RULES, record, xen_of(max_pages=8448), store_of(32768, 65536))
+    assert amounts(after) == amounts(record)
+    assert (after.static_max, after.decided) == (kib(65536), {MAX_MEM})
+
+
+@pytest.mark.parametrize(
+    ("target", "static_max", "effects"),
+    [
+        (65536, 131072, NO_EFFECTS),
+        (65536 + SLACK_KIB, 131072, NO_EFFECTS),
+        (65537 + SLACK_KIB, 131072, Effects(kib(65536 + SLACK_KIB), None, kib(65536))),
+        (65536, 99999, Effects(None, kib(131072), None)),
+        (None, None, Effects(kib(65536 + SLACK_KIB), kib(131072), kib(65536))),
+    ],
+)
+def test_what_was_confirmed_comes_back(
+    target: int | None, static_max: int | None, effects: Effects
+) -> None:
+    """A stream may be older than the last decision; a target is exact to libxl's constant."""
+    record = record_of(65536, static_max=131072).with_target(kib(65536), None)
+    store = store_of(target, static_max)
+    assert lives.confirmed_again(RULES, record, xen_of(hvm=True), store) == effects
+    assert lives.confirmed_again(RULES, record, xen_of(0), store) is NO_EFFECTS
+    observed = replace(record, target=None, observed=OBSERVABLE)
+    assert lives.confirmed_again(RULES, observed, xen_of(), store) is NO_EFFECTS
+
+
+def test_what_outlives_a_domain() -> None:
+    """What a client decided; what a device model populated only while a stream holds it."""
+    observed = replace(record_of(65536, static_max=131072), observed=OBSERVABLE)
+    assert not lives.is_worth_keeping(observed, UNSEEN)
+    assert lives.is_worth_keeping(observed.with_target(kib(4), None), UNSEEN)
+    assert lives.is_worth_keeping(observed.with_amounts({MAX_MEM: kib(65536)}), UNSEEN)
+    populated = observed.with_amounts({POPULATED: kib(4)})
+    assert not lives.is_worth_keeping(populated, Ending(CRASH, "boot-1"))
+    assert lives.is_worth_keeping(populated, Ending(SUSPEND, "boot-1"))
 
 
 @given(records(), PAGES, OPTIONAL)

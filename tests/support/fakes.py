@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
-from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.codec import ending_from_json, record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
+from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.ports import NO_MODES, NO_NAMES
 
@@ -71,7 +72,7 @@ class MemoryLedger:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
         extent = (len(self.lines), len(self.rows))
         modes, names = dict(self.drift_modes), dict(self.names)
-        return Snapshot(records, begun, incarnations, self._rebooting(), extent, modes, names)
+        return Snapshot(records, begun, incarnations, self._endings(), extent, modes, names)
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -128,15 +129,22 @@ class MemoryLedger:
         """Return what the entries of one kind say."""
         return [json.loads(line.wish) for line in self.lines if line.kind == kind]
 
-    def _rebooting(self) -> dict[str, str]:
-        rebooting = {}
-        for uuid in self.heads:
+    def _endings(self) -> dict[str, Ending]:
+        endings = {}
+        rows = self.instances.values()
+        settled = {row.uuid for row in rows if row.ended_ns is None and row.build is None}
+        for uuid, head in self.heads.items():
             newest = [line for line in self.lines if line.uuid == uuid][-20:]
             lives = [line for line in newest if line.kind in ("instance-ended", "build-announced")]
-            words = json.loads(lives[-1].wish) if lives else {}
-            if words.get("reboot"):
-                rebooting[uuid] = words["boot"]
-        return rebooting
+            if not lives or lives[-1].kind != "instance-ended":
+                continue
+            at = next(n for n, line in enumerate(self.lines) if line is lives[-1])
+            ending = ending_from_json(json.loads(lives[-1].wish))
+            if head > at and uuid not in settled:
+                ending = (ending or UNSEEN)._replace(decided_ahead=True)
+            if ending is not None:
+                endings[uuid] = ending
+        return endings
 
     def _keep(
         self,

@@ -87,7 +87,7 @@ def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
     assert set(found) == {"history", "record", "instance", "push", "drift_mode"}
-    assert found["record"] == {"uuid", "head", "newest"}
+    assert found["record"] == {"uuid", "head", "newest", "observed"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {

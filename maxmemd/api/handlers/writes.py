@@ -102,7 +102,8 @@ async def put_record(service: Service, call: Request) -> Response:
     _check_is_of_path(call, body.uuid)
     amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
-    return await _decide(service, call, Import(amounts, static_max))
+    target = None if body.target_kib is None else Memory(kib=body.target_kib)
+    return await _decide(service, call, Import(amounts, static_max, target))
 
 
 async def set_drift(service: Service, call: Request) -> Response:

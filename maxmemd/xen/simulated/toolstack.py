@@ -7,7 +7,7 @@ from maxmemd.errors import HypervisorError
 from maxmemd.xen.simulated.builder import Builder
 from maxmemd.xen.simulated.config import Config, Image, Life, Step, finish
 
-POWEROFF, REBOOT, SUSPEND = 0, 1, 2
+POWEROFF, REBOOT, SUSPEND, CRASH = 0, 1, 2, 3
 """Shutdown reasons (xen/include/public/sched.h:SHUTDOWN_*)."""
 
 
@@ -23,17 +23,21 @@ class Toolstack(Builder):
         """Reboot a guest; return its new domid."""
         return finish(self.rebooting(domid))
 
-    def rebooting(self, domid: int) -> Life:
-        """Reboot a guest: shutdown, then the steps of destroying and of building (A6)."""
+    def rebooting(self, domid: int, reason: int = REBOOT) -> Life:
+        """Reboot a guest: shutdown, then the steps of destroying and of building (A6).
+
+        With another reason it crashed, or its watchdog bit, and xl makes it again all the same
+        (on_crash = "restart").
+        """
+        self.shutdown(domid, reason)
         config = self._retrieve(domid)
-        self.shutdown(domid, REBOOT)
         yield Step("shutdown", domid)
         yield from self.destroying(domid)
         return (yield from self.building(config))
 
     def save(self, domid: int) -> Image:
         """Save a domain and destroy it."""
-        image = self._image(domid)
+        image = self.image(domid)
         self.shutdown(domid, SUSPEND)
         self.destroy(domid)
         return image
@@ -51,7 +55,7 @@ class Toolstack(Builder):
 
         The new domain has the same UUID, no name at first, then NAME--incoming, paused (A6).
         """
-        image = self._image(domid)
+        image = self.image(domid)
         name = image.config.name
         incoming = replace(image.config, name=f"{name}--incoming")
         newcomer = yield from self.building(incoming, image=image, paused=True)
@@ -80,7 +84,8 @@ class Toolstack(Builder):
             self._configs[domid] = replace(self._config_of(domid), name=name)
             self.nodes.put(domid, {"name": name})
 
-    def _image(self, domid: int) -> Image:
+    def image(self, domid: int) -> Image:
+        """Return what a save writes: the configuration of now, and the pages."""
         with self.lock:
             config = self._retrieve(domid)
             holds = self.machine.domain(domid).tot_pages

@@ -116,6 +116,7 @@ def test_a_domain_that_goes_in_between_is_gone(well: Stand) -> None:
     until("it is known", lambda: state_of(well, domid)["state"] == "applied")
     with well.client() as client:
         uuid = client.ask("GET", f"/v1/domains/{domid}")["uuid"]
+        client.ask("PUT", f"/v1/domains/{domid}/limit", {"max_mem_kib": 65 * 1024})
         well.host.call("destroy", domid)
         told = client.ask("PUT", f"/v1/domains/{domid}/limit", {"max_mem_kib": 4096})
         assert (told.status, told["code"]) == (404, "unknown-domain")

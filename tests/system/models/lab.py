@@ -15,7 +15,7 @@ from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.clauses import Rules
-from maxmemd.policy.codec import record_from_text
+from maxmemd.policy.codec import build_from_text, record_from_text
 from maxmemd.policy.components import MAX_MEM, Record
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.facts import StoreFacts, XenFacts
@@ -231,6 +231,8 @@ class Lab:
                 if line.revision != revisions.get(line.uuid, 0) + 1:
                     raise Violation(f"revision {line.revision} of {line.uuid} is out of order")
                 revisions[line.uuid] = line.revision
+            elif line.kind == "forgotten":
+                del revisions[line.uuid]
         for uuid in revisions:
             kept = self.ledger._record(self.ledger.lines[self.ledger.heads[uuid]])
             if kept != self.arbiter.records.get(uuid):
@@ -244,6 +246,11 @@ class Lab:
         """Return the limit that is committed for a domain."""
         head = self.ledger.heads.get(uuid)
         return None if head is None else self.ledger._record(self.ledger.lines[head]).limit
+
+    def needed(self, domid: int) -> set[int | None]:
+        """Return what is committed that a domain has to be allowed until it runs."""
+        rows = self.ledger.instances.values()
+        return {build_from_text(row.build).build_pages for row in rows if row.domid == domid}
 
     # what makes one moment the same as another
 
@@ -274,7 +281,8 @@ class Lab:
         records = tuple((uuid, _amounts(line.state)) for uuid, line in heads.items())
         rows = tuple(
             (row.uuid, row.domid, row.incarnation, row.ended_ns is None, row.push_state,
-             row.effects, row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
+             row.effects, row.build,
+             row.uuid in heads and row.settled_revision == heads[row.uuid].revision)
             for row in ledger.instances.values()
         )  # fmt: skip
         keys = sorted(line.key for line in ledger.lines if line.key is not None)
@@ -289,7 +297,7 @@ class Lab:
             for instance in arbiter.instances
         )  # fmt: skip
         waiting = (bool(records._notes), bool(records._pushes), tuple(sorted(records._instances)))
-        owed = (tuple(lifecycle._owed.items()), tuple(sorted(lifecycle.rebooting)))
+        owed = tuple(sorted(lifecycle.endings._by_uuid.items()))
         return lives, waiting, len(records._pushed), owed
 
 
@@ -313,11 +321,11 @@ class WatchedXen:
         return self._call("host")
 
     def set_max_mem(self, domid: int, limit: Memory) -> None:
-        """Set max_pages: never to anything that is not committed."""
+        """Set max_pages: never to anything that is not committed, for the domain or its build."""
         lab = self._lab
         lab.stop("set_max_mem")
         kept = lab.kept(self.known_as(domid))
-        if kept != limit:
+        if kept != limit and limit.pages not in lab.needed(domid):
             raise Violation(f"Xen is told {limit} for domain {domid}, and the ledger has {kept}")
         self._inner.set_max_mem(domid, limit)
         lab.held.setdefault(domid, set()).add(lab.host.machine.domain(domid).max_pages)
@@ -382,7 +390,8 @@ def _silent(domid: int, limit: Memory) -> None:
 def _amounts(state: str | None) -> object:
     record = record_from_text("", 0, state or "{}")
     parts = tuple(sorted((key, part.amount.kib) for key, part in record.components.items()))
-    return parts, record.static_max
+    nodes = (record.static_max, record.target, record.former_target)
+    return parts, nodes, tuple(sorted(record.observed))
 
 
 def copied(lab: Lab) -> Lab:

@@ -44,11 +44,16 @@ def folded(lab: Lab) -> None:
     """
     parts: dict[Key, int] = {}
     steps: dict[str, int] = {}
+    is_decided = False
     for line in lab.ledger.lines:
         if line.uuid == lab.vm and line.state is not None and line.key is None:
             parts = {(o, n): kib for o, n, kib, _ in json.loads(line.state)["components"]}
         elif line.uuid == lab.vm and line.state is not None and line.key is not None:
-            _count(parts, line.kind, json.loads(line.wish))
+            wish = json.loads(line.wish)
+            _count(parts, line.kind, wish)
+            if line.kind == "build-announced" and not is_decided:
+                parts[MAX_MEM] = int(wish["target_kib"])
+            is_decided = is_decided or line.kind in ("mem-max", "mem-set")
             client, step = line.key.split(":")
             if int(step) < steps.get(client, 0):
                 raise Violation(f"step {step} of client {client} counts after a later one")
@@ -69,7 +74,7 @@ def _count(parts: dict[Key, int], kind: str, wish: dict[str, int | str]) -> None
     elif kind == "mem-set":
         parts[MAX_MEM] = int(wish["target_kib"])
     elif kind == "build-announced":
-        parts[MAX_MEM] = max(parts[MAX_MEM], int(wish["target_kib"]))
+        pass  # what an incoming instance needs is not what its domain may have
     else:
         key = (str(wish["owner"]), str(wish["name"]))
         by_kib = parts.get(key, 0) + int(wish["by_kib"]) if kind == "component-increased" else 0

@@ -11,7 +11,8 @@ from maxmemd.arbiter.conditions import Condition
 from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.drift import DriftMode, SetMode
-from maxmemd.policy.entries import Entry, InstanceRow, PushRow
+from maxmemd.policy.endings import Ending
+from maxmemd.policy.entries import BuildState, Entry, InstanceRow, PushRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.fights import Fight
 from maxmemd.policy.orders import EffectOutcome
@@ -25,6 +26,7 @@ FROZEN = frozenset({
     int, float, str, bytes, bool, type(None), frozenset, type,
     types.FunctionType, types.BuiltinFunctionType, types.MappingProxyType,
     Memory, Component, Record, Entry, InstanceRow, PushRow, StoreFacts, XenFacts, Effects, Rules,
+    Ending, BuildState,
     PushState, BuildPhase, EffectState, EffectOutcome, UnreadableNode,
     TargetAboveLimit, Condition, DriftMode, SetMode, Fight,
     type(threading.Lock()), type(threading.RLock()),
