@@ -12,6 +12,8 @@ from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.units import Memory
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+"""No names of domains to keep."""
 NO_MODES: Mapping[str, SetMode | None] = MappingProxyType({})
 """No modes of drift to keep; in such a mapping None is one that is taken back."""
 
@@ -167,9 +169,13 @@ class Ledger(Protocol):
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
         drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
-        """Store all of it or nothing; once this returns, it survives a power cut."""
+        """Store all of it or nothing; once this returns, it survives a power cut.
+
+        `names` are last names by UUID, of domains that have an entry, in this commit or before.
+        """
         ...
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -178,6 +184,10 @@ class Ledger(Protocol):
 
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision, or None."""
+        ...
+
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain among these, all with a record, that the newest entry is about."""
         ...
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ FOR_REVIEW = HERE.parents[1] / "docs" / "openapi.json"
 """The same document, sorted and indented, so that a diff shows what changed."""
 _KIND = f"({'|'.join(KINDS)})"
 _KINDS = f"^{_KIND}(,{_KIND})*$"
-_REF = "a domid, a UUID, or the name of a live domain"
+_REF = "a domid, a UUID, or the name of a living or recorded domain"
 _HEADERS = {
     "if_match": Header(pattern=r'^"[0-9]{1,15}"$', description="the revision seen"),
     "idempotency_key": Header(

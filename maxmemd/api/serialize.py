@@ -35,6 +35,7 @@ def decision(granted: Granted) -> bytes:
             "target_kib": granted.target_kib,
             "dry_run": granted.dry_run,
             "replayed": granted.replayed,
+            "for_next_start": granted.domid is None and not granted.replayed,
             "push": None if push is None else {**push._asdict(), "effects": _effects(push)},
             "change": None if granted.change is None else _change(granted.change),
         }
@@ -206,8 +207,12 @@ def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: 
     total = " + ".join(f"{term.owner}/{term.name} {term.amount_kib}" for term in terms)
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"
     said = [f"The limit of {view.name or view.uuid} is {total} = {limit.kib} KiB, {pages}."]
+    if view.push is None and view.domid is not None:
+        where = f"It is for the next start. Domain {view.domid} is dying."
+        return " ".join([*said, where])
     if view.push is None:
-        return " ".join([*said, "The domain is not on this host now."])
+        where = "It is for the next start. The domain is not on this host now."
+        return " ".join([*said, where])
     if view.push.state in IN_FORCE:
         over = view.push.state is PushState.OVER_LIMIT
         said.append(f"Xen holds it{', which is below what the guest holds' if over else ''}.")

@@ -230,6 +230,8 @@ class Arbiter:
             instance.on_build_decided(build)
         for instance in batch.builds:
             self.lifecycle.endings.forget(instance.uuid)
+        for uuid in batch.ahead:
+            self.lifecycle.endings.on_decided_ahead(uuid)
         self.decisions += len(batch.entries)
 
     def _push(self, batch: Batch) -> None:

@@ -14,9 +14,17 @@ from maxmemd.arbiter.messages import (
     Granted,
     Refused,
 )
-from maxmemd.arbiter.observation import Observation, Observer
+from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
-from maxmemd.policy.clauses import Rules, key_reused, not_here, own_domain, revision_stale
+from maxmemd.policy.clauses import (
+    Rules,
+    dying,
+    key_reused,
+    not_here,
+    own_domain,
+    revision_stale,
+    unknown_domain,
+)
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
@@ -29,8 +37,10 @@ from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
 from maxmemd.policy.wishes import (
     KINDS,
     Build,
+    Headroom,
     Import,
     Rollback,
+    SetTarget,
     needs_store,
     says_the_limit,
 )
@@ -44,7 +54,8 @@ class Batch:
     `decided` the last of each; `granted` says for each granted wish, by its place in the batch,
     which instance it is about. `keys` are the idempotency keys known, `refusals` counts by code.
     `builds` are the instances whose build was announced, with what it has to be allowed; `limited`
-    those whose limit a client decided.
+    those whose limit a client decided. `ahead` are the domains without an instance that were
+    decided on.
     """
 
     rules: Rules
@@ -59,6 +70,7 @@ class Batch:
     builds: dict[Instance, int] = field(default_factory=dict)
     limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
+    ahead: set[str] = field(default_factory=set)
 
     def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
         """Look at all domains that the wishes of the batch are about, in one message."""
@@ -81,20 +93,21 @@ class Batch:
         seen = self._observe(ask)
         if isinstance(seen, Refused):
             return self._refused(ask, seen)
-        uuid = ask.ref.lower() if seen is None else seen.instance.uuid
+        uuid = ask.ref.lower() if seen is None else _uuid_of(seen)
         record = self._record_of(uuid) or Record(uuid, 0, {})
         verdict = self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
             return self._refused(ask, _about(verdict, uuid, seen))
         change = None
         if ask.dry_run or isinstance(ask.wish, Rollback):
-            change = _change(record, verdict, None if seen is None else self._nodes(seen))
+            change = _change(record, verdict, self._nodes(seen))
         if ask.dry_run:
-            instance = None if seen is None else seen.instance
-            return _granted(verdict.record, instance, verdict.effects, change=change, dry=True)
+            return _granted(verdict.record, seen, verdict.effects, change=change, dry=True)
         return self._grant(index, ask, verdict, seen, change)
 
-    def _nodes(self, seen: Observation) -> StoreFacts:
+    def _nodes(self, seen: Observation | Halted | None) -> StoreFacts | None:
+        if not isinstance(seen, Observation):
+            return None
         return seen.store or self.lifecycle.nodes_of(seen.instance)
 
     def _foreign(self, ask: DecisionRequest, bond: Bond) -> Refused | None:
@@ -102,34 +115,40 @@ class Batch:
         seen = self.observer.observe(ask.ref)
         if isinstance(seen, Refused):
             return self._counted(Refused(seen.refusal))
+        if isinstance(seen, Halted):  # what the ledger knows of it is not a device model's to learn
+            return self._counted(Refused(unknown_domain(ask.ref)))
         refusal = own_domain(bond, seen.instance.domid, seen.instance.uuid)
         return None if refusal is None else self._counted(Refused(refusal))
 
-    def _observe(self, ask: DecisionRequest) -> Observation | Refused | None:
+    def _observe(self, ask: DecisionRequest) -> Observation | Halted | Refused | None:
         """Observe the domain that is meant; None for a record that comes ahead of its domain."""
         seen = self.observer.observe(ask.ref, with_store=_with_store(ask))
-        uuid = _uuid_in(ask.ref)
-        if isinstance(seen, Refused) and uuid is not None:
-            if isinstance(ask.wish, Import):
-                return None
-            if self.committed.get(uuid) is not None:
-                return Refused(not_here(uuid), uuid)
+        if isinstance(ask.wish, Import):
+            # A record names its domain by UUID: it is not for another one that has that for a name.
+            uuid = _uuid_in(ask.ref)
+            is_living = isinstance(seen, Observation) and seen.instance.uuid == uuid
+            return None if uuid is not None and not is_living else seen
+        if isinstance(seen, Halted) and seen.dying is not None:
+            return Refused(dying(seen.dying.domid), seen.uuid, seen.dying.domid, seen.name)
+        if isinstance(seen, Halted) and isinstance(ask.wish, SetTarget | Build | Headroom):
+            return Refused(not_here(seen.name or seen.uuid), seen.uuid, name=seen.name)
         return seen
 
     def _verdict(
-        self, ask: DecisionRequest, record: Record, seen: Observation | None
+        self, ask: DecisionRequest, record: Record, seen: Observation | Halted | None
     ) -> Grant | Refusal:
         if ask.if_match is not None and ask.if_match != record.revision:
             return revision_stale(record.revision, ask.if_match)
         wish = ask.wish
+        here = seen if isinstance(seen, Observation) else None
         picture = Picture(
             self.rules,
             record,
-            None if seen is None else seen.xen,
-            (seen and seen.store) or StoreFacts(),
+            None if here is None else here.xen,
+            (here and here.store) or StoreFacts(),
             self._past(record.uuid, wish.revision) if isinstance(wish, Rollback) else None,
-            following=seen is not None and self._is_following(seen.instance),
-            tracking=seen is not None and self._is_build_newer(seen.instance, record),
+            following=here is not None and self._is_following(here.instance),
+            tracking=here is not None and self._is_build_newer(here.instance, record),
             ending=self.lifecycle.endings.of_uuid(record.uuid),
         )
         return decide(picture, wish)
@@ -167,27 +186,29 @@ class Batch:
         index: int,
         ask: DecisionRequest,
         grant: Grant,
-        seen: Observation | None,
+        seen: Observation | Halted | None,
         change: Change | None,
     ) -> Granted:
         """Note a grant for the commit; one that changes nothing leaves no entry."""
         kind, record = KINDS[type(ask.wish)], grant.record
-        self.granted[index] = None if seen is None else seen.instance
+        self.granted[index] = seen.instance if isinstance(seen, Observation) else None
         if record is self._record_of(record.uuid):
-            return _granted(record, self.granted[index])
+            return _granted(record, seen)
         entry = entry_of(record, kind, ask.actor, _wish_text(ask), ask.key)
         self.entries.append(entry)
         self.decided[record.uuid] = self.made[record.uuid, record.revision] = record
         if ask.key is not None:
             self.keys[ask.key] = entry
-        if seen is None:
-            return _granted(record, None)
+        if isinstance(seen, Halted):
+            self.ahead.add(seen.uuid)
+        if not isinstance(seen, Observation):
+            return _granted(record, seen, change=change)
         if isinstance(ask.wish, Build):
             self.builds[seen.instance] = grant.build_pages or 0
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen.instance, grant.effects, change=change)
+        return _granted(record, seen, grant.effects, change=change)
 
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
@@ -199,9 +220,11 @@ class Batch:
             return self._counted(Refused(key_reused()))
         record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
         instance = self.lifecycle.instances.meant(entry.uuid)
-        answer = _granted(record, instance)._replace(replayed=True)
         self.granted[index] = instance
-        return answer
+        if instance is None:
+            name = self.committed.name_of(entry.uuid)
+            return Granted(record, None, name, replayed=True)
+        return Granted(record, instance.domid, instance.name, replayed=True)
 
     def _refused(self, ask: DecisionRequest, refused: Refused) -> Refused:
         """Count a refusal, and note it in the history of the domain that it is about."""
@@ -225,18 +248,22 @@ class Batch:
         if uuid is not None:
             return uuid
         seen = self.observer.observe(ref)
-        return seen.uuid if isinstance(seen, Refused) else seen.instance.uuid
+        return seen.uuid if isinstance(seen, Refused) else _uuid_of(seen)
+
+
+def _uuid_of(seen: Observation | Halted) -> str:
+    return seen.uuid if isinstance(seen, Halted) else seen.instance.uuid
 
 
 def _granted(
     record: Record,
-    instance: Instance | None,
+    seen: Observation | Halted | None,
     effects: Effects = NO_EFFECTS,
     *,
     change: Change | None = None,
     dry: bool = False,
 ) -> Granted:
-    domid, name = (None, None) if instance is None else (instance.domid, instance.name)
+    domid, name = _called(seen)
     kib = None if effects.target is None else effects.target.kib
     writes = tuple(named for named, _ in effects.named())
     return Granted(record, domid, name, kib, dry_run=dry, change=change, writes=writes)
@@ -253,10 +280,15 @@ def _amounts(record: Record, nodes: StoreFacts) -> Amounts:
     return Amounts(record.max_mem_kib, record.limit_kib, *kib)
 
 
-def _about(refusal: Refusal, uuid: str, seen: Observation | None) -> Refused:
-    if seen is None:
-        return Refused(refusal, uuid)
-    return Refused(refusal, uuid, seen.instance.domid, seen.instance.name)
+def _called(seen: Observation | Halted | None) -> tuple[int | None, str | None]:
+    """Return the domid and name that an answer has for a domain."""
+    if isinstance(seen, Observation):
+        return seen.instance.domid, seen.instance.name
+    return None, None if seen is None else seen.name
+
+
+def _about(refusal: Refusal, uuid: str, seen: Observation | Halted | None) -> Refused:
+    return Refused(refusal, uuid, *_called(seen))
 
 
 def _with_store(ask: DecisionRequest) -> bool:

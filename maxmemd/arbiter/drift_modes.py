@@ -10,7 +10,7 @@ from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import DomainView, DriftRequest, DriftView, Refused
-from maxmemd.arbiter.observation import Observer
+from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.policy.clauses import key_reused, revision_stale
@@ -18,7 +18,6 @@ from maxmemd.policy.codec import to_text
 from maxmemd.policy.drift import DriftMode, Instant, SetMode, carried, is_over, left_s
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.reference import Uuid, parse_reference
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.ports import Clock
 
@@ -69,11 +68,10 @@ class DriftModes:
         XenstoreError or LedgerError, and nothing is changed.
         """
         seen = observer.observe(ask.ref, with_store=False)
-        if not isinstance(seen, Refused):
+        if isinstance(seen, Observation):
             return self._answer(ask, seen.instance.uuid, seen.instance)
-        reference = parse_reference(ask.ref)
-        if isinstance(reference, Uuid) and self.records.get(reference.text) is not None:
-            return self._answer(ask, reference.text, None)
+        if isinstance(seen, Halted):
+            return self._answer(ask, seen.uuid, None)
         return seen
 
     def _answer(
@@ -85,7 +83,8 @@ class DriftModes:
         found = self._wanted(ask) if ask.dry_run else self._set_mode(uuid)
         record = self.records.get(uuid)
         if instance is None:
-            return DomainView(uuid, record, drift=self._view(uuid, None, found))
+            name = self.records.name_of(uuid)
+            return DomainView(uuid, record, name=name, drift=self._view(uuid, name, found))
         drift = self._view(uuid, instance.name, found)
         domid, name, fight = instance.domid, instance.name, instance.fight
         return DomainView(uuid, record, domid, name, drift=drift, fight=fight)

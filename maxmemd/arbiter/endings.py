@@ -54,6 +54,10 @@ class EndingTable:
             self._by_uuid[instance.uuid] = known._replace(unwritten=instance.effects)
         return ending
 
+    def on_decided_ahead(self, uuid: str) -> None:
+        """Note that a client decided on a domain that has no instance here, for its next start."""
+        self._by_uuid[uuid] = self.of_uuid(uuid)._replace(decided_ahead=True)
+
     def forget(self, uuid: str) -> None:
         """Forget how the last instance ended: the next one is understood, or there is no record."""
         self._by_uuid.pop(uuid, None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, KeysView, Sequence
 from maxmemd.arbiter.instance import Instance
 from maxmemd.policy.entries import InstanceRow
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.reference import Domid, Name, Reference, Uuid
+from maxmemd.policy.reference import Domid, Name, Reference, Uuid, is_called
 
 
 class InstanceTable:
@@ -73,8 +73,11 @@ class InstanceTable:
             case Uuid(uuid):
                 meant = self.meant(uuid)
                 return [] if meant is None else [meant]
-        name = reference.text
-        return [instance for instance in self._by_domid.values() if instance.name == name]
+        return self.named(reference.text)
+
+    def named(self, text: str) -> list[Instance]:
+        """Return the instances of this name."""
+        return [each for each in self._by_domid.values() if is_called(text, each.name)]
 
     def find_leaving(self, reference: Reference) -> Instance | None:
         """Return the instance that is meant among those that are being destroyed."""
@@ -84,7 +87,7 @@ class InstanceTable:
                     return instance
                 case Uuid(uuid) if uuid == instance.uuid:
                     return instance
-                case Name(name) if name == instance.name:
+                case Name(name) if is_called(name, instance.name):
                     return instance
         return None
 

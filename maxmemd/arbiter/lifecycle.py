@@ -12,6 +12,7 @@ from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.arbiter.surprises import Surprises
+from maxmemd.arbiter.takeover import Takeover
 from maxmemd.policy import lives
 from maxmemd.policy.codec import ending_to_json
 from maxmemd.policy.components import Record
@@ -37,9 +38,11 @@ class Lifecycle:
     _gone_since_s: dict[str, float] = field(default_factory=dict)
     surprises: Surprises = field(default_factory=Surprises)
     nodes: NodeReader = field(init=False)
+    takeover: Takeover = field(init=False)
 
     def __post_init__(self) -> None:
         self.nodes = NodeReader(self.records, self.pusher, self.clock, self.surprises)
+        self.takeover = Takeover(self.settings, self.instances, self.records, self.nodes_of)
         self.builds = Builds(
             self.settings, self.instances, self.records, self.nodes, self.surprises, self.endings
         )
@@ -62,6 +65,7 @@ class Lifecycle:
             self._note_began(instance, by_domid[instance.domid])
         self._read_names([instance for instance in self.instances if instance.name is None])
         self.builds.follow([i for i in self.instances if i.is_unsettled], by_domid)
+        self.takeover.decide()
 
     def read_all_names(self) -> None:
         """Read every domain's name again: nothing tells of an xl rename."""
@@ -82,6 +86,7 @@ class Lifecycle:
         `still_listed` says that Xen goes on listing it for a while: it is being destroyed.
         """
         self.instances.remove(instance, still_listed=still_listed)
+        self.takeover.on_ended(instance)
         ending = self.endings.close(instance)
         if instance.fight is not None:
             told = {"domid": instance.domid, "writes": instance.fight.writes, "why": "gone"}
@@ -134,6 +139,7 @@ class Lifecycle:
         return adopted
 
     def _note_began(self, instance: Instance, fact: XenFacts) -> None:
+        self.takeover.on_began(instance)
         words = {
             "domid": instance.domid,
             "incarnation": instance.incarnation,

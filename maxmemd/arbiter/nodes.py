@@ -9,6 +9,7 @@ from maxmemd.arbiter.surprises import Surprises
 from maxmemd.errors import DomainFault, XenstoreError
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.reference import lasting_name
 from maxmemd.ports import Clock, Pusher
 
 LOOKED_AT_EVERY_S = 10.0
@@ -64,6 +65,8 @@ class NodeReader:
 
     def note(self, instance: Instance, nodes: StoreFacts) -> StoreFacts:
         """Let an instance know what was read, and note what is there and is no amount."""
+        if nodes.name is not None:  # by which it is found once it is gone
+            self.records.note_name(instance.uuid, lasting_name(nodes.name))
         before = instance.unreadable
         instance.on_nodes_read(self.clock.monotonic_s(), nodes)
         for each in nodes.unreadable:

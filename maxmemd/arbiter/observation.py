@@ -1,6 +1,6 @@
 """What one batch looks at: each domain is observed once, and as decided on since."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.instance import Instance
@@ -9,7 +9,7 @@ from maxmemd.arbiter.messages import Refused
 from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
 from maxmemd.policy import clauses
 from maxmemd.policy.facts import StoreFacts, XenFacts
-from maxmemd.policy.reference import Domid, Name, Reference, Uuid, parse_reference
+from maxmemd.policy.reference import Domid, Name, Reference, Uuid, is_called, parse_reference
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult, Pusher
 
@@ -32,10 +32,24 @@ class Observation:
             self.store = effects.on(self.store)
 
 
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A recorded domain that has no instance here; `dying` is its last one until Xen drops it."""
+
+    uuid: str
+    name: str | None
+    dying: XenFacts | None = None
+
+
+Found = Observation | Halted | Refused
+"""What a reference means: a living instance, a record alone, or nothing that could be told."""
+
+
 @dataclass(slots=True)
 class Observer:
     """Observes for one batch. At most one rescan of the host, and one with all names.
 
+    The one lookup: every route and verb finds by it the domain that a reference means.
     A name is believed only when xenstore still says it of that domain: nothing tells of an
     xl rename.
     """
@@ -44,7 +58,7 @@ class Observer:
     pusher: Pusher
     _ahead: dict[int, LookResult] = field(default_factory=dict)
     _seen: dict[int, Observation] = field(default_factory=dict)
-    _unmanaged: frozenset[int] = frozenset()
+    _facts: Mapping[int, XenFacts] = field(default_factory=dict)
     _rescanned: bool = False
     _named: bool = False
 
@@ -58,14 +72,14 @@ class Observer:
             looked = self.pusher.look(domids, stores=stores)
             self._ahead = dict(zip(domids, looked, strict=True))
 
-    def observe(self, ref: str, *, with_store: bool = False) -> Observation | Refused:
+    def observe(self, ref: str, *, with_store: bool = False) -> Found:
         """Return what a reference means now.
 
         Raises HypervisorError, XenstoreError (only `with_store`) or LedgerError.
         """
         reference = parse_reference(ref)
         found = self._find(ref, reference)
-        if isinstance(found, Refused):
+        if not isinstance(found, Instance):
             return found
         seen = self._seen.get(found.domid) or self._observe_instance(ref, found)
         if isinstance(seen, Observation) and with_store and seen.store is None:
@@ -102,7 +116,13 @@ class Observer:
         """Return whether a wish of this batch was about this very instance."""
         return instance.domid in self._seen
 
-    def _find(self, ref: str, reference: Reference) -> Instance | Refused:
+    def unmanaged(self, ref: str) -> XenFacts | None:
+        """Return what Xen says of a domain without a UUID, once `observe` refused to decide."""
+        meant = parse_reference(ref)
+        fact = self._facts.get(meant.number) if isinstance(meant, Domid) and meant.number else None
+        return None if fact is None or fact.managed or fact.dying else fact
+
+    def _find(self, ref: str, reference: Reference) -> Instance | Halted | Refused:
         instances, named = self.lifecycle.instances, isinstance(reference, Name)
         found = instances.find(reference)
         is_shared = isinstance(reference, Uuid) and len(instances.of_uuid(reference.text)) > 1
@@ -110,20 +130,53 @@ class Observer:
         if (len(found) != 1 or is_shared) and not (self._named if named else self._rescanned):
             self._rescan(names=named)
             found = instances.find(reference)
-        if len(found) == 1:
-            return found[0]
         if found:
-            domids = [instance.domid for instance in found]
-            return Refused(clauses.ambiguous(ref, domids))
-        leaving = instances.find_leaving(reference)
-        if leaving is not None:
-            return _gone(leaving)
-        domid = reference.number if isinstance(reference, Domid) else None
-        if domid is not None and domid in self._unmanaged:
-            return Refused(clauses.without_uuid(domid), domid=domid)
-        return Refused(clauses.unknown_domain(ref), domid=domid)
+            return _only(ref, found)
+        match reference:
+            case Domid(number):
+                return self._find_no_domid(ref, number)
+            case Uuid(uuid):
+                return self._find_record(ref, [uuid]) or self._find_odd_name(ref)
+        return self._find_last_name(ref)
 
-    def _observe_instance(self, ref: str, instance: Instance) -> Observation | Refused:
+    def _find_record(self, ref: str, uuids: Sequence[str]) -> Halted | Refused | None:
+        """Return the record that an instance left which is gone, or dying."""
+        records, alive = self.lifecycle.records, self.lifecycle.instances.uuids()
+        left = [uuid for uuid in uuids if uuid not in alive and records.get(uuid) is not None]
+        if len(left) > 1:
+            return Refused(clauses.ambiguous_record(ref, left))
+        if not left:
+            return None
+        dying = [each for each in self._facts.values() if each.uuid == left[0]]
+        return Halted(left[0], records.name_of(left[0]), dying[0] if dying else None)
+
+    def _find_odd_name(self, ref: str) -> Instance | Halted | Refused:
+        """Return the domain whose name looks like a UUID."""
+        if not self._named:
+            self._rescan(names=True)
+        found = self.lifecycle.instances.named(ref)
+        return _only(ref, found) if found else self._find_last_name(ref)
+
+    def _find_last_name(self, ref: str) -> Halted | Refused:
+        """Return the domain that had a name last, and is gone or dying."""
+        named_last = self.lifecycle.records.named(ref)
+        return self._find_record(ref, named_last) or Refused(clauses.unknown_domain(ref))
+
+    def _find_no_domid(self, ref: str, domid: int | None) -> Refused:
+        """Say truly why a domid means no domain that can be decided on."""
+        fact = None if domid is None else self._facts.get(domid)
+        leaving = self.lifecycle.instances.find_leaving(Domid(domid))
+        if leaving is not None:
+            return Refused(clauses.dying(leaving.domid), leaving.uuid, leaving.domid)
+        if fact is None:
+            named = [instance.domid for instance in self.lifecycle.instances.named(ref)]
+            return Refused(clauses.unknown_domain(ref, named), domid=domid)
+        if fact.dying:
+            uuid = fact.uuid if fact.managed else None
+            return Refused(clauses.dying(fact.domid), uuid, fact.domid)
+        return Refused(clauses.without_uuid(fact.domid), domid=fact.domid)
+
+    def _observe_instance(self, ref: str, instance: Instance) -> Found:
         """Ask Xen about one instance; a domid that is another domain by now is not it (A3, A6)."""
         try:
             xen = self._facts_of(instance.domid)
@@ -133,9 +186,7 @@ class Observer:
             if self._rescanned:
                 return _gone(instance)
             self._rescan(names=False)
-            found = self.observe(ref)
-            dying = xen is not None and xen.dying and isinstance(found, Refused)
-            return _gone(instance) if dying else found
+            return self.observe(ref)
         seen = self._seen[instance.domid] = Observation(instance, xen)
         instance.on_observed(xen.max_pages)
         self.lifecycle.endings.observe([xen])
@@ -163,7 +214,7 @@ class Observer:
         if self._named or not isinstance(reference, Name):
             return False
         nodes = seen.store or self.lifecycle.nodes_of(seen.instance)
-        return nodes.name != reference.text
+        return not is_called(reference.text, nodes.name)
 
     def _rescan(self, *, names: bool) -> None:
         # What was looked at ahead is older than the rescan, and its domids may be others' by now.
@@ -171,10 +222,16 @@ class Observer:
         self._ahead.clear()
         facts = self.pusher.domains()
         self.lifecycle.rescan(facts)
-        self._unmanaged = frozenset(fact.domid for fact in facts if not fact.managed)
+        self._facts = {fact.domid: fact for fact in facts}
         if names:
             self._named = True
             self.lifecycle.read_all_names()
+
+
+def _only(ref: str, found: Sequence[Instance]) -> Instance | Refused:
+    if len(found) == 1:
+        return found[0]
+    return Refused(clauses.ambiguous(ref, [instance.domid for instance in found]))
 
 
 def _gone(instance: Instance) -> Refused:

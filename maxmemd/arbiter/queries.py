@@ -18,14 +18,12 @@ from maxmemd.arbiter.messages import (
     LookAtHost,
     PushStatus,
     Query,
-    Refused,
 )
-from maxmemd.arbiter.observation import Observer
+from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.errors import LedgerError
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.outlook import outlook_of, target_above_limit
-from maxmemd.policy.reference import Domid, Uuid, parse_reference
 from maxmemd.ports import Clock, Pusher
 
 LATELY_S = 1.0
@@ -55,26 +53,37 @@ class Queries:
         with suppress(LedgerError):  # a newcomer without a record yet is shown as it is
             self.lifecycle.rescan(facts)
         lives = {instance.domid: instance for instance in self.lifecycle.instances}
-        present = []
-        for fact in facts:
-            instance = lives.get(fact.domid)
-            nodes = None if instance is None else self._recent_nodes(instance)
-            present.append(self._view(fact, instance, nodes))
+        present = [self._view_of(fact, lives.get(fact.domid)) for fact in facts]
         here = {view.uuid for view in present}
         away = [uuid for uuid in self.records.uuids() if uuid not in here]
-        return (*present, *(self._away(uuid) for uuid in away))
+        return (*present, *(self._halted(uuid, None) for uuid in away))
 
     def _domain(self, ref: str) -> Answer:
-        seen = Observer(self.lifecycle, self.pusher).observe(ref)
-        if not isinstance(seen, Refused):
+        observer = Observer(self.lifecycle, self.pusher)
+        seen = observer.observe(ref)
+        if isinstance(seen, Observation):
             nodes = self.lifecycle.nodes_of(seen.instance)
             return self._view(seen.xen, seen.instance, nodes)
-        meant = parse_reference(ref)
-        for fact in self.pusher.domains():
-            if meant == Domid(fact.domid) and not fact.managed:
-                return self._view(fact, None, None)
-        record = self.records.get(meant.text) if isinstance(meant, Uuid) else None
-        return seen if record is None else self._away(record.uuid)
+        if isinstance(seen, Halted):
+            return self._halted(seen.uuid, seen.dying)
+        fact = observer.unmanaged(ref)
+        return seen if fact is None else DomainView(fact.uuid, None, fact.domid, xen=fact)
+
+    def _view_of(self, fact: XenFacts, instance: Instance | None) -> DomainView:
+        """Return a view of one of all domains."""
+        if instance is not None:
+            return self._view(fact, instance, self._recent_nodes(instance))
+        if fact.managed and fact.uuid not in self.lifecycle.instances.uuids():
+            return self._halted(fact.uuid, fact)
+        return DomainView(fact.uuid, None, fact.domid, xen=fact)
+
+    def _halted(self, uuid: str, dying: XenFacts | None) -> DomainView:
+        """Return what is left of a domain that has no instance here, or one that is dying."""
+        record, name = self.records.get(uuid), self.records.name_of(uuid)
+        domid = None if dying is None else dying.domid
+        known = None if record is None else name
+        drift = None if record is None else self.drift.view(uuid, known)
+        return DomainView(uuid, record, domid, known, xen=dying, drift=drift)
 
     def _recent_nodes(self, instance: Instance) -> StoreFacts:
         """Return what xenstore said of an instance a moment ago, or says now."""
@@ -89,11 +98,7 @@ class Queries:
         instance.on_nodes_shown(now_s, nodes)
         return nodes
 
-    def _view(
-        self, fact: XenFacts, instance: Instance | None, nodes: StoreFacts | None
-    ) -> DomainView:
-        if instance is None or nodes is None:
-            return DomainView(fact.uuid, None, fact.domid, xen=fact)
+    def _view(self, fact: XenFacts, instance: Instance, nodes: StoreFacts) -> DomainView:
         record = self.records.get(fact.uuid)
         above = outlook = None
         if record is not None and not instance.is_unsettled:
@@ -114,9 +119,6 @@ class Queries:
             drift=self.drift.view(fact.uuid, nodes.name),
             fight=instance.fight,
         )
-
-    def _away(self, uuid: str) -> DomainView:
-        return DomainView(uuid, self.records.get(uuid), drift=self.drift.view(uuid, None))
 
 
 def push_status(instance: Instance) -> PushStatus:

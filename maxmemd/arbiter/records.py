@@ -21,8 +21,9 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.reference import is_called
 from maxmemd.policy.states import PushState
-from maxmemd.ports import NO_MODES, Clock, Ledger
+from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
 
 LOG = logging.getLogger("maxmemd.records")
 NOTES_KEPT = 10_000
@@ -51,6 +52,8 @@ class Records:
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
         self._instances: dict[tuple[str, int], InstanceRow] = {}
         self._pushed: set[Instance] = set()
+        self._names: dict[str, str] = {}
+        self._new_names: dict[str, str] = {}
         self._extent = (0, 0)
         self._in_doubt = Notes([], [], [])
         self._stale = False
@@ -66,6 +69,7 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self._names = {**kept.names, **self._new_names}
         self.drift_modes = dict(kept.drift_modes)
         self._extent = kept.extent
         self.generation += 1
@@ -81,6 +85,27 @@ class Records:
     def uuids(self) -> KeysView[str]:
         """Return every UUID that has a record."""
         return self._records.keys()
+
+    def name_of(self, uuid: str) -> str | None:
+        """Return the last name that a domain had; None once another one took it over."""
+        return self._names.get(uuid) or None
+
+    def named(self, text: str) -> list[str]:
+        """Return the UUIDs whose records have this last name."""
+        return [uuid for uuid in self._records if is_called(text, self.name_of(uuid))]
+
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain of the newest entry, written or waiting. Raises LedgerError."""
+        for entry in reversed(self._notes):
+            if entry.uuid in uuids:
+                return entry.uuid
+        with self._troubled():
+            return self._ledger.newest_of(uuids)
+
+    def note_name(self, uuid: str, name: str) -> None:
+        """Keep a domain's name, where it is a new one, with the next transaction."""
+        if self._names.get(uuid) != name:
+            self._names[uuid] = self._new_names[uuid] = name
 
     def at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision. Raises LedgerError."""
@@ -154,7 +179,9 @@ class Records:
     @property
     def has_notes(self) -> bool:
         """Whether notes wait to be written."""
-        return bool(self._notes or self._pushes or self._instances or self._pushed)
+        return bool(
+            self._notes or self._pushes or self._instances or self._pushed or self._new_names
+        )
 
     def commit(
         self,
@@ -163,6 +190,7 @@ class Records:
         *,
         instances: Sequence[InstanceRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
         drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write entries and all notes in one transaction; durable when this returns.
@@ -182,12 +210,15 @@ class Records:
                 instances=[*notes.instances, *instances],
                 pushes=notes.pushes,
                 forgotten=forgotten,
+                names={**self._new_names, **names},
                 drift_modes=drift_modes,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
         self._drop(notes)
+        self._new_names = {}
+        self._names.update(names)
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
@@ -196,6 +227,7 @@ class Records:
             self.drift_modes.pop(uuid, None)
         for uuid in forgotten:
             self._records.pop(uuid, None)
+            self._names.pop(uuid, None)
         self.generation += len(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)

@@ -12,13 +12,15 @@ class Settings:
     """How to decide (`rules`), what to do about drift, and how long a record is kept.
 
     `keep_gone_s` is counted from when the domain was last seen here. `fights` says how much drift
-    of one domain is a fight.
+    of one domain is a fight. `by_name` are the names, or patterns of names, of domains whose limits
+    go on by name.
     """
 
     rules: Rules
     drift: DriftRules
     keep_gone_s: float
     fights: FightRules = field(default_factory=FightRules)
+    by_name: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

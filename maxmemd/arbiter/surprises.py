@@ -45,7 +45,9 @@ class Surprises:
             LOG.error("a fault of maxmemd, met with domain %s", who, exc_info=surprise)
         self._met.setdefault(who, why)
         # Why is for the log and for health: a client who may only ask learns no insides.
-        return DomainFault(f"cannot go on with domain {who}: it is a fault of maxmemd (see its log)")
+        return DomainFault(
+            f"cannot go on with domain {who}: it is a fault of maxmemd (see its log)"
+        )
 
     def on_poll_ended(self) -> None:
         """Name from now on only what this poll met, or what came since the one before."""

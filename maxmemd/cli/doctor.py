@@ -26,12 +26,12 @@ def doctor(call: Invocation) -> int:
     found, seen = _processes()
     loose = [each for each in found if not _is_harmless(each)]
     harmless = [each for each in found if _is_harmless(each)]
-    drifts = _drifts(call)
+    drifts, namesakes = _findings(call)
     conditions = call.read("health").body.get("conditions") or []
     status = 1 if loose or drifts or conditions else 0
     if call.wants_json:
-        body = {"loose": loose, "harmless": harmless, "drifts": drifts, "processes_seen": seen}
-        call.print_json({**body, "conditions": conditions})
+        body = {"loose": loose, "harmless": harmless, "drifts": drifts, "namesakes": namesakes}
+        call.print_json({**body, "processes_seen": seen, "conditions": conditions})
         return status
 
     if loose:
@@ -50,6 +50,8 @@ def doctor(call: Invocation) -> int:
         print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
     if not conditions:
         print("No domain's target or memory nodes are out of order.")
+    for each in namesakes:
+        print(plain(_namesake_line(each)))
     return status
 
 
@@ -67,6 +69,13 @@ def _drift_line(drift: Body) -> str:
         f"{drift['name']}: {drift['times']} foreign maximum{'s' if drift['times'] > 1 else ''},"
         f" the last at {str(drift['at'])[:19].replace('T', ' ')}Z: {drift['seen_pages']} pages"
         f" instead of {drift['wanted_pages']} ({drift['mode']})"
+    )
+
+
+def _namesake_line(found: Body) -> str:
+    return (
+        f"{found['name']}: limits of {found['from']}, a halted domain of the same name,"
+        f" were not taken over: {found['advice']}"
     )
 
 
@@ -93,27 +102,37 @@ def _program(pid: int) -> str:
     return b" ".join(words[:3]).decode(errors="replace").strip() or "?"
 
 
-def _drifts(call: Invocation) -> list[Body]:
+def _findings(call: Invocation) -> tuple[list[Body], list[Body]]:
+    """Return the domains with foreign maxima, and those whose limits another record still has."""
     answer = call.read("domains")
     if answer.status != 200:
         print_refused(call, answer, "list the domains", "")
         raise Stop(1)
-    found = []
+    drifts: list[Body] = []
+    namesakes: list[Body] = []
     for domain in answer.body["domains"]:
         if domain["managed"]:
-            found += _drifts_of(call, domain)
-    return found
+            page = call.read(f"domains/{quoted(domain['uuid'])}/history?limit={LINES}")
+            entries = page.body.get("entries", ())
+            drifts += _drifts_in(domain, entries)
+            if domain["domid"] is not None:
+                namesakes += _namesakes_in(domain, entries)
+    return drifts, namesakes
 
 
-def _drifts_of(call: Invocation, domain: Body) -> list[Body]:
-    answer = call.read(f"domains/{quoted(domain['uuid'])}/history?limit={LINES}")
-    lines = [each for each in answer.body.get("entries", ()) if each["kind"] == "drift"]
+def _drifts_in(domain: Body, entries: list[Body]) -> list[Body]:
+    lines = [each for each in entries if each["kind"] == "drift"]
     if not lines:
         return []
     last = lines[0]
     words = {key: last["wish"].get(key) for key in ("seen_pages", "wanted_pages", "mode")}
     name = domain["name"] or domain["uuid"]
     return [{"name": name, "uuid": domain["uuid"], "times": len(lines), "at": last["at"], **words}]
+
+
+def _namesakes_in(domain: Body, entries: list[Body]) -> list[Body]:
+    found = [each["wish"] for each in entries if each["kind"] == "namesake-found"]
+    return [{"uuid": domain["uuid"], **wish} for wish in found[:1]]
 
 
 HANDLERS = {"doctor": doctor}

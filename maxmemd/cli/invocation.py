@@ -138,7 +138,8 @@ def print_decision(call: Invocation, answer: Answer) -> None:
         return
     limit = amount(body["limit_kib"], body["unlimited"])
     verb = "would be" if call.is_dry else "is"
-    end = "; nothing was changed" if call.is_dry else ""
+    end = "; decided for its next start" if body.get("for_next_start") else ""
+    end += "; nothing was changed" if call.is_dry else ""
     print(
         f"{title(body)}: the limit {verb} {limit} ({body['max_pages']} pages),"
         f" revision {body['revision']}{end}"

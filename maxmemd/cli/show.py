@@ -71,6 +71,8 @@ def _node(body: Body, name: str, kib: int | None) -> str:
 
 def _in_force(body: Body) -> str:
     push = body["push"]
+    if push is None and body["domid"] is not None:
+        return "no: the domain is dying"
     if push is None:
         return "no: no instance here"
     seen = "" if push["seen_pages"] is None else f" (Xen holds {push['seen_pages']} pages)"

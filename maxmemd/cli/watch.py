@@ -179,6 +179,11 @@ def _format_confirmed_again(event: Body) -> str:
     return "; ".join(told)
 
 
+def _format_namesake(event: Body) -> str:
+    wish = event["wish"]
+    return f"limits of {wish.get('from')}, of the same name, were not taken: {wish.get('advice')}"
+
+
 def _pages(pages: int | None) -> str:
     if pages is None:
         return "nothing known"
@@ -205,6 +210,8 @@ _DETAILS: dict[str, Callable[[Body], str]] = {
     "instance-began": _format_began,
     "instance-ended": _format_ended,
     "forgotten": lambda _: "its record was dropped",
+    "limits-given": lambda event: f"its limits went to {event['wish'].get('to')}, of the same name",
+    "namesake-found": _format_namesake,
 }
 """The details of each kind; every other kind is a decision."""
 

@@ -7,7 +7,7 @@ the reason precedes xl's line.
 from maxmemd.cli.invocation import Invocation, print_refused, quoted
 from maxmemd.cli.options import Stop
 from maxmemd.cli.xl_domain import END_DOMID, invalid, reference
-from maxmemd.rest.reply import Body
+from maxmemd.rest.reply import Answer, Body
 from maxmemd.rest.text import plain, print_error, print_lines
 
 
@@ -19,20 +19,29 @@ def list_domains(call: Invocation) -> int:
         return _table(call, verbose="verbose" in call.options)
     ref = reference(call.args[0])
     answer = call.read(f"domains/{quoted(ref)}")
-    if answer.status == 200 and call.wants_json:
-        call.print_json(answer.body)
+    body = answer.body if answer.status == 200 else _dying(call, answer)
+    if body is not None and call.wants_json:
+        call.print_json(body)
+        return 0
+    if body is not None and body["xen"] is not None:
+        verbose = "verbose" in call.options
+        print(_header(verbose=verbose))
+        print(_row(body, verbose=verbose))
         return 0
     if answer.status != 200:
         print_refused(call, answer, f"list {ref}", ref)
-    elif answer.body["xen"] is None:
-        print_error(f"cannot list {ref}: it has no instance here")
     else:
-        verbose = "verbose" in call.options
-        print(_header(verbose=verbose))
-        print(_row(answer.body, verbose=verbose))
-        return 0
+        print_error(f"cannot list {ref}: it has no instance here")
     text = f"Error: Domain '{ref}' does not exist.\n" if ref.isdigit() else invalid(ref)
     raise Stop(1, err=text)
+
+
+def _dying(call: Invocation, answer: Answer) -> Body | None:
+    """Return a domain that is refused because it is dying: xl lists it all the same."""
+    if answer.code != "domain-gone" or answer.body.get("domid") is None:
+        return None
+    domains = call.read("domains").body.get("domains", ())
+    return next((each for each in domains if each["domid"] == answer.body["domid"]), None)
 
 
 def claims(call: Invocation) -> int:
@@ -80,7 +89,7 @@ def _header(*, verbose: bool = False, claimed: bool = False) -> str:
 
 def _row(domain: Body, *, verbose: bool = False, claimed: bool = False) -> str:
     xen = domain["xen"]
-    name = plain(domain["name"] or "(null)")
+    name = "(null)" if xen["dying"] else plain(domain["name"] or "(null)")  # its nodes went first
     name += " " * (40 - len(name.encode("utf-8", "replace")))
     mem = (xen["tot_pages"] + xen["outstanding_pages"]) * 4 // 1024
     text = (
@@ -142,7 +151,8 @@ def domid_of_name(call: Invocation) -> int:
     """Print the domid of a name; a number counts as a name here."""
     name = call.args[0]
     for domain in _domains(call, f"find the domain {name}"):
-        if domain["name"] == name and domain["domid"] is not None:
+        is_here = domain["domid"] is not None and not (domain["xen"] or {}).get("dying")
+        if domain["name"] == name and is_here:
             if call.wants_json:
                 call.print_json(domain)
             else:

@@ -70,7 +70,7 @@ def _print_granted(call: Invocation, answer: Answer) -> None:
             f" {UNLIMITED.kib} KiB (16 TiB less a page) or more"
         )
     if answer.body.get("domid") is None:
-        print_error("the domain is not here: the limit is recorded for its next start")
+        print_error(f"{title(answer.body)}: the limit is decided for its next start")
 
 
 HANDLERS = {"mem-max": mem_max, "mem-set": mem_set}

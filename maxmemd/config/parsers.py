@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maxmemd.policy.drift import DriftMode
+from maxmemd.policy.reference import MOST_NAME
 from maxmemd.policy.roles import NOBODY, OBSERVER, OVERFLOW_UID, ROLES
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 
@@ -116,6 +117,15 @@ def _list(one: Callable[[object], T], like: str) -> Callable[[object], tuple[T, 
 def _owner(value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError("write a name of a-z, 0-9 and . _ -")
+    return value
+
+
+def _domain_name(value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= MOST_NAME or not value.isprintable():
+        raise ValueError(
+            f'write a name of a domain, or a pattern like "ci-*": 1 to {MOST_NAME} characters,'
+            " no control characters"
+        )
     return value
 
 
@@ -232,6 +242,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "fight_quiet_s": _number("a number of seconds", 60, 86400),
     "poll_s": _number("a number of seconds", 0.1, 3600),
     "keep_gone_s": _number("a number of seconds", 0, 1e10),
+    "by_name": _list(_domain_name, '["web", "ci-*"]'),
     "floor": _one_of("target", "none"),
     "slack": _size,
     "dom0_floor": _size,

@@ -41,6 +41,7 @@ class Config:
     fight_quiet_s: float = 300.0
     poll_s: float = 2.0
     keep_gone_s: float = 30 * 86400.0
+    by_name: tuple[str, ...] = ()
     floor: str = "target"
     slack: Memory = field(default_factory=lambda: Memory(kib=1024))
     dom0_floor: Memory = field(default_factory=lambda: Memory.of_mib(128))

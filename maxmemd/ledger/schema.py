@@ -50,10 +50,12 @@ RECORD = sa.Table(
     sa.Column("head", sa.BigInteger, sa.ForeignKey("history.seq")),
     sa.Column("newest", sa.BigInteger, nullable=False),
     sa.Column("observed", sa.Text),
+    sa.Column("name", sa.Text),
 )
 """`head`: the seq of the entry that a record follows from, NULL if it is forgotten. `newest`: the
 seq of the domain's newest entry of any kind. `observed`: what was only observed of the record, if
-its entry is older than revision 0007 and does not say so itself; sealed."""
+its entry is older than revision 0007 and does not say so itself; sealed. `name`: the last name that
+its instances had, sealed, NULL if none was ever seen."""
 
 INSTANCE = sa.Table(
     "instance",

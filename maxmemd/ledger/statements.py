@@ -85,6 +85,11 @@ def _last_ends() -> sa.Select[Any]:
     return sa.select(HISTORY).join(walk, entry).where(HISTORY.c.kind == ended)
 
 
+SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
+SET_NAME = SET_NAME.values(name=sa.bindparam("name_"))
+NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(
+    RECORD.c.head.is_not(None), RECORD.c.name.is_not(None)
+)
 LAGGING_HEADS = _lagging_heads().limit(1)
 ENDED = _last_ends()
 HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)

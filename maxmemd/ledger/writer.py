@@ -41,8 +41,10 @@ from maxmemd.ledger.statements import (
     HEADS_AND_NEWEST,
     INSTANCES,
     LAGGING_HEADS,
+    NAMES,
     PUSHES,
     SET_DRIFT_MODE,
+    SET_NAME,
     SOME_HEADS_AND_NEWEST,
 )
 from maxmemd.policy.codec import (
@@ -54,10 +56,10 @@ from maxmemd.policy.codec import (
 )
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
-from maxmemd.policy.endings import Ending
+from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.states import PushState
-from maxmemd.ports import NO_MODES
+from maxmemd.ports import NO_MODES, NO_NAMES
 
 _STORED = Entry._fields.index("at_ns")
 _NONE: tuple[int | None, int] = (None, 0)
@@ -126,6 +128,7 @@ class SqliteLedger:
                 )
             ).all()
             ended = self._connection.execute(ENDED).all()
+            names = self._connection.execute(NAMES).all()
             modes = self._connection.execute(DRIFT_MODES).all()
             pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
             self._check_heads(heads)
@@ -137,14 +140,18 @@ class SqliteLedger:
         check_newest(newest, {uuid: last for uuid, _, last in stands})
         self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
+        # Records that wait for an instance, or for theirs to be settled.
+        settled = {row.uuid for row in instances if row.build is None}
+        awaiting = {uuid: seq for uuid, seq, _ in stands if uuid not in settled}
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
             tuple(as_standing_record(head) for head in heads),
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
-            endings_of(ended),
+            endings_of(ended, awaiting),
             (self._seq, pushes),
             {row.uuid: as_drift_mode(row) for row in modes},
+            {uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -193,6 +200,7 @@ class SqliteLedger:
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
         drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Write a batch in one transaction; it is on the disk when this returns."""
@@ -208,6 +216,11 @@ class SqliteLedger:
                 INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
             if pushes:
                 PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
+            if names:
+                rows_of_names = [
+                    {"uuid_": uuid, "name_": sealed_text(name)} for uuid, name in names.items()
+                ]
+                self._connection.execute(SET_NAME, rows_of_names)
             for uuid, mode in drift_modes.items():
                 self._write_drift_mode(uuid, mode)
         self._heads.update(heads)
@@ -258,6 +271,10 @@ class SqliteLedger:
             self._check_rows(rows)
         return {row.key: as_entry(row) for row in rows}
 
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain among these, all with a record, that the newest entry is about."""
+        return max(uuids, key=lambda uuid: self._heads[uuid][1])
+
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record at one of its revisions; None if there is no such revision.
 
@@ -292,10 +309,19 @@ def as_instance(row: sa.Row[Any]) -> InstanceRow:
         raise LedgerCorrupt(f"cannot read an instance of {row.uuid}: {error}") from error
 
 
-def endings_of(ended: Sequence[sa.Row[Any]]) -> dict[str, Ending]:
-    """Return how each UUID's last instance ended, where a reason was seen."""
-    endings = {row.uuid: ending_from_json(from_text(row.wish)) for row in ended}
-    return {uuid: ending for uuid, ending in endings.items() if ending is not None}
+def endings_of(ended: Sequence[sa.Row[Any]], heads: Mapping[str, int]) -> dict[str, Ending]:
+    """Return how each UUID's last instance ended, where a reason was seen.
+
+    A record whose entry in `heads` is newer than the end was decided on for the next start.
+    """
+    endings = {}
+    for row in ended:
+        ending = ending_from_json(from_text(row.wish))
+        if heads.get(row.uuid, 0) > row.seq:
+            ending = (ending or UNSEEN)._replace(decided_ahead=True)
+        if ending is not None:
+            endings[row.uuid] = ending
+    return endings
 
 
 def as_standing_record(row: sa.Row[Any]) -> Record:

@@ -321,9 +321,13 @@ def key_reused() -> Refusal:
     )
 
 
-def unknown_domain(ref: str) -> Refusal:
-    """Refuse a reference to nothing."""
-    detail = f"cannot find a domain {ref!r}: no domid, UUID or name of a live domain is that"
+def unknown_domain(ref: str, named: Sequence[int] = ()) -> Refusal:
+    """Refuse a reference to nothing; `named` are living domains that have a number for a name."""
+    detail = f"cannot find a domain {ref!r}: no domid, UUID or name of a domain here is that"
+    if named:
+        carried = " and ".join(f"domain {domid}" for domid in named)
+        detail = f"cannot find a domain {ref!r}: a number is a domid, and no domain has that one"
+        detail += f" (it is the name of {carried}: use a domid or UUID)"
     return Refusal("unknown-domain", detail, {"ref": ref})
 
 
@@ -332,6 +336,13 @@ def ambiguous(ref: str, domids: Sequence[int]) -> Refusal:
     carried = ", ".join(str(domid) for domid in domids)
     detail = f"cannot tell which {ref!r} is meant: domains {carried} carry that name"
     return Refusal("ambiguous-domain", f"{detail} (use the domid)", {"ref": ref, "domids": carried})
+
+
+def ambiguous_record(ref: str, uuids: Sequence[str]) -> Refusal:
+    """Refuse a name that several domains had last, of which none is here."""
+    had = ", ".join(sorted(uuids))
+    detail = f"cannot tell which {ref!r} is meant: none is here, and {had} had that name last"
+    return Refusal("ambiguous-domain", f"{detail} (use the UUID)", {"ref": ref, "uuids": had})
 
 
 def without_uuid(domid: int) -> Refusal:
@@ -352,9 +363,16 @@ def domain_gone(called: str, domid: int) -> Refusal:
     return Refusal("domain-gone", detail, {})
 
 
-def not_here(uuid: str) -> Refusal:
-    """Refuse to change the record of a domain that does not live here."""
-    detail = f"cannot decide for {uuid}: it does not live here now (its record can be imported)"
+def dying(domid: int) -> Refusal:
+    """Refuse a domain whose instance is dying."""
+    detail = f"cannot use domain {domid}: domain {domid} is dying"
+    return Refusal("domain-gone", f"{detail} (once it is gone, its next start can be decided)", {})
+
+
+def not_here(called: str) -> Refusal:
+    """Refuse what needs an instance, of a domain that has none here."""
+    detail = f"cannot do that to {called}: it does not live here now"
+    detail += " (its max-mem and components can be decided for its next start)"
     return Refusal("domain-gone", detail, {})
 
 

@@ -22,12 +22,14 @@ class Ending(NamedTuple):
 
     `reason` is Xen's, None where none was seen; `boot` the host's boot id of then. `held` is what
     the guest held when it shut down. `unwritten` was decided, and xenstore never had it.
+    `decided_ahead` says that a client decided on the domain since, for its next start.
     """
 
     reason: int | None
     boot: str
     held: Memory = ZERO
     unwritten: Effects = NO_EFFECTS
+    decided_ahead: bool = False
 
     @property
     def is_restart(self) -> bool:
@@ -40,8 +42,11 @@ class Ending(NamedTuple):
         return self.reason == SUSPEND
 
     def still_counts(self, boot: str) -> bool:
-        """Whether it says anything in this boot of the host: a saved domain outlives the boot."""
-        return self.is_suspension or boot == self.boot
+        """Whether it says anything in this boot of the host.
+
+        A saved domain outlives the boot, and so does what was decided for a domain's next start.
+        """
+        return self.is_suspension or self.decided_ahead or boot == self.boot
 
 
 UNSEEN = Ending(None, "")

@@ -95,7 +95,8 @@ class Snapshot:
     `incarnations` is the last one of each UUID. `endings` says how the last instance of a domain
     ended, where a reason was seen and the next one was not announced since. `extent` is how many
     entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
-    clients set for single domains, by UUID.
+    clients set for single domains, by UUID. `names` are the last names of the domains that have a
+    record, by UUID.
     """
 
     records: tuple[Record, ...]
@@ -104,3 +105,4 @@ class Snapshot:
     endings: dict[str, Ending]
     extent: tuple[int, int]
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)

@@ -25,6 +25,8 @@ class EntryKind(StrEnum):
     """The record became what the toolstack wrote while it built the domain."""
     RECORD_REPLACED = "record-replaced"
     """An instance was built afresh: what its toolstack wrote took the record's place."""
+    LIMITS_TAKEN = "limits-taken"
+    """A new domain took over what was decided of the halted one that had its name."""
     REFUSED = "refused"
     DRIFT = "drift"
     DRIFT_MODE_SET = "drift-mode-set"
@@ -49,6 +51,10 @@ class EntryKind(StrEnum):
     INSTANCE_BEGAN = "instance-began"
     INSTANCE_ENDED = "instance-ended"
     FORGOTTEN = "forgotten"
+    LIMITS_GIVEN = "limits-given"
+    """The other end of LIMITS_TAKEN: to which domain they went."""
+    NAMESAKE_FOUND = "namesake-found"
+    """A new domain has the name of a halted one, whose decided limits it did not take over."""
 
     @property
     def is_decision(self) -> bool:

@@ -74,12 +74,13 @@ def contradiction(
     None where it does. A restore, a migration and a restart carry static-max and a target within
     the recorded max-mem, exact to libxl's own constant. A fresh build of the same UUID from a
     changed configuration contradicts one of them; the recorded numbers would only starve the
-    guest. After an end that was seen to be a restart or a suspension, static-max says nothing: it
-    may be older than what was decided last. What xenstore does not say contradicts nothing; in
-    place of the target is then what the guest holds. dom0 is built by Xen, from its command line.
+    guest. After an end that was seen to be a restart or a suspension, or after a decision for the
+    next start, static-max says nothing: it may be older than what was decided last. What xenstore
+    does not say contradicts nothing; in place of the target is then what the guest holds. dom0 is
+    built by Xen, from its command line.
     """
     known = store.static_max is not None and record.static_max is not None and xen.domid != 0
-    seen = ending.is_restart or ending.is_suspension
+    seen = ending.is_restart or ending.is_suspension or ending.decided_ahead
     if not record.decided & {MAX_MEM, STATIC_MAX}:
         return None
     if known and not seen and store.static_max != record.static_max:
@@ -235,13 +236,15 @@ def with_headroom(
 def _goes_on(rules: Rules, record: Record, build: Build, ending: Ending) -> bool:
     """Whether an announced build goes on with what was decided.
 
-    A create after a restart does, unless it asks for more than the domain had: then its
-    configuration was changed meanwhile, and what was decided would starve it.
+    A create after a restart, or after a decision for the next start, does, unless it asks for more
+    than the domain had: then its configuration was changed meanwhile, and what was decided would
+    starve it.
     """
     if build.life != CREATED:
         return True
     had = max(record.amount_or_zero(MAX_MEM), ending.held) + rules.slack
-    return ending.is_restart and (not record.is_decided(MAX_MEM) or build.target <= had)
+    goes_on = ending.is_restart or ending.decided_ahead
+    return goes_on and (not record.is_decided(MAX_MEM) or build.target <= had)
 
 
 def _others_kib(record: Record) -> int:

@@ -1,7 +1,9 @@
 """How a client names a domain: the one grammar of a reference, for every reader of one.
 
-Digits are a domid, a UUID's form is a UUID, and everything else is a name. So a domain whose
-name is all digits, or looks like a UUID, cannot be asked for by name, as with xl.
+Digits are a domid, a UUID's form is a UUID, and everything else is a name. A domid means a domain
+of this moment: one that is dying is refused. A UUID or a name means a domain in all its lives: a
+living instance first, then the record that an earlier one left. A UUID that nothing has may be a
+domain's name. Digits never are one, for domids are used again; who asks is told of such a name.
 """
 
 import re
@@ -10,6 +12,9 @@ from typing import NamedTuple
 
 UUID_PATTERN = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 """A UUID in lower case, as the ledger and xenstore have it."""
+
+MOST_NAME = 4096
+"""The most that a message of xenstore carries (XENSTORE_PAYLOAD_MAX)."""
 
 _UUID = re.compile(UUID_PATTERN)
 _MOST_DIGITS = 9
@@ -29,7 +34,7 @@ class Uuid(NamedTuple):
 
 
 class Name(NamedTuple):
-    """A domain by what xenstore calls it now."""
+    """A domain by what xenstore calls it now, or called it last."""
 
     text: str
 
@@ -42,6 +47,22 @@ def printable(name: str) -> str:
     if name.isprintable():
         return name
     return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def is_called(text: str, name: str | None) -> bool:
+    """Whether a reference's text is this name, written as it is or as it is shown."""
+    return name is not None and name in (text, printable(text))
+
+
+_PASSING = ("--incoming", "--migratedaway")
+"""What xl adds to a name while it migrates a domain (tools/xl/xl_migrate.c)."""
+
+
+def lasting_name(name: str) -> str:
+    """Return a name without what xl adds to it during a migration."""
+    for suffix in _PASSING:
+        name = name.removesuffix(suffix) or name
+    return name
 
 
 @lru_cache(maxsize=1024)

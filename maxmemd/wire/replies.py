@@ -22,6 +22,7 @@ EntryKind = Literal[
     "adopted",
     "build-followed",
     "record-replaced",
+    "limits-taken",
     "refused",
     "drift",
     "drift-mode-set",
@@ -38,6 +39,8 @@ EntryKind = Literal[
     "instance-began",
     "instance-ended",
     "forgotten",
+    "limits-given",
+    "namesake-found",
 ]
 EventKind = Literal[EntryKind, "push-applied", "push-mismatched", "push-failed"]
 
@@ -117,7 +120,10 @@ class DecisionReply(Reply):
     target_kib: int | None = None
     dry_run: bool = False
     replayed: bool = Field(default=False, description="an Idempotency-Key seen before")
-    push: Push | None = None
+    for_next_start: bool = Field(
+        default=False, description="no instance lives here: decided for the next one"
+    )
+    push: Push | None = Field(default=None, description="null where there is nothing to push to")
     change: Change | None = Field(default=None, description="of a dry run and of a rollback")
 
 
@@ -218,7 +224,7 @@ class DomainReply(Reply):
 
     uuid: str
     domid: int | None
-    name: str | None
+    name: str | None = Field(description="in xenstore now; of a domain that is not here, the last")
     managed: bool = Field(description="false for a domain without a UUID: watched, never pushed")
     revision: int | None
     max_mem_kib: int | None = MAX_MEM

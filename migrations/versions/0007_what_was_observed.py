@@ -4,6 +4,9 @@ From now on each state in the history says it. Entries of before are not changed
 covers them: for the records that stand, the column `record.observed` has what the history tells by
 the kinds of its entries. It counts until the next entry with a state of its own. Where the history
 does not tell, a number counts as decided.
+
+A record keeps the last name that its domain had, so that it is found by it once it is gone: the
+column `record.name`, NULL until it is seen.
 """
 
 import json
@@ -29,6 +32,7 @@ _MAX_MEM, _STATIC_MAX = ["operator", "max-mem"], ["xenstore", "static-max"]
 
 def upgrade() -> None:
     op.add_column("record", sa.Column("observed", sa.Text))
+    op.add_column("record", sa.Column("name", sa.Text))
     connection = op.get_bind()
     heads = connection.exec_driver_sql("SELECT uuid, head FROM record WHERE head IS NOT NULL").all()
     for uuid, head in heads:
@@ -43,6 +47,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("record", "name")
     op.drop_column("record", "observed")
 
 

@@ -153,15 +153,14 @@ def test_a_newcomer_is_found_at_once(seat: Seat) -> None:
 
 
 def test_who_went_is_not_asked(seat: Seat) -> None:
-    """A domain that no poll has missed yet is not decided on; its record stays."""
+    """A domid that no poll has missed yet means nothing more; a UUID means what is left."""
     uuid = seat.uuid(1)
     seat.grant(1, more().wish)
     seat.host.destroy(1)
     assert seat.refuse(1, more().wish) == "unknown-domain"
-    assert seat.refuse(uuid, more().wish) == "domain-gone"
-    seat.poll()
-    assert seat.memory.kinds(uuid)[-2:] == ["instance-ended", "refused"]
-    assert seat.arbiter.records.get(uuid) is not None
+    answer = seat.grant(uuid, more().wish)
+    assert (answer.domid, answer.push) == (None, None)
+    assert seat.memory.kinds(uuid)[-1] == "component-increased"
 
 
 def test_who_goes_twice_in_a_turn(seat: Seat) -> None:
@@ -280,10 +279,10 @@ def test_a_repeated_wish_of_a_domain_that_went(seat: Seat) -> None:
 
 
 def test_an_import_ahead_of_its_domain(seat: Seat) -> None:
-    """A record for a domain that is not here is kept; other wishes for it are refused."""
+    """A record for a domain that is not here is kept, and decided on for its next start."""
     answer = seat.grant(STRANGER.upper(), Import({MAX_MEM: mib(1)}, None))
     assert (answer.domid, answer.push, answer.record.uuid) == (None, None, STRANGER)
-    assert seat.refuse(STRANGER, more().wish) == "domain-gone"
+    assert seat.grant(STRANGER, more().wish).record.revision == 2
     assert seat.refuse(STRANGER, Import({DM: mib(1)}, None)) == "component-required"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from maxmemd.arbiter.messages import Amounts, DecisionRequest, Granted, Refused
-from maxmemd.policy.clauses import not_here, revision_unknown
+from maxmemd.policy.clauses import not_here, revision_unknown, unknown_domain
 from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK
 from maxmemd.policy.lives import SPARE_PAGES
 from maxmemd.policy.roles import Bond
@@ -47,6 +47,16 @@ def test_a_device_model_whose_domain_is_gone_learns_no_more(seat: Seat) -> None:
     assert seat.arbiter.refusals == {"unknown-domain": 1}
 
 
+def test_a_device_model_learns_nothing_of_a_record(seat: Seat) -> None:
+    """Its own domain is gone: by name and by UUID it is as one that never was."""
+    uuid = seat.uuid(1)
+    seat.host.destroy(1)
+    seat.poll()
+    for ref in ("web", uuid):
+        answer = seat.ask(ref, GROW, bond=Bond(1, uuid))
+        assert answer == Refused(unknown_domain(ref))
+
+
 def test_a_device_model_gets_no_replay_of_anothers_wish(seat: Seat) -> None:
     """Whose domain it is comes before the idempotency key."""
     seat.grant(2, GROW, key="0:a")
@@ -65,7 +75,7 @@ def test_a_refusal_about_a_record_alone_names_its_uuid(seat: Seat) -> None:
     assert isinstance(answer, Refused)
     assert (answer.uuid, answer.domid, answer.name) == (STRANGER, None, None)
     seat.grant(STRANGER, Import({MAX_MEM: mib(1)}, None))
-    assert seat.ask(STRANGER, GROW) == Refused(not_here(STRANGER), STRANGER)
+    assert seat.ask(STRANGER, Headroom(1)) == Refused(not_here(STRANGER), STRANGER)
 
 
 def test_a_rollback_within_a_batch_keeps_the_revisions_of_components(seat: Seat) -> None:
@@ -92,12 +102,12 @@ def test_a_replay_names_the_instance_that_lives(seat: Seat) -> None:
 
 
 def test_a_key_that_is_used_for_a_domain_that_is_not_there(seat: Seat) -> None:
-    """A name that means nothing now cannot contradict the key: the wish is answered again."""
+    """A name that means a record alone now is the same domain's: the wish is answered again."""
     seat.grant("web", GROW, key="0:a")
     seat.host.destroy(1)
     seat.poll()
     answer = seat.grant("web", GROW, key="0:a")
-    assert (answer.replayed, answer.domid, answer.name) == (True, None, None)
+    assert (answer.replayed, answer.domid, answer.name) == (True, None, "web")
 
 
 def test_a_reused_key_is_counted_and_not_noted(seat: Seat) -> None:

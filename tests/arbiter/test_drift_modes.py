@@ -315,7 +315,7 @@ def test_every_domain_says_its_mode() -> None:
     [views] = seat.arbiter.turn([LookAtDomains()])
     assert isinstance(views, tuple)
     modes = {view.name: None if view.drift is None else view.drift.mode.value for view in views}
-    assert modes == {"Domain-0": "alert", "web": "restore", None: "adopt"}
+    assert modes == {"Domain-0": "alert", "web": "restore", "gone": "adopt"}
 
 
 def test_one_turn_takes_wishes_and_modes_together() -> None:

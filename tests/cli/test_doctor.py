@@ -71,6 +71,23 @@ def test_what_is_found(ctl: Ctl, stub: Stub, proc: Path) -> None:
     assert found["drifts"][0]["times"] == 2
 
 
+def test_a_halted_domain_of_the_same_name_is_named(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """With the record that has the limits and what to write; nothing bypasses the daemon by it."""
+    wish = {"name": "web", "from": "the-old-uuid", "advice": "write uuid= in its configuration"}
+    found = {"kind": "namesake-found", "at": AT, "wish": wish}
+    away = domain(uuid="the-old-uuid", domid=None, push=None, xen=None)
+    stub.replies["GET /v1/domains"] = (200, {"domains": [domain(), away]})
+    stub.replies[HISTORY] = (200, {"entries": [found, found]})
+    stub.replies["GET /v1/domains/the-old-uuid/history?limit=200"] = (200, {"entries": [found]})
+    status, out, _ = ctl("doctor")
+    assert status == 0
+    assert out.endswith(
+        "web: limits of the-old-uuid, a halted domain of the same name, were not taken over:"
+        " write uuid= in its configuration\n"
+    )
+    assert json.loads(ctl("doctor", "--json")[1])["namesakes"] == [{"uuid": UUID, **wish}]
+
+
 def test_xens_own(ctl: Ctl, stub: Stub, proc: Path) -> None:
     """Programs that load libxenctrl on every host and set no maximum are listed apart."""
     process(proc, 7, "/usr/lib/xen-4.17/bin/xenstored", "libxenctrl.so.4.17")

@@ -55,6 +55,7 @@ DECIDED = event(
 OTHERS = (
     "mem-set", "component-set", "component-removed", "component-increased", "rollback", "import",
     "build-announced", "headroom", "build-followed", "record-replaced",
+    "limits-taken",
 )  # fmt: skip
 LINES = [
     (DECIDED, "mem-max              web               by root (uid 0): max-mem 512 MiB, reason"
@@ -136,6 +137,11 @@ LINES = [
      "instance-ended       web               domain 3, to reboot"),
     (event("instance-ended"), "instance-ended       web               domain 3"),
     (event("forgotten"), "forgotten            web               its record was dropped"),
+    (event("limits-given", wish={"to": "UUID"}),
+     "limits-given         web               its limits went to UUID, of the same name"),
+    (event("namesake-found", wish={"from": "UUID", "advice": "write it"}),
+     "namesake-found       web               limits of UUID, of the same name, were not taken:"
+     " write it"),
 ]  # fmt: skip
 
 

@@ -136,3 +136,30 @@ def test_a_name_is_padded_to_40_bytes(ctl: Ctl, stub: Stub) -> None:
     stub.replies = {ALL: (200, {"domains": [domain(name="wéb")]})}
     row = ctl("list")[1].splitlines()[1]
     assert row.encode().index(b"    3") == 41
+
+
+DYING = {**domain(name="web"), "push": None}
+DYING = {**DYING, "xen": {**DYING["xen"], "dying": True}}
+GONE = (
+    410,
+    {"code": "domain-gone", "detail": "cannot use domain 3: domain 3 is dying", "domid": 3},
+)
+
+
+def test_a_dying_domain_is_listed_as_xl_lists_it(ctl: Ctl, stub: Stub) -> None:
+    """Alone, from the table of all: its nodes went first, so it has no name."""
+    stub.replies = {"GET /v1/domains/3": GONE, ALL: (200, {"domains": [DYING]})}
+    alone, table = ctl("list", "3"), ctl("list")
+    assert alone == table
+    assert (alone[0], alone[2]) == (0, "")
+    row = alone[1].splitlines()[1]
+    assert row.startswith("(null)  ")
+    assert row.split()[4].endswith("d")
+    assert json.loads(ctl("list", "--json", "3")[1])["domid"] == 3
+
+
+def test_a_dying_domain_has_no_domid_by_name_and_is_not_shown(ctl: Ctl, stub: Stub) -> None:
+    """Nothing can be done with it but to list it."""
+    stub.replies = {"GET /v1/domains/3": GONE, ALL: (200, {"domains": [DYING]})}
+    assert ctl("domid", "web")[0] == 1
+    assert ctl("show", "3") == (1, "", "maxmemctl: cannot show 3: domain 3 is dying\n")

@@ -90,7 +90,7 @@ CASES = {
     "a domain that is not here": (
         "mem-max web 512", {LIMIT: (200, decision(domid=None, push=None))},
         [LIMIT + ' {"max_mem_kib": 524288}'], "",
-        "maxmemctl: the domain is not here: the limit is recorded for its next start\n", 0,
+        "maxmemctl: web (not here): the limit is decided for its next start\n", 0,
     ),
     "refused": (
         "mem-max web 10", {LIMIT: BELOW}, [LIMIT + ' {"max_mem_kib": 10240}'], "",

@@ -25,6 +25,7 @@ fight_within_s = 20
 fight_quiet_s = 90.5
 poll_s = 1
 keep_gone_s = 0.5
+by_name = ["web", "ci-*", "a b/[1]"]
 floor = "none"
 slack = "2 MiB"
 dom0_floor = "1 GiB"
@@ -64,6 +65,7 @@ def test_every_key(tmp_path: Path) -> None:
         90.5,
         1.0,
         0.5,
+        ("web", "ci-*", "a b/[1]"),
         "none",
         Memory.of_mib(2),
         Memory.of_mib(1024),
@@ -119,6 +121,11 @@ def test_every_key(tmp_path: Path) -> None:
         ("poll_s", float("nan"), "from 0.1 to 3600"),
         ("keep_gone_s", -1, "from 0 to 1e[+]10"),
         ("keep_gone_s", float("inf"), "from 0 to 1e[+]10"),
+        ("by_name", "web", "write a list, like"),
+        ("by_name", ["web", 5], "5: write a name of a domain, or a pattern"),
+        ("by_name", [""], "'': write a name of a domain"),
+        ("by_name", ["a\nb"], "write a name of a domain"),
+        ("by_name", ["x" * 4097], "1 to 4096 characters"),
         ("slack", 1024, "write a size with its unit"),
         ("slack", "1024", "write a size with its unit"),
         ("slack", "1024KiB", "write a size with its unit"),
@@ -174,7 +181,7 @@ def test_every_key(tmp_path: Path) -> None:
         ("hosts", [5], "5: write a name or an address, without a port"),
         ("admins", ["cert "], 'write "user NAME"'),
     ],
-    ids=range(68),
+    ids=range(73),
 )
 def test_values_that_are_refused(key: str, value: object, instead: str) -> None:
     """A value that cannot be used is refused by file, key, value, and what to write instead."""

@@ -27,6 +27,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "drift": _MODE, "drift_of": st.dictionaries(st.text(min_size=1, max_size=9), _MODE, max_size=1),
     "fight_writes": st.integers(2, 1000), "fight_within_s": st.floats(1, 86400),
     "fight_quiet_s": st.floats(60, 86400), "poll_s": st.floats(0.1, 3600),
+    "by_name": st.lists(st.sampled_from(["web", "ci-*", 'a "b" [1]', "\N{SNOWMAN}"]), max_size=3),
     "keep_gone_s": st.floats(0, 1e10), "floor": st.sampled_from(["target", "none"]),
     "slack": st.just("64 KiB"), "dom0_floor": _SIZE,
     "owners": st.lists(st.from_regex(r"[a-z0-9._-]+", fullmatch=True), max_size=3),

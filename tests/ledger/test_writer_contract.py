@@ -111,7 +111,7 @@ def test_how_the_last_instances_ended(ledger: Ledger) -> None:
     ledger.commit(AT_NS, [line("build-announced", life="created")])
     assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
-    assert ledger.load().endings == {OTHER: rebooted}
+    assert ledger.load().endings == {OTHER: rebooted._replace(decided_ahead=True)}
     ledger.commit(AT_NS, [note(1, OTHER)] * 20)
     assert ledger.load().endings == {}
     crashed = Ending(CRASH, "boot-2", Memory(kib=64))

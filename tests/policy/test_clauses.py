@@ -272,8 +272,28 @@ REFUSES = [
     Refuses(
         lambda: clauses.unknown_domain("web"),
         "unknown-domain",
-        "cannot find a domain 'web': no domid, UUID or name of a live domain is that",
+        "cannot find a domain 'web': no domid, UUID or name of a domain here is that",
         {"ref": "web"},
+    ),
+    Refuses(
+        lambda: clauses.unknown_domain("77", [3, 7]),
+        "unknown-domain",
+        "cannot find a domain '77': a number is a domid, and no domain has that one"
+        " (it is the name of domain 3 and domain 7: use a domid or UUID)",
+        {"ref": "77"},
+    ),
+    Refuses(
+        lambda: clauses.ambiguous_record("web", ["b", "a"]),
+        "ambiguous-domain",
+        "cannot tell which 'web' is meant: none is here, and a, b had that name last"
+        " (use the UUID)",
+        {"ref": "web", "uuids": "a, b"},
+    ),
+    Refuses(
+        lambda: clauses.dying(7),
+        "domain-gone",
+        "cannot use domain 7: domain 7 is dying (once it is gone, its next start can be decided)",
+        {},
     ),
     Refuses(
         lambda: clauses.ambiguous("web", [3, 7]),
@@ -302,7 +322,8 @@ REFUSES = [
     Refuses(
         lambda: clauses.not_here(UUID),
         "domain-gone",
-        f"cannot decide for {UUID}: it does not live here now (its record can be imported)",
+        f"cannot do that to {UUID}: it does not live here now"
+        " (its max-mem and components can be decided for its next start)",
         {},
     ),
     Refuses(

@@ -10,6 +10,7 @@ from maxmemd.wire import replies
 DECISIONS = {
     "mem-max", "mem-set", "component-set", "component-removed", "component-increased", "rollback",
     "import", "build-announced", "headroom", "adopted", "build-followed", "record-replaced",
+    "limits-taken",
 }  # fmt: skip
 
 
@@ -18,6 +19,7 @@ def test_decisions_are_what_changes_a_record() -> None:
     assert {kind.value for kind in EntryKind if kind.is_decision} == DECISIONS
     assert set(KINDS.values()) == {EntryKind(kind) for kind in DECISIONS} - {
         EntryKind.ADOPTED, EntryKind.BUILD_FOLLOWED, EntryKind.RECORD_REPLACED,
+        EntryKind.LIMITS_TAKEN,
     }  # fmt: skip
 
 

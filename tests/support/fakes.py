@@ -9,9 +9,9 @@ from maxmemd.errors import LedgerError
 from maxmemd.policy.codec import ending_from_json, record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
-from maxmemd.policy.endings import Ending
+from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
-from maxmemd.ports import NO_MODES
+from maxmemd.ports import NO_MODES, NO_NAMES
 
 
 class FakeClock:
@@ -47,6 +47,7 @@ class MemoryLedger:
         self.heads: dict[str, int] = {}
         self.instances: dict[tuple[str, int], InstanceRow] = {}
         self.rows: list[PushRow] = []
+        self.names: dict[str, str] = {}
         self.drift_modes: dict[str, SetMode] = {}
         self.commits = 0
         self.reopened = 0
@@ -70,9 +71,8 @@ class MemoryLedger:
         for uuid, incarnation in self.instances:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
         extent = (len(self.lines), len(self.rows))
-        return Snapshot(
-            records, begun, incarnations, self._endings(), extent, dict(self.drift_modes)
-        )
+        modes, names = dict(self.drift_modes), dict(self.names)
+        return Snapshot(records, begun, incarnations, self._endings(), extent, modes, names)
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -86,6 +86,7 @@ class MemoryLedger:
         instances: Sequence[InstanceRow] = (),
         pushes: Sequence[PushRow] = (),
         forgotten: Sequence[str] = (),
+        names: Mapping[str, str] = NO_NAMES,
         drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
         """Keep all of it or nothing."""
@@ -93,6 +94,7 @@ class MemoryLedger:
         error, kept = self._failures.popleft() if self._failures else (None, True)
         if kept:
             self._keep(entries, instances, pushes, forgotten)
+            self.names.update(names)
             self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode}
             for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
                 self.drift_modes.pop(uuid, None)
@@ -104,6 +106,10 @@ class MemoryLedger:
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return the entries that were kept under these idempotency keys."""
         return {line.key: line for line in self.lines if line.key in keys and line.key is not None}
+
+    def newest_of(self, uuids: Sequence[str]) -> str:
+        """Return the domain among these that the newest entry is about."""
+        return next(line.uuid for line in reversed(self.lines) if line.uuid in uuids)
 
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision, or None."""
@@ -125,12 +131,18 @@ class MemoryLedger:
 
     def _endings(self) -> dict[str, Ending]:
         endings = {}
-        for uuid in self.heads:
+        rows = self.instances.values()
+        settled = {row.uuid for row in rows if row.ended_ns is None and row.build is None}
+        for uuid, head in self.heads.items():
             newest = [line for line in self.lines if line.uuid == uuid][-20:]
             lives = [line for line in newest if line.kind in ("instance-ended", "build-announced")]
-            words = json.loads(lives[-1].wish) if lives else {}
-            ending = ending_from_json(words)
-            if ending is not None and lives[-1].kind == "instance-ended":
+            if not lives or lives[-1].kind != "instance-ended":
+                continue
+            at = next(n for n, line in enumerate(self.lines) if line is lives[-1])
+            ending = ending_from_json(json.loads(lives[-1].wish))
+            if head > at and uuid not in settled:
+                ending = (ending or UNSEEN)._replace(decided_ahead=True)
+            if ending is not None:
                 endings[uuid] = ending
         return endings
 

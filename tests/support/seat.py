@@ -61,6 +61,7 @@ class Seat:
     rules: Rules = field(default_factory=Rules)
     boot: str = "boot-1"
     keep_gone_s: float = 3600.0
+    by_name: tuple[str, ...] = ()
     ledger_of: Callable[[], Ledger] | None = None
     hypervisor: Hypervisor | None = None
     xenstore: Xenstore | None = None
@@ -84,7 +85,7 @@ class Seat:
             self.memory if self.ledger_of is None else self.ledger_of(),
             LocalPusher(self.hypervisor, self.xenstore),
             self.clock,
-            Settings(self.rules, self.drift_rules, self.keep_gone_s, self.fights),
+            Settings(self.rules, self.drift_rules, self.keep_gone_s, self.fights, self.by_name),
             boot=self.boot,
         )
         return self

@@ -75,7 +75,7 @@ def test_an_ambiguous_name(api: Inside) -> None:
 
 
 def test_a_dead_domid(api: Inside) -> None:
-    """A domid whose domain died is unknown; its record is still found by UUID, and kept."""
+    """Its domid is unknown; its record is found by UUID and by name, and decided on."""
     uuid = api.uuid(1)
     api.put("/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
     api.host.destroy(1)
@@ -83,10 +83,15 @@ def test_a_dead_domid(api: Inside) -> None:
     problem(api.ask("GET", "/v1/domains/1"), "unknown-domain", 404)
     gone = api.get(f"/v1/domains/{uuid}")
     assert (gone["domid"], gone["revision"], gone["push"]) == (None, 2, None)
-    reply = api.ask("PUT", f"/v1/domains/{uuid}/limit", {"max_mem_kib": 4})
-    problem(reply, "domain-gone", 410)
-    entries = api.get(f"/v1/domains/{uuid}/history")["entries"]
-    assert [entry["revision"] for entry in entries if entry["kind"] == "mem-max"] == [2]
+    for ref in (uuid, "web"):
+        reply = api.put(f"/v1/domains/{ref}/limit", {"max_mem_kib": 4, "reason": ref})
+        assert (reply["domid"], reply["name"], reply["push"]) == (None, "web", None)
+        assert reply["for_next_start"]
+        assert api.get(f"/v1/domains/{ref}/history")["entries"][0]["kind"] == "mem-max"
+        assert api.get(f"/v1/domains/{ref}/explain")["text"].endswith(
+            "It is for the next start. The domain is not on this host now."
+        )
+        problem(api.ask("PUT", f"/v1/domains/{ref}/target", {"target_kib": 4}), "domain-gone", 410)
 
 
 def test_a_dying_domain(api: Inside) -> None:
@@ -94,8 +99,23 @@ def test_a_dying_domain(api: Inside) -> None:
     dying = api.host.destroying(1)
     while next(dying).name != "dead":
         pass
-    reply = api.ask("PUT", "/v1/domains/1/limit", {"max_mem_kib": 700 * 1024})
-    problem(reply, "domain-gone", 410)
+    for method, path, body in [
+        ("PUT", "limit", {"max_mem_kib": 700 * 1024}),
+        ("PUT", "target", {"target_kib": 700 * 1024}),
+        ("POST", "headroom", {"pages": 1}),
+        ("GET", "", None),
+        ("GET", "explain", None),
+        ("GET", "history", None),
+        ("GET", "pushes", None),
+        ("GET", "record", None),
+    ]:
+        reply = api.ask(method, f"/v1/domains/1/{path}".rstrip("/"), body)
+        assert "domain 1 is dying" in problem(reply, "domain-gone", 410)["detail"]
+    assert api.pages(1) == 131328
+    assert api.get("/v1/domains/web")["xen"]["dying"]
+    assert api.get("/v1/domains/web/explain")["text"].endswith("Domain 1 is dying.")
+    reply = api.ask("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024})
+    assert problem(reply, "domain-gone", 410)["domid"] == 1
     assert api.pages(1) == 131328
 
 
