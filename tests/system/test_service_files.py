@@ -19,6 +19,8 @@ from tests.support.process import ROOT
 from tests.support.until import until
 
 SERVICE, OTHER = 12345, 23456
+UNMEASURED = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
+"""Coverage could not write its file as another user, and would say so on stderr."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
@@ -46,7 +48,7 @@ def run(uid: int, verb: str, home: Path, *more: str) -> subprocess.CompletedProc
     """Run a command to its end as a user."""
     return subprocess.run(
         words(uid, verb, home, *more), cwd=ROOT, check=False, capture_output=True, text=True,
-        timeout=60,
+        timeout=60, env=UNMEASURED,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
     assert set(found) == {"history", "record", "instance", "push", "drift_mode"}
-    assert found["record"] == {"uuid", "head", "newest", "observed"}
+    assert found["record"] == {"uuid", "head", "newest", "observed", "name"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {
@@ -151,6 +151,7 @@ def test_kinds_that_documents_name_exist() -> None:
     row = next(line for line in service.splitlines() if "`MAXMEM_KIND`" in line)
     asked_for = {kind for kind in EntryKind if kind.is_decision} - {
         EntryKind.ADOPTED, EntryKind.BUILD_FOLLOWED, EntryKind.RECORD_REPLACED,
+        EntryKind.LIMITS_TAKEN,
     }  # fmt: skip
     asked_for |= {EntryKind.DRIFT_MODE_SET, EntryKind.DRIFT_MODE_CLEARED}
     said = set(re.findall(r"`([a-z-]+)`", row.split("|")[1]))
