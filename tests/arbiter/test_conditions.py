@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from maxmemd.arbiter.batch import Batch
 from maxmemd.arbiter.conditions import Condition
 from maxmemd.arbiter.messages import DomainView, LookAtDomain, LookAtDomains
 from maxmemd.arbiter.nodes import MOST_AT_ONCE
@@ -270,3 +271,24 @@ def test_a_node_of_5000_digits_is_no_surprise() -> None:
     assert seat.arbiter.figures.domain_faults == 0
     assert {kind for _, kind in kinds_of(seat)} == {"node-unreadable"}
     assert seat.grant(1, Increase(DM, 4)).is_done
+
+
+def test_a_fault_met_with_no_domain_ends_only_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was looked at for all is asked for alone; a request that fails is answered so."""
+    seat = seat_of()
+
+    def failing(*args: Any, **options: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "observe_ahead", failing)
+        assert seat.grant(1, SetLimit(mib(96))).is_done
+        patch.setattr(Batch, "answer", failing)
+        patch.setattr(type(seat.arbiter.queries), "_domains", failing)
+        assert isinstance(seat.ask(1, SetLimit(mib(97))), DomainFault)
+        (answer,) = seat.arbiter.turn([LookAtDomains()])
+        assert isinstance(answer, DomainFault)
+    assert seat.arbiter.lifecycle.surprises.count >= 3
+    assert seat.grant(1, SetLimit(mib(98))).is_done

@@ -168,3 +168,13 @@ def test_an_owner_grows_up_to_its_cap() -> None:
     granted(decide(picture, SetComponent(VGA, kib(32))))
     granted(decide(picture, SetComponent(("toolstack", "acpi"), kib(65))))
     granted(decide(picture_of(record_of(rom=128), rules=rules), Increase(ROM, -4)))
+
+
+def test_no_target_that_returns_is_below_dom0s_floor() -> None:
+    """Neither by a rollback, forced or not, nor with an imported record."""
+    past = replace(record_of(131072, revision=1), target=kib(131071))
+    dom0 = picture_of(store=store_of(), xen=DOM0, past=past)
+    assert refused(decide(dom0, Rollback(1, force=True)))[0] == "target-below-dom0-floor"
+    wish = Import({MAX_MEM: kib(131072)}, None, kib(131071))
+    assert refused(decide(picture_of(xen=DOM0), wish))[0] == "target-below-dom0-floor"
+    granted(decide(picture_of(), wish))

@@ -285,3 +285,20 @@ def test_a_record_follows_its_build() -> None:
     assert known is not None
     assert (amounts(known), known.static_max) == (amounts(limited), kib(131072))
     assert lives.following_build(RULES, known, xen_of(max_pages=16640), store_of()) is None
+
+
+def test_a_decided_static_max_alone_starves_no_guest() -> None:
+    """Where max-mem was only observed, the toolstack's target contradicts nothing."""
+    record = replace(record_of(65536, static_max=131072), observed=OBSERVABLE - {STATIC_MAX})
+    store = store_of(131072, 131072)
+    assert lives.contradiction(RULES, record, xen_of(), store) is None
+    assert lives.contradiction(RULES, replace(record, observed=frozenset()), xen_of(), store)
+
+
+def test_what_an_instance_needs_while_it_is_built() -> None:
+    """What was decided; else what the toolstack wrote, and what others decided."""
+    record = record_of(65536, rom=8)
+    assert lives.pages_in_build(record, 100) == record.max_pages
+    observed = replace(record, observed=OBSERVABLE)
+    assert lives.pages_in_build(observed, 0) == 0
+    assert lives.pages_in_build(observed, 100) == 102
