@@ -60,7 +60,7 @@ def boots(xl: Xl, name: str, extra: str = "") -> Guest:
     guest = Guest(xl.rig, name)
     for _ in range(3):
         xl.create(name, extra).check()
-        if runs(guest) or _comes_back(guest, None, runs, MADE_AGAIN_WITHIN_S):
+        if runs(guest) or comes_back(guest, None, runs, MADE_AGAIN_WITHIN_S):
             return guest
         xl.rig.say(f"{name} died as it booted")
         guest.destroy()
@@ -110,7 +110,7 @@ def another_life(xl: Xl, guest: Guest, how: str, is_there: Callable[[Guest], boo
     old = guest.domid
     if how == "reboot":
         guest.do("/bin/busybox reboot -f")
-        assert _comes_back(guest, old, is_there, REBOOTS_WITHIN_S)
+        assert comes_back(guest, old, is_there, REBOOTS_WITHIN_S)
         return
     move(xl, guest.name, how)
     assert guest.domid != old
@@ -118,7 +118,7 @@ def another_life(xl: Xl, guest: Guest, how: str, is_there: Callable[[Guest], boo
     assert not guest.info["paused"]
 
 
-def _comes_back(
+def comes_back(
     guest: Guest, old: int | None, is_there: Callable[[Guest], bool], within_s: float
 ) -> bool:
     """Whether a guest is there again, as another domain; if it dies as it boots, xl tries again.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.dom0.daemon import Daemon
 from tests.dom0.guests import SLACK_KIB, Guest, create
-from tests.dom0.interposed import Xl, boots, runs
+from tests.dom0.interposed import Xl, boots, comes_back, runs
 from tests.dom0.rig import Done, Rig
 
 MIB = 1024
@@ -70,8 +70,7 @@ def test_a_crash_with_restart_keeps_the_limit_and_every_component(xl: Xl, daemon
     wanted, old = 300 * MIB + EXTRA_KIB + SLACK_KIB, guest.domid
     assert guest.max_kib == wanted
     guest.do(PANIC)
-    becomes(xl.rig, "a new domid", lambda: xl.rig.named(NAME) not in (None, old), True)
-    assert runs(guest)
+    assert comes_back(guest, old, runs, WITHIN_S)
     becomes(xl.rig, "the maximum after the crash", lambda: guest.max_kib, wanted)
     shown = daemon.get(f"/v1/domains/{guest.domid}/components").body
     assert '"extra"' in shown
