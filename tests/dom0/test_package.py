@@ -84,7 +84,7 @@ def within(wanted: Callable[[], object], expected: object) -> None:
 
 def installed_without_a_network(dom0: Rig) -> None:
     """After dpkg -i the service runs, is ready, and answers on systemd's socket."""
-    dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
+    dom0.run("dpkg -i /root/maxmemd.deb", timeout=900).check()
     assert value(dom0, UNIT, "ActiveState") == "active"
     dom0.say(dom0.run(["systemctl", "status", "--no-pager", UNIT]).stdout)
     assert value(dom0, RELAY, "ActiveState") == "active"
@@ -150,7 +150,7 @@ def device_models_have_a_socket(dom0: Rig) -> None:
     assert (refused.status, refused.json()["code"]) == (403, "not-allowed")
     dom0.run(["systemctl", "stop", APART_UNIT]).check()  # as before it was shipped
     dom0.run(["rm", "-r", str(Path(APART).parent)]).check()
-    dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
+    dom0.run("dpkg -i /root/maxmemd.deb", timeout=900).check()
     assert dom0.run(stat).check().stdout == "666 root\n700 root\n"
     before = dom0.run(["stat", "-c", "%i", APART]).check().stdout
     dom0.run(["systemctl", "restart", UNIT]).check()
@@ -221,7 +221,7 @@ def an_upgrade_keeps_the_ledger_and_what_is_off(dom0: Rig) -> None:
     ).check()  # its firmware looks for a disk, for ever, and dpkg waits
     dom0.run(f"systemctl disable --now {RELAY} && systemctl mask --now {APART_UNIT}").check()
     before, daemon = ctl(dom0, "history", "pv1").check().stdout, value(dom0, UNIT, "MainPID")
-    dom0.run("dpkg -i /root/maxmemd.deb", timeout=300).check()
+    dom0.run("dpkg -i /root/maxmemd.deb", timeout=900).check()
     assert value(dom0, UNIT, "MainPID") not in ("0", daemon)
     assert ctl(dom0, "history", "pv1").check().stdout == before
     assert Guest(dom0, "pv1").max_kib == 210 * MIB + SLACK_KIB
