@@ -62,6 +62,7 @@ def granted(done: Done) -> None:
     done.check()
 
 
+@pytest.mark.soak
 def test_a_crash_with_restart_keeps_the_limit_and_every_component(xl: Xl, daemon: Daemon) -> None:
     """The kernel panics, xl makes the guest again, and nothing is missing."""
     guest = boots(xl, NAME, "on_crash = 'restart'\n")
