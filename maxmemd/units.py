@@ -151,3 +151,8 @@ class Memory:
 
 UNLIMITED = Memory.of_pages(UNLIMITED_PAGES)
 """The smallest limit that Xen keeps as "no limit" (16 TiB - 4 KiB)."""
+
+
+def kib_or_none(amount: Memory | None) -> int | None:
+    """Return an amount in KiB, None where there is none."""
+    return None if amount is None else amount.kib

@@ -13,7 +13,7 @@ from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.outlook import SENTENCES
 from maxmemd.policy.states import IN_FORCE, EffectState, PushState
-from maxmemd.units import UNLIMITED_PAGES, Memory
+from maxmemd.units import UNLIMITED_PAGES, Memory, kib_or_none
 from maxmemd.wire import replies, requests
 
 
@@ -102,10 +102,10 @@ def domain(view: DomainView) -> replies.DomainReply:
         max_pages=None if limit is None else limit.max_pages,
         unlimited=limit is not None and limit.max_pages == UNLIMITED_PAGES,
         components=[] if record is None else components(record),
-        recorded_static_max_kib=None if record is None else _kib(record.static_max),
-        recorded_target_kib=None if record is None else _kib(record.target),
-        static_max_kib=_kib(view.store.static_max),
-        target_kib=_kib(view.store.target),
+        recorded_static_max_kib=None if record is None else kib_or_none(record.static_max),
+        recorded_target_kib=None if record is None else kib_or_none(record.target),
+        static_max_kib=kib_or_none(view.store.static_max),
+        target_kib=kib_or_none(view.store.target),
         videoram_kib=view.store.videoram.kib,
         building=view.building,
         drift=drift(view),
@@ -125,8 +125,8 @@ def exported_record(record: Record) -> replies.RecordReply:
     ]
     return replies.RecordReply(
         components=amounts,
-        static_max_kib=_kib(record.static_max),
-        target_kib=_kib(record.target),
+        static_max_kib=kib_or_none(record.static_max),
+        target_kib=kib_or_none(record.target),
         uuid=record.uuid,
         revision=record.revision,
     )
@@ -151,9 +151,9 @@ def explanation(
         limit_kib=limit.kib,
         max_pages=limit.max_pages,
         unlimited=limit.max_pages == UNLIMITED_PAGES,
-        recorded_static_max_kib=_kib(record.static_max),
-        static_max_kib=_kib(view.store.static_max),
-        target_kib=_kib(view.store.target),
+        recorded_static_max_kib=kib_or_none(record.static_max),
+        static_max_kib=kib_or_none(view.store.static_max),
+        target_kib=kib_or_none(view.store.target),
         drift=drift(view),
         push=push(view.push),
         tot_pages=None if view.xen is None else view.xen.tot_pages,
@@ -250,8 +250,8 @@ def _entry(row: Any) -> replies.HistoryEntry:
         max_mem_kib=None if record is None else record.max_mem_kib,
         limit_kib=None if record is None else record.limit.kib,
         components=None if record is None else components(record),
-        static_max_kib=None if record is None else _kib(record.static_max),
-        target_kib=None if record is None else _kib(record.target),
+        static_max_kib=None if record is None else kib_or_none(record.static_max),
+        target_kib=None if record is None else kib_or_none(record.target),
         hash=row.hash.hex(),
     )
 
@@ -262,7 +262,3 @@ def _xen(view: DomainView) -> replies.XenReply | None:
         return None
     names = replies.XenReply.model_fields
     return replies.XenReply.model_construct(**{name: getattr(xen, name) for name in names})
-
-
-def _kib(amount: Memory | None) -> int | None:
-    return None if amount is None else amount.kib

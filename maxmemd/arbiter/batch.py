@@ -44,6 +44,7 @@ from maxmemd.policy.wishes import (
     needs_store,
     says_the_limit,
 )
+from maxmemd.units import kib_or_none
 
 
 @dataclass(slots=True)
@@ -264,7 +265,7 @@ def _granted(
     dry: bool = False,
 ) -> Granted:
     domid, name = _called(seen)
-    kib = None if effects.target is None else effects.target.kib
+    kib = kib_or_none(effects.target)
     writes = tuple(named for named, _ in effects.named())
     return Granted(record, domid, name, kib, dry_run=dry, change=change, writes=writes)
 
@@ -276,8 +277,8 @@ def _change(before: Record, grant: Grant, nodes: StoreFacts | None) -> Change:
 
 
 def _amounts(record: Record, nodes: StoreFacts) -> Amounts:
-    kib = [None if amount is None else amount.kib for amount in (nodes.static_max, nodes.target)]
-    return Amounts(record.max_mem_kib, record.limit_kib, *kib)
+    static_max_kib, target_kib = kib_or_none(nodes.static_max), kib_or_none(nodes.target)
+    return Amounts(record.max_mem_kib, record.limit_kib, static_max_kib, target_kib)
 
 
 def _called(seen: Observation | Halted | None) -> tuple[int | None, str | None]:

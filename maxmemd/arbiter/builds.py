@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maxmemd.arbiter.endings import EndingTable
-from maxmemd.arbiter.entries import DAEMON, own_entry_of
+from maxmemd.arbiter.entries import note_of, own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.nodes import NodeReader
@@ -12,7 +12,6 @@ from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.arbiter.surprises import Surprises
 from maxmemd.policy import lives
-from maxmemd.policy.codec import to_text
 from maxmemd.policy.components import MAX_MEM, Record
 from maxmemd.policy.endings import UNSEEN
 from maxmemd.policy.entries import Entry
@@ -20,7 +19,7 @@ from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.units import Memory
+from maxmemd.units import kib_or_none
 
 
 @dataclass(slots=True)
@@ -210,15 +209,11 @@ def _nodes_in_words(effects: Effects, nodes: StoreFacts) -> dict[str, object]:
     if effects.static_max is not None:
         words |= {
             "static_max_kib": effects.static_max.kib,
-            "built_static_max_kib": _kib(nodes.static_max),
+            "built_static_max_kib": kib_or_none(nodes.static_max),
         }
     if effects.target is not None:
-        words |= {"target_kib": effects.target.kib, "built_target_kib": _kib(nodes.target)}
+        words |= {"target_kib": effects.target.kib, "built_target_kib": kib_or_none(nodes.target)}
     return words
-
-
-def _kib(amount: Memory | None) -> int | None:
-    return None if amount is None else amount.kib
 
 
 def _differs(record: Record | None, fact: XenFacts) -> bool:
@@ -243,8 +238,7 @@ class _Decisions:
         self.entries.append(own_entry_of(record, kind, facts))
 
     def note(self, record: Record, kind: EntryKind, words: Mapping[str, object]) -> None:
-        text = to_text(words)
-        self.entries.append(Entry(record.uuid, record.revision, kind, DAEMON, text, None))
+        self.entries.append(note_of(record, kind, words))
 
     def effects_of(self, instance: Instance) -> Effects:
         return self.confirmed.get(instance, NO_EFFECTS).then(instance.effects)

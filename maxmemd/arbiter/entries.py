@@ -18,6 +18,11 @@ def entry_of(
     return Entry(record.uuid, record.revision, kind, actor, wish, record_to_text(record), key)
 
 
+def note_of(record: Record, kind: EntryKind, words: Mapping[str, object]) -> Entry:
+    """Return an entry of the daemon's own that leaves a record as it is."""
+    return Entry(record.uuid, record.revision, kind, DAEMON, to_text(words), None)
+
+
 def own_entry_of(record: Record, kind: EntryKind, facts: Mapping[str, object]) -> Entry:
     """Return the same for what the daemon decides by itself, with what it saw."""
     return entry_of(record, kind, DAEMON, to_text(facts))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, KeysView, Sequence
 from maxmemd.arbiter.instance import Instance
 from maxmemd.policy.entries import InstanceRow
 from maxmemd.policy.facts import XenFacts
-from maxmemd.policy.reference import Domid, Name, Reference, Uuid, is_called
+from maxmemd.policy.reference import Domid, Reference, Uuid, is_called
 
 
 class InstanceTable:
@@ -79,17 +79,9 @@ class InstanceTable:
         """Return the instances of this name."""
         return [each for each in self._by_domid.values() if is_called(text, each.name)]
 
-    def find_leaving(self, reference: Reference) -> Instance | None:
-        """Return the instance that is meant among those that are being destroyed."""
-        for instance in self._leaving.values():
-            match reference:
-                case Domid(number) if number == instance.domid:
-                    return instance
-                case Uuid(uuid) if uuid == instance.uuid:
-                    return instance
-                case Name(name) if is_called(name, instance.name):
-                    return instance
-        return None
+    def leaving(self, domid: int) -> Instance | None:
+        """Return the instance of this domid that is being destroyed."""
+        return self._leaving.get(domid)
 
     def uuids(self) -> KeysView[str]:
         """Return the UUIDs of all live instances."""

@@ -111,19 +111,21 @@ class Lifecycle:
         old = [uuid for uuid, since in since_s if now_s - since > self._keep_s(uuid)]
         if old:
             for uuid in old:
-                record, ending = self.records.get(uuid), self.endings.of_uuid(uuid)
-                is_lost = record is not None and lives.is_worth_keeping(record, ending)
-                self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": is_lost})
+                confirmed = self._is_worth_keeping(uuid)
+                self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": confirmed})
             modes = dict.fromkeys(uuid for uuid in old if uuid in self.records.drift_modes)
             self.records.commit([], {}, forgotten=old, drift_modes=modes)
             for uuid in old:
                 self.endings.forget(uuid)
 
     def _keep_s(self, uuid: str) -> float:
-        record, ending = self.records.get(uuid), self.endings.of_uuid(uuid)
-        if record is not None and lives.is_worth_keeping(record, ending):
+        if self._is_worth_keeping(uuid):
             return self.settings.value.keep_gone_s
-        return RESTARTED_WITHIN_S if ending.is_restart else -1.0
+        return RESTARTED_WITHIN_S if self.endings.of_uuid(uuid).is_restart else -1.0
+
+    def _is_worth_keeping(self, uuid: str) -> bool:
+        record = self.records.get(uuid)
+        return record is not None and lives.is_worth_keeping(record, self.endings.of_uuid(uuid))
 
     def nodes_of(self, instance: Instance) -> StoreFacts:
         """Return what xenstore says of an instance; only its name where it cannot be asked."""

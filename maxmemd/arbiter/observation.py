@@ -165,7 +165,7 @@ class Observer:
     def _find_no_domid(self, ref: str, domid: int | None) -> Refused:
         """Say truly why a domid means no domain that can be decided on."""
         fact = None if domid is None else self._facts.get(domid)
-        leaving = self.lifecycle.instances.find_leaving(Domid(domid))
+        leaving = None if domid is None else self.lifecycle.instances.leaving(domid)
         if leaving is not None:
             return Refused(clauses.dying(leaving.domid), leaving.uuid, leaving.domid)
         if fact is None:

@@ -140,8 +140,7 @@ class Reconciler:
         pages = record.max_pages
         if instance.is_unsettled:
             pages = self.lifecycle.builds.pages_in_build(instance, instance.seen_pages or 0, record)
-        limit = None if pages == record.max_pages else Memory.of_pages(pages)
-        return DuePush(instance, record, instance.effects, limit)
+        return DuePush(instance, record, instance.effects, _limit_in_build(record, pages))
 
     def _note_outcome(
         self, due: DuePush, outcome: Outcome, failed_before: Collection[EffectOutcome]
@@ -260,7 +259,7 @@ class Reconciler:
         """
         wanted = instance.wanted_pages
         if lives.may_push(wanted_pages=wanted, seen_pages=fact.max_pages, building=True):
-            limit = None if wanted == record.max_pages else Memory.of_pages(wanted)
+            limit = _limit_in_build(record, wanted)
             self.push([DuePush(instance, record, NO_EFFECTS, limit)])
             if instance.push_state is PushState.GONE:  # closed by the push, which noted its end
                 return
@@ -335,6 +334,11 @@ def _is_drift(instance: Instance, record: Record) -> bool:
     """
     is_left = instance.push_state is PushState.PENDING and instance.drift_pages is not None
     return instance.settled_revision == record.revision and (instance.in_force or is_left)
+
+
+def _limit_in_build(record: Record, pages: int) -> Memory | None:
+    """Return what a build is allowed where that is another limit than the record's."""
+    return None if pages == record.max_pages else Memory.of_pages(pages)
 
 
 def _order_of(due: DuePush) -> Order:

@@ -7,15 +7,13 @@ every domain; the takeover is a decision of its own, with an entry in the histor
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.entries import DAEMON, own_entry_of
+from maxmemd.arbiter.entries import note_of, own_entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
 from maxmemd.policy import by_name
-from maxmemd.policy.codec import to_text
 from maxmemd.policy.components import Record
-from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import BuildPhase
@@ -81,14 +79,7 @@ class Takeover:
         given = {"name": name, "to": record.uuid}
         self.records.commit(
             [
-                Entry(
-                    halted.uuid,
-                    halted.revision,
-                    EntryKind.LIMITS_GIVEN,
-                    DAEMON,
-                    to_text(given),
-                    None,
-                ),
+                note_of(halted, EntryKind.LIMITS_GIVEN, given),
                 own_entry_of(taken, EntryKind.LIMITS_TAKEN, {"name": name, "from": halted.uuid}),
             ],
             {taken.uuid: taken},

@@ -32,7 +32,7 @@ from maxmemd.policy.wishes import (
     SetTarget,
     Wish,
 )
-from maxmemd.units import Memory
+from maxmemd.units import Memory, kib_or_none
 
 
 def to_text(value: object) -> str:
@@ -62,7 +62,7 @@ def state_to_json(record: Record) -> dict[str, Any]:
             [*key, component.amount.kib, component.revision]
             for key, component in record.components.items()
         ],
-        "static_max_kib": _kib(record.static_max),
+        "static_max_kib": kib_or_none(record.static_max),
     }
     if record.target is not None:
         state["target_kib"] = record.target.kib
@@ -187,16 +187,12 @@ def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, b
         case Import(amounts, static_max, target):
             components = [[*key, amount.kib] for key, amount in amounts.items()]
             known = {} if target is None else {"target_kib": target.kib}
-            return {"components": components, "static_max_kib": _kib(static_max), **known}
+            return {"components": components, "static_max_kib": kib_or_none(static_max), **known}
         case Build(target, life, static_max):
             known = {} if static_max is None else {"static_max_kib": static_max.kib}
             return {"target_kib": target.kib, "life": life, **known}
         case Headroom(pages):  # pragma: no branch
             return {"pages": pages}
-
-
-def _kib(amount: Memory | None) -> int | None:
-    return None if amount is None else amount.kib
 
 
 def _memory(kib: int | None) -> Memory | None:

@@ -24,7 +24,7 @@ from maxmemd.policy.orders import EffectOutcome, Order, Outcome
 from maxmemd.policy.states import EffectState
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.ports import LookResult
-from maxmemd.units import DOMID_FIRST_RESERVED, Memory
+from maxmemd.units import DOMID_FIRST_RESERVED, Memory, kib_or_none
 
 Json = Any
 """Decoded JSON: what it is, the function that takes it has to find out."""
@@ -75,7 +75,7 @@ def order_to_json(order: Order) -> list[object]:
     """Return an order as JSON."""
     effects = order.effects
     amounts = (effects.pod_target, effects.static_max, effects.target)
-    kib = [None if amount is None else amount.kib for amount in amounts]
+    kib = [kib_or_none(amount) for amount in amounts]
     return [order.domid, order.uuid, order.limit.kib, order.raising, *kib]
 
 
@@ -113,7 +113,7 @@ def _memory(kib: Json) -> Memory | None:
 def store_to_json(store: StoreFacts) -> list[object]:
     """Return a domain's facts from xenstore as JSON."""
     amounts = (store.target, store.static_max)
-    kib = [None if amount is None else amount.kib for amount in amounts]
+    kib = [kib_or_none(amount) for amount in amounts]
     return [store.name, *kib, store.videoram.kib, store.has_path, store.unreadable]
 
 

@@ -57,17 +57,12 @@ def kinds(daemon: Daemon, ref: object) -> list[str]:
     return [entry["kind"] for entry in reply.json()["entries"]]
 
 
-def granted(done: Done) -> None:
-    """Demand that maxmemctl did it."""
-    done.check()
-
-
 @pytest.mark.soak
 def test_a_crash_with_restart_keeps_the_limit_and_every_component(xl: Xl, daemon: Daemon) -> None:
     """The kernel panics, xl makes the guest again, and nothing is missing."""
     guest = boots(xl, NAME, "on_crash = 'restart'\n")
     xl("mem-max", NAME, 300).check()
-    granted(daemon.ctl("component-set", NAME, "toolstack/extra", f"{EXTRA_KIB}k"))
+    daemon.ctl("component-set", NAME, "toolstack/extra", f"{EXTRA_KIB}k").check()
     wanted, old = 300 * MIB + EXTRA_KIB + SLACK_KIB, guest.domid
     assert guest.max_kib == wanted
     guest.do(PANIC)
@@ -87,8 +82,8 @@ def test_what_is_confirmed_while_a_guest_is_saved_holds_once_it_is_restored(
     save = threading.Thread(target=lambda: saving.append(xl("save", NAME, SAVED)))
     save.start()
     becomes(xl.rig, "the stream", lambda: xl.rig.run(["test", "-s", SAVED]).rc, 0)
-    granted(daemon.ctl("mem-max", NAME, 300))
-    granted(daemon.ctl("mem-set", NAME, 110))
+    daemon.ctl("mem-max", NAME, 300).check()
+    daemon.ctl("mem-set", NAME, 110).check()
     save.join()
     saving[0].check()
     xl("restore", SAVED).check()
@@ -98,7 +93,7 @@ def test_what_is_confirmed_while_a_guest_is_saved_holds_once_it_is_restored(
     becomes(xl.rig, "the maximum", lambda: guest.max_kib, limit)
     stays(guest, limit)
     assert (guest.target_kib, guest.static_max_kib) == (110 * MIB, 300 * MIB)
-    granted(daemon.ctl("mem-set", NAME, 120))  # static-max is what was confirmed, so this fits
+    daemon.ctl("mem-set", NAME, 120).check()  # static-max is what was confirmed, so this fits
 
 
 def test_a_leaked_incoming_instance_undoes_no_decision(unaided: Rig, daemon: Daemon) -> None:
@@ -112,7 +107,7 @@ def test_a_leaked_incoming_instance_undoes_no_decision(unaided: Rig, daemon: Dae
     assert reply.status == 200, reply.body
     stays(guest, 200 * MIB + SLACK_KIB)
     assert leaked.max_kib >= before
-    granted(daemon.ctl("mem-max", guest.uuid, 220))  # a UUID means the one that has run
+    daemon.ctl("mem-max", guest.uuid, 220).check()  # a UUID means the one that has run
     stays(guest, 220 * MIB + SLACK_KIB)
 
 
@@ -123,7 +118,7 @@ def test_a_vm_node_as_dom0less_tools_write_it_is_the_same_domain(
     guest = create(unaided, NAME)
     unaided.xenstore("write", f"/local/domain/{guest.domid}/vm", f"vm/{guest.uuid}")
     for mib in (200, 180):
-        granted(daemon.ctl("mem-max", NAME, mib))
+        daemon.ctl("mem-max", NAME, mib).check()
         assert guest.static_max_kib == mib * MIB
         stays(guest, mib * MIB + SLACK_KIB)
 
@@ -154,7 +149,7 @@ def test_nodes_that_are_no_numbers_are_named(unaided: Rig, daemon: Daemon) -> No
     guest = create(unaided, NAME)
     assert runs(guest)
     unaided.xenstore("write", f"/local/domain/{guest.domid}/memory/static-max", "abc")
-    granted(daemon.ctl("mem-max", "--force", NAME, 200))
+    daemon.ctl("mem-max", "--force", NAME, 200).check()
     unaided.xenstore("write", f"/local/domain/{guest.domid}/memory/target", "-1")
     done = daemon.ctl("mem-max", NAME, 16)
     assert done.rc == 1, done.stdout
@@ -170,8 +165,8 @@ def test_a_limit_without_the_library_lives_through_a_reboot_of_an_hvm_guest(
     """SeaBIOS finds nothing to boot and reboots: its numbers come back within libxl's constant."""
     guest = create(unaided, "hvm2", "on_reboot = 'restart'\nmaxmem = 128\n")
     old = guest.domid
-    granted(daemon.ctl("mem-max", "hvm2", 120, "--reason", "clamp"))
-    granted(daemon.ctl("component-set", "hvm2", "operator/extra", "256k"))
+    daemon.ctl("mem-max", "hvm2", 120, "--reason", "clamp").check()
+    daemon.ctl("component-set", "hvm2", "operator/extra", "256k").check()
     wanted = 120 * MIB + 256 + SLACK_KIB
     assert guest.max_kib == wanted
     becomes(unaided, "a new domid", lambda: unaided.named("hvm2") not in (None, old), True)
