@@ -228,8 +228,6 @@ class Arbiter:
             instance.on_effects_decided(wanted)
         for instance, build in builds.items():
             instance.on_build_decided(build)
-        for instance in batch.builds:
-            self.lifecycle.endings.forget(instance.uuid)
         for uuid in batch.ahead:
             self.lifecycle.endings.on_decided_ahead(uuid)
         self.decisions += len(batch.entries)

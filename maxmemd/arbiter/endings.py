@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
+from maxmemd.policy.components import ZERO
 from maxmemd.policy.endings import SUSPEND, UNSEEN, Ending
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.verdicts import NO_EFFECTS
@@ -44,8 +45,15 @@ class EndingTable:
                 self._note(fact, SUSPEND)
 
     def close(self, instance: Instance) -> Ending:
-        """Return how this instance ended, and keep what it was still owed."""
+        """Return how this instance ended, and keep what it was still owed.
+
+        Of one that never ran that is how the one before it ended, as far as it still counts: a
+        restore that fails leaves its stream, but a toolstack does not try twice to restart.
+        """
         ending = self.of_uuid(instance.uuid)
+        if instance.never_ran and ending.is_restart:
+            ending = ending._replace(reason=None, held=ZERO)
+            self._by_uuid[instance.uuid] = ending
         others = self._instances.of_uuid(instance.uuid)
         # Another instance that is understood was decided on together with this one, and has its
         # own effects; one that is not may be the next life (the incoming half of a migration).

@@ -175,6 +175,11 @@ class Instance:
         return self.build_phase in (BuildPhase.ANNOUNCED, BuildPhase.SETTLED)
 
     @property
+    def never_ran(self) -> bool:
+        """Whether it has not run yet; not of one that this daemon never saw."""
+        return self.building and self.seen_pages is not None
+
+    @property
     def phase_once_decided(self) -> BuildPhase:
         """The phase that it enters when its limit is decided, or its build announced.
 

@@ -92,9 +92,8 @@ class Lifecycle:
             told = {"domid": instance.domid, "writes": instance.fight.writes, "why": "gone"}
             self.records.note(instance.uuid, EntryKind.FIGHT_ENDED, told)
         words = {"domid": instance.domid, "incarnation": instance.incarnation}
-        self.records.note(
-            instance.uuid, EntryKind.INSTANCE_ENDED, {**words, **ending_to_json(ending)}
-        )
+        words |= ending_to_json(ending, never_ran=instance.never_ran)
+        self.records.note(instance.uuid, EntryKind.INSTANCE_ENDED, words)
         self.records.note_instance(instance, ended_ns=self.clock.wall_ns())
 
     def forget_old(self) -> None:

@@ -165,7 +165,8 @@ def _format_began(event: Body) -> str:
 def _format_ended(event: Body) -> str:
     wish = event["wish"]
     reason = 1 if wish.get("reboot") else wish.get("shutdown_reason")
-    return f"domain {event['domid']}{_ENDS.get(reason, '')}"
+    ended = ", never ran" if wish.get("never_ran") else _ENDS.get(reason, "")
+    return f"domain {event['domid']}{ended}"
 
 
 def _format_confirmed_again(event: Body) -> str:

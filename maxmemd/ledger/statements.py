@@ -61,11 +61,11 @@ def _lagging_heads() -> sa.Select[Any]:
 
 
 def _last_ends() -> sa.Select[Any]:
-    """Select each domain's newest `instance-ended` entry, unless a build was announced since.
+    """Select each domain's newest `instance-ended` entry.
 
     A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
     """
-    ended, announced = EntryKind.INSTANCE_ENDED.value, EntryKind.BUILD_ANNOUNCED.value
+    ended = EntryKind.INSTANCE_ENDED.value
     walk = (
         sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
         .where(RECORD.c.head.is_not(None))
@@ -76,7 +76,7 @@ def _last_ends() -> sa.Select[Any]:
         sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
         .join(walk, entry)
         .where(
-            HISTORY.c.kind.not_in((ended, announced)),
+            HISTORY.c.kind != ended,
             HISTORY.c.prior < HISTORY.c.seq,
             walk.c.step < 20,
         )

@@ -140,12 +140,14 @@ class SqliteLedger:
         check_newest(newest, {uuid: last for uuid, _, last in stands})
         self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
         self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
-        # Records that wait for an instance, or for theirs to be settled.
+        # Records with something decided that wait for an instance, or for theirs to be settled.
+        records = tuple(as_standing_record(head) for head in heads)
         settled = {row.uuid for row in instances if row.build is None}
+        settled |= {record.uuid for record in records if not record.decided}
         awaiting = {uuid: seq for uuid, seq, _ in stands if uuid not in settled}
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
-            tuple(as_standing_record(head) for head in heads),
+            records,
             tuple(as_instance(row) for row in instances),
             dict(incarnations),
             endings_of(ended, awaiting),

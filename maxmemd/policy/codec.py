@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.drift import DriftMode, Instant, SetMode
-from maxmemd.policy.endings import REBOOT, Ending
+from maxmemd.policy.endings import REBOOT, UNSEEN, Ending
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState
 from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
@@ -137,12 +137,20 @@ def build_from_text(text: str | None) -> BuildState:
     )
 
 
-def ending_to_json(ending: Ending) -> dict[str, object]:
-    """Return what the history says of an end whose reason was seen; nothing where none was."""
-    if ending.reason is None:
-        return {}
-    words = {"shutdown_reason": ending.reason, "boot": ending.boot}
-    return {**words, "held_kib": ending.held.kib}
+def ending_to_json(ending: Ending, *, never_ran: bool = False) -> dict[str, Any]:
+    """Return what the history says of an end; no more than `never_ran` where no reason was seen.
+
+    An instance that never ran has none: `ending` is then that of the one before it.
+    """
+    words: dict[str, Any] = {}
+    if ending.reason is not None:
+        words = {"shutdown_reason": ending.reason, "boot": ending.boot}
+        words["held_kib"] = ending.held.kib
+    if not never_ran:
+        return words
+    if ending.decided_ahead:
+        words["decided_ahead"] = True
+    return {"never_ran": True, **({"before": words} if words else {})}
 
 
 def ending_from_json(words: Mapping[str, Any]) -> Ending | None:
@@ -150,10 +158,13 @@ def ending_from_json(words: Mapping[str, Any]) -> Ending | None:
 
     Before revision 0007 of the ledger only a reboot was noted, and not what was held.
     """
+    words = words.get("before", words)
     reason = REBOOT if words.get("reboot") else words.get("shutdown_reason")
+    ahead = words.get("decided_ahead", False)
     if reason is None:
-        return None
-    return Ending(reason, words["boot"], Memory(kib=words.get("held_kib", 0)))
+        return UNSEEN._replace(decided_ahead=True) if ahead else None
+    held = Memory(kib=words.get("held_kib", 0))
+    return Ending(reason, words["boot"], held, decided_ahead=ahead)
 
 
 def drift_mode_to_text(found: SetMode) -> str:

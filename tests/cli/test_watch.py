@@ -98,6 +98,8 @@ LINES = [
      " static-max 2 MiB, built with 1 MiB"),
     (event("instance-ended", wish={"shutdown_reason": 3}),
      "instance-ended       web               domain 3, crashed"),
+    (event("instance-ended", wish={"never_ran": True, "before": {"shutdown_reason": 2}}),
+     "instance-ended       web               domain 3, never ran"),
     (event("target-above-limit",
            wish={"target_kib": 4096, "videoram_kib": 0, "max_mem_kib": 2048}),
      "target-above-limit   web               the target is 4 MiB, max-mem is 2 MiB"),

@@ -43,7 +43,7 @@ CPU = "qemu64,+svm,+npt"
 DOM0_MEM = "1024M,max:1024M"
 XEN_OPTIONS = (
     "console=com1 com1=115200,8n1 noreboot=1"
-    " loglvl=info guest_loglvl=info"  # what it refuses a guest is said to the guest's log level
+    " loglvl=info guest_loglvl=all"  # what it refuses a guest, and what SeaBIOS says
 )
 DOM0_OPTIONS = "root=/dev/vda rw console=hvc0 quiet net.ifnames=0 rootflags=noinit_itable"
 

@@ -8,7 +8,7 @@ import pytest
 
 from maxmemd.policy.codec import ending_to_json
 from maxmemd.policy.drift import DriftMode, Instant, SetMode
-from maxmemd.policy.endings import CRASH, REBOOT, Ending
+from maxmemd.policy.endings import CRASH, REBOOT, UNSEEN, Ending
 from maxmemd.policy.entries import Entry, Snapshot
 from maxmemd.ports import Ledger
 from maxmemd.units import Memory
@@ -97,7 +97,7 @@ def test_a_birth_comes_back(ledger: Ledger) -> None:
 
 
 def test_how_the_last_instances_ended(ledger: Ledger) -> None:
-    """The newest end counts, until a build is announced; a record must be there, and a reason."""
+    """The newest end of one that ran counts; a record must be there, and a reason."""
     rebooted = Ending(REBOOT, "boot-1")
 
     def line(kind: str, uuid: str = UUID, **words: object) -> Entry:
@@ -108,7 +108,15 @@ def test_how_the_last_instances_ended(ledger: Ledger) -> None:
     assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-began", building=True), note(1)])
     assert ledger.load().endings == {UUID: rebooted}
+    never_ran = ending_to_json(rebooted, never_ran=True)
     ledger.commit(AT_NS, [line("build-announced", life="created")])
+    assert ledger.load().endings == {UUID: rebooted}
+    ledger.commit(AT_NS, [line("instance-ended", **never_ran)])
+    assert ledger.load().endings == {UUID: rebooted}
+    ahead = UNSEEN._replace(decided_ahead=True)
+    ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(ahead, never_ran=True))])
+    assert ledger.load().endings == {UUID: ahead}
+    ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(UNSEEN, never_ran=True))])
     assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
     assert ledger.load().endings == {OTHER: rebooted._replace(decided_ahead=True)}

@@ -135,12 +135,12 @@ class MemoryLedger:
         settled = {row.uuid for row in rows if row.ended_ns is None and row.build is None}
         for uuid, head in self.heads.items():
             newest = [line for line in self.lines if line.uuid == uuid][-20:]
-            lives = [line for line in newest if line.kind in ("instance-ended", "build-announced")]
-            if not lives or lives[-1].kind != "instance-ended":
+            lives = [line for line in newest if line.kind == "instance-ended"]
+            if not lives:
                 continue
             at = next(n for n, line in enumerate(self.lines) if line is lives[-1])
             ending = ending_from_json(json.loads(lives[-1].wish))
-            if head > at and uuid not in settled:
+            if head > at and uuid not in settled and self._record(self.lines[head]).decided:
                 ending = (ending or UNSEEN)._replace(decided_ahead=True)
             if ending is not None:
                 endings[uuid] = ending
