@@ -24,6 +24,7 @@ EntryKind = Literal[
     "record-replaced",
     "limits-taken",
     "refused",
+    "unchanged",
     "drift",
     "drift-mode-set",
     "drift-mode-cleared",

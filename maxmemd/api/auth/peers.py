@@ -47,8 +47,9 @@ class Pin:
 class Peer:
     """The process at the other end of a Unix socket when it connected, or a TCP client.
 
-    `actor` is the JSON text that the history keeps. `client` names the peer in rate limits and
-    idempotency keys: all connections of one uid are one client. A `remote` peer came over TCP from
+    `actor` is the JSON text that the history keeps. `client` names the peer in rate limits: all
+    connections of one uid are one client. `keys_of` names it in idempotency keys, where it is not
+    `client`. A `remote` peer came over TCP from
     `address`; its pid and uids are the kernel's overflow values. `role` follows from `roles` and
     `known_by`, or from `token`.
     """
@@ -66,6 +67,18 @@ class Peer:
     known_by: str = field(default="", repr=False)
     roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
     token: Token | None = field(default=None, repr=False)
+    keys_of: str = field(default="", repr=False)
+
+    def stored_key(self, key: str) -> str:
+        """Return an idempotency key as the history keeps it: no other client's can be the same.
+
+        A colon ends the client's name. Only the subject of a certificate may have colons of its
+        own; they are escaped, in its keys as well, since earlier versions wrote neither so: what
+        they wrote ambiguously is found for no client.
+        """
+        if not self.client.startswith(CERTIFICATE):
+            return f"{self.keys_of or self.client}:{key}"
+        return ":".join(part.replace(":", r"\:") for part in (self.client, key))
 
     def under(self, roles: Roles) -> "Peer":
         """Return this peer with the role it has under `roles`, which may have changed since."""
@@ -131,7 +144,9 @@ def certificate_peer(name: str, role: Role, client: str, address: str) -> Peer:
 def token_peer(token: Token, address: str) -> Peer:
     """Return the peer that presented a token; it has the token's role."""
     name = f"token {token.name}"
-    return replace(certificate_peer(name, Role(token.role), name, address), token=token)
+    keys_of = name if token.serial is None else f"{name} {token.serial}"
+    known = certificate_peer(name, Role(token.role), name, address)
+    return replace(known, token=token, keys_of=keys_of)
 
 
 def unauthenticated(address: str) -> Peer:
@@ -166,9 +181,16 @@ def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
 
 
 def subject_of(certificate: Mapping[str, Any]) -> str:
-    """Return a subject as one text, like "CN=xapi,O=Example", in the certificate's order."""
-    pairs = [pair for relative in certificate.get("subject", ()) for pair in relative]
-    return ",".join(f"{_SHORT.get(key, key)}={_escaped(value)}" for key, value in pairs)
+    """Return a subject as one text, like "CN=xapi,O=Example", in the certificate's order.
+
+    Several attributes of one name in the sequence are joined by "+", as in RFC 4514.
+    """
+    names: Iterable[Iterable[tuple[str, str]]] = certificate.get("subject", ())
+    return ",".join("+".join(_attribute(*pair) for pair in relative) for relative in names)
+
+
+def _attribute(kind: str, value: str) -> str:
+    return f"{_SHORT.get(kind, kind)}={_escaped(value)}"
 
 
 _SHORT = {

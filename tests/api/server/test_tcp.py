@@ -342,6 +342,10 @@ def test_subjects() -> None:
         "CN=a,O=b"
     )
     assert subject_of({"subject": ((("commonName", "a,O=b"),),)}) == r"CN=a\,O\=b"
+    assert (
+        subject_of({"subject": ((("commonName", "a"), ("organizationName", "b")),)}) == "CN=a+O=b"
+    )
+    assert subject_of({"subject": ((("commonName", "a+O=b"),),)}) == r"CN=a\+O\=b"
     assert subject_of({"subject": ((("title", "x"),),)}) == "title=x"
     assert subject_of({}) == ""
     assert UNKNOWN_PEER.role.name == "nobody"
