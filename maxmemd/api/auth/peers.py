@@ -5,16 +5,17 @@ Over TCP by the subject of a verified certificate, or else by the name of a bear
 
 import asyncio
 import json
+import math
 import os
 import pwd
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
-from typing import Any
 
+from maxmemd.api.auth.certificates import subject_of, valid_until_s
 from maxmemd.api.auth.token_store import Token
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import NOBODY as NO_ROLE
@@ -51,7 +52,7 @@ class Peer:
     connections of one uid are one client. `keys_of` names it in idempotency keys, where it is not
     `client`. A `remote` peer came over TCP from
     `address`; its pid and uids are the kernel's overflow values. `role` follows from `roles` and
-    `known_by`, or from `token`.
+    `known_by`, or from `token`. `valid_until_s` is the end of a certificate, by the host's clock.
     """
 
     pid: int
@@ -68,6 +69,7 @@ class Peer:
     roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
     token: Token | None = field(default=None, repr=False)
     keys_of: str = field(default="", repr=False)
+    valid_until_s: float = field(default=math.inf, repr=False)
 
     def stored_key(self, key: str) -> str:
         """Return an idempotency key as the history keeps it: no other client's can be the same.
@@ -174,39 +176,10 @@ def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
     certificate = transport.get_extra_info("peercert")
     if not certificate:
         return unauthenticated(address)
-    subject = subject_of(certificate)
-
+    subject, context = subject_of(certificate), transport.get_extra_info("sslcontext")
     known = certificate_peer(subject, roles.of_subject(subject), CERTIFICATE + subject, address)
-    return replace(known, known_by=BY_CERTIFICATE, roles=roles)
-
-
-def subject_of(certificate: Mapping[str, Any]) -> str:
-    """Return a subject as one text, like "CN=xapi,O=Example", in the certificate's order.
-
-    Several attributes of one name in the sequence are joined by "+", as in RFC 4514.
-    """
-    names: Iterable[Iterable[tuple[str, str]]] = certificate.get("subject", ())
-    return ",".join("+".join(_attribute(*pair) for pair in relative) for relative in names)
-
-
-def _attribute(kind: str, value: str) -> str:
-    return f"{_SHORT.get(kind, kind)}={_escaped(value)}"
-
-
-_SHORT = {
-    "commonName": "CN",
-    "organizationName": "O",
-    "organizationalUnitName": "OU",
-    "countryName": "C",
-    "stateOrProvinceName": "ST",
-    "localityName": "L",
-    "domainComponent": "DC",
-}
-
-
-def _escaped(value: str) -> str:
-    """Escape separators, so that no value can imitate another subject."""
-    return "".join(f"\\{c}" if c in ",=+\\" else c for c in value)
+    until_s = valid_until_s(certificate, context)
+    return replace(known, known_by=BY_CERTIFICATE, roles=roles, valid_until_s=until_s)
 
 
 def _groups(sock: socket.socket) -> tuple[int, ...]:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from maxmemd.api.auth.certificates import subject_of
 from maxmemd.api.auth.peers import (
     CERTIFICATE,
     Peer,
     certificate_peer,
     peer,
-    subject_of,
     token_peer,
 )
 from maxmemd.api.auth.token_store import Token, TokenStore
