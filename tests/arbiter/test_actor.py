@@ -19,10 +19,10 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory

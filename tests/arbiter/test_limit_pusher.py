@@ -14,11 +14,11 @@ from maxmemd.arbiter.limit_pusher import DuePush, LimitPusher
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import NO_PATH, HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import EffectState, PushState
 from maxmemd.policy.verdicts import EFFECTS, NO_EFFECTS, Effects
 from maxmemd.pusher.local import LocalPusher
