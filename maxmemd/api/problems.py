@@ -14,6 +14,7 @@ STATUS: Mapping[str, int] = {
     "header-invalid": 400,
     "query-invalid": 400,
     "request-invalid": 400,
+    "certificate-expired": 401,
     "token-invalid": 401,
     "not-allowed": 403,
     "not-your-domain": 403,

@@ -16,7 +16,7 @@ class Entry(NamedTuple):
 
     `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
-    idempotency key with its uid in front. `at_ns` is when it happened, None for the commit's time.
+    idempotency key with its name in front. `at_ns` is when it happened, None for the commit's time.
     """
 
     uuid: str
