@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.fights import FightRules
+from maxmemd.policy.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
