@@ -29,6 +29,7 @@ from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.which_domain import no_own_domain
+from maxmemd.rest.reply import HOST_HEADER, SIMULATED
 from maxmemd.wire.requests import FORMS
 
 LOG = logging.getLogger("maxmemd.api")
@@ -50,7 +51,10 @@ class Dispatcher:
         self.admission, self.refusals = service.admission, service.refusals
         self.read_scheduler = ReadScheduler()
         self._table = RoutingTable(routes)
-        self._pages = pages()
+        self._pages = pages(simulated=service.simulated)
+        host = (HOST_HEADER.encode(), SIMULATED.encode())
+        self.common: Headers = (host,) if service.simulated else ()
+        """The headers of every response."""
         self._known = lru_cache(maxsize=4096)(self._find)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,13 +63,13 @@ class Dispatcher:
         find = self._known if len(raw) < MOST_CACHED else self._find
         found = find(scope["method"], raw)
         if found is None:
-            await send_response(send, self._reply_without_route(scope))
+            await send_response(send, self._reply_without_route(scope), self.common)
             return
         reply = await self._serve(found, scope, receive)
         if isinstance(reply, StreamingResponse):
-            await send_stream(receive, send, reply)
+            await send_stream(receive, send, reply, self.common)
         else:
-            await send_response(send, reply)
+            await send_response(send, reply, self.common)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
         """Return the route of a path. It is split before it is decoded: a name may have a slash.
@@ -191,9 +195,11 @@ def _check_well_formed(wrong: str | None) -> None:
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 
-async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -> None:
+async def send_stream(
+    receive: Receive, send: Send, stream: StreamingResponse, common: Headers = ()
+) -> None:
     """Send a stream until it ends or the client is gone."""
-    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store")]
+    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store"), *common]
     gone = asyncio.create_task(_wait_for_disconnect(receive))
     sending = asyncio.create_task(_send_pieces(send, headers, stream))
     try:

@@ -381,6 +381,7 @@ class Health(Reply):
 
     live: bool
     ready: bool
+    simulated: bool = Field(description="whether the host is no real Xen")
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []

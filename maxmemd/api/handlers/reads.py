@@ -118,6 +118,7 @@ async def health(service: Service, call: Request) -> Response:
     body = Health(
         live=True,
         ready=ready,
+        simulated=service.simulated,
         parts=dict(parts),
         findings=findings(fights, service.config),
         conditions=[Condition(**each._asdict()) for each in status.conditions],
@@ -137,6 +138,7 @@ async def get_metrics(service: Service, call: Request) -> Response:
         service.event_stream.streams,
         service.disk.space,
         service.refusals.counts,
+        service.simulated,
     )
     plain = metrics.wants_plain(call.accept)
     text = await asyncio.to_thread(metrics.to_text, scene, plain=plain)
