@@ -61,6 +61,7 @@ STATUS: Mapping[str, int] = {
     "ledger-busy": 503,
     "ledger-corrupt": 503,
     "ledger-failed": 503,
+    "ledger-moved": 503,
     "ledger-too-new": 503,
     "tokens-failed": 503,
     "xen-failed": 503,

@@ -106,9 +106,15 @@ class Arbiter:
         self.flush()
 
     def stop(self) -> None:
-        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
+        """Compare and write the notes a last time, with what was counted, and close the ledger.
+
+        Raises MaxmemError, and the ledger is closed all the same.
+        """
         self.records.note_all_repeats()
-        self.poll()
+        try:
+            self.poll()
+        finally:
+            self.records.close()
 
     @property
     def has_notes(self) -> bool:

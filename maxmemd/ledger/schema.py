@@ -113,7 +113,7 @@ def engine(path: Path, *, read_only: bool = False, busy_ms: int = 1000) -> sa.En
 
     WAL, synchronous=FULL, foreign keys on; `busy_ms` is how long to wait for a locked database.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro" if read_only else "rw"  # a database that is gone must not be made by its name
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(

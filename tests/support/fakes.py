@@ -74,6 +74,9 @@ class MemoryLedger:
         modes, names = dict(self.drift_modes), dict(self.names)
         return Snapshot(records, begun, incarnations, self._endings(), extent, modes, names)
 
+    def check_place(self) -> None:
+        """Do nothing: lists have no path."""
+
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
         self.reopened += 1
