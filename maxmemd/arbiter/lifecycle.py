@@ -1,6 +1,6 @@
 """Which domains came and went: newcomers get a record or go on with theirs, the gone are closed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.builds import Builds
@@ -100,26 +100,35 @@ class Lifecycle:
         """Drop records whose domain is away: at once where no client decided anything of them.
 
         Others are kept for as long as is configured, and all of them while the toolstack makes the
-        domain again. Only time that this process has seen pass counts, so that no jump of the
-        host's clock can drop anything. Raises LedgerError.
+        domain again; of too many those go that were away longest. Only time that this process has
+        seen pass counts, so that no jump of the host's clock can drop anything. Raises LedgerError.
         """
-        now_s = self.clock.monotonic_s()
-        away = self.records.uuids() - self.instances.uuids()
-        self._gone_since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in away}
-        since_s = sorted(self._gone_since_s.items())
-        old = [uuid for uuid, since in since_s if now_s - since > self._keep_s(uuid)]
-        if old:
-            for uuid in old:
-                confirmed = self._is_worth_keeping(uuid)
-                self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": confirmed})
-            modes = dict.fromkeys(uuid for uuid in old if uuid in self.records.drift_modes)
-            self.records.commit([], {}, forgotten=old, drift_modes=modes)
-            for uuid in old:
-                self.endings.forget(uuid)
+        now_s, alive = self.clock.monotonic_s(), self.instances.uuids()
+        gone = [uuid for uuid in self.records.uuids() if uuid not in alive]
+        since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in gone}
+        self._gone_since_s = since_s
+        kept = [uuid for uuid in gone if now_s - since_s[uuid] <= self._keep_s(uuid)]
+        # the sort is stable: of those that went together, or before this start, the first recorded
+        kept.sort(key=since_s.__getitem__)
+        surplus = kept[: max(0, len(kept) - self.settings.value.gone.most)]
+        self._forget(set(gone).difference(kept), {})
+        self._forget(surplus, {"surplus": True})
+
+    def _forget(self, uuids: Collection[str], why: Mapping[str, object]) -> None:
+        """Drop records, with an entry of each. Raises LedgerError."""
+        if not uuids:
+            return
+        for uuid in sorted(uuids):
+            confirmed = self._is_worth_keeping(uuid)
+            self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": confirmed, **why})
+        modes = dict.fromkeys(uuid for uuid in uuids if uuid in self.records.drift_modes)
+        self.records.commit([], {}, forgotten=list(uuids), drift_modes=modes)
+        for uuid in uuids:
+            self.endings.forget(uuid)
 
     def _keep_s(self, uuid: str) -> float:
         if self._is_worth_keeping(uuid):
-            return self.settings.value.keep_gone_s
+            return self.settings.value.gone.keep_s
         return RESTARTED_WITHIN_S if self.endings.of_uuid(uuid).is_restart else -1.0
 
     def _is_worth_keeping(self, uuid: str) -> bool:

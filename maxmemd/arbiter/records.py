@@ -5,12 +5,12 @@ nothing may be decided and nothing is written.
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterator, KeysView, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Container, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from maxmemd.arbiter.entries import DAEMON
+from maxmemd.arbiter.entries import DAEMON, client_of
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
@@ -45,6 +45,7 @@ class Records:
         self._ledger = ledger
         self._clock = clock
         self._records: dict[str, Record] = {}
+        self._clients: dict[str, str] = {}
         self.drift_modes: dict[str, SetMode] = {}
         """The modes of drift that clients set, by UUID, as committed."""
         self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
@@ -69,6 +70,7 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
+        self._clients = {uuid: client_of(actor) for uuid, actor in kept.actors.items()}
         self._names = {**kept.names, **self._new_names}
         self.drift_modes = dict(kept.drift_modes)
         self._extent = kept.extent
@@ -85,6 +87,14 @@ class Records:
     def uuids(self) -> KeysView[str]:
         """Return every UUID that has a record."""
         return self._records.keys()
+
+    def gone_of(self, alive: Container[str]) -> Counter[str]:
+        """Count the records of domains that are not alive, by the client who decided on them last.
+
+        The daemon counts as a client.
+        """
+        gone = [uuid for uuid in self._records if uuid not in alive]
+        return Counter(self._clients[uuid] for uuid in gone)
 
     def name_of(self, uuid: str) -> str | None:
         """Return the last name that a domain had; None once another one took it over."""
@@ -222,11 +232,13 @@ class Records:
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
+        self._clients |= {entry.uuid: client_of(entry.actor) for entry in entries if entry.state}
         self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode is not None}
         for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
             self.drift_modes.pop(uuid, None)
         for uuid in forgotten:
             self._records.pop(uuid, None)
+            self._clients.pop(uuid, None)
             self._names.pop(uuid, None)
         self.generation += len(forgotten)
         self.commits += 1

@@ -154,6 +154,7 @@ class SqliteLedger:
             (self._seq, pushes),
             {row.uuid: as_drift_mode(row) for row in modes},
             {uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
+            {head.uuid: head.actor for head in heads},
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:

@@ -96,7 +96,7 @@ class Snapshot:
     ended, where a reason was seen and the next one was not announced since. `extent` is how many
     entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
     clients set for single domains, by UUID. `names` are the last names of the domains that have a
-    record, by UUID.
+    record, by UUID, and `actors` who decided on them last, as JSON text.
     """
 
     records: tuple[Record, ...]
@@ -106,3 +106,4 @@ class Snapshot:
     extent: tuple[int, int]
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    actors: Mapping[str, str] = field(default_factory=dict)

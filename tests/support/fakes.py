@@ -72,7 +72,9 @@ class MemoryLedger:
             incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
         extent = (len(self.lines), len(self.rows))
         modes, names = dict(self.drift_modes), dict(self.names)
-        return Snapshot(records, begun, incarnations, self._endings(), extent, modes, names)
+        actors = {uuid: self.lines[head].actor for uuid, head in self.heads.items()}
+        endings = self._endings()
+        return Snapshot(records, begun, incarnations, endings, extent, modes, names, actors)
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
