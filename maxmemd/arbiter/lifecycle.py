@@ -58,7 +58,7 @@ class Lifecycle:
         by_domid = {fact.domid: fact for fact in facts}
         self.endings.observe(facts)
         self.endings.observe_migrations(by_domid)
-        began, ended = self.instances.compare(facts, self.clock.wall_ns())
+        began, ended, trouble = self.instances.compare(facts, self.clock.wall_ns())
         for instance in ended:
             self.close(instance)
         for instance in began:
@@ -66,6 +66,8 @@ class Lifecycle:
         self._read_names([instance for instance in self.instances if instance.name is None])
         self.builds.follow([i for i in self.instances if i.is_unsettled], by_domid)
         self.takeover.decide()
+        if trouble is not None:
+            raise trouble
 
     def read_all_names(self) -> None:
         """Read every domain's name again: nothing tells of an xl rename."""
@@ -95,6 +97,8 @@ class Lifecycle:
         words |= ending_to_json(ending, never_ran=instance.never_ran)
         self.records.note(instance.uuid, EntryKind.INSTANCE_ENDED, words)
         self.records.note_instance(instance, ended_ns=self.clock.wall_ns())
+        if not self.instances.of_uuid(instance.uuid):
+            self.records.forget_name(instance.uuid)
 
     def forget_old(self) -> None:
         """Drop records whose domain is away: at once where no client decided anything of them.
@@ -113,6 +117,7 @@ class Lifecycle:
         surplus = kept[: max(0, len(kept) - self.settings.value.gone.most)]
         self._forget(set(gone).difference(kept), {})
         self._forget(surplus, {"surplus": True})
+        self.endings.forget_others({*alive, *self.records.uuids()})
 
     def _forget(self, uuids: Collection[str], why: Mapping[str, object]) -> None:
         """Drop records, with an entry of each. Raises LedgerError."""

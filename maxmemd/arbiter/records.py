@@ -52,6 +52,7 @@ class Records:
         self._repeats = RefusalCoalescer()
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
         self._instances: dict[tuple[str, int], InstanceRow] = {}
+        self._begun: dict[str, int] = {}
         self._pushed: set[Instance] = set()
         self._names: dict[str, str] = {}
         self._new_names: dict[str, str] = {}
@@ -172,6 +173,21 @@ class Records:
     def note_rows(self, rows: Sequence[InstanceRow]) -> None:
         """Keep rows of instances likewise."""
         self._instances.update({(row.uuid, row.incarnation): row for row in rows})
+        for row in rows:
+            self._begun[row.uuid] = max(row.incarnation, self._begun.get(row.uuid, 0))
+
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain, written or waiting; 0 if it had none here.
+
+        Raises LedgerError.
+        """
+        return max(self._ledger.last_incarnation(uuid), self._begun.get(uuid, 0))
+
+    def forget_name(self, uuid: str) -> None:
+        """Forget the name of a domain that ended without a record."""
+        if uuid not in self._records:
+            self._names.pop(uuid, None)
+            self._new_names.pop(uuid, None)
 
     def note_pushed(self, instance: Instance) -> None:
         """Keep what an instance will be at the next `flush`: its last push of many counts."""
@@ -208,6 +224,13 @@ class Records:
         Raises LedgerError, and then none of `records` holds; the notes go on waiting.
         """
         start_s = self._clock.monotonic_s()
+        # A record has the name that its domain had before there was one.
+        begun = {
+            uuid: self._names[uuid]
+            for uuid in records.keys() - self._records.keys()
+            if uuid in self._names
+        }
+        names = {**begun, **self._new_names, **names}
         # What was counted of a domain's refusals comes before its next entry, as it happened.
         for entry in entries:
             self._notes += self._repeats.flush(entry.uuid)
@@ -220,7 +243,7 @@ class Records:
                 instances=[*notes.instances, *instances],
                 pushes=notes.pushes,
                 forgotten=forgotten,
-                names={**self._new_names, **names},
+                names=names,
                 drift_modes=drift_modes,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
@@ -289,6 +312,9 @@ class Records:
         self._notes = deque((one for one in self._notes if id(one) not in known), NOTES_KEPT)
         self._pushes = deque((one for one in self._pushes if id(one) not in known), NOTES_KEPT)
         self._instances = {key: row for key, row in self._instances.items() if id(row) not in known}
+        self._begun = {
+            uuid: life for uuid, life in self._begun.items() if (uuid, life) in self._instances
+        }
         self._in_doubt = Notes([], [], [])
 
     @contextmanager

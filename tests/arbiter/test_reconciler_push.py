@@ -99,11 +99,12 @@ def one() -> "One":
     """Give a reconciler, its world, an instance that holds 4096 pages, and the clock."""
     world, clock = OneDomain(), FakeClock()
     settings = CurrentSettings(Settings(Rules(), DriftRules(), 1e9))
-    table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
+    records = Records(MemoryLedger(), clock)
+    table = InstanceTable(records.last_incarnation, "boot-1")
     pusher = LocalPusher(world, world)
     endings = EndingTable(table, "boot", {})
     lifecycle = Lifecycle(settings, table, records, pusher, clock, endings)
-    ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
+    ((instance,), _, _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
     instance.on_observed(world.max_pages)
     modes = DriftModes(settings, records, lifecycle, clock, "boot-1")
     fights = Fights(settings, records, lifecycle, modes, clock)
@@ -315,7 +316,7 @@ def test_a_domain_that_is_being_destroyed_is_gone(
     assert caplog.records == []
     assert not list(reconciler.lifecycle.instances)
     fact = world.domain(7)
-    assert reconciler.lifecycle.instances.compare([fact], 0) == ([], [])
+    assert reconciler.lifecycle.instances.compare([fact], 0) == ([], [], None)
     running = fact._replace(paused=False)
     assert len(reconciler.lifecycle.instances.compare([running], 0)[0]) == 1
 
