@@ -26,9 +26,9 @@ from maxmemd.api.routing import RoutingTable
 from maxmemd.api.server.slow_readers import ReadScheduler
 from maxmemd.arbiter.messages import DomainView, LookAtDomain
 from maxmemd.errors import MaxmemError
-from maxmemd.policy.clauses import no_own_domain
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
+from maxmemd.policy.which_domain import no_own_domain
 from maxmemd.wire.requests import FORMS
 
 LOG = logging.getLogger("maxmemd.api")

@@ -16,6 +16,7 @@ from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
+from maxmemd.arbiter.limit_pusher import LimitPusher
 from maxmemd.arbiter.messages import (
     Answer,
     Ask,
@@ -56,8 +57,9 @@ class Arbiter:
         )
         self.drift = DriftModes(self.settings, self.records, self.lifecycle, clock, boot)
         self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
+        self.limits = LimitPusher(self.lifecycle, self.records, pusher, clock)
         self.reconciler = Reconciler(
-            self.drift, self.fights, self.lifecycle, self.records, pusher, clock
+            self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.decisions = 0
@@ -251,7 +253,7 @@ class Arbiter:
                 if not batch.observer.concerns(instance):
                     continue
                 if batch.observer.has_observed(instance) or not instance.building:
-                    dues.append(self.reconciler.due(instance, record))
+                    dues.append(self.limits.due(instance, record))
                 else:
-                    self.reconciler.push_beside(instance, record)
-        self.reconciler.push(dues)
+                    self.limits.push_beside(instance, record)
+        self.limits.push(dues)

@@ -17,16 +17,7 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
-from maxmemd.policy.clauses import (
-    Rules,
-    dying,
-    key_reused,
-    not_here,
-    own_domain,
-    revision_stale,
-    room_ahead,
-    unknown_domain,
-)
+from maxmemd.policy.clauses import key_reused, revision_stale, room_ahead
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
@@ -34,8 +25,10 @@ from maxmemd.policy.entries import BuildState, Entry
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import BuildPhase, ends_guessing
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
+from maxmemd.policy.which_domain import dying, not_here, own_domain, unknown_domain
 from maxmemd.policy.wishes import (
     KINDS,
     Build,

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maxmemd.config.parsers import AUTO, Identity, device_model_base
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
+from maxmemd.policy.rules import Rules
 from maxmemd.units import Memory
 
 DEFAULT_SOCKET = Path("/run/maxmemd/maxmemd.sock")

@@ -8,12 +8,12 @@ from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.messages import Answer, DecisionRequest, Granted, Refused
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import MaxmemError
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Key, Record
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.reference import Domid
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Wish
 from maxmemd.ports import Hypervisor, Ledger, Xenstore

@@ -13,8 +13,8 @@ from maxmemd.api.health import is_ready
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refused
-from maxmemd.policy.clauses import nothing_recorded, own_domain
 from maxmemd.policy.components import Record
+from maxmemd.policy.which_domain import nothing_recorded, own_domain
 from maxmemd.units import Memory
 from maxmemd.wire.replies import Condition, DomainsReply, Health, HostReply
 
