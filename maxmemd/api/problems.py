@@ -46,6 +46,7 @@ STATUS: Mapping[str, int] = {
     "target-unknown": 409,
     "token-exists": 409,
     "too-many-components": 409,
+    "too-many-records": 409,
     "videoram-unknown": 409,
     "domain-gone": 410,
     "stale-revision": 412,

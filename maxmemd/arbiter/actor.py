@@ -47,7 +47,7 @@ class Arbiter:
         self.settings = CurrentSettings(settings)
         self.records = Records(ledger, clock)
         kept = self.records.load()
-        self.instances = InstanceTable(dict(kept.incarnations), boot)
+        self.instances = InstanceTable(self.records.last_incarnation, boot)
         for row in kept.instances:
             self.instances.resume(row)
         self.pusher = pusher
