@@ -52,10 +52,10 @@ class Scene:
         self.expect("web", pages=(800 + 1) * 256 + 64)
         self.say("Why is the limit what it is?")
         self.ctl("explain web")
-        self.say("Now some other program writes web's maximum behind our back: 64 MiB.")
+        self.say("Another program writes web's maximum, 64 MiB. maxmemd notices, and sets it back:")
         self.host.foreign_write(self.domid("web"), Memory.of_mib(64))
         self.expect("web", pages=(800 + 1) * 256 + 64)
-        self.say("maxmemd noticed, and set it back; the history shows it:")
+        self.say("The history shows it:")
         self.ctl("history -n 4 web")
 
     def say(self, text: str) -> None:

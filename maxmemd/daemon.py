@@ -114,9 +114,7 @@ async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator
 
 def settings_of(config: Config) -> Settings:
     """Return what the arbiter is to know of the configuration."""
-    return Settings(
-        config.rules, config.drift_rules, config.keep_gone_s, config.fights, config.by_name
-    )
+    return Settings(config.rules, config.drift_rules, config.gone, config.fights, config.by_name)
 
 
 def _service(config: Config, adapters: Backend) -> Service:

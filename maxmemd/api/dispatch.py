@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from maxmemd.api import problems
 from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
+from maxmemd.api.auth.cost import Cost, opened, plain
 from maxmemd.api.auth.peers import Peer
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.pages import pages
@@ -95,7 +96,7 @@ class Dispatcher:
         """Return the reply of a route, or a problem document."""
         route, path, wrong = found
         try:
-            peer = self._caller(scope)
+            peer = self._caller(scope, route.cost)
             self.admission.authorize(peer, route.access, path)
             _check_well_formed(wrong)
             call = await read_request(scope, receive, path, route.takes, route.query)
@@ -126,7 +127,9 @@ class Dispatcher:
         method, path = scope["method"], scope["path"]
         page = self._pages.get(path)
         try:
-            self.admission.authorize(self._caller(scope), anyone, {})
+            self.admission.authorize(
+                self._caller(scope, plain if page is None else opened), anyone, {}
+            )
             for name, value in scope["headers"]:
                 # A page may be reached by a link: it is the same for everybody, and does nothing.
                 if page is None or name != b"referer":
@@ -141,9 +144,9 @@ class Dispatcher:
         status, body = problems.document(code, detail[:300], {})
         return Response(status, body, problems.MEDIA_TYPE, allow=", ".join(sorted(allowed)))
 
-    def _caller(self, scope: Scope) -> Peer:
-        """Return the caller, and put it into the scope. Raises Rejected."""
-        caller = scope["maxmemd.peer"] = self.admission.identify(scope)
+    def _caller(self, scope: Scope, cost: Cost) -> Peer:
+        """Return the caller, who can afford this, and put it into the scope. Raises Rejected."""
+        caller = scope["maxmemd.peer"] = self.admission.identify(scope, cost)
         return caller
 
     def _reply_to_rejected(self, scope: Scope, rejected: Rejected) -> Response:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from maxmemd import __version__
 from maxmemd.api import metrics, serialize
+from maxmemd.api.auth.cost import MOST_ROWS, ROWS_UNLESS_ASKED
 from maxmemd.api.drift import drift_reply, findings
 from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
@@ -88,7 +89,7 @@ async def get_drift(service: Service, call: Request) -> Response:
 
 async def history(service: Service, call: Request) -> Response:
     """Return the decisions about a domain, newest first."""
-    limit = call.number("limit", 50, 500) or 50
+    limit = call.number("limit", ROWS_UNLESS_ASKED, MOST_ROWS) or ROWS_UNLESS_ASKED
     before = call.number("before", None, 2**52)
     found = await _get_recorded(service, call)
     if isinstance(found, Response):
@@ -101,7 +102,7 @@ async def history(service: Service, call: Request) -> Response:
 
 async def pushes(service: Service, call: Request) -> Response:
     """Return the pushes of a domain, newest first."""
-    limit = call.number("limit", 50, 500) or 50
+    limit = call.number("limit", ROWS_UNLESS_ASKED, MOST_ROWS) or ROWS_UNLESS_ASKED
     found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
