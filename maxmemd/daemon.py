@@ -88,7 +88,7 @@ async def serve_on(
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(
-                app, sock, each_second=service.each_second, on_stop=service.event_stream.close,
+                app, sock, each_second=service.each_second, on_stop=service.on_stop,
                 remote=remote, device_model_socket=device_model_socket,
             )  # fmt: skip
 

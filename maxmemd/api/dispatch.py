@@ -7,16 +7,16 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, suppress
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote
 
 from maxmemd.api import problems
-from maxmemd.api.asgi import Headers, Receive, Scope, Send
+from maxmemd.api.asgi import Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
 from maxmemd.api.auth.cost import Cost, opened, plain
 from maxmemd.api.auth.peers import Peer
+from maxmemd.api.disconnect import send_stream, while_wanted
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.pages import pages
 from maxmemd.api.problems import Rejected
@@ -65,7 +65,7 @@ class Dispatcher:
         reply = await self._serve(found, scope, receive)
         if isinstance(reply, StreamingResponse):
             await send_stream(receive, send, reply)
-        else:
+        elif reply is not None:
             await send_response(send, reply)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
@@ -88,8 +88,8 @@ class Dispatcher:
 
     async def _serve(
         self, found: _Found, scope: Scope, receive: Receive
-    ) -> Response | StreamingResponse:
-        """Return the reply of a route, or a problem document."""
+    ) -> Response | StreamingResponse | None:
+        """Return the reply of a route, or a problem document; None if the client went away."""
         route, path, wrong = found
         try:
             peer = self._caller(scope, route.cost)
@@ -98,7 +98,11 @@ class Dispatcher:
             call = await read_request(scope, receive, path, route.takes, route.query)
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
-            reply = await route.handler(self._service, call)
+            reply: Response | StreamingResponse | None
+            if route.is_dear_read:
+                reply = await while_wanted(receive, route.handler(self._service, call))
+            else:
+                reply = await route.handler(self._service, call)
             if isinstance(reply, Response) and reply.refusal is not None:
                 self._log_refusal(route, peer, reply.refusal, scope)
             return reply
@@ -192,34 +196,3 @@ def _check_well_formed(wrong: str | None) -> None:
     if wrong is not None:
         detail = f"cannot use the path: {wrong}: {FORMS[PATTERNS[wrong]]}"
         raise Rejected("path-invalid", detail, parameter=wrong)
-
-
-async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -> None:
-    """Send a stream until it ends or the client is gone."""
-    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store")]
-    gone = asyncio.create_task(_wait_for_disconnect(receive))
-    sending = asyncio.create_task(_send_pieces(send, headers, stream))
-    try:
-        await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (gone, sending):
-            task.cancel()
-        stream.close()
-    with suppress(asyncio.CancelledError):
-        await sending
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send_pieces(send: Send, headers: Headers, stream: StreamingResponse) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    try:
-        async with aclosing(stream.pieces) as pieces:
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except MaxmemError as error:
-        LOG.warning("closing a stream of events, which its client may resume: %s", error)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -11,8 +11,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from maxmemd.api import metrics
 from maxmemd.api.health import LOW_BYTES, DiskMonitor, Space, space_of
+from maxmemd.api.reading.strides import Reading, Strides
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.pacing import Deadline
 from maxmemd.units import Memory
 from tests.support.inside import Inside
 from tests.support.promtool import promtool
@@ -109,7 +111,8 @@ def test_before_there_is_an_arbiter() -> None:
     """A daemon that only starts tells what it can."""
     starting = Mailbox(_no_arbiter, poll_s=1.0)
     scene = metrics.Scene(starting, (), {"xen": "starting"}, 0, None, {"not-allowed": 2})
-    text = metrics.to_text(scene, plain=False).decode()
+    reading = Reading(Deadline(60.0), Strides())
+    text = metrics.to_text(scene, reading, plain=False).decode()
     assert 'maxmemd_part_ready{part="xen"} 0.0' in text
     assert 'maxmemd_refusals_total{code="not-allowed"} 2.0' in text
     assert "maxmemd_decisions" not in text
