@@ -37,9 +37,11 @@ async def while_wanted(receive: Receive, answer: Awaitable[T]) -> T | None:
             task.cancel()
 
 
-async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -> None:
+async def send_stream(
+    receive: Receive, send: Send, stream: StreamingResponse, common: Headers = ()
+) -> None:
     """Send a stream until it ends or the client is gone."""
-    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store")]
+    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store"), *common]
     gone = asyncio.create_task(_wait_for_disconnect(receive))
     sending = asyncio.create_task(_send_pieces(send, headers, stream))
     try:

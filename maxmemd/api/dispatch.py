@@ -12,7 +12,7 @@ from types import MappingProxyType
 from urllib.parse import unquote
 
 from maxmemd.api import problems
-from maxmemd.api.asgi import Receive, Scope, Send
+from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
 from maxmemd.api.auth.cost import Cost, opened, plain
 from maxmemd.api.auth.peers import Peer
@@ -27,9 +27,10 @@ from maxmemd.api.routing import RoutingTable
 from maxmemd.api.server.slow_readers import ReadScheduler
 from maxmemd.arbiter.messages import DomainView, LookAtDomain
 from maxmemd.errors import MaxmemError
-from maxmemd.policy.clauses import no_own_domain
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
+from maxmemd.policy.which_domain import no_own_domain
+from maxmemd.rest.reply import HOST_HEADER, SIMULATED
 from maxmemd.wire.requests import FORMS
 
 LOG = logging.getLogger("maxmemd.api")
@@ -51,7 +52,10 @@ class Dispatcher:
         self.admission, self.refusals = service.admission, service.refusals
         self.read_scheduler = ReadScheduler()
         self._table = RoutingTable(routes)
-        self._pages = pages()
+        self._pages = pages(simulated=service.simulated)
+        host = (HOST_HEADER.encode(), SIMULATED.encode())
+        self.common: Headers = (host,) if service.simulated else ()
+        """The headers of every response."""
         self._known = lru_cache(maxsize=4096)(self._find)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,13 +64,13 @@ class Dispatcher:
         find = self._known if len(raw) < MOST_CACHED else self._find
         found = find(scope["method"], raw)
         if found is None:
-            await send_response(send, self._reply_without_route(scope))
+            await send_response(send, self._reply_without_route(scope), self.common)
             return
         reply = await self._serve(found, scope, receive)
         if isinstance(reply, StreamingResponse):
-            await send_stream(receive, send, reply)
+            await send_stream(receive, send, reply, self.common)
         elif reply is not None:
-            await send_response(send, reply)
+            await send_response(send, reply, self.common)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
         """Return the route of a path. It is split before it is decoded: a name may have a slash.

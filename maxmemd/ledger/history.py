@@ -8,12 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maxmemd.ledger.schema import HISTORY, RECORD
+from maxmemd.ledger.schema import FORMER, HISTORY, RECORD
 
 
 def newest(uuid: str) -> sa.ScalarSelect[Any]:
     """Return a subquery for the seq of a domain's newest entry; NULL if it has none."""
-    return sa.select(RECORD.c.newest).where(RECORD.c.uuid == uuid).scalar_subquery()
+    standing = sa.select(RECORD.c.newest).where(RECORD.c.uuid == uuid)
+    former = sa.select(FORMER.c.newest).where(FORMER.c.uuid == uuid)
+    return sa.select(sa.union_all(standing, former).subquery().c.newest).scalar_subquery()
 
 
 def before(uuid: str, seq: int) -> sa.Select[Any]:

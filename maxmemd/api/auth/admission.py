@@ -139,9 +139,11 @@ class Admission:
         return peer
 
     def is_current(self, peer: Peer) -> bool:
-        """Whether a caller still has its role and, if it sent one, a valid token."""
+        """Whether a caller still has its role, and a valid certificate or token if it sent one."""
         if peer.token is None:
-            return peer.under(self.rules.roles).role == peer.role
+            return (
+                peer.under(self.rules.roles).role == peer.role and time.time() < peer.valid_until_s
+            )
         valid = self._tokens is not None and self._tokens.holds(peer.token)
         return valid and not peer.token.has_expired(time.time_ns())
 
@@ -156,6 +158,9 @@ class Admission:
         if shown:
             detail = "cannot accept a token and a certificate together (send only one of them)"
             raise Rejected("token-invalid", detail)
+        if time.time() >= peer.valid_until_s:
+            detail = "cannot accept this certificate: it, or one above it, has expired since the"
+            raise Rejected("certificate-expired", f"{detail} connection began (get another)")
         return peer
 
     def _by_token(self, peer: Peer, shown: Sequence[bytes]) -> Peer:

@@ -15,8 +15,8 @@ from maxmemd.api.reading.strides import Reading
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DomainView, LookAtHost, Refused
-from maxmemd.policy.clauses import nothing_recorded, own_domain
 from maxmemd.policy.components import Record
+from maxmemd.policy.which_domain import nothing_recorded, own_domain
 from maxmemd.units import Memory
 from maxmemd.wire.replies import Condition, Health, HostReply
 
@@ -132,6 +132,7 @@ async def health(service: Service, call: Request) -> Response:
     body = Health(
         live=True,
         ready=ready,
+        simulated=service.simulated,
         parts=dict(parts),
         findings=findings(fights, service.config),
         conditions=[Condition(**each._asdict()) for each in status.conditions],

@@ -90,6 +90,7 @@ class Service:
             self.event_stream.streams,
             self.disk.space,
             Counter(self.refusals.counts),
+            self.simulated,
         )
         return await self.reads.shared.run(
             "", lambda reading: metrics.to_text(scene, reading, plain=plain)
