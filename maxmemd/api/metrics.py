@@ -37,6 +37,7 @@ class Scene:
     refused: Mapping[str, int]
     """Requests refused before the arbiter saw them, by code."""
     simulated: bool
+    loop_age_s: float = 0.0
 
 
 def wants_plain(accept: str) -> bool:
@@ -83,6 +84,11 @@ def _of_daemon(scene: Scene) -> Iterable[Any]:
         "maxmemd_arbiter_age_seconds",
         "Since the arbiter thread last finished a loop",
         scene.mailbox.thread.age_s,
+    )
+    yield Gauge(
+        "maxmemd_loop_age_seconds",
+        "The longest in the last minute that the event loop did not come round",
+        scene.loop_age_s,
     )
     yield Gauge("maxmemd_event_streams", "Clients of /v1/events", scene.streams)
     if scene.space is not None:

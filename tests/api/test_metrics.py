@@ -92,7 +92,8 @@ def test_the_ledger_and_the_queue(api: Inside) -> None:
     assert found["maxmemd_event_streams", ""] == 0
     assert found["maxmemd_build_info", "simulated"] == 1
     parts = {label for name, label in found if name == "maxmemd_part_ready"}
-    assert parts == {"xen", "ledger", "integrity", "arbiter", "events", "disk", "domains"}
+    there = {"xen", "ledger", "integrity", "arbiter", "loop", "events", "disk", "domains"}
+    assert parts == there
 
 
 def test_the_number_of_series_is_bounded(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from maxmemd.api.auth.refusal_log import RefusalLog
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.health import DiskMonitor, health_parts
+from maxmemd.api.loop_watch import LoopWatch
 from maxmemd.api.reading.pool import ReadPools
 from maxmemd.api.reading.shared import SharedAnswer
 from maxmemd.api.request import Request
@@ -45,6 +46,7 @@ class Service:
     tokens: TokenStore
     integrity: str = "being checked"
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog(time.monotonic))
+    loop_watch: LoopWatch = field(default_factory=LoopWatch)
     reads: ReadPools = field(default_factory=ReadPools)
     admission: Admission = field(init=False)
     all_domains: SharedAnswer = field(init=False)
@@ -71,7 +73,7 @@ class Service:
     def parts(self) -> Mapping[str, str]:
         """Return each part's state."""
         event_stream, disk = self.event_stream.trouble, self.disk.state
-        return health_parts(self.mailbox, self.integrity, event_stream, disk)
+        return health_parts(self.mailbox, self.loop_watch.state, self.integrity, event_stream, disk)
 
     async def _list(self) -> bytes:
         """Return all domains as JSON."""
@@ -91,6 +93,7 @@ class Service:
             self.disk.space,
             Counter(self.refusals.counts),
             self.simulated,
+            self.loop_watch.longest_s,
         )
         return await self.reads.shared.run(
             "", lambda reading: metrics.to_text(scene, reading, plain=plain)
