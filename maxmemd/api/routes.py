@@ -42,6 +42,11 @@ class Route:
         """Whether the route changes what is decided about a domain."""
         return "dry_run" in self.query
 
+    @property
+    def is_dear_read(self) -> bool:
+        """Whether the route only reads, and for long enough to be ended when its client goes."""
+        return self.method == "GET" and self.cost is not plain
+
 
 _D = "/v1/domains/{ref}"
 _C = _D + "/components/{owner}/{name}"
