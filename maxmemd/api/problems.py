@@ -61,6 +61,7 @@ STATUS: Mapping[str, int] = {
     "ledger-corrupt": 503,
     "ledger-failed": 503,
     "ledger-too-new": 503,
+    "read-too-long": 503,
     "tokens-failed": 503,
     "xen-failed": 503,
     "xen-not-permitted": 503,

@@ -63,7 +63,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _D + "/relayed-headroom", local_admin, requests.RelayedHeadroomRequest, _GRANT, writes.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
     Route("GET", _D + "/explain", reads_own, None, replies.ExplainReply, reads.explain, "Why is the limit N"),
     Route("GET", _D + "/history", reads_own, None, replies.HistoryReply, reads.history, "Every revision", _PAGE),
-    Route("GET", _D + "/pushes", reads_own, None, replies.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
+    Route("GET", _D + "/pushes", reads_own, None, replies.PushesReply, reads.pushes, "Every push", _PAGE),
     Route("GET", _D + "/drift", reads_own, None, replies.DriftReply, reads.get_drift, "What becomes of drift"),
     Route("PUT", _D + "/drift", toolstack, requests.DriftRequest, replies.DriftReply, writes.set_drift, "Set that, for a time", _DRY),
     Route("DELETE", _D + "/drift", toolstack, None, replies.DriftReply, writes.clear_drift, "Take it back", _DRY),

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from maxmemd.api.drift import drift, sentence_on_drift
 from maxmemd.api.times import when
 from maxmemd.arbiter.messages import Change, DomainView, Granted, PushStatus
+from maxmemd.ledger.reader import MadeBy, Page
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.outlook import SENTENCES
@@ -133,11 +134,11 @@ def exported_record(record: Record) -> replies.RecordReply:
 
 
 def explanation(
-    view: DomainView, record: Record, entries: Mapping[int, Any]
+    view: DomainView, record: Record, made_by: Mapping[int, MadeBy]
 ) -> replies.ExplainReply:
-    """Return why the limit is what it is; `entries` are by revision."""
+    """Return why the limit is what it is; `made_by` says what made each revision."""
     terms = [
-        _explained_component(component, entries.get(component.revision))
+        _explained_component(component, made_by.get(component.revision))
         for component in components(record)
     ]
     limit = record.limit
@@ -164,41 +165,62 @@ def explanation(
     )
 
 
-def history(rows: Sequence[Any], limit: int) -> replies.HistoryReply:
-    """Return entries; `limit` is how many were asked for."""
-    more = rows[-1].seq if len(rows) == limit and rows[-1].seq > 1 else None
-    return replies.HistoryReply(entries=[_entry(row) for row in rows], next_before=more)
+def page(kind: str, found: Page) -> bytes:
+    """Return a page of encoded entries or pushes as a reply; `kind` names the list."""
+    more = b"null" if found.next_before is None else b"%d" % found.next_before
+    items = b",".join(found.items)
+    return b'{"%s":[%s],"next_before":%s}' % (kind.encode(), items, more)
 
 
-def pushes(rows: Sequence[Any]) -> replies.PushesReply:
-    """Return past pushes."""
-    return replies.PushesReply(
-        pushes=[
-            replies.PastPush(
-                at=when(row.at_ns),
-                domid=row.domid,
-                incarnation=row.incarnation,
-                revision=row.revision,
-                max_pages=row.max_pages,
-                seen_pages=row.seen_pages,
-                errno=row.errno,
-            )
-            for row in rows
-        ]
+def past_push(row: Any) -> bytes:
+    """Return a push that was, as JSON."""
+    return to_json(
+        {
+            "at": when(row.at_ns),
+            "domid": row.domid,
+            "incarnation": row.incarnation,
+            "revision": row.revision,
+            "max_pages": row.max_pages,
+            "seen_pages": row.seen_pages,
+            "errno": row.errno,
+        }
     )
 
 
-def _explained_component(component: replies.ComponentReply, row: Any) -> replies.ExplainedComponent:
-    wish = {} if row is None else json.loads(row.wish)
+def entry(row: Any) -> bytes:
+    """Return an entry of the history as JSON."""
+    record = None
+    if row.state is not None:
+        record = record_from_text(row.uuid, row.revision, row.state)
+    reply = replies.HistoryEntry(
+        seq=row.seq,
+        at=when(row.at_ns),
+        revision=row.revision,
+        kind=row.kind,
+        by=replies.Actor(**json.loads(row.actor)),
+        wish=json.loads(row.wish),
+        max_mem_kib=None if record is None else record.max_mem_kib,
+        limit_kib=None if record is None else record.limit.kib,
+        components=None if record is None else components(record),
+        static_max_kib=None if record is None else kib_or_none(record.static_max),
+        target_kib=None if record is None else kib_or_none(record.target),
+        hash=row.hash.hex(),
+    )
+    return reply.__pydantic_serializer__.to_json(reply)
+
+
+def _explained_component(
+    component: replies.ComponentReply, made: MadeBy | None
+) -> replies.ExplainedComponent:
     return replies.ExplainedComponent(
         owner=component.owner,
         name=component.name,
         amount_kib=component.amount_kib,
         revision=component.revision,
-        at=None if row is None else when(row.at_ns),
-        by=None if row is None else replies.Actor(**json.loads(row.actor)),
-        kind=None if row is None else row.kind,
-        reason=str(wish.get("reason", "")),
+        at=None if made is None else when(made.at_ns),
+        by=None if made is None else replies.Actor(**json.loads(made.actor)),
+        kind=None if made is None else made.kind,
+        reason="" if made is None else made.reason,
     )
 
 
@@ -234,26 +256,6 @@ def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: 
 
 def _unreadable(view: DomainView) -> list[replies.Unreadable]:
     return [replies.Unreadable(node=one.node, value=one.value) for one in view.store.unreadable]
-
-
-def _entry(row: Any) -> replies.HistoryEntry:
-    record = None
-    if row.state is not None:
-        record = record_from_text(row.uuid, row.revision, row.state)
-    return replies.HistoryEntry(
-        seq=row.seq,
-        at=when(row.at_ns),
-        revision=row.revision,
-        kind=row.kind,
-        by=replies.Actor(**json.loads(row.actor)),
-        wish=json.loads(row.wish),
-        max_mem_kib=None if record is None else record.max_mem_kib,
-        limit_kib=None if record is None else record.limit.kib,
-        components=None if record is None else components(record),
-        static_max_kib=None if record is None else kib_or_none(record.static_max),
-        target_kib=None if record is None else kib_or_none(record.target),
-        hash=row.hash.hex(),
-    )
 
 
 def _xen(view: DomainView) -> replies.XenReply | None:

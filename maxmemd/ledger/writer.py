@@ -13,6 +13,7 @@ from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.integrity import (
     check_entries,
     check_entry,
+    check_indices,
     check_newest,
     sealed,
     sealed_text,
@@ -39,6 +40,7 @@ from maxmemd.ledger.statements import (
     ENTRIES,
     HEADS,
     HEADS_AND_NEWEST,
+    INDICES,
     INSTANCES,
     LAGGING_HEADS,
     NAMES,
@@ -177,6 +179,7 @@ class SqliteLedger:
                     f"cannot trust the ledger: entry {seq} was written but is missing"
                     " (see docs/recovery.md)"
                 )
+        check_indices(self._connection.scalars(INDICES).all())
         behind = self._connection.scalar(LAGGING_HEADS)
         if behind is not None:
             raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
@@ -282,9 +285,8 @@ class SqliteLedger:
 
         A forgotten record begins again at revision 1; this finds the newer entry.
         """
-        wanted = history.revision_entries(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
-            row = self._connection.execute(wanted).first()
+            row = history.revision_entry(self._connection, uuid, revision)
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
 

@@ -91,7 +91,11 @@ def test_tables_and_columns() -> None:
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {
-        "history_by_key"
+        "history_by_key",
+        "history_milestones",
+        "history_milestone_revisions",
+        "history_beginnings",
+        "push_by_uuid",
     }
 
 

@@ -13,6 +13,7 @@ from maxmemd.api.health import is_ready
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refused
+from maxmemd.ledger.reader import Encoder, ReadPage
 from maxmemd.policy.components import Record
 from maxmemd.policy.which_domain import nothing_recorded, own_domain
 from maxmemd.units import Memory
@@ -73,8 +74,8 @@ async def explain(service: Service, call: Request) -> Response:
     view, record = found
     revisions = sorted({component.revision for component in record.components.values()})
     generation = service.mailbox.status.generation
-    entries = await asyncio.to_thread(service.reader.entries_of, record.uuid, revisions, generation)
-    return as_json(serialize.explanation(view, record, entries), revision=record.revision)
+    made_by = await asyncio.to_thread(service.reader.made_by, record.uuid, revisions, generation)
+    return as_json(serialize.explanation(view, record, made_by), revision=record.revision)
 
 
 async def get_drift(service: Service, call: Request) -> Response:
@@ -87,26 +88,25 @@ async def get_drift(service: Service, call: Request) -> Response:
 
 
 async def history(service: Service, call: Request) -> Response:
-    """Return the decisions about a domain, newest first."""
+    """Return a page of the decisions about a domain, newest first."""
+    return await _get_page(service, call, "entries", service.reader.history, serialize.entry)
+
+
+async def pushes(service: Service, call: Request) -> Response:
+    """Return a page of the pushes of a domain, newest first."""
+    return await _get_page(service, call, "pushes", service.reader.pushes, serialize.past_push)
+
+
+async def _get_page(
+    service: Service, call: Request, kind: str, read: ReadPage, encode: Encoder
+) -> Response:
     limit = call.number("limit", 50, 500) or 50
     before = call.number("before", None, 2**52)
     found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
-    rows = await asyncio.to_thread(
-        service.reader.history, found[1].uuid, limit=limit, before=before
-    )
-    return as_json(serialize.history(rows, limit))
-
-
-async def pushes(service: Service, call: Request) -> Response:
-    """Return the pushes of a domain, newest first."""
-    limit = call.number("limit", 50, 500) or 50
-    found = await _get_recorded(service, call)
-    if isinstance(found, Response):
-        return found
-    rows = await asyncio.to_thread(service.reader.pushes, found[1].uuid, limit=limit)
-    return as_json(serialize.pushes(rows))
+    page = await asyncio.to_thread(read, found[1].uuid, encode, limit=limit, before=before)
+    return Response(200, serialize.page(kind, page))
 
 
 async def health(service: Service, call: Request) -> Response:
