@@ -27,6 +27,7 @@ SHORT, LONG = 200, 20_000
 """Entries of two ledgers."""
 FEW_TIMES = 4
 """How much more the long one may cost: the way from a milestone differs."""
+RESTING = "51a70000-0000-4000-8000-000000000004"
 NEVER_PUSHED = "51a70000-0000-4000-8000-000000000003"
 
 
@@ -43,8 +44,7 @@ def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]
         for first in range(1, length // 2, 100):
             some = range(first, first + 100)
             entries = [one for n in some for one in (entry(n, key=f"0:{n}"), note(n))]
-            ended = [instance(n, ended_ns=AT_NS, uuid=OTHER) for n in some]
-            ledger.commit(AT_NS, entries, pushes=[push(n) for n in some], instances=ended)
+            ledger.commit(AT_NS, entries, pushes=[push(n) for n in some])
         ledger.close()
         return path
 
@@ -110,6 +110,19 @@ def test_the_arbiter_waits_no_longer_for_a_long_history(
 
     short, long = count(ledger_of(SHORT)), count(ledger_of(LONG))
     assert long <= FEW_TIMES * short + 20, (short, long)
+
+
+def test_a_start_reads_no_more_of_a_long_history(ledger_of: Callable[[int], Path]) -> None:
+    """However many refusals came after the last decision, its record is not looked for in them."""
+    counts = []
+    for length in (SHORT, LONG):
+        ledger = opened(ledger_of(length))
+        ledger.commit(AT_NS, [entry(1, RESTING)])
+        for _ in range(length // 1000 + 2):
+            ledger.commit(AT_NS, [note(1, RESTING)] * 1000)
+        counts.append(steps_of_write(ledger._connection, ledger.load))
+        ledger.close()
+    assert counts[1] <= 1.2 * counts[0], counts
 
 
 def test_every_revision_of_a_long_history_is_found(ledger_of: Callable[[int], Path]) -> None:
