@@ -99,9 +99,9 @@ async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator
     mailbox = service.mailbox
     await mailbox.start()
     adapters.pusher.watch(mailbox.thread.poll_soon)
-    tasks = [
-        asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
-    ]
+    host = "the simulated host" if service.simulated else "Xen"
+    notifying = notify_systemd(mailbox, host=host)
+    tasks = [asyncio.create_task(some) for some in (_check_ledger(service), notifying)]
     try:
         yield
     finally:
@@ -114,9 +114,7 @@ async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator
 
 def settings_of(config: Config) -> Settings:
     """Return what the arbiter is to know of the configuration."""
-    return Settings(
-        config.rules, config.drift_rules, config.keep_gone_s, config.fights, config.by_name
-    )
+    return Settings(config.rules, config.drift_rules, config.gone, config.fights, config.by_name)
 
 
 def _service(config: Config, adapters: Backend) -> Service:

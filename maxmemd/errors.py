@@ -10,6 +10,7 @@
     |-- LedgerError          ledger-failed       SQLite could not read or write
     |   |-- LedgerBusy       ledger-busy         another process holds the database
     |   |-- LedgerFull       ledger-full         no space left for the next decision
+    |   |-- LedgerMoved      ledger-moved        its path names another file, or none
     |   |-- LedgerCorrupt    ledger-corrupt      not what was written
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
     |-- ReadTooLong          read-too-long       a dear read was not done in time, and was ended
@@ -106,6 +107,12 @@ class LedgerFull(LedgerError):
     """No space is left on the database's file system."""
 
     code = "ledger-full"
+
+
+class LedgerMoved(LedgerError):
+    """The database's path names another file than the one that is open, or none."""
+
+    code = "ledger-moved"
 
 
 class LedgerCorrupt(LedgerError):

@@ -32,13 +32,17 @@ class TokenBucket:
         self.due_s = -math.inf
         self.missed = 0
 
-    def wait_s(self, now_s: float) -> float:
-        """Take a token and return 0; if none is left, return the seconds until there is one."""
+    def wait_s(self, now_s: float, count: int = 1) -> float:
+        """Take `count` tokens and return 0; if so many are not left, return the seconds until then.
+
+        A full bucket gives any number: more than a burst has to be waited for afterwards.
+        """
+        taken_s = count * self.every_s
         ahead_s = max(0.0, self.due_s - now_s)
-        wait_s = ahead_s + self.every_s - max(self.burst_s, self.every_s)
+        wait_s = ahead_s + taken_s - max(self.burst_s, taken_s)
         if wait_s > ROUNDING_S:
             return wait_s
-        self.due_s = now_s + ahead_s + self.every_s
+        self.due_s = now_s + ahead_s + taken_s
         return 0.0
 
 

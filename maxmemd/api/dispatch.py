@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from maxmemd.api import problems
 from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
+from maxmemd.api.auth.cost import Cost, opened, plain
 from maxmemd.api.auth.peers import Peer
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.pages import pages
@@ -29,6 +30,7 @@ from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.which_domain import no_own_domain
+from maxmemd.rest.reply import HOST_HEADER, SIMULATED
 from maxmemd.wire.requests import FORMS
 
 LOG = logging.getLogger("maxmemd.api")
@@ -50,7 +52,10 @@ class Dispatcher:
         self.admission, self.refusals = service.admission, service.refusals
         self.read_scheduler = ReadScheduler()
         self._table = RoutingTable(routes)
-        self._pages = pages()
+        self._pages = pages(simulated=service.simulated)
+        host = (HOST_HEADER.encode(), SIMULATED.encode())
+        self.common: Headers = (host,) if service.simulated else ()
+        """The headers of every response."""
         self._known = lru_cache(maxsize=4096)(self._find)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,13 +64,13 @@ class Dispatcher:
         find = self._known if len(raw) < MOST_CACHED else self._find
         found = find(scope["method"], raw)
         if found is None:
-            await send_response(send, self._reply_without_route(scope))
+            await send_response(send, self._reply_without_route(scope), self.common)
             return
         reply = await self._serve(found, scope, receive)
         if isinstance(reply, StreamingResponse):
-            await send_stream(receive, send, reply)
+            await send_stream(receive, send, reply, self.common)
         else:
-            await send_response(send, reply)
+            await send_response(send, reply, self.common)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
         """Return the route of a path. It is split before it is decoded: a name may have a slash.
@@ -91,7 +96,7 @@ class Dispatcher:
         """Return the reply of a route, or a problem document."""
         route, path, wrong = found
         try:
-            peer = self._caller(scope)
+            peer = self._caller(scope, route.cost)
             self.admission.authorize(peer, route.access, path)
             _check_well_formed(wrong)
             call = await read_request(scope, receive, path, route.takes, route.query)
@@ -122,7 +127,9 @@ class Dispatcher:
         method, path = scope["method"], scope["path"]
         page = self._pages.get(path)
         try:
-            self.admission.authorize(self._caller(scope), anyone, {})
+            self.admission.authorize(
+                self._caller(scope, plain if page is None else opened), anyone, {}
+            )
             for name, value in scope["headers"]:
                 # A page may be reached by a link: it is the same for everybody, and does nothing.
                 if page is None or name != b"referer":
@@ -137,9 +144,9 @@ class Dispatcher:
         status, body = problems.document(code, detail[:300], {})
         return Response(status, body, problems.MEDIA_TYPE, allow=", ".join(sorted(allowed)))
 
-    def _caller(self, scope: Scope) -> Peer:
-        """Return the caller, and put it into the scope. Raises Rejected."""
-        caller = scope["maxmemd.peer"] = self.admission.identify(scope)
+    def _caller(self, scope: Scope, cost: Cost) -> Peer:
+        """Return the caller, who can afford this, and put it into the scope. Raises Rejected."""
+        caller = scope["maxmemd.peer"] = self.admission.identify(scope, cost)
         return caller
 
     def _reply_to_rejected(self, scope: Scope, rejected: Rejected) -> Response:
@@ -191,9 +198,11 @@ def _check_well_formed(wrong: str | None) -> None:
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 
-async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -> None:
+async def send_stream(
+    receive: Receive, send: Send, stream: StreamingResponse, common: Headers = ()
+) -> None:
     """Send a stream until it ends or the client is gone."""
-    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store")]
+    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store"), *common]
     gone = asyncio.create_task(_wait_for_disconnect(receive))
     sending = asyncio.create_task(_send_pieces(send, headers, stream))
     try:

@@ -82,8 +82,12 @@ def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Ma
     }
 
 
-async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> None:
+async def notify_systemd(
+    mailbox: Mailbox, within_s: float = READY_WITHIN_S, *, host: str = "Xen"
+) -> None:
     """Report readiness once limits are in force, or with a critical log after `within_s`.
+
+    `host` is what is compared with the ledger.
 
     A dom0 whose guests never start is worse than one whose limits come late; every poll retries.
     """
@@ -95,8 +99,8 @@ async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> 
         LOG.critical("started, but limits are NOT in force after %.0f s: %s", within_s, why)
         _tell("READY=1", f"limits are NOT in force: {why}")
         await mailbox.first_sync.wait()
-    _tell("READY=1", "Xen and the ledger were compared")
-    LOG.info("ready: Xen and the ledger were compared")
+    _tell("READY=1", f"{host} and the ledger were compared")
+    LOG.info("ready: %s and the ledger were compared", host)
 
 
 def _tell(state: str, status: str) -> None:

@@ -33,6 +33,7 @@ class Scene:
     space: Space | None
     refused: Mapping[str, int]
     """Requests refused before the arbiter saw them, by code."""
+    simulated: bool
 
 
 def wants_plain(accept: str) -> bool:
@@ -66,8 +67,9 @@ def to_text(scene: Scene, *, plain: bool) -> bytes:
 def _of_daemon(scene: Scene) -> Iterable[Any]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
-    build = Gauge("maxmemd_build_info", "The version of maxmemd", labels=["version"])
-    build.add_metric([__version__], 1)
+    labels, host = ["version", "host"], "simulated" if scene.simulated else "xen"
+    build = Gauge("maxmemd_build_info", "The version of maxmemd, and its host", labels=labels)
+    build.add_metric([__version__, host], 1)
     yield build
     ready = Gauge("maxmemd_part_ready", "1 when this part is ready, as /v1/health", labels=["part"])
     for part, state in scene.parts.items():

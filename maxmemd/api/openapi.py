@@ -111,7 +111,8 @@ def _to_api_route(route: Route) -> APIRoute:
         response_class=AnyMedia if route.gives is None else JSONResponse,
         responses=responses,
         summary=route.summary,
-        description=(route.handler.__doc__ or "") + f" Access: {route.access.name}.",
+        description=(route.handler.__doc__ or "")
+        + f" Access: {route.access.name}. Cost: {route.cost}.",
         operation_id=route.handler.__name__,
     )
 

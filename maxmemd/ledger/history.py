@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maxmemd.ledger.schema import BEGINNING, HISTORY, MILESTONE, RECORD
+from maxmemd.ledger.schema import BEGINNING, FORMER, HISTORY, MILESTONE, RECORD
 
 MOST_STEPS = 2048
 """Steps of one walk."""
@@ -126,7 +126,10 @@ _ENTRIES = _entries()
 _BELOW = _below()
 _MAKER = _maker()
 _MILESTONE_OF_REVISION = _milestone_of_revision()
-_NEWEST = sa.select(RECORD.c.newest).where(RECORD.c.uuid == _UUID)
+_NEWEST = sa.union_all(
+    sa.select(RECORD.c.newest).where(RECORD.c.uuid == _UUID),
+    sa.select(FORMER.c.newest).where(FORMER.c.uuid == _UUID),
+)
 _PRIOR = sa.select(HISTORY.c.prior).where(HISTORY.c.seq == _SEQ, HISTORY.c.uuid == _UUID)
 _REACHED = _reached()
 _MILESTONE_FROM = sa.select(sa.func.min(HISTORY.c.seq)).where(

@@ -16,7 +16,7 @@ class Entry(NamedTuple):
 
     `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
-    idempotency key with its uid in front. `at_ns` is when it happened, None for the commit's time.
+    idempotency key with its name in front. `at_ns` is when it happened, None for the commit's time.
     """
 
     uuid: str
@@ -92,17 +92,17 @@ class PushRow(NamedTuple):
 class Snapshot:
     """What a ledger held when it was opened: the records, and the instances not ended.
 
-    `incarnations` is the last one of each UUID. `endings` says how the last instance of a domain
+    `endings` says how the last instance of a domain
     ended, where a reason was seen and the next one was not announced since. `extent` is how many
     entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
     clients set for single domains, by UUID. `names` are the last names of the domains that have a
-    record, by UUID.
+    record, by UUID, and `actors` who decided on them last, as JSON text.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
-    incarnations: dict[str, int]
     endings: dict[str, Ending]
     extent: tuple[int, int]
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    actors: Mapping[str, str] = field(default_factory=dict)

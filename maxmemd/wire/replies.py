@@ -83,7 +83,9 @@ class DecisionReply(Reply):
     limit_kib: int
     max_pages: int
     unlimited: bool
-    target_kib: int | None = None
+    target_kib: int | None = Field(
+        default=None, description="the target that this wish sets; null where it sets none"
+    )
     dry_run: bool = False
     replayed: bool = Field(default=False, description="an Idempotency-Key seen before")
     for_next_start: bool = Field(
@@ -379,6 +381,7 @@ class Health(Reply):
 
     live: bool
     ready: bool
+    simulated: bool = Field(description="whether the host is no real Xen")
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []

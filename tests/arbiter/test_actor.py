@@ -22,6 +22,7 @@ from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError,
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
@@ -607,7 +608,9 @@ def test_other_rules_count_from_now_on() -> None:
     low = SetLimit(Memory.of_mib(64))
     assert seat.refuse(domid, low) == "limit-below-target"
     before = seat.record(domid)
-    seat.arbiter.reconfigure(Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), 1.0))
+    seat.arbiter.reconfigure(
+        Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), GoneRules(1.0))
+    )
     assert seat.record(domid) == before
     assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
     seat.host.foreign_write(domid, Memory.of_mib(96))

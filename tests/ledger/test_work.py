@@ -179,7 +179,7 @@ def test_no_statement_goes_through_a_whole_table(ledger_of: Callable[[int], Path
     """Every statement finds entries and pushes by an index; a walk has a bound."""
     path = ledger_of(SHORT)
     ledger, reader, follower = opened(path), LedgerReader(path), LedgerFollower(path)
-    with statements_of(ledger._engine, reader._engine, follower._engine) as statements:
+    with statements_of(ledger._connection.engine, reader._engine, follower._engine) as statements:
         _everything(ledger, reader, follower)
     ledger.close()
     texts = dict(statements)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from maxmemd import __version__
 from maxmemd.api import metrics, serialize
+from maxmemd.api.auth.cost import MOST_ROWS, ROWS_UNLESS_ASKED
 from maxmemd.api.drift import drift_reply, findings
 from maxmemd.api.handlers.service import Service, as_json, look, refusal
 from maxmemd.api.health import is_ready
@@ -100,7 +101,7 @@ async def pushes(service: Service, call: Request) -> Response:
 async def _get_page(
     service: Service, call: Request, kind: str, read: ReadPage, encode: Encoder
 ) -> Response:
-    limit = call.number("limit", 50, 500) or 50
+    limit = call.number("limit", ROWS_UNLESS_ASKED, MOST_ROWS) or ROWS_UNLESS_ASKED
     before = call.number("before", None, 2**52)
     found = await _get_recorded(service, call)
     if isinstance(found, Response):
@@ -118,6 +119,7 @@ async def health(service: Service, call: Request) -> Response:
     body = Health(
         live=True,
         ready=ready,
+        simulated=service.simulated,
         parts=dict(parts),
         findings=findings(fights, service.config),
         conditions=[Condition(**each._asdict()) for each in status.conditions],
@@ -137,6 +139,7 @@ async def get_metrics(service: Service, call: Request) -> Response:
         service.event_stream.streams,
         service.disk.space,
         service.refusals.counts,
+        service.simulated,
     )
     plain = metrics.wants_plain(call.accept)
     text = await asyncio.to_thread(metrics.to_text, scene, plain=plain)

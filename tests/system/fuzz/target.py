@@ -118,7 +118,7 @@ class Target:
             ledger,
             LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
-            Settings(CONFIG.rules, DriftRules(), 3600.0),
+            Settings(CONFIG.rules, DriftRules()),
             boot="one-boot",
         )
 
