@@ -157,6 +157,10 @@ class Ledger(Protocol):
         """Return the stored state, checked. Raises LedgerCorrupt."""
         ...
 
+    def check_place(self) -> None:
+        """Raise LedgerMoved unless the ledger's path names the file that is open."""
+        ...
+
     def reopen(self) -> None:
         """After a failed commit: open the file again, so that `load` finds what is on disk."""
         ...
@@ -190,6 +194,10 @@ class Ledger(Protocol):
         """Return the domain among these, all with a record, that the newest entry is about."""
         ...
 
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain that was committed; 0 if it had none here."""
+        ...
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which holds everything then."""
         ...

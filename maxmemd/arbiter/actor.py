@@ -16,6 +16,7 @@ from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
+from maxmemd.arbiter.limit_pusher import LimitPusher
 from maxmemd.arbiter.messages import (
     Answer,
     Ask,
@@ -46,7 +47,7 @@ class Arbiter:
         self.settings = CurrentSettings(settings)
         self.records = Records(ledger, clock)
         kept = self.records.load()
-        self.instances = InstanceTable(dict(kept.incarnations), boot)
+        self.instances = InstanceTable(self.records.last_incarnation, boot)
         for row in kept.instances:
             self.instances.resume(row)
         self.pusher = pusher
@@ -56,8 +57,9 @@ class Arbiter:
         )
         self.drift = DriftModes(self.settings, self.records, self.lifecycle, clock, boot)
         self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
+        self.limits = LimitPusher(self.lifecycle, self.records, pusher, clock)
         self.reconciler = Reconciler(
-            self.drift, self.fights, self.lifecycle, self.records, pusher, clock
+            self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.decisions = 0
@@ -104,9 +106,15 @@ class Arbiter:
         self.flush()
 
     def stop(self) -> None:
-        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
+        """Compare and write the notes a last time, with what was counted, and close the ledger.
+
+        Raises MaxmemError, and the ledger is closed all the same.
+        """
         self.records.note_all_repeats()
-        self.poll()
+        try:
+            self.poll()
+        finally:
+            self.records.close()
 
     @property
     def has_notes(self) -> bool:
@@ -250,7 +258,7 @@ class Arbiter:
                 if not batch.observer.concerns(instance):
                     continue
                 if batch.observer.has_observed(instance) or not instance.building:
-                    dues.append(self.reconciler.due(instance, record))
+                    dues.append(self.limits.due(instance, record))
                 else:
-                    self.reconciler.push_beside(instance, record)
-        self.reconciler.push(dues)
+                    self.limits.push_beside(instance, record)
+        self.limits.push(dues)

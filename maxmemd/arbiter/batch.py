@@ -1,9 +1,10 @@
 """One batch of wishes: observed and decided in order; nothing of it holds before the commit."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.entries import entry_of
+from maxmemd.arbiter.entries import client_of, entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
@@ -17,15 +18,7 @@ from maxmemd.arbiter.messages import (
 from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.used_keys import stands_for, unchanged_entry
-from maxmemd.policy.clauses import (
-    Rules,
-    dying,
-    key_reused,
-    not_here,
-    own_domain,
-    revision_stale,
-    unknown_domain,
-)
+from maxmemd.policy.clauses import key_reused, revision_stale, room_ahead
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
@@ -33,8 +26,10 @@ from maxmemd.policy.entries import BuildState, Entry
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import BuildPhase, ends_guessing
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
+from maxmemd.policy.which_domain import dying, not_here, own_domain, unknown_domain
 from maxmemd.policy.wishes import (
     KINDS,
     Build,
@@ -57,7 +52,7 @@ class Batch:
     which instance it is about. `keys` are the idempotency keys used up, `refusals` counts by code.
     `builds` are the instances whose build was announced, with what it has to be allowed; `limited`
     those whose limit a client decided. `ahead` are the domains without an instance that were
-    decided on.
+    decided on. `gone` counts the records of domains that are not here by client, once it is asked.
     """
 
     rules: Rules
@@ -73,6 +68,7 @@ class Batch:
     limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
     ahead: set[str] = field(default_factory=set)
+    gone: Counter[str] | None = None
 
     def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
         """Look at all domains that the wishes of the batch are about, in one message."""
@@ -96,10 +92,16 @@ class Batch:
         if isinstance(seen, Refused):
             return self._refused(ask, seen)
         uuid = ask.ref.lower() if seen is None else _uuid_of(seen)
-        record = self._record_of(uuid) or Record(uuid, 0, {})
-        verdict = self._verdict(ask, record, seen)
+        record = self._record_of(uuid)
+        is_unheard_of = record is None and seen is None
+        record = record or Record(uuid, 0, {})
+        no_room = self._no_room_for(ask) if is_unheard_of else None
+        verdict = no_room or self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
-            return self._refused(ask, _about(verdict, uuid, seen))
+            refused = _about(verdict, uuid, seen)
+            # The history of a domain begins when something is known of it: were there entries of
+            # what is refused to any UUID, it would grow with all that a client can think of.
+            return self._counted(refused) if is_unheard_of else self._refused(ask, refused)
         change = None
         if ask.dry_run or isinstance(ask.wish, Rollback):
             change = _change(record, verdict, self._nodes(seen))
@@ -155,6 +157,13 @@ class Batch:
         )
         return decide(picture, wish)
 
+    def _no_room_for(self, ask: DecisionRequest) -> Refusal | None:
+        """Refuse a record ahead of its domain where there are too many of domains not here."""
+        if self.gone is None:
+            self.gone = self.committed.gone_of(self.lifecycle.instances.uuids())
+        rules, client = self.lifecycle.settings.value.gone, client_of(ask.actor)
+        return room_ahead(rules, client, self.gone[client], self.gone.total())
+
     def _is_following(self, instance: Instance) -> bool:
         """Whether its record is no more than what was seen of its build, in this batch too."""
         return instance.build_phase is BuildPhase.FOLLOWING and instance.uuid not in self.decided
@@ -203,6 +212,8 @@ class Batch:
             return _granted(record, seen)
         self._add(entry_of(record, kind, ask.actor, to_text(words), ask.key))
         self.decided[record.uuid] = self.made[record.uuid, record.revision] = record
+        if seen is None and self.gone is not None and record.revision == 1:
+            self.gone[client_of(ask.actor)] += 1
         if isinstance(seen, Halted):
             self.ahead.add(seen.uuid)
         if not isinstance(seen, Observation):

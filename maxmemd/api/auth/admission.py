@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from maxmemd.api.asgi import Headers, Scope
 from maxmemd.api.auth.access import RULES, Access
+from maxmemd.api.auth.cost import Cost, plain
 from maxmemd.api.auth.peers import Peer, device_model_of, peer_of, token_peer
 from maxmemd.api.auth.rate_limit import TokenBuckets
 from maxmemd.api.auth.refusal_log import label
@@ -122,8 +123,8 @@ class Admission:
         name = peer.role.name
         return self.rules.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
-    def identify(self, scope: Scope) -> Peer:
-        """Return who sent this request, and count it against that client's rate.
+    def identify(self, scope: Scope, cost: Cost = plain) -> Peer:
+        """Return who sent this request, and take what it costs from that client's rate.
 
         Over TCP a caller is known by its certificate or its bearer token. A Host header that names
         this host is removed, so that the checks for browsers see what they see on the Unix socket;
@@ -134,7 +135,7 @@ class Admission:
             peer = self._remote_caller(peer, scope["headers"])
         rate = self._rate(peer)
         if rate is not None:
-            self._spend(self._spent, peer, rate)
+            self._spend(self._spent, peer, rate, units=cost.of(scope["query_string"]))
         if peer.remote:
             scope["headers"] = self._without_ours(scope["headers"])
         return peer
@@ -204,11 +205,14 @@ class Admission:
             raise Rejected("not-allowed", detail, uid=peer.uid, role=peer.role.name)
 
     def _spend(
-        self, buckets: TokenBuckets, peer: Peer, rate: float, what: str = "requests"
+        self, buckets: TokenBuckets, peer: Peer, rate: float, what: str = "requests", units: int = 1
     ) -> None:
         now_s = self._clock_s()
-        wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s)
+        wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s, units)
         if wait_s:
             detail = f"cannot serve {label(peer)}: its limit is {rate:g} {what} per second"
+            if units > 1:
+                detail = f"{detail}, and this one counts as {units}"
             after_s = math.ceil(wait_s)
-            raise Rejected("too-many-requests", detail, rate_per_s=rate, retry_after_s=after_s)
+            numbers = {"rate_per_s": rate, "cost": units, "retry_after_s": after_s}
+            raise Rejected("too-many-requests", detail, **numbers)

@@ -389,7 +389,8 @@ def test_none_by_the_configuration_beside_systemds(
             admission = Admission(AdmissionRules(roles), has_device_model_socket=has_apart)
             came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
-            assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name
+            scope = {"maxmemd.peer": came, "headers": [], "query_string": b""}
+            assert admission.identify(scope).role.name == name
 
 
 class Transport:
