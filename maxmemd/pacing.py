@@ -1,7 +1,9 @@
-"""Back-off and rate limits; the caller passes the time."""
+"""Back-off, rate limits and deadlines; the caller passes the time."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 ROUNDING_S = 1e-6
 """Times are sums of floats: what is due within this time is due now."""
@@ -42,3 +44,22 @@ class TokenBucket:
             return wait_s
         self.due_s = now_s + ahead_s + taken_s
         return 0.0
+
+
+class Deadline:
+    """Until when a piece of work is wanted; `end` says that it is not, from any thread."""
+
+    __slots__ = ("_clock_s", "_until_s")
+
+    def __init__(self, within_s: float, clock_s: Callable[[], float] = monotonic) -> None:
+        self._clock_s = clock_s
+        self._until_s = clock_s() + within_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the work is no longer wanted."""
+        return self._clock_s() >= self._until_s
+
+    def end(self) -> None:
+        """Let it be over now."""
+        self._until_s = -math.inf

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, suppress
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote
@@ -17,6 +16,7 @@ from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
 from maxmemd.api.auth.cost import Cost, opened, plain
 from maxmemd.api.auth.peers import Peer
+from maxmemd.api.disconnect import send_stream, while_wanted
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.pages import pages
 from maxmemd.api.problems import Rejected
@@ -60,6 +60,10 @@ class Dispatcher:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        with scope["maxmemd.peer"].held():
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw = scope["raw_path"]
         find = self._known if len(raw) < MOST_CACHED else self._find
         found = find(scope["method"], raw)
@@ -69,7 +73,7 @@ class Dispatcher:
         reply = await self._serve(found, scope, receive)
         if isinstance(reply, StreamingResponse):
             await send_stream(receive, send, reply, self.common)
-        else:
+        elif reply is not None:
             await send_response(send, reply, self.common)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
@@ -92,8 +96,8 @@ class Dispatcher:
 
     async def _serve(
         self, found: _Found, scope: Scope, receive: Receive
-    ) -> Response | StreamingResponse:
-        """Return the reply of a route, or a problem document."""
+    ) -> Response | StreamingResponse | None:
+        """Return the reply of a route, or a problem document; None if the client went away."""
         route, path, wrong = found
         try:
             peer = self._caller(scope, route.cost)
@@ -102,7 +106,14 @@ class Dispatcher:
             call = await read_request(scope, receive, path, route.takes, route.query)
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
-            reply = await route.handler(self._service, call)
+            # After the bond: a device model that lives now lived when its domain was looked up, and
+            # libxl lets no domid be used again before it has ended the device model.
+            _check_alive(peer)
+            reply: Response | StreamingResponse | None
+            if route.is_dear_read:
+                reply = await while_wanted(receive, route.handler(self._service, call))
+            else:
+                reply = await route.handler(self._service, call)
             if isinstance(reply, Response) and reply.refusal is not None:
                 self._log_refusal(route, peer, reply.refusal, scope)
             return reply
@@ -198,34 +209,8 @@ def _check_well_formed(wrong: str | None) -> None:
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 
-async def send_stream(
-    receive: Receive, send: Send, stream: StreamingResponse, common: Headers = ()
-) -> None:
-    """Send a stream until it ends or the client is gone."""
-    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store"), *common]
-    gone = asyncio.create_task(_wait_for_disconnect(receive))
-    sending = asyncio.create_task(_send_pieces(send, headers, stream))
-    try:
-        await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (gone, sending):
-            task.cancel()
-        stream.close()
-    with suppress(asyncio.CancelledError):
-        await sending
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send_pieces(send: Send, headers: Headers, stream: StreamingResponse) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    try:
-        async with aclosing(stream.pieces) as pieces:
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except MaxmemError as error:
-        LOG.warning("closing a stream of events, which its client may resume: %s", error)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+def _check_alive(peer: Peer) -> None:
+    """Refuse a request that waited until its process was gone. Raises Rejected."""
+    if not peer.is_alive:
+        detail = "cannot serve this request: the process that opened its connection has ended"
+        raise Rejected("caller-gone", detail, pid=peer.pid)

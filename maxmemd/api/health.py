@@ -68,7 +68,9 @@ class DiskMonitor:
             self._looking = None
 
 
-def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Mapping[str, str]:
+def health_parts(
+    mailbox: Mailbox, loop: str, integrity: str, events: str, disk: str
+) -> Mapping[str, str]:
     """Return each part's state: "ok", or what is wrong. Never blocks: parts publish their state."""
     status, age_s = mailbox.status, mailbox.thread.age_s
     return {
@@ -77,6 +79,7 @@ def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Ma
         "ledger": status.ledger,
         "integrity": integrity,
         "arbiter": "ok" if mailbox.is_prompt() else f"waits for Xen or the disk ({age_s:.0f} s)",
+        "loop": loop,
         "events": events,
         "disk": disk,
     }
