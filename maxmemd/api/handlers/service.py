@@ -59,6 +59,11 @@ class Service:
         self.mailbox.give_up()
         self.disk.each_second()
 
+    def on_stop(self) -> None:
+        """End what would not end by itself: streams, and the check of the chain."""
+        self.event_stream.close()
+        self.reader.end_check()
+
 
 Handler = Callable[[Service, Request], Awaitable[Response | StreamingResponse]]
 
