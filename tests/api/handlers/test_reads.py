@@ -102,7 +102,7 @@ def test_history_in_pages(api: Inside) -> None:
 
 
 def test_pages_of_large_entries_are_bounded_in_bytes(api: Inside) -> None:
-    """However many entries are asked for: what has no room is on the next page, and none is lost."""
+    """However many are asked for: what has no room is on the next page, and none is lost."""
     own = [{"owner": "operator", "name": f"share-{n:02}", "amount_kib": n} for n in range(60)]
     limit = [{"owner": "operator", "name": "max-mem", "amount_kib": 600 * 1024}]
     uuid, wishes = api.uuid(1), 80
