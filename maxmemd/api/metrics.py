@@ -15,6 +15,7 @@ from maxmemd.api.reading.strides import Reading
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.messages import DomainView
 from maxmemd.histogram import Distribution
+from maxmemd.policy.reference import printable
 from maxmemd.policy.states import IN_FORCE, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
@@ -172,7 +173,7 @@ def _of_domains(domains: Sequence[DomainView], reading: Reading) -> list[Any]:
     for view in shown[:MOST_DOMAINS]:
         assert view.record and view.xen and view.push  # noqa: S101, PT018 - for the type checker
         reading.rest()
-        names = [view.uuid, view.name or ""]
+        names = [view.uuid, printable(view.name or "")]
         limit.add_metric(names, _bytes(view.record.limit))
         populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))
         in_force.add_metric(names, float(view.push.state in IN_FORCE))
