@@ -70,7 +70,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _D + "/relayed-headroom", local_admin, plain, requests.RelayedHeadroomRequest, _GRANT, writes.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
     Route("GET", _D + "/explain", reads_own, explained, None, replies.ExplainReply, reads.explain, "Why is the limit N"),
     Route("GET", _D + "/history", reads_own, paged, None, replies.HistoryReply, reads.history, "Every revision", _PAGE),
-    Route("GET", _D + "/pushes", reads_own, paged, None, replies.PushesReply, reads.pushes, "Every push", frozenset({"limit"})),
+    Route("GET", _D + "/pushes", reads_own, paged, None, replies.PushesReply, reads.pushes, "Every push", _PAGE),
     Route("GET", _D + "/drift", reads_own, plain, None, replies.DriftReply, reads.get_drift, "What becomes of drift"),
     Route("PUT", _D + "/drift", toolstack, plain, requests.DriftRequest, replies.DriftReply, writes.set_drift, "Set that, for a time", _DRY),
     Route("DELETE", _D + "/drift", toolstack, plain, None, replies.DriftReply, writes.clear_drift, "Take it back", _DRY),

@@ -8,9 +8,10 @@ from pydantic_core import to_json
 
 from maxmemd.api.domain_json import push_fields
 from maxmemd.api.drift import drift, sentence_on_drift
-from maxmemd.api.reading.strides import Reading, joined
+from maxmemd.api.reading.strides import joined
 from maxmemd.api.times import when
 from maxmemd.arbiter.messages import Change, DomainView, Granted, PushStatus
+from maxmemd.ledger.reader import MadeBy, Page
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.outlook import SENTENCES
@@ -83,11 +84,11 @@ def exported_record(record: Record) -> replies.RecordReply:
 
 
 def explanation(
-    view: DomainView, record: Record, entries: Mapping[int, Any]
+    view: DomainView, record: Record, made_by: Mapping[int, MadeBy]
 ) -> replies.ExplainReply:
-    """Return why the limit is what it is; `entries` are by revision."""
+    """Return why the limit is what it is; `made_by` says what made each revision."""
     terms = [
-        _explained_component(component, entries.get(component.revision))
+        _explained_component(component, made_by.get(component.revision))
         for component in components(record)
     ]
     limit = record.limit
@@ -114,19 +115,14 @@ def explanation(
     )
 
 
-def history(rows: Sequence[Any], limit: int, reading: Reading) -> bytes:
-    """Return a HistoryReply; `limit` is how many entries were asked for."""
-    more = rows[-1].seq if len(rows) == limit and rows[-1].seq > 1 else None
-    tail = b'],"next_before":%b}' % to_json(more)
-    return joined(b'{"entries":[', reading.each(rows, _entry), tail)
+def page(kind: str, found: Page) -> bytes:
+    """Return a page of encoded entries or pushes as a reply; `kind` names the list."""
+    tail = b'],"next_before":%b}' % to_json(found.next_before)
+    return joined(b'{"%b":[' % kind.encode(), found.items, tail)
 
 
-def pushes(rows: Sequence[Any], reading: Reading) -> bytes:
-    """Return a PushesReply: past pushes."""
-    return joined(b'{"pushes":[', reading.each(rows, _past_push), b"]}")
-
-
-def _past_push(row: Any) -> bytes:
+def past_push(row: Any) -> bytes:
+    """Return a push that was, as JSON."""
     return to_json(
         {
             "at": when(row.at_ns),
@@ -140,17 +136,40 @@ def _past_push(row: Any) -> bytes:
     )
 
 
-def _explained_component(component: replies.ComponentReply, row: Any) -> replies.ExplainedComponent:
-    wish = {} if row is None else json.loads(row.wish)
+def entry(row: Any) -> bytes:
+    """Return an entry of the history as JSON."""
+    record = None
+    if row.state is not None:
+        record = record_from_text(row.uuid, row.revision, row.state)
+    reply = replies.HistoryEntry(
+        seq=row.seq,
+        at=when(row.at_ns),
+        revision=row.revision,
+        kind=row.kind,
+        by=replies.Actor(**json.loads(row.actor)),
+        wish=json.loads(row.wish),
+        max_mem_kib=None if record is None else record.max_mem_kib,
+        limit_kib=None if record is None else record.limit.kib,
+        components=None if record is None else components(record),
+        static_max_kib=None if record is None else kib_or_none(record.static_max),
+        target_kib=None if record is None else kib_or_none(record.target),
+        hash=row.hash.hex(),
+    )
+    return reply.__pydantic_serializer__.to_json(reply)
+
+
+def _explained_component(
+    component: replies.ComponentReply, made: MadeBy | None
+) -> replies.ExplainedComponent:
     return replies.ExplainedComponent(
         owner=component.owner,
         name=component.name,
         amount_kib=component.amount_kib,
         revision=component.revision,
-        at=None if row is None else when(row.at_ns),
-        by=None if row is None else replies.Actor(**json.loads(row.actor)),
-        kind=None if row is None else row.kind,
-        reason=str(wish.get("reason", "")),
+        at=None if made is None else when(made.at_ns),
+        by=None if made is None else replies.Actor(**json.loads(made.actor)),
+        kind=None if made is None else made.kind,
+        reason="" if made is None else made.reason,
     )
 
 
@@ -186,24 +205,3 @@ def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: 
 
 def _unreadable(view: DomainView) -> list[replies.Unreadable]:
     return [replies.Unreadable(node=one.node, value=one.value) for one in view.store.unreadable]
-
-
-def _entry(row: Any) -> bytes:
-    record = None
-    if row.state is not None:
-        record = record_from_text(row.uuid, row.revision, row.state)
-    entry = replies.HistoryEntry(
-        seq=row.seq,
-        at=when(row.at_ns),
-        revision=row.revision,
-        kind=row.kind,
-        by=replies.Actor(**json.loads(row.actor)),
-        wish=json.loads(row.wish),
-        max_mem_kib=None if record is None else record.max_mem_kib,
-        limit_kib=None if record is None else record.limit.kib,
-        components=None if record is None else components(record),
-        static_max_kib=None if record is None else kib_or_none(record.static_max),
-        target_kib=None if record is None else kib_or_none(record.target),
-        hash=row.hash.hex(),
-    )
-    return entry.__pydantic_serializer__.to_json(entry)

@@ -16,6 +16,7 @@ from maxmemd.ledger.integrity import (
     check_entries,
     check_entry,
     check_newest,
+    check_schema,
     sealed,
     sealed_text,
     unsealed,
@@ -29,7 +30,6 @@ from maxmemd.ledger.schema import (
     INSTANCE,
     PUSH,
     RECORD,
-    SCHEMA,
     as_ledger_errors,
     chain_hash,
 )
@@ -160,12 +160,7 @@ class SqliteLedger:
 
     def _check_tables(self) -> None:
         """Check the tables that follow from the history, and that no newest entry is missing."""
-        there = self._connection.execute(SCHEMA_NAMES).scalars().all()
-        missing = sorted(SCHEMA.difference(there))
-        if missing:
-            raise LedgerCorrupt(
-                f"cannot trust the ledger: {missing[0]} is missing (see docs/recovery.md)"
-            )
+        check_schema(self._connection.scalars(SCHEMA_NAMES).all())
         known = self._high_water.read()
         if known is not None and known[0] > 0:
             seq, newest_hash = known
@@ -308,9 +303,8 @@ class SqliteLedger:
 
         A forgotten record begins again at revision 1; this finds the newer entry.
         """
-        wanted = history.revision_entries(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
-            row = self._connection.execute(wanted).first()
+            row = history.revision_entry(self._connection, uuid, revision)
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
 

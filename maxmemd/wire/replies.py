@@ -327,7 +327,7 @@ class HistoryEntry(Reply):
 
 
 class HistoryReply(Reply):
-    """Newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
+    """A page, newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
 
     entries: list[HistoryEntry]
     next_before: int | None
@@ -419,6 +419,7 @@ class PastPush(Reply):
 
 
 class PushesReply(Reply):
-    """A domain's pushes, newest first."""
+    """A page, newest first. `next_before` asks for the page that follows, as ?before=."""
 
     pushes: list[PastPush]
+    next_before: int | None

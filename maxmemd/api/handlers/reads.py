@@ -15,6 +15,7 @@ from maxmemd.api.reading.strides import Reading
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.arbiter.messages import DomainView, LookAtHost, Refused
+from maxmemd.ledger.reader import Encoder, ReadPage
 from maxmemd.policy.components import Record
 from maxmemd.policy.which_domain import nothing_recorded, own_domain
 from maxmemd.units import Memory
@@ -76,9 +77,9 @@ async def explain(service: Service, call: Request) -> Response:
     generation = service.mailbox.status.generation
 
     def read(reading: Reading) -> bytes:
-        entries = service.reader.entries_of(record.uuid, revisions, generation)
+        made_by = service.reader.made_by(record.uuid, revisions, generation, reading.deadline)
         reading.rest()
-        return to_bytes(serialize.explanation(view, record, entries))
+        return to_bytes(serialize.explanation(view, record, made_by))
 
     return Response(200, await _in_pool(service, call, read), revision=record.revision)
 
@@ -93,7 +94,18 @@ async def get_drift(service: Service, call: Request) -> Response:
 
 
 async def history(service: Service, call: Request) -> Response:
-    """Return the decisions about a domain, newest first."""
+    """Return a page of the decisions about a domain, newest first."""
+    return await _get_page(service, call, "entries", service.reader.history, serialize.entry)
+
+
+async def pushes(service: Service, call: Request) -> Response:
+    """Return a page of the pushes of a domain, newest first."""
+    return await _get_page(service, call, "pushes", service.reader.pushes, serialize.past_push)
+
+
+async def _get_page(
+    service: Service, call: Request, kind: str, read_page: ReadPage, encode: Encoder
+) -> Response:
     limit = call.number("limit", ROWS_UNLESS_ASKED, MOST_ROWS) or ROWS_UNLESS_ASKED
     before = call.number("before", None, 2**52)
     found = await _get_recorded(service, call)
@@ -101,24 +113,14 @@ async def history(service: Service, call: Request) -> Response:
         return found
 
     def read(reading: Reading) -> bytes:
-        rows = service.reader.history(found[1].uuid, limit=limit, before=before)
-        reading.rest()
-        return serialize.history(rows, limit, reading)
-
-    return Response(200, await _in_pool(service, call, read))
-
-
-async def pushes(service: Service, call: Request) -> Response:
-    """Return the pushes of a domain, newest first."""
-    limit = call.number("limit", ROWS_UNLESS_ASKED, MOST_ROWS) or ROWS_UNLESS_ASKED
-    found = await _get_recorded(service, call)
-    if isinstance(found, Response):
-        return found
-
-    def read(reading: Reading) -> bytes:
-        rows = service.reader.pushes(found[1].uuid, limit=limit)
-        reading.rest()
-        return serialize.pushes(rows, reading)
+        page = read_page(
+            found[1].uuid,
+            reading.resting(encode),
+            limit=limit,
+            before=before,
+            until=reading.deadline,
+        )
+        return serialize.page(kind, page)
 
     return Response(200, await _in_pool(service, call, read))
 
