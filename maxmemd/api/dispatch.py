@@ -60,6 +60,10 @@ class Dispatcher:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        with scope["maxmemd.peer"].held():
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw = scope["raw_path"]
         find = self._known if len(raw) < MOST_CACHED else self._find
         found = find(scope["method"], raw)
@@ -102,6 +106,9 @@ class Dispatcher:
             call = await read_request(scope, receive, path, route.takes, route.query)
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
+            # After the bond: a device model that lives now lived when its domain was looked up, and
+            # libxl lets no domid be used again before it has ended the device model.
+            _check_alive(peer)
             reply: Response | StreamingResponse | None
             if route.is_dear_read:
                 reply = await while_wanted(receive, route.handler(self._service, call))
@@ -200,3 +207,10 @@ def _check_well_formed(wrong: str | None) -> None:
     if wrong is not None:
         detail = f"cannot use the path: {wrong}: {FORMS[PATTERNS[wrong]]}"
         raise Rejected("path-invalid", detail, parameter=wrong)
+
+
+def _check_alive(peer: Peer) -> None:
+    """Refuse a request that waited until its process was gone. Raises Rejected."""
+    if not peer.is_alive:
+        detail = "cannot serve this request: the process that opened its connection has ended"
+        raise Rejected("caller-gone", detail, pid=peer.pid)

@@ -16,6 +16,7 @@ STATUS: Mapping[str, int] = {
     "request-invalid": 400,
     "certificate-expired": 401,
     "token-invalid": 401,
+    "caller-gone": 403,
     "not-allowed": 403,
     "not-your-domain": 403,
     "browser-refused": 403,

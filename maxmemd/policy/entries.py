@@ -34,12 +34,14 @@ class BuildState(NamedTuple):
 
     `toolstack_pages` is what its toolstack wrote where a push of ours, of `pushed_pages`, took
     its place. `build_pages` is what an announced build has to be allowed until it runs.
+    `is_newcomer` says that limits by name are still to be decided of it, also once it has run.
     """
 
     phase: BuildPhase
     toolstack_pages: int | None = None
     pushed_pages: int | None = None
     build_pages: int | None = None
+    is_newcomer: bool = False
 
 
 SETTLED_BUILD = BuildState(BuildPhase.SETTLED)

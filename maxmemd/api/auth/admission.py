@@ -88,6 +88,8 @@ class Admission:
 
     def unregister(self, peer: Peer) -> None:
         """Stop counting a connection."""
+        if peer.process is not None:
+            peer.process.release()
         self._remote -= peer.remote
         left = self._open.pop(peer.client) - 1
         if left:
@@ -139,11 +141,10 @@ class Admission:
         return peer
 
     def is_current(self, peer: Peer) -> bool:
-        """Whether a caller still has its role, and a valid certificate or token if it sent one."""
+        """Whether a caller lives and has its role, and what it sent is still valid."""
         if peer.token is None:
-            return (
-                peer.under(self.rules.roles).role == peer.role and time.time() < peer.valid_until_s
-            )
+            is_same = peer.under(self.rules.roles).role == peer.role
+            return is_same and time.time() < peer.valid_until_s and peer.is_alive
         valid = self._tokens is not None and self._tokens.holds(peer.token)
         return valid and not peer.token.has_expired(time.time_ns())
 

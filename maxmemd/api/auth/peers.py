@@ -11,11 +11,13 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 
 from maxmemd.api.auth.certificates import subject_of, valid_until_s
+from maxmemd.api.auth.peer_process import PeerProcess, process_of
 from maxmemd.api.auth.token_store import Token
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import NOBODY as NO_ROLE
@@ -53,6 +55,7 @@ class Peer:
     `client`. A `remote` peer came over TCP from
     `address`; its pid and uids are the kernel's overflow values. `role` follows from `roles` and
     `known_by`, or from `token`. `valid_until_s` is the end of a certificate, by the host's clock.
+    `process` is None over TCP, and `pin` is used for device models only.
     """
 
     pid: int
@@ -64,6 +67,7 @@ class Peer:
     remote: bool = False
     address: str = ""
     pin: Pin = field(default_factory=Pin, compare=False)
+    process: PeerProcess | None = field(default=None, compare=False, repr=False)
     groups: tuple[int, ...] = field(default=(), repr=False)
     known_by: str = field(default="", repr=False)
     roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
@@ -81,6 +85,15 @@ class Peer:
         if not self.client.startswith(CERTIFICATE):
             return f"{self.keys_of or self.client}:{key}"
         return ":".join(part.replace(":", r"\:") for part in (self.client, key))
+
+    def held(self) -> AbstractContextManager[object]:
+        """Return what keeps this peer's process in sight for the time of one request."""
+        return nullcontext() if self.process is None else self.process
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that connected still lives; over TCP there is none that could end."""
+        return self.process is None or self.process.is_alive
 
     def under(self, roles: Roles) -> "Peer":
         """Return this peer with the role it has under `roles`, which may have changed since."""
@@ -109,7 +122,7 @@ def peer_of(transport: asyncio.BaseTransport, roles: Roles = NO_ROLES) -> Peer:
         return UNKNOWN_PEER
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, gid = _UCRED.unpack(raw)
-    return peer(pid, uid, gid, _groups(sock), roles)
+    return replace(peer(pid, uid, gid, _groups(sock), roles), process=process_of(sock, pid, uid))
 
 
 def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Peer:

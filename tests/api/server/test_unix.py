@@ -1,5 +1,6 @@
 """The device models' socket: which clients can reach it, and that others have no role there."""
 
+import errno
 import grp
 import os
 import socket
@@ -15,6 +16,7 @@ import pytest
 
 from maxmemd import files
 from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission, AdmissionRules
+from maxmemd.api.auth.peer_process import SO_PEERPIDFD
 from maxmemd.api.auth.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
@@ -208,6 +210,8 @@ class Connected:
             return socket.AF_UNIX
         if name == socket.SO_PEERCRED:
             return b"".join(n.to_bytes(4, "little") for n in (self._pid, self._uid, self._uid))
+        if name == SO_PEERPIDFD:
+            raise ProcessLookupError(errno.ESRCH, "it has ended")
         return b""
 
 

@@ -1,12 +1,14 @@
 """What makes an input do the same each time: a loop without time, and nothing in another thread."""
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from maxmemd.api.auth.peer_process import SO_PEERPIDFD
 from maxmemd.api.reading.pool import ReadPool, ReadPools
 from maxmemd.api.reading.strides import Reading, Strides
 from maxmemd.arbiter.messages import DecisionRequest, Query
@@ -140,6 +142,8 @@ class _Socket:
     def getsockopt(self, _level: int, name: int, _size: int = 0) -> int | bytes:
         if name == socket.SO_DOMAIN:
             return int(socket.AF_UNIX)
+        if name == SO_PEERPIDFD:
+            return os.pidfd_open(os.getpid())
         return struct.pack("iII", 4711, self._uid, self._uid) if name == socket.SO_PEERCRED else b""
 
     def getsockname(self) -> str:
