@@ -198,6 +198,10 @@ class Ledger(Protocol):
         """Return the domain among these, all with a record, that the newest entry is about."""
         ...
 
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain that was committed; 0 if it had none here."""
+        ...
+
     def close(self) -> None:
         """Close the file, which holds everything then."""
         ...

@@ -37,9 +37,9 @@ class StreamingResponse(NamedTuple):
     close: Callable[[], None]
 
 
-async def send_response(send: Send, reply: Response) -> None:
-    """Send a response, in one piece if possible."""
-    headers = _headers(reply)
+async def send_response(send: Send, reply: Response, common: Headers = ()) -> None:
+    """Send a response, in one piece if possible; `common` are headers of every response."""
+    headers = [*_headers(reply), *common]
     if not _at_once(send, reply, headers):
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

@@ -19,10 +19,11 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory
@@ -59,11 +60,11 @@ def more(by_kib: int = 4, ref: str = "1") -> DecisionRequest:
 def test_a_batch_is_one_commit_and_one_push(seat: Seat) -> None:
     """A hundred wishes for one domain: a hundred revisions, one commit, one hypercall."""
     commits, rows = seat.memory.commits, len(seat.memory.rows)
-    reconciler = seat.arbiter.reconciler
-    pushes = reconciler.pushes
+    limits = seat.arbiter.limits
+    pushes = limits.pushes
     answers = turn(seat, *[more() for _ in range(100)])
     assert [a.record.revision for a in answers if isinstance(a, Granted)] == list(range(2, 102))
-    assert (seat.memory.commits - commits, reconciler.pushes - pushes) == (1, 1)
+    assert (seat.memory.commits - commits, limits.pushes - pushes) == (1, 1)
     assert {a.push.state for a in answers if isinstance(a, Granted) and a.push} == {"applied"}
     assert seat.pages(1) == 65 * 256 + 100
     seat.poll()
@@ -632,7 +633,9 @@ def test_other_rules_count_from_now_on() -> None:
     low = SetLimit(Memory.of_mib(64))
     assert seat.refuse(domid, low) == "limit-below-target"
     before = seat.record(domid)
-    seat.arbiter.reconfigure(Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), 1.0))
+    seat.arbiter.reconfigure(
+        Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), GoneRules(1.0))
+    )
     assert seat.record(domid) == before
     assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
     seat.host.foreign_write(domid, Memory.of_mib(96))

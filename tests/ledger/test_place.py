@@ -17,7 +17,7 @@ from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
-from tests.ledger.lines import AT_NS, entry, opened
+from tests.ledger.lines import AT_NS, entry, opened, rows_of
 from tests.support.until import until
 from tests.system.durability.workload import Bench
 
@@ -407,7 +407,7 @@ def test_a_commit_into_a_file_that_went_meanwhile_is_not_confirmed(site: Site) -
     assert isinstance(site.ask(), Granted)
     assert site.trouble() == "ok"
     uuid = site.bench.uuids[0]
-    rows = LedgerReader(site.database).history(uuid, limit=500, before=None)
+    rows = rows_of(LedgerReader(site.database).history, uuid)
     assert sum(row.key == f"0:wish-{site.bench.keys}" for row in rows) == 1
 
 

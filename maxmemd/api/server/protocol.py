@@ -167,6 +167,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _end_with(self, why: Rejected, more: str = "") -> None:
         """Answer with a problem document, outside of any cycle, and close the connection."""
         status, body = problems.document(why.code, why.detail, why.numbers)
+        common = (b"%b: %b\r\n" % each for each in self.dispatcher.common)
+        more += b"".join(common).decode("ascii")
         head = (
             f"Content-Type: {problems.MEDIA_TYPE.decode()}\r\n"
             f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"

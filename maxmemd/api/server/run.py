@@ -115,9 +115,9 @@ class _Server(uvicorn.Server):
 
 
 def _raise_descriptor_limit() -> None:
-    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS plus SQLite's and Xen's descriptors."""
+    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS, each with its process, and all else."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + 256
+    wanted = 2 * MOST_CONNECTIONS + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
