@@ -104,7 +104,8 @@ class LedgerReader:
         with self._reading("read the history", until) as read:
             rows = history.entries(read.connection, uuid, limit, before)
             items, last = _encoded(read, rows, encode)
-        return Page(items, None if last is None or last.prior == 0 else last.seq)
+            is_more = last is not None and history.is_there(read.connection, last.prior)
+        return Page(items, last.seq if last is not None and is_more else None)
 
     def pushes(
         self,
@@ -140,14 +141,12 @@ class LedgerReader:
         missing = [revision for revision in revisions if revision not in known]
         if not missing:
             return known
-        found = {}
         with self._reading("read the history", until) as read:
-            for revision in missing:
-                read.check()
-                row = history.revision_entry(read.connection, uuid, revision)
-                if row is not None:
-                    reason = str(from_text(row.wish).get("reason", ""))
-                    found[revision] = MadeBy(row.seq, row.at_ns, row.kind, row.actor, reason)
+            rows = history.revision_entries(read.connection, uuid, missing, read.check)
+        found = {
+            revision: MadeBy(row.seq, row.at_ns, row.kind, row.actor, _reason_in(row.wish))
+            for revision, row in rows.items()
+        }
         self._add_to_cache(uuid, found, generation)
         return known | found
 
@@ -219,6 +218,10 @@ class LedgerReader:
             self._checking = None
         if found != "ok":
             raise LedgerCorrupt(f"cannot trust the ledger: {found} (see docs/recovery.md)")
+
+
+def _reason_in(wish: str) -> str:
+    return str(from_text(wish).get("reason", ""))
 
 
 def _encoded(

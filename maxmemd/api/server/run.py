@@ -90,7 +90,8 @@ class _Server(uvicorn.Server):
             self._acceptors += (Acceptor(self._device_model_socket, self._device_model),)
         if self._remote is not None:
             admission, refusals = self._dispatcher.admission, self._dispatcher.refusals
-            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals)
+            common = self._dispatcher.common
+            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals, common)
             self._acceptors += (acceptor,)
 
     def _connection(self) -> BoundedHttpProtocol:
