@@ -1,16 +1,16 @@
 """Read-only queries, from any thread: history, pushes, and the check of the whole chain."""
 
+import sqlite3
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from maxmemd.errors import LedgerCorrupt
+from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
 from maxmemd.ledger.chains import ENTRIES, PUSHES, Chain
 from maxmemd.ledger.integrity import check_entries, check_priors
@@ -79,6 +79,8 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        self._is_check_over = threading.Event()
+        self._checking: sqlite3.Connection | None = None
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, str, int], MadeBy] = OrderedDict()
 
@@ -153,12 +155,13 @@ class LedgerReader:
     def check(self, *, pause_s: float = 0.0) -> int:
         """Check all entries and SQLite's own structure; return the number of entries.
 
-        It sleeps for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
-        Raises LedgerCorrupt for the first entry that is missing or not as it was written.
+        It rests for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
+        Raises LedgerCorrupt for the first entry that is missing or not as it was written. After
+        `end_check` it returns before the next entries, and what it returns says nothing.
         """
         seen, before = 0, None
         newest: dict[str, int] = {}
-        while True:
+        while not self._is_check_over.is_set():
             with (
                 as_ledger_errors(self._path, "check the ledger"),
                 self._engine.begin() as connection,
@@ -171,15 +174,33 @@ class LedgerReader:
                 ).all()
             if not rows:
                 self._check_structure()
-                return seen
+                break
             check_entries(rows, before, after=seen)
             check_priors(rows, newest)
             seen, before = rows[-1].seq, rows[-1].hash
-            time.sleep(pause_s)
+            self._is_check_over.wait(pause_s)
+        return seen
+
+    def end_check(self) -> None:
+        """Let a check that runs, and any later one, end at once. From any thread."""
+        self._is_check_over.set()
+        driver = self._checking
+        if driver is not None:
+            with suppress(sqlite3.Error):  # it is closed by now
+                driver.interrupt()
 
     def _check_structure(self) -> None:
-        with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as connection:
-            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        """Check what is not in the entries: in one statement, which `end_check` interrupts."""
+        try:
+            with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as opened:
+                self._checking = opened.connection.driver_connection
+                found = opened.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        except LedgerError:
+            if self._is_check_over.is_set():
+                return
+            raise
+        finally:
+            self._checking = None
         if found != "ok":
             raise LedgerCorrupt(f"cannot trust the ledger: {found} (see docs/recovery.md)")
 
