@@ -23,6 +23,7 @@ _INDICES = (
     ("history_milestones", "history", ["uuid"], _MILESTONE),
     ("history_milestone_revisions", "history", ["uuid", "revision"], _MILESTONE),
     ("history_beginnings", "history", ["uuid"], "revision = 1 AND state IS NOT NULL"),
+    ("history_ends", "history", ["uuid"], "kind = 'instance-ended'"),
     ("push_by_uuid", "push", ["uuid"], None),
 )
 
