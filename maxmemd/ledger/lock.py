@@ -33,8 +33,8 @@ def exclusive_lock(database: Path) -> Iterator[None]:
         give_existing(database.parent.glob(f"{glob.escape(database.name)}*"))
         with _locked(database, database, "another maxmemd uses this file by another name"):
             if database.stat().st_nlink > 1:
-                LOG.warning("%s has another name, a hard link: after a crash only the name that was"
-                            " used has the WAL beside it (see docs/recovery.md)", database)  # fmt: skip
+                warning = "%s has another name, a hard link: a WAL is beside one name only (%s)"
+                LOG.warning(warning, database, "see docs/recovery.md")
             yield
 
 
