@@ -31,6 +31,7 @@ from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.host import check_host, mark_host
 from maxmemd.ledger.lock import exclusive_lock
 from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.systemd import Watchdog, passed_sockets
@@ -157,17 +158,18 @@ def settings_of(config: Config) -> Settings:
 
 def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
+    place = Place()
 
     def make_arbiter() -> Arbiter:
         return Arbiter(
-            SqliteLedger(config.database),
+            SqliteLedger(config.database, place=place),
             adapters.pusher,
             SystemClock(),
             settings_of(config),
             boot=adapters.boot,
         )
 
-    reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
+    reader, follower = LedgerReader(config.database, place), LedgerFollower(config.database, place)
     event_stream = EventStream(follower)
     alive = Watchdog(watch.is_well).feed
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=event_stream.wake)

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.schema import GENESIS, HISTORY, PUSH, as_ledger_errors, engine
 
 
@@ -61,9 +62,10 @@ class LedgerFollower:
     Every method raises LedgerError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: Place | None = None) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        (place or Place()).guard(self._engine)
 
     def end(self) -> Position:
         """Return the position after everything that is committed."""

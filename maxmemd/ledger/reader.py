@@ -14,6 +14,7 @@ from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
 from maxmemd.ledger.chains import ENTRIES, PUSHES, Chain
 from maxmemd.ledger.integrity import check_entries, check_priors
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.reading import READ_S, Read, reading
 from maxmemd.ledger.schema import HISTORY, as_ledger_errors, engine
 from maxmemd.pacing import Deadline
@@ -76,9 +77,10 @@ class LedgerReader:
     end: by default that is after READ_S.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: Place | None = None) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        (place or Place()).guard(self._engine)
         self._is_check_over = threading.Event()
         self._checking: sqlite3.Connection | None = None
         self._lock = threading.Lock()

@@ -22,6 +22,7 @@ from maxmemd.ledger.integrity import (
     unsealed,
     unsealed_text,
 )
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.pushes import write_pushes
 from maxmemd.ledger.schema import (
     DRIFT_MODE,
@@ -71,15 +72,16 @@ class SqliteLedger:
     """The ledger in a SQLite file with current tables (see `migrate`).
 
     Used from one thread. Every method raises LedgerError; after an error in `commit` the batch is
-    not committed, and the caller must `reopen` and `load` before the next one.
+    not committed, and the caller must `reopen` and `load` before the next one. `place` tells
+    readers which file it has open.
     """
 
-    def __init__(self, path: Path, *, busy_ms: int = 1000) -> None:
+    def __init__(self, path: Path, *, busy_ms: int = 1000, place: Place | None = None) -> None:
         self._path = path
         self._seq = 0
         self._newest_hash = GENESIS
         self._heads = Heads()
-        self._database = WritingConnection(path, busy_ms=busy_ms)
+        self._database = WritingConnection(path, busy_ms=busy_ms, place=place or Place())
         self._high_water = HighWaterMark(path)
 
     @property
