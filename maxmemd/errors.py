@@ -11,6 +11,7 @@
     |   |-- LedgerBusy       ledger-busy         another process holds the database
     |   |-- LedgerFull       ledger-full         no space left for the next decision
     |   |-- LedgerCorrupt    ledger-corrupt      not what was written
+    |   |-- EventsPruned     event-id-pruned     older events are no longer kept
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
     |-- ArbiterBusy          arbiter-busy        no answer in time, or the queue is full
     |-- TokensError          tokens-failed       remote clients' tokens cannot be stored
@@ -111,6 +112,12 @@ class LedgerCorrupt(LedgerError):
     """The ledger is not what was written: a gap, an edit or a flipped bit."""
 
     code = "ledger-corrupt"
+
+
+class EventsPruned(LedgerError):
+    """The events after a position are no longer all there."""
+
+    code = "event-id-pruned"
 
 
 class LedgerTooNew(LedgerError):

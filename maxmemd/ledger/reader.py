@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import history
-from maxmemd.ledger.integrity import check_entries, check_priors
+from maxmemd.ledger.anchor import Anchor, kept_revision, read_anchor
+from maxmemd.ledger.chain import ChainCheck
 from maxmemd.ledger.schema import HISTORY, PUSH, as_ledger_errors, engine
 
 STRIDE = 500
@@ -53,7 +54,10 @@ class LedgerReader:
         wanted = history.revision_entries(uuid, min(missing)).where(HISTORY.c.revision.in_(missing))
         with as_ledger_errors(self._path, "read the history"), self._engine.begin() as connection:
             rows = connection.execute(wanted).all()
-        found = {row.revision: row for row in reversed(rows)}
+            found = {row.revision: row for row in reversed(rows)}
+            for revision in set(missing).difference(found):
+                row = kept_revision(connection, uuid, revision)
+                found |= {} if row is None else {revision: row}
         self._add_to_cache(uuid, found, generation)
         return known | found
 
@@ -79,32 +83,28 @@ class LedgerReader:
         with as_ledger_errors(self._path, "read the pushes"), self._engine.begin() as connection:
             return connection.execute(wanted.limit(limit)).all()
 
+    def anchor(self) -> Anchor:
+        """Return from where the chain can be proved."""
+        with as_ledger_errors(self._path, "read the ledger"), self._engine.begin() as connection:
+            return read_anchor(connection)
+
     def check(self, *, pause_s: float = 0.0) -> int:
-        """Check all entries and SQLite's own structure; return the number of entries.
+        """Check all entries and SQLite's own structure; return the newest entry's number.
 
         It sleeps for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
         Raises LedgerCorrupt for the first entry that is missing or not as it was written.
         """
-        seen, before = 0, None
-        newest: dict[str, int] = {}
-        while True:
+        chain = ChainCheck()
+        is_done = False
+        while not is_done:
             with (
                 as_ledger_errors(self._path, "check the ledger"),
                 self._engine.begin() as connection,
             ):
-                rows = connection.execute(
-                    sa.select(HISTORY)
-                    .where(HISTORY.c.seq > seen)
-                    .order_by(HISTORY.c.seq)
-                    .limit(STRIDE)
-                ).all()
-            if not rows:
-                self._check_structure()
-                return seen
-            check_entries(rows, before, after=seen)
-            check_priors(rows, newest)
-            seen, before = rows[-1].seq, rows[-1].hash
+                is_done = chain.stride(connection, STRIDE)
             time.sleep(pause_s)
+        self._check_structure()
+        return chain.seen
 
     def _check_structure(self) -> None:
         with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as connection:

@@ -86,12 +86,17 @@ def test_no_string_has_a_former_word(path: Path) -> None:
 def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
-    assert set(found) == {"history", "record", "instance", "push", "drift_mode"}
-    assert found["record"] == {"uuid", "head", "newest", "observed", "name"}
+    assert set(found) == {
+        "history", "record", "former", "instance", "push", "drift_mode", "pruned", "kept",
+    }  # fmt: skip
+    assert found["record"] == {
+        "uuid", "head", "newest", "observed", "name", "incarnation",
+    }  # fmt: skip
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {
-        "history_by_key"
+        "history_by_key",
+        "kept_by_slot",
     }
 
 

@@ -26,7 +26,11 @@ from maxmemd.ledger.reader import LedgerReader
 
 @dataclass(slots=True)
 class Service:
-    """The parts of the daemon that handlers use. `integrity` is the result of the ledger check."""
+    """The parts of the daemon that handlers use.
+
+    `integrity` is the result of the ledger check, and `proved` says from which entry on the chain
+    was found whole.
+    """
 
     mailbox: Mailbox
     reader: LedgerReader
@@ -37,6 +41,7 @@ class Service:
     disk: DiskMonitor
     tokens: TokenStore
     integrity: str = "being checked"
+    proved: str | None = None
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog(time.monotonic))
     admission: Admission = field(init=False)
 
