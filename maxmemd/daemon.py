@@ -15,6 +15,7 @@ from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor, notify_systemd
+from maxmemd.api.loop_watch import LoopWatch
 from maxmemd.api.server.run import run
 from maxmemd.api.server.tcp import listen_tcp
 from maxmemd.api.server.unix import open_sockets
@@ -53,8 +54,10 @@ def serve(read: Callable[[], Config], on_started: Callable[[], None] | None = No
 
     Raises MaxmemError when it cannot start.
     """
-    config = read()
-    uvloop.run(serve_on(config, lambda: choose_backend(config), read, on_started))
+    config, watch = read(), LoopWatch()
+    uvloop.run(
+        serve_on(config, lambda: choose_backend(config, watch.is_well), read, on_started, watch)
+    )
 
 
 async def serve_on(
@@ -62,10 +65,12 @@ async def serve_on(
     world: Callable[[], Backend],
     reread: Callable[[], Config] | None = None,
     on_started: Callable[[], None] | None = None,
+    watch: LoopWatch | None = None,
 ) -> None:
     """Serve the API for a world until told to stop; SIGHUP takes what `reread` returns.
 
-    `on_started` is called once everything is set up, before the first request is served.
+    `on_started` is called once everything is set up, before the first request is served; `watch`
+    watches the event loop.
 
     Raises MaxmemError when it cannot start.
     """
@@ -75,7 +80,7 @@ async def serve_on(
         check_host(config.database, simulated=adapters.simulated)
         LOG.info("%s", migrate(config.database))
         mark_host(config.database, simulated=adapters.simulated)
-        service = _service(config, adapters)
+        service = _service(config, adapters, watch or LoopWatch())
         async with _arbiter_running(service, adapters):
             LOG.info(
                 "serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift
@@ -88,7 +93,7 @@ async def serve_on(
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(
-                app, sock, each_second=service.each_second, on_stop=service.event_stream.close,
+                app, sock, each_second=service.each_second, on_stop=service.on_stop,
                 remote=remote, device_model_socket=device_model_socket,
             )  # fmt: skip
 
@@ -96,18 +101,20 @@ async def serve_on(
 @asynccontextmanager
 async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator[None]:
     """Run the arbiter's thread, and the tasks that report on it."""
-    mailbox = service.mailbox
+    mailbox, watch = service.mailbox, service.loop_watch
     await mailbox.start()
+    watch.start()
     adapters.pusher.watch(mailbox.thread.poll_soon)
-    tasks = [
-        asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
-    ]
+    host = "the simulated host" if service.simulated else "Xen"
+    notifying = notify_systemd(mailbox, host=host)
+    tasks = [asyncio.create_task(some) for some in (_check_ledger(service), notifying)]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await mailbox.stop()
+        watch.stop()
         adapters.pusher.close()
         LOG.info("stopped; Xen's maxima stay as they are")
 
@@ -124,7 +131,7 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def _service(config: Config, adapters: Backend) -> Service:
+def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
 
     def make_arbiter() -> Arbiter:
@@ -138,12 +145,13 @@ def _service(config: Config, adapters: Backend) -> Service:
 
     reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
     event_stream = EventStream(follower)
-    alive = Watchdog().feed
+    alive = Watchdog(watch.is_well).feed
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=event_stream.wake)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
     return Service(
-        mailbox, reader, follower, event_stream, config, adapters.simulated, disk, tokens
-    )
+        mailbox, reader, follower, event_stream, config, adapters.simulated, disk, tokens,
+        loop_watch=watch,
+    )  # fmt: skip
 
 
 async def _check_ledger(service: Service) -> None:

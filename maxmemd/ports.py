@@ -158,6 +158,10 @@ class Ledger(Protocol):
         """Return the stored state, checked. Raises LedgerCorrupt."""
         ...
 
+    def check_place(self) -> None:
+        """Raise LedgerMoved unless the ledger's path names the file that is open."""
+        ...
+
     def reopen(self) -> None:
         """After a failed commit: open the file again, so that `load` finds what is on disk."""
         ...
@@ -204,5 +208,5 @@ class Ledger(Protocol):
         ...
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which holds everything then."""
         ...

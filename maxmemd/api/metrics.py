@@ -11,6 +11,7 @@ from typing import Any
 
 from maxmemd import __version__
 from maxmemd.api.health import Space, is_ready
+from maxmemd.api.reading.strides import Reading
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.messages import DomainView
 from maxmemd.histogram import Distribution
@@ -20,6 +21,8 @@ from maxmemd.units import UNLIMITED_PAGES, Memory
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 PLAIN = b"text/plain; version=0.0.4; charset=utf-8"
 MOST_DOMAINS = 1024
+END = b"# EOF\n"
+"""What ends a text of OpenMetrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Scene:
     space: Space | None
     refused: Mapping[str, int]
     """Requests refused before the arbiter saw them, by code."""
+    simulated: bool
+    loop_age_s: float = 0.0
 
 
 def wants_plain(accept: str) -> bool:
@@ -40,34 +45,35 @@ def wants_plain(accept: str) -> bool:
     return "text/plain" in accept and "application/openmetrics-text" not in accept
 
 
-def to_text(scene: Scene, *, plain: bool) -> bytes:
+def to_text(scene: Scene, reading: Reading, *, plain: bool) -> bytes:
     """Return the metrics as text. prometheus-client is imported by the first scrape."""
     from prometheus_client import CollectorRegistry, exposition
     from prometheus_client.openmetrics import exposition as openmetrics
 
-    families = [
-        *_of_daemon(scene),
-        *_of_arbiter(scene.mailbox),
-        _refusals(scene),
-        *_of_domains(scene.domains),
-    ]
-
-    class Scrape:
-        def collect(self) -> list[Any]:
-            return families
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Scrape())
     generate: Any = exposition.generate_latest if plain else openmetrics.generate_latest
-    exposed: bytes = generate(registry)
-    return exposed
+
+    def text_of(family: Any) -> bytes:
+        class Scrape:
+            def collect(self) -> list[Any]:
+                return [family]
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(Scrape())
+        exposed: bytes = generate(registry)
+        return exposed.removesuffix(END)
+
+    families = (*_of_daemon(scene), *_of_arbiter(scene.mailbox), _refusals(scene))
+    domains = _of_domains(scene.domains, reading)
+    texts = [*reading.each(families, text_of), *reading.each(domains, text_of)]
+    return b"".join([*texts, b"" if plain else END])
 
 
 def _of_daemon(scene: Scene) -> Iterable[Any]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
-    build = Gauge("maxmemd_build_info", "The version of maxmemd", labels=["version"])
-    build.add_metric([__version__], 1)
+    labels, host = ["version", "host"], "simulated" if scene.simulated else "xen"
+    build = Gauge("maxmemd_build_info", "The version of maxmemd, and its host", labels=labels)
+    build.add_metric([__version__, host], 1)
     yield build
     ready = Gauge("maxmemd_part_ready", "1 when this part is ready, as /v1/health", labels=["part"])
     for part, state in scene.parts.items():
@@ -78,6 +84,11 @@ def _of_daemon(scene: Scene) -> Iterable[Any]:
         "maxmemd_arbiter_age_seconds",
         "Since the arbiter thread last finished a loop",
         scene.mailbox.thread.age_s,
+    )
+    yield Gauge(
+        "maxmemd_loop_age_seconds",
+        "The longest in the last minute that the event loop did not come round",
+        scene.loop_age_s,
     )
     yield Gauge("maxmemd_event_streams", "Clients of /v1/events", scene.streams)
     if scene.space is not None:
@@ -141,7 +152,7 @@ def _histogram(name: str, text: str, values: Distribution) -> Any:
     return HistogramMetricFamily(name, text, buckets=values.buckets(), sum_value=values.total)
 
 
-def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
+def _of_domains(domains: Sequence[DomainView], reading: Reading) -> list[Any]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
     labels = ["uuid", "name"]
@@ -160,6 +171,7 @@ def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
     shown = [view for view in domains if view.record and view.xen and view.push]
     for view in shown[:MOST_DOMAINS]:
         assert view.record and view.xen and view.push  # noqa: S101, PT018 - for the type checker
+        reading.rest()
         names = [view.uuid, view.name or ""]
         limit.add_metric(names, _bytes(view.record.limit))
         populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))

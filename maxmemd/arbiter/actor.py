@@ -108,9 +108,15 @@ class Arbiter:
         self.flush()
 
     def stop(self) -> None:
-        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
+        """Compare and write the notes a last time, with what was counted, and close the ledger.
+
+        Raises MaxmemError, and the ledger is closed all the same.
+        """
         self.records.note_all_repeats()
-        self.poll()
+        try:
+            self.poll()
+        finally:
+            self.records.close()
 
     @property
     def has_notes(self) -> bool:
@@ -153,9 +159,8 @@ class Arbiter:
         trouble: LedgerError | None = None
         try:
             self._make_certain()
-            wanted = [
-                ask.key for ask in asks if isinstance(ask, DecisionRequest) and ask.key is not None
-            ]
+            writes = [ask for ask in asks if isinstance(ask, DecisionRequest | DriftRequest)]
+            wanted = [ask.key for ask in writes if ask.key is not None]
             batch.keys = self.records.by_keys(wanted)
         except LedgerError as error:
             trouble = error
@@ -168,7 +173,7 @@ class Arbiter:
                 if isinstance(ask, Query):
                     answers.append(self._answer_query(ask, answered))
                 elif isinstance(ask, DriftRequest):
-                    answers.append(trouble or self._set_drift(ask, batch.observer))
+                    answers.append(trouble or self._set_drift(ask, batch))
                 else:
                     answers.append(trouble or batch.answer(index, ask))
             except MaxmemError as error:
@@ -186,8 +191,8 @@ class Arbiter:
         except Exception as surprise:  # noqa: BLE001 - noted; its domain meets it again
             self.lifecycle.surprises.note("any", surprise)
 
-    def _set_drift(self, ask: DriftRequest, observer: Observer) -> Answer:
-        answer = self.drift.answer(ask, observer)
+    def _set_drift(self, ask: DriftRequest, batch: Batch) -> Answer:
+        answer = self.drift.answer(ask, batch.observer, batch.keys)
         if isinstance(answer, Refused):
             code = answer.refusal.code
             self.refusals[code] = self.refusals.get(code, 0) + 1
@@ -234,7 +239,7 @@ class Arbiter:
             instance.on_build_decided(build)
         for uuid in batch.ahead:
             self.lifecycle.endings.on_decided_ahead(uuid)
-        self.decisions += len(batch.entries)
+        self.decisions += sum(entry.state is not None for entry in batch.entries)
 
     def _push(self, batch: Batch) -> None:
         """Push the last value of each domain to every instance that it has here, all at once.

@@ -17,6 +17,7 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
+from maxmemd.arbiter.used_keys import stands_for, unchanged_entry
 from maxmemd.policy.clauses import key_reused, revision_stale, room_ahead
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
@@ -48,7 +49,7 @@ class Batch:
 
     `entries` are what is to be committed, `made` the records they make, by UUID and revision, and
     `decided` the last of each; `granted` says for each granted wish, by its place in the batch,
-    which instance it is about. `keys` are the idempotency keys known, `refusals` counts by code.
+    which instance it is about. `keys` are the idempotency keys used up, `refusals` counts by code.
     `builds` are the instances whose build was announced, with what it has to be allowed; `limited`
     those whose limit a client decided. `ahead` are the domains without an instance that were
     decided on. `gone` counts the records of domains that are not here by client, once it is asked.
@@ -199,16 +200,18 @@ class Batch:
         seen: Observation | Halted | None,
         change: Change | None,
     ) -> Granted:
-        """Note a grant for the commit; one that changes nothing leaves no entry."""
+        """Note a grant for the commit; one that changes nothing has an entry if it has a key."""
         kind, record = KINDS[type(ask.wish)], grant.record
         self.granted[index] = seen.instance if isinstance(seen, Observation) else None
+        words = _wish_words(ask)
         if record is self._record_of(record.uuid):
+            if ask.key is not None:
+                self._add(
+                    unchanged_entry(record.uuid, record.revision, kind, ask.actor, words, ask.key)
+                )
             return _granted(record, seen)
-        entry = entry_of(record, kind, ask.actor, _wish_text(ask), ask.key)
-        self.entries.append(entry)
+        self._add(entry_of(record, kind, ask.actor, to_text(words), ask.key))
         self.decided[record.uuid] = self.made[record.uuid, record.revision] = record
-        if ask.key is not None:
-            self.keys[ask.key] = entry
         if seen is None and self.gone is not None and record.revision == 1:
             self.gone[client_of(ask.actor)] += 1
         if isinstance(seen, Halted):
@@ -222,21 +225,35 @@ class Batch:
         seen.on_effects_granted(grant.effects)
         return _granted(record, seen, grant.effects, change=change)
 
+    def _add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if entry.key is not None:
+            self.keys[entry.key] = entry
+
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
 
     def _replayed(self, index: int, ask: DecisionRequest, entry: Entry) -> Answer:
         """Answer a wish that was granted before under the same idempotency key."""
-        asked = (self._meant(ask.ref) or entry.uuid, KINDS[type(ask.wish)], _wish_text(ask))
-        if asked != (entry.uuid, entry.kind, entry.wish):
+        kind, words = KINDS[type(ask.wish)], _wish_words(ask)
+        if not stands_for(entry, self._meant(ask.ref), kind, words):
             return self._counted(Refused(key_reused()))
-        record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
+        record = self._record_in(entry)
         instance = self.lifecycle.instances.meant(entry.uuid)
         self.granted[index] = instance
         if instance is None:
             name = self.committed.name_of(entry.uuid)
             return Granted(record, None, name, replayed=True)
         return Granted(record, instance.domid, instance.name, replayed=True)
+
+    def _record_in(self, entry: Entry) -> Record:
+        """Return the record that an entry's wish was answered with."""
+        if entry.state is not None:
+            return record_from_text(entry.uuid, entry.revision, entry.state)
+        record = self._record_of(entry.uuid)
+        if record is not None and record.revision == entry.revision:
+            return record
+        return self._past(entry.uuid, entry.revision) or Record(entry.uuid, entry.revision, {})
 
     def _refused(self, ask: DecisionRequest, refused: Refused) -> Refused:
         """Count a refusal, and note it in the history of the domain that it is about."""
@@ -314,8 +331,8 @@ def _uuid_in(ref: str) -> str | None:
     return reference.text if isinstance(reference, Uuid) else None
 
 
-def _wish_text(ask: DecisionRequest) -> str:
+def _wish_words(ask: DecisionRequest) -> dict[str, object]:
     words = wish_to_json(ask.wish)
     if ask.reason:
         words["reason"] = ask.reason
-    return to_text(words)
+    return words

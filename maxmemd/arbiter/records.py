@@ -14,7 +14,7 @@ from maxmemd.arbiter.entries import DAEMON, client_of
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
-from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError
+from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerMoved
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
@@ -284,12 +284,12 @@ class Records:
                 log_event(entry.uuid, entry.kind, from_text(entry.wish))
 
     def make_certain(self) -> list[InstanceRow]:
-        """After a failed commit, learn from the file whether it was kept after all.
+        """Check that the ledger's file is in its place; after a failed commit, read what it kept.
 
         To be called before anything is decided. Returns the instances of the domains whose
-        decision was kept, as they were kept with it. Raises LedgerError.
+        decision was kept after all, as they were kept with it. Raises LedgerError.
         """
-        if not self._stale:
+        if not self._stale and self._is_in_place():
             return []
         # What is in memory is as it was before that commit, for `commit` changes it only on
         # success. So a ledger that has grown shows that all of the commit was kept, the notes with
@@ -307,6 +307,22 @@ class Records:
         if kept.extent != extent:
             self._drop(self._in_doubt)
         return [row for row in kept.instances if row.uuid in moved]
+
+    def _is_in_place(self) -> bool:
+        """Whether the ledger's path names its file; if not, it is to be opened again."""
+        try:
+            with self._troubled():
+                self._ledger.check_place()
+        except LedgerMoved:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write the notes a last time, and close the ledger. Raises LedgerError."""
+        try:
+            self.flush()
+        finally:
+            self._ledger.close()
 
     def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
         """Count what a full queue is about to lose, and say it once until it is written again."""

@@ -46,11 +46,6 @@ _ANCHOR = sa.select(PRUNED.c.seq, PRUNED.c.hash, PRUNED.c.about)
 _SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
 _HASHES = sa.select(HISTORY.c.seq, HISTORY.c.hash).where(HISTORY.c.seq.in_(_SEQS))
 _KEPT_ONES = sa.select(KEPT.c.seq, KEPT.c.before).where(KEPT.c.seq.in_(_SEQS))
-_KEPT_REVISION = (
-    sa.select(HISTORY)
-    .join(KEPT, KEPT.c.seq == HISTORY.c.seq)
-    .where(KEPT.c.uuid == sa.bindparam("uuid"), KEPT.c.slot == sa.bindparam("slot"))
-)
 
 
 def read_anchor(connection: sa.Connection) -> Anchor:
@@ -83,8 +78,3 @@ def check_rows(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> None:
         hashes |= {anchor.seq + 1: anchor.hash, **kept}
         for row in some:
             check_entry(hashes.get(row.seq, GENESIS), row)
-
-
-def kept_revision(connection: sa.Connection, uuid: str, revision: int) -> sa.Row[Any] | None:
-    """Return an old entry that made a revision of a record, if it is kept."""
-    return connection.execute(_KEPT_REVISION, {"uuid": uuid, "slot": revision}).first()

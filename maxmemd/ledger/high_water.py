@@ -26,9 +26,12 @@ class HighWaterMark:
         self._path = path = database.with_name(f"{database.name}{SUFFIX}")
         self._is_behind = False
         try:
-            self._file = open_private(path, os.O_RDWR)
+            self._open()
         except OSError as error:
             raise as_ledger_error(error, f"open {path}", path) from error
+
+    def _open(self) -> None:
+        self._file = open_private(self._path, os.O_RDWR)
 
     def read(self) -> tuple[int, bytes] | None:
         """Return seq and hash of an entry that the history must have; None if unknown."""
@@ -46,11 +49,31 @@ class HighWaterMark:
         try:
             os.pwrite(self._file, _FORM.pack(seq, newest_hash, _check(seq, newest_hash)), 0)
         except OSError as error:
-            if not self._is_behind:
-                LOG.error("cannot write %s: %s", self._path, error.strerror)  # noqa: TRY400
-            self._is_behind = True
+            self._log_once(error)
         else:
             self._is_behind = False
+
+    def _log_once(self, error: OSError) -> None:
+        if not self._is_behind:
+            LOG.error("cannot write %s: %s", self._path, error.strerror)
+        self._is_behind = True
+
+    def keep_in_place(self, seq: int, newest_hash: bytes) -> None:
+        """Make the file again if its path does not name it any more."""
+        try:
+            is_in_place = os.path.samestat(self._path.stat(), os.fstat(self._file))
+        except OSError:
+            is_in_place = False
+        if is_in_place:
+            return
+        before = self._file
+        try:
+            self._open()
+        except OSError as error:
+            self._log_once(error)
+        else:
+            os.close(before)
+            self.write(seq, newest_hash)
 
     def close(self) -> None:
         """Close the file, if it is open."""

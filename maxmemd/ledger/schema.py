@@ -17,6 +17,13 @@ from maxmemd.ledger.space import has_no_room
 
 METADATA = sa.MetaData()
 
+MILESTONE = sa.text("hash < x'04'")
+"""What one entry in 64 fulfils, by chance. The indices by domain have only these: a page of an
+index for each decision would be most of the cost of a commit."""
+
+BEGINNING = sa.text("revision = 1 AND state IS NOT NULL")
+"""What the first entry of each life of a record fulfils."""
+
 HISTORY = sa.Table(
     "history",
     METADATA,
@@ -32,6 +39,9 @@ HISTORY = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False),
     sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("history_by_key", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
+    sa.Index("history_milestones", "uuid", sqlite_where=MILESTONE),
+    sa.Index("history_milestone_revisions", "uuid", "revision", sqlite_where=MILESTONE),
+    sa.Index("history_beginnings", "uuid", sqlite_where=BEGINNING),
 )
 """Append-only, one row per entry. `hash` covers the columns to its left and the previous entry's
 hash; `prior` is the seq of the domain's previous entry, 0 for its first. It is not hashed, because
@@ -108,6 +118,7 @@ PUSH = sa.Table(
     sa.Column("seen_pages", sa.BigInteger),
     sa.Column("errno", sa.Integer),
     sa.Column("after_seq", sa.BigInteger),
+    sa.Index("push_by_uuid", "uuid"),
 )
 """`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known."""
 
@@ -133,11 +144,6 @@ KEPT = sa.Table(
 """The entries up to the anchor that are kept, each with what it is needed for (policy/retention.py)
 and the hash of the entry before it."""
 
-SCHEMA = frozenset(METADATA.tables) | {
-    str(index.name) for table in METADATA.tables.values() for index in table.indexes
-}
-"""The names of all tables and indices: SQLite does without an index, and only takes longer."""
-
 GENESIS = bytes(32)
 """The hash before the first entry."""
 
@@ -153,7 +159,7 @@ def engine(path: Path, *, read_only: bool = False, busy_ms: int = 1000) -> sa.En
 
     WAL, synchronous=FULL, foreign keys on; `busy_ms` is how long to wait for a locked database.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro" if read_only else "rw"  # a database that is gone must not be made by its name
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(

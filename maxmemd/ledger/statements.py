@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from maxmemd.ledger.history import MOST_STEPS
 from maxmemd.ledger.schema import (
     DRIFT_MODE,
     FORMER,
@@ -54,24 +55,38 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
 def _lagging_heads() -> sa.Select[Any]:
     """Select records whose head is not their domain's newest entry with a state.
 
-    They come from a damaged `record` table, which no hash chain covers.
+    They come from a damaged `record` table, which no hash chain covers. An entry without a state
+    has the revision of its record, so it is enough that the newest entry and the head have the
+    same. Only where they do not, as after refusals that were counted for a while, the entries
+    between are walked, for MOST_STEPS at most.
     """
-    walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest.label("seq"))
+    newest, head = HISTORY.alias("newest"), HISTORY.alias("head")
+    suspects = (
+        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
+        .outerjoin(newest, (newest.c.seq == RECORD.c.newest) & (newest.c.uuid == RECORD.c.uuid))
+        .outerjoin(head, (head.c.seq == RECORD.c.head) & (head.c.uuid == RECORD.c.uuid))
         .where(RECORD.c.head != RECORD.c.newest)
-        .cte("walk", recursive=True)
+        .where(
+            sa.or_(newest.c.state.is_not(None), newest.c.revision.is_distinct_from(head.c.revision))
+        )
+        .cte("suspects")
     )
+    walk = sa.select(
+        suspects.c.uuid,
+        suspects.c.head,
+        suspects.c.newest.label("seq"),
+        sa.literal(1).label("step"),
+    ).cte("walk", recursive=True)
     walk = walk.union_all(
-        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior)
+        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior, walk.c.step + 1)
         .join(walk, (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid))
         .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
+        .where(walk.c.step < MOST_STEPS)
     )
     # what is between an old head and the anchor may be pruned
     is_pruned = sa.and_(walk.c.seq <= sa.bindparam("anchor"), walk.c.head <= walk.c.seq)
     reached = sa.select(walk.c.uuid).where(sa.or_(walk.c.seq == walk.c.head, is_pruned))
-    return sa.select(RECORD.c.uuid).where(
-        RECORD.c.head != RECORD.c.newest, RECORD.c.uuid.not_in(reached)
-    )
+    return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 
 def _to_last_ends() -> sa.CTE:

@@ -7,14 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maxmemd.errors import LedgerBusy, LedgerCorrupt
+from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import history
-from maxmemd.ledger.anchor import Anchor, check_rows, kept_revision, read_anchor
+from maxmemd.ledger.anchor import Anchor, check_rows, read_anchor
+from maxmemd.ledger.connection import WritingConnection
 from maxmemd.ledger.heads import Head, Heads
 from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.integrity import (
     check_entries,
     check_newest,
+    check_schema,
     sealed,
     sealed_text,
     unsealed,
@@ -29,10 +31,8 @@ from maxmemd.ledger.schema import (
     INSTANCE,
     PUSH,
     RECORD,
-    SCHEMA,
     as_ledger_errors,
     chain_hash,
-    engine,
 )
 from maxmemd.ledger.statements import (
     BY_KEYS,
@@ -78,14 +78,16 @@ class SqliteLedger:
 
     def __init__(self, path: Path, *, busy_ms: int = 1000) -> None:
         self._path = path
-        self._engine = engine(path, busy_ms=busy_ms)
         self._seq = 0
         self._newest_hash = GENESIS
         self._heads = Heads()
         self._pruner = Pruner(self._heads)
-        with as_ledger_errors(path, f"open the ledger {path}"):
-            self._connection = self._engine.connect()
+        self._database = WritingConnection(path, busy_ms=busy_ms)
         self._high_water = HighWaterMark(path)
+
+    @property
+    def _connection(self) -> sa.Connection:
+        return self._database.connection
 
     def prune(self, rule: Retention, now_ns: int) -> bool:
         """Delete a stride of what is older than is kept; return whether there may be more."""
@@ -101,23 +103,20 @@ class SqliteLedger:
                 driver.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-        self._high_water.close()
+        """Close the files; the database is whole without its WAL then."""
+        try:
+            self._database.close()
+        finally:
+            self._high_water.close()
+
+    def check_place(self) -> None:
+        """Raise LedgerMoved unless the ledger's path names the file that is open."""
+        self._database.check_place()
+        self._high_water.keep_in_place(self._seq, self._newest_hash)
 
     def reopen(self) -> None:
-        """Open a new connection, and checkpoint the whole WAL into the database file.
-
-        After a failed fsync the kernel may mark pages clean that never reached the disk. The
-        checkpoint writes and syncs them again, so that later commits do not depend on them.
-        """
-        with as_ledger_errors(self._path, f"open the ledger {self._path} again"):
-            self._connection.close()
-            self._connection = self._engine.connect()
-            driver: Any = self._connection.connection.driver_connection
-            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise LedgerBusy(f"cannot open the ledger {self._path} again: a reader holds its WAL")
+        """Open a new connection, and checkpoint the whole WAL into the database file."""
+        self._database.reopen()
 
     def load(self) -> Snapshot:
         """Return the current state, after checking every entry that a record follows from.
@@ -175,12 +174,7 @@ class SqliteLedger:
 
     def _check_tables(self, anchor: Anchor) -> None:
         """Check the tables that follow from the history, and that no newest entry is missing."""
-        there = self._connection.execute(SCHEMA_NAMES).scalars().all()
-        missing = sorted(SCHEMA.difference(there))
-        if missing:
-            raise LedgerCorrupt(
-                f"cannot trust the ledger: {missing[0]} is missing (see docs/recovery.md)"
-            )
+        check_schema(self._connection.scalars(SCHEMA_NAMES).all())
         known = self._high_water.read()
         if known is not None and known[0] > anchor.seq:
             seq, newest_hash = known
@@ -210,7 +204,10 @@ class SqliteLedger:
         names: Mapping[str, str] = NO_NAMES,
         drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
-        """Write a batch in one transaction; it is on the disk when this returns."""
+        """Write a batch in one transaction; it is on the disk when this returns.
+
+        Raises LedgerMoved if it was written to a file that the ledger's path does not name.
+        """
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
             heads = self._heads_of(entries, instances, forgotten)
             rows = self._chain(at_ns, entries, heads)
@@ -232,6 +229,7 @@ class SqliteLedger:
         if rows:
             self._seq, self._newest_hash = rows[-1][0], rows[-1][HASHED]
             self._high_water.write(self._seq, self._newest_hash)
+        self._database.check_place()
 
     def _write_drift_mode(self, uuid: str, mode: SetMode | None) -> None:
         if mode is None:
@@ -311,10 +309,8 @@ class SqliteLedger:
 
         A forgotten record begins again at revision 1; this finds the newer entry.
         """
-        wanted = history.revision_entries(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
-            row = self._connection.execute(wanted).first()
-            row = row or kept_revision(self._connection, uuid, revision)
+            row = history.revision_entry(self._connection, uuid, revision)
             check_rows(self._connection, [] if row is None else [row])
         return None if row is None else as_record(row)
 

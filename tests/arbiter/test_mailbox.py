@@ -240,16 +240,16 @@ class NoOwner:
     """Hears of everything, and does nothing."""
 
     def on_started(self, error: Exception | None) -> None:
-        """There is an arbiter."""
+        """Ignore that there is an arbiter."""
 
     def on_first_sync(self) -> None:
-        """Limits are in force."""
+        """Ignore that limits are in force."""
 
     def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
-        """A batch was decided."""
+        """Ignore the answers."""
 
     def on_committed(self) -> None:
-        """Something was committed."""
+        """Ignore what was committed."""
 
 
 def test_a_batch_waits_for_one_stride_of_pruning_at_most() -> None:

@@ -321,7 +321,7 @@ class Twins:
         assert reader.check() == self.seq
         for uuid, made in self.records.items():
             revisions = sorted({part.revision for part in made.components.values()})
-            entries = reader.entries_of(uuid, revisions, self.seq)
+            entries = reader.made_by(uuid, revisions, self.seq)
             assert sorted(entries) == revisions
         history_of(self.path)
 

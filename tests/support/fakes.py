@@ -81,6 +81,9 @@ class MemoryLedger:
         endings = self._endings()
         return Snapshot(records, begun, endings, extent, modes, names, actors)
 
+    def check_place(self) -> None:
+        """Do nothing: lists have no path."""
+
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
         self.reopened += 1

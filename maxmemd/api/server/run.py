@@ -88,7 +88,8 @@ class _Server(uvicorn.Server):
             self._acceptors += (Acceptor(self._device_model_socket, self._device_model),)
         if self._remote is not None:
             admission, refusals = self._dispatcher.admission, self._dispatcher.refusals
-            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals)
+            common = self._dispatcher.common
+            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals, common)
             self._acceptors += (acceptor,)
 
     def _connection(self) -> BoundedHttpProtocol:
@@ -113,9 +114,9 @@ class _Server(uvicorn.Server):
 
 
 def _raise_descriptor_limit() -> None:
-    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS plus SQLite's and Xen's descriptors."""
+    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS, each with its process, and all else."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + 256
+    wanted = 2 * MOST_CONNECTIONS + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
