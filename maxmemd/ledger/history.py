@@ -34,8 +34,12 @@ def entries(connection: sa.Connection, uuid: str, count: int, before: int | None
 
 def revision_entry(connection: sa.Connection, uuid: str, revision: int) -> sa.Row[Any] | None:
     """Return the newest entry that made this revision of a record; None if there is none."""
+    begins = connection.scalars(_BEGINNINGS, {"uuid": uuid}).all()
+    kept = connection.execute(_KEPT, {"uuid": uuid, "revision": revision}).first()
+    if kept is not None and kept.seq >= max(begins, default=0):
+        return kept  # of this life of the record, and so the only one
     end = _END
-    for begin in connection.scalars(_BEGINNINGS, {"uuid": uuid}).all():
+    for begin in begins:
         last = _newest_below(connection, uuid, end)
         reached = connection.scalar(_REACHED, {"uuid": uuid, "seq": last}) or _END
         if reached >= revision:
@@ -46,7 +50,7 @@ def revision_entry(connection: sa.Connection, uuid: str, revision: int) -> sa.Ro
             if found is not None and found.seq >= begin:
                 return found
         end = begin
-    return connection.execute(_KEPT, {"uuid": uuid, "revision": revision}).first()
+    return kept
 
 
 def _newest_below(connection: sa.Connection, uuid: str, seq: int) -> int:

@@ -1,7 +1,10 @@
 """Pruning: what is needed stays, the chain is proved from the anchor on, nothing else changes."""
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
@@ -367,3 +370,38 @@ def test_pruning_at_any_point(
         twins.ledgers[0] = SqliteLedger(twins.path)
         twins.agree()
         twins.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_death_at_any_point_of_a_stride(tmp_path: Path) -> None:
+    """The stride is made or it is not; the next one goes on, and nothing that is needed is lost."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    ledger.commit(AT_NS, [entry(1), entry(1, OTHER), end(OTHER), *(entry(n) for n in range(2, 30))],
+                  pushes=[push(1)._replace(after_seq=0) for _ in range(9)])  # fmt: skip
+    ledger.commit(AT_NS, [note(1, OTHER)], forgotten=[OTHER])
+    pruned(ledger, Retention(400, 25), AT_NS + DAY_NS)  # there are kept entries before it
+    before = ledger.load()
+    ledger.close()
+    whole, anchors = path.read_bytes(), []
+    status, number = -signal.SIGKILL, 1
+    while status == -signal.SIGKILL:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+        path.write_bytes(whole)
+        command = [sys.executable, "-m", "tests.ledger.dying", str(path), str(number), "5"]
+        status = subprocess.run(command, check=False).returncode
+        ledger = SqliteLedger(path)
+        assert ledger.load() == before
+        anchors.append(LedgerReader(path).anchor().seq)
+        assert LedgerReader(path).check() == 32
+        pruned(ledger, Retention(400, 5), AT_NS + DAY_NS)
+        assert ledger.load() == before
+        assert LedgerReader(path).check() == 32
+        assert LedgerReader(path).anchor().seq == 27
+        ledger.close()
+        number += 1 if SOAK else 4
+    assert anchors == sorted(anchors)
+    assert (status, anchors[0], anchors[-1], set(anchors)) == (0, 7, 27, {7, 27})
+    assert number > 10  # statements of a stride
