@@ -21,7 +21,7 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.reference import is_called
+from maxmemd.policy.reference import is_called, printable
 from maxmemd.policy.retention import Retention
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
@@ -100,7 +100,7 @@ class Records:
 
     def name_of(self, uuid: str) -> str | None:
         """Return the last name that a domain had; None once another one took it over."""
-        return self._names.get(uuid) or None
+        return printable(self._names.get(uuid, "")) or None
 
     def named(self, text: str) -> list[str]:
         """Return the UUIDs whose records have this last name."""

@@ -8,7 +8,8 @@ Within the life of a record revisions rise by one. A forgotten record begins aga
 Where older entries were pruned a walk ends; those that are kept all the same have an index.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -32,25 +33,71 @@ def entries(connection: sa.Connection, uuid: str, count: int, before: int | None
     return connection.execute(_ENTRIES, {"seq": start, "most": count})
 
 
+def is_there(connection: sa.Connection, seq: int) -> bool:
+    """Whether an entry exists: there is no entry 0, and old ones may have been pruned."""
+    return connection.scalar(_IS_THERE, {"seq": seq}) is not None
+
+
 def revision_entry(connection: sa.Connection, uuid: str, revision: int) -> sa.Row[Any] | None:
     """Return the newest entry that made this revision of a record; None if there is none."""
-    begins = connection.scalars(_BEGINNINGS, {"uuid": uuid}).all()
-    kept = connection.execute(_KEPT, {"uuid": uuid, "revision": revision}).first()
-    if kept is not None and kept.seq >= max(begins, default=0):
-        return kept  # of this life of the record, and so the only one
+    return revision_entries(connection, uuid, [revision]).get(revision)
+
+
+def revision_entries(
+    connection: sa.Connection,
+    uuid: str,
+    revisions: Iterable[int],
+    check: Callable[[], None] = lambda: None,
+) -> dict[int, sa.Row[Any]]:
+    """Return likewise the entries of several; `check` is called before each is looked for."""
+    wanted = set(revisions)
+    kept = {row.revision: row for row in connection.execute(_KEPT, {"uuid": uuid})}
+    begin = connection.scalar(_BEGINNINGS, {"uuid": uuid}) or 0
+    found = {n: row for n, row in kept.items() if n in wanted and row.seq >= begin}
+    for life in _lives(connection, uuid) if len(found) < len(wanted) else ():
+        for revision in wanted.difference(found):
+            check()
+            entry = _maker_in(connection, uuid, life, revision)
+            if entry is not None:
+                found[revision] = entry
+        if len(found) == len(wanted):
+            break
+    return {**{n: row for n, row in kept.items() if n in wanted}, **found}
+
+
+class _Life(NamedTuple):
+    """The entries of a domain from `begin` up to before `end`; `last` is the newest of them.
+
+    `reached` is the last revision that they made, as far as it is known.
+    """
+
+    begin: int
+    end: int
+    last: int
+    reached: int
+
+
+def _lives(connection: sa.Connection, uuid: str) -> Iterator[_Life]:
+    """Yield the lives of a domain's record, newest first."""
     end = _END
-    for begin in begins:
+    begins = connection.scalars(_BEGINNINGS, {"uuid": uuid}).all()
+    for begin in (*begins, 0):  # 0: the beginning of a life may have been pruned
         last = _newest_below(connection, uuid, end)
-        reached = connection.scalar(_REACHED, {"uuid": uuid, "seq": last}) or _END
-        if reached >= revision:
-            life = {"uuid": uuid, "revision": revision, "begin": begin, "end": end}
-            life["top"] = min(reached, revision + MOST_STEPS)
-            start = connection.scalar(_MILESTONE_OF_REVISION, life) or last
-            found = connection.execute(_MAKER, {"seq": start, "revision": revision}).first()
-            if found is not None and found.seq >= begin:
-                return found
+        reached = connection.scalar(_REACHED, {"uuid": uuid, "seq": last})
+        yield _Life(begin, end, last, reached or (_END if begin else 0))
         end = begin
-    return kept
+
+
+def _maker_in(
+    connection: sa.Connection, uuid: str, life: _Life, revision: int
+) -> sa.Row[Any] | None:
+    if revision > life.reached:
+        return None
+    top = min(life.reached, revision + MOST_STEPS)
+    asked = {"uuid": uuid, "begin": life.begin, "end": life.end, "revision": revision, "top": top}
+    start = connection.scalar(_MILESTONE_OF_REVISION, asked) or life.last
+    found = connection.execute(_MAKER, {"seq": start, "revision": revision}).first()
+    return found if found is not None and found.seq >= life.begin else None
 
 
 def _newest_below(connection: sa.Connection, uuid: str, seq: int) -> int:
@@ -119,18 +166,20 @@ def _milestone_of_revision() -> sa.Select[Any]:
 def _reached() -> sa.Select[Any]:
     """Select the last revision of the life that ends with entry :seq; 0 or none if nothing tells.
 
-    It is the record's where that stands, and else what the entry says, which changed no record.
+    It is the record's where that stands, and else what the last entry says that is about one.
     """
     head = HISTORY.alias("head")
     found = sa.select(head.c.revision).join(RECORD, RECORD.c.head == head.c.seq)
     stands = found.where(RECORD.c.uuid == _UUID, RECORD.c.newest == _SEQ).scalar_subquery()
-    return sa.select(sa.func.coalesce(stands, HISTORY.c.revision)).where(HISTORY.c.seq == _SEQ)
+    chain = _walk(HISTORY.c.revision == 0, sa.literal(MOST_STEPS))
+    last = sa.select(sa.func.max(HISTORY.c.revision)).join(chain, HISTORY.c.seq == chain.c.seq)
+    return sa.select(sa.func.coalesce(stands, last.scalar_subquery()))
 
 
 _KEPT = (
     sa.select(HISTORY)
     .join(KEPT, KEPT.c.seq == HISTORY.c.seq)
-    .where(KEPT.c.uuid == _UUID, KEPT.c.slot == _REVISION)
+    .where(KEPT.c.uuid == _UUID, HISTORY.c.state.is_not(None))
 )
 _ENTRIES = _entries()
 _BELOW = _below()
@@ -141,6 +190,7 @@ _NEWEST = sa.union_all(
     sa.select(FORMER.c.newest).where(FORMER.c.uuid == _UUID),
 )
 _PRIOR = sa.select(HISTORY.c.prior).where(HISTORY.c.seq == _SEQ, HISTORY.c.uuid == _UUID)
+_IS_THERE = sa.select(HISTORY.c.seq).where(HISTORY.c.seq == _SEQ)
 _REACHED = _reached()
 _MILESTONE_FROM = sa.select(sa.func.min(HISTORY.c.seq)).where(
     HISTORY.c.uuid == _UUID, MILESTONE, HISTORY.c.seq >= _SEQ

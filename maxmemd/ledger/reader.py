@@ -1,16 +1,16 @@
 """Read-only queries, from any thread: history, pushes, and the check of the whole chain."""
 
+import sqlite3
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from maxmemd.errors import LedgerCorrupt
+from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
 from maxmemd.ledger.anchor import Anchor, read_anchor
 from maxmemd.ledger.chain import ChainCheck
@@ -87,6 +87,8 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        self._is_check_over = threading.Event()
+        self._checking: sqlite3.Connection | None = None
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, str, int], MadeBy] = OrderedDict()
 
@@ -103,7 +105,8 @@ class LedgerReader:
         with self._reading("read the history", until) as read:
             rows = history.entries(read.connection, uuid, limit, before)
             items, last = _encoded(read, rows, encode)
-        return Page(items, None if last is None or last.prior == 0 else last.seq)
+            is_more = last is not None and history.is_there(read.connection, last.prior)
+        return Page(items, last.seq if last is not None and is_more else None)
 
     def pushes(
         self,
@@ -139,14 +142,12 @@ class LedgerReader:
         missing = [revision for revision in revisions if revision not in known]
         if not missing:
             return known
-        found = {}
         with self._reading("read the history", until) as read:
-            for revision in missing:
-                read.check()
-                row = history.revision_entry(read.connection, uuid, revision)
-                if row is not None:
-                    reason = str(from_text(row.wish).get("reason", ""))
-                    found[revision] = MadeBy(row.seq, row.at_ns, row.kind, row.actor, reason)
+            rows = history.revision_entries(read.connection, uuid, missing, read.check)
+        found = {
+            revision: MadeBy(row.seq, row.at_ns, row.kind, row.actor, _reason_in(row.wish))
+            for revision, row in rows.items()
+        }
         self._add_to_cache(uuid, found, generation)
         return known | found
 
@@ -175,26 +176,49 @@ class LedgerReader:
     def check(self, *, pause_s: float = 0.0) -> int:
         """Check all entries and SQLite's own structure; return the newest entry's number.
 
-        It sleeps for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
-        Raises LedgerCorrupt for the first entry that is missing or not as it was written.
+        It rests for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
+        Raises LedgerCorrupt for the first entry that is missing or not as it was written. After
+        `end_check` it returns before the next entries, and what it returns says nothing.
         """
         chain = ChainCheck()
         is_done = False
-        while not is_done:
+        while not (is_done or self._is_check_over.is_set()):
             with (
                 as_ledger_errors(self._path, "check the ledger"),
                 self._engine.begin() as connection,
             ):
                 is_done = chain.stride(connection, STRIDE)
-            time.sleep(pause_s)
-        self._check_structure()
+            self._is_check_over.wait(pause_s)
+        if is_done:
+            self._check_structure()
         return chain.seen
 
+    def end_check(self) -> None:
+        """Let a check that runs, and any later one, end at once. From any thread."""
+        self._is_check_over.set()
+        driver = self._checking
+        if driver is not None:
+            with suppress(sqlite3.Error):  # it is closed by now
+                driver.interrupt()
+
     def _check_structure(self) -> None:
-        with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as connection:
-            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        """Check what is not in the entries: in one statement, which `end_check` interrupts."""
+        try:
+            with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as opened:
+                self._checking = opened.connection.driver_connection
+                found = opened.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        except LedgerError:
+            if self._is_check_over.is_set():
+                return
+            raise
+        finally:
+            self._checking = None
         if found != "ok":
             raise LedgerCorrupt(f"cannot trust the ledger: {found} (see docs/recovery.md)")
+
+
+def _reason_in(wish: str) -> str:
+    return str(from_text(wish).get("reason", ""))
 
 
 def _encoded(
