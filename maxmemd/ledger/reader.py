@@ -188,7 +188,8 @@ class LedgerReader:
                 self._engine.begin() as connection,
             ):
                 is_done = chain.stride(connection, STRIDE)
-            self._is_check_over.wait(pause_s)
+            if not is_done:
+                self._is_check_over.wait(pause_s)
         if is_done:
             self._check_structure()
         return chain.seen

@@ -252,6 +252,9 @@ class NoOwner:
     def on_committed(self) -> None:
         """Ignore what was committed."""
 
+    def on_ended(self) -> None:
+        """Ignore that it ends."""
+
 
 def test_a_batch_waits_for_one_stride_of_pruning_at_most() -> None:
     """Between two batches that wait there is one stride, however much there is to prune."""
@@ -263,7 +266,8 @@ def test_a_batch_waits_for_one_stride_of_pruning_at_most() -> None:
     for _ in range(3):
         thread.submit([LOOK])
     thread.start()
-    thread.stop()
+    thread.end()
+    thread.join()
     assert arbiter.strides == [1, 2, 3]
 
 
