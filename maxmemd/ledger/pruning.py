@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from maxmemd.ledger.anchor import Anchor, anchor_row, read_anchor
 from maxmemd.ledger.heads import Heads
 from maxmemd.ledger.integrity import check_entries
-from maxmemd.ledger.schema import FORMER, HISTORY, INSTANCE, KEPT, PRUNED, PUSH
+from maxmemd.ledger.schema import FORMER, HISTORY, INSTANCE, KEPT, LAST_PUSH, PRUNED, PUSH, RECORD
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.retention import Retention, slot_of
@@ -28,7 +28,9 @@ _OLDEST = (
     .order_by(HISTORY.c.seq)
     .limit(sa.bindparam("most"))
 )
-_OLDEST_PUSHES = sa.select(PUSH.c.id, PUSH.c.after_seq).order_by(PUSH.c.id).limit(2 * STRIDE)
+_OLDEST_PUSHES = (
+    sa.select(PUSH.c.id, PUSH.c.uuid, PUSH.c.after_seq).order_by(PUSH.c.id).limit(2 * STRIDE)
+)
 _NEWEST_PUSH = sa.select(sa.func.max(PUSH.c.id))
 _SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
 _STATES = sa.select(HISTORY.c.uuid, HISTORY.c.revision, HISTORY.c.state)
@@ -47,6 +49,11 @@ _KEEP = sa.insert(KEPT)
 _DROP_KEPT = sa.delete(KEPT).where(KEPT.c.seq.in_(_SEQS))
 _DROP_ENTRIES = sa.delete(HISTORY).where(HISTORY.c.seq.in_(_SEQS))
 _DROP_PUSHES = sa.delete(PUSH).where(PUSH.c.id <= sa.bindparam("last"))
+_DROP_LAST = sa.delete(LAST_PUSH).where(
+    LAST_PUSH.c.id <= sa.bindparam("last"),
+    LAST_PUSH.c.uuid.in_(sa.bindparam("uuids", expanding=True)),
+    LAST_PUSH.c.uuid.not_in(sa.select(RECORD.c.uuid)),
+)
 _DROP_FORMER = sa.delete(FORMER).where(
     FORMER.c.newest <= sa.bindparam("last"),
     FORMER.c.uuid.in_(sa.bindparam("uuids", expanding=True)),
@@ -156,4 +163,6 @@ def _drop_pushes(connection: sa.Connection, last_seq: int) -> int:
     old = list(takewhile(lambda row: row.id < newest and (row.after_seq or 0) <= last_seq, rows))
     if old:
         connection.execute(_DROP_PUSHES, {"last": old[-1].id})
+        uuids = list({row.uuid for row in old})
+        connection.execute(_DROP_LAST, {"last": old[-1].id, "uuids": uuids})
     return len(old)

@@ -9,22 +9,19 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.history import MOST_STEPS
+from maxmemd.ledger.chains import MOST_STEPS
 from maxmemd.ledger.schema import (
+    BEGINNING,
     DRIFT_MODE,
+    END,
     FORMER,
     HISTORY,
     INSTANCE,
-    KEPT,
     MOST_ROWS,
-    PUSH,
     RECORD,
 )
-from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.retention import ENDED as SLOT_OF_END
 
 _ADD_ENTRY = sa.insert(HISTORY)
-_ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
     index_elements=["uuid"],
@@ -89,39 +86,20 @@ def _lagging_heads() -> sa.Select[Any]:
     return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 
-def _to_last_ends() -> sa.CTE:
-    """Walk from each domain's newest entry to its newest `instance-ended` entry.
-
-    A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
-    """
-    first = sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
-    walk = first.cte("walk", recursive=True)
-    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    return walk.union_all(
-        sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
-        .join(walk, entry)
-        .where(
-            HISTORY.c.kind != EntryKind.INSTANCE_ENDED.value,
-            HISTORY.c.prior < HISTORY.c.seq,
-            walk.c.step < 20,
-        )
-    )
-
-
 def _last_ends() -> sa.Select[Any]:
-    """Select each domain's newest `instance-ended` entry."""
-    walk = _to_last_ends()
-    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    is_end = HISTORY.c.kind == EntryKind.INSTANCE_ENDED.value
-    return sa.select(HISTORY).join(walk, entry).where(is_end)
+    """Select the newest `instance-ended` entry of each domain that has a record.
 
+    `began` is the seq of the entry with which the record began: one that was forgotten before may
+    have been of a domain that ended in its time.
+    """
 
-def _kept_ends() -> sa.Select[Any]:
-    """Select the same of the domains whose walk comes to where older entries were pruned."""
-    walk = _to_last_ends()
-    cut_off = sa.select(walk.c.uuid).where(walk.c.seq.between(1, sa.bindparam("anchor")))
-    found = sa.select(HISTORY).join(KEPT, KEPT.c.seq == HISTORY.c.seq)
-    return found.where(KEPT.c.slot == SLOT_OF_END, KEPT.c.uuid.in_(cut_off))
+    def newest(alias: str, kind: str) -> sa.ScalarSelect[Any]:
+        entry = HISTORY.alias(alias)
+        found = sa.select(sa.func.max(entry.c.seq)).where(entry.c.uuid == RECORD.c.uuid)
+        return found.where(sa.text(kind)).scalar_subquery()
+
+    began = newest("beginning", BEGINNING.text).label("began")
+    return sa.select(HISTORY, began).join(RECORD, HISTORY.c.seq == newest("ending", END.text))
 
 
 SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
@@ -129,7 +107,6 @@ SET_NAME = SET_NAME.values(name=sa.bindparam("name_"))
 NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(RECORD.c.name.is_not(None))
 LAGGING_HEADS = _lagging_heads().limit(1)
 ENDED = _last_ends()
-KEPT_ENDS = _kept_ends()
 STANDING = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest, RECORD.c.incarnation)
 SOME_FORMER = sa.select(FORMER).where(FORMER.c.uuid.in_(sa.bindparam("uuids", expanding=True)))
 DROP_RECORD = sa.delete(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
@@ -177,4 +154,3 @@ ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
 HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest", "incarnation"])
 FORMERS = Prepared(_SET_FORMER, FORMER.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
-PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])
