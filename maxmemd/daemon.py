@@ -152,7 +152,14 @@ async def _arbiter_running(
 
 def settings_of(config: Config) -> Settings:
     """Return what the arbiter is to know of the configuration."""
-    return Settings(config.rules, config.drift_rules, config.gone, config.fights, config.by_name)
+    return Settings(
+        config.rules,
+        config.drift_rules,
+        config.gone,
+        config.fights,
+        config.by_name,
+        config.retention,
+    )
 
 
 def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
@@ -183,12 +190,14 @@ async def _check_ledger(service: Service) -> None:
     await asyncio.sleep(CHECK_AFTER_S)
     try:
         entries = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
+        anchor = await asyncio.to_thread(service.reader.anchor)
     except LedgerError as error:
         service.integrity = f"{error.code}: {error}"
         LOG.critical("%s", error)
     else:
-        service.integrity = "ok"
-        LOG.info("the history's chain of %d entries is whole", entries)
+        service.integrity, service.proved = "ok", f"proved {anchor}"
+        LOG.info("the history's chain up to entry %d is whole, %s", entries, anchor)
+        service.mailbox.thread.call_soon(lambda arbiter: arbiter.pruning.allow())
 
 
 class Reload:

@@ -9,9 +9,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.chains import MOST_STEPS
-from maxmemd.ledger.schema import DRIFT_MODE, FORMER, HISTORY, INSTANCE, MOST_ROWS, RECORD
+from maxmemd.ledger.schema import (
+    DRIFT_MODE,
+    FORMER,
+    HISTORY,
+    INSTANCE,
+    KEPT,
+    MOST_ROWS,
+    RECORD,
+)
+from maxmemd.ledger.walks import MOST_STEPS
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.retention import ENDED as SLOT_OF_END
 
 _ADD_ENTRY = sa.insert(HISTORY)
 _SET_HEAD = upsert(RECORD)
@@ -72,30 +81,45 @@ def _lagging_heads() -> sa.Select[Any]:
         .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
         .where(walk.c.step < MOST_STEPS)
     )
-    reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
+    # what is between an old head and the anchor may be pruned
+    is_pruned = sa.and_(walk.c.seq <= sa.bindparam("anchor"), walk.c.head <= walk.c.seq)
+    reached = sa.select(walk.c.uuid).where(sa.or_(walk.c.seq == walk.c.head, is_pruned))
     return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 
-def _last_ends() -> sa.Select[Any]:
-    """Select each domain's newest `instance-ended` entry.
+def _to_last_ends() -> sa.CTE:
+    """Walk from each domain's newest entry to its newest `instance-ended` entry.
 
     A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
     """
-    ended = EntryKind.INSTANCE_ENDED.value
     first = sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
     walk = first.cte("walk", recursive=True)
     entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    walk = walk.union_all(
+    return walk.union_all(
         sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
         .join(walk, entry)
         .where(
-            HISTORY.c.kind != ended,
+            HISTORY.c.kind != EntryKind.INSTANCE_ENDED.value,
             HISTORY.c.prior < HISTORY.c.seq,
             walk.c.step < 20,
         )
     )
+
+
+def _last_ends() -> sa.Select[Any]:
+    """Select each domain's newest `instance-ended` entry."""
+    walk = _to_last_ends()
     entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    return sa.select(HISTORY).join(walk, entry).where(HISTORY.c.kind == ended)
+    is_end = HISTORY.c.kind == EntryKind.INSTANCE_ENDED.value
+    return sa.select(HISTORY).join(walk, entry).where(is_end)
+
+
+def _kept_ends() -> sa.Select[Any]:
+    """Select the same of the domains whose walk comes to where older entries were pruned."""
+    walk = _to_last_ends()
+    cut_off = sa.select(walk.c.uuid).where(walk.c.seq.between(1, sa.bindparam("anchor")))
+    found = sa.select(HISTORY).join(KEPT, KEPT.c.seq == HISTORY.c.seq)
+    return found.where(KEPT.c.slot == SLOT_OF_END, KEPT.c.uuid.in_(cut_off))
 
 
 SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
@@ -103,6 +127,7 @@ SET_NAME = SET_NAME.values(name=sa.bindparam("name_"))
 NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(RECORD.c.name.is_not(None))
 LAGGING_HEADS = _lagging_heads().limit(1)
 ENDED = _last_ends()
+KEPT_ENDS = _kept_ends()
 STANDING = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest, RECORD.c.incarnation)
 SOME_FORMER = sa.select(FORMER).where(FORMER.c.uuid.in_(sa.bindparam("uuids", expanding=True)))
 DROP_RECORD = sa.delete(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))

@@ -87,19 +87,17 @@ def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
     assert set(found) == {
-        "history",
-        "record",
-        "instance",
-        "push",
-        "drift_mode",
-        "former",
-        "last_push",
-    }
-    assert found["record"] == {"uuid", "head", "newest", "observed", "name", "incarnation"}
+        "history", "record", "former", "instance", "push", "last_push", "drift_mode",
+        "pruned", "kept",
+    }  # fmt: skip
+    assert found["record"] == {
+        "uuid", "head", "newest", "observed", "name", "incarnation",
+    }  # fmt: skip
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {
         "history_by_key",
+        "kept_by_slot",
         "history_milestones",
         "history_milestone_revisions",
         "history_beginnings",
