@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from maxmemd.ledger.chains import ENTRIES, MOST_STEPS, NO_END
 from maxmemd.ledger.schema import BEGINNING, HISTORY, KEPT, MILESTONE, RECORD
+from maxmemd.ledger.walks import ENTRIES, MOST_STEPS, NO_END
 
 MOST_LIVES = 16
 """Lives of a record that are searched for a revision: the newest, which alone can be decided on,

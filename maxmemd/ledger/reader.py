@@ -14,10 +14,10 @@ from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
 from maxmemd.ledger.anchor import Anchor, read_anchor
 from maxmemd.ledger.chain import ChainCheck
-from maxmemd.ledger.chains import ENTRIES, PUSHES, Chain
 from maxmemd.ledger.place import Place
 from maxmemd.ledger.reading import READ_S, Read, reading
 from maxmemd.ledger.schema import as_ledger_errors, engine
+from maxmemd.ledger.walks import ENTRIES, PUSHES, DomainRows
 from maxmemd.pacing import Deadline
 from maxmemd.policy.codec import from_text
 
@@ -209,7 +209,7 @@ def _reason_in(wish: str) -> str:
     return str(from_text(wish).get("reason", ""))
 
 
-def _page(read: Read, chain: Chain, rows: sa.Result[Any], encode: Encoder) -> Page:
+def _page(read: Read, table: DomainRows, rows: sa.Result[Any], encode: Encoder) -> Page:
     """Encode rows, one at a time, until they fill a page."""
     items: list[bytes] = []
     size, last = 0, None
@@ -220,5 +220,5 @@ def _page(read: Read, chain: Chain, rows: sa.Result[Any], encode: Encoder) -> Pa
         if size >= MOST_BYTES:
             rows.close()
             break
-    is_more = last is not None and chain.is_there(read.connection, last.prior)
+    is_more = last is not None and table.is_there(read.connection, last.prior)
     return Page(items, last[0] if last is not None and is_more else None)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.chains import MOST_STEPS
 from maxmemd.ledger.schema import (
     BEGINNING,
     DRIFT_MODE,
@@ -20,6 +19,7 @@ from maxmemd.ledger.schema import (
     MOST_ROWS,
     RECORD,
 )
+from maxmemd.ledger.walks import MOST_STEPS
 
 _ADD_ENTRY = sa.insert(HISTORY)
 _SET_HEAD = upsert(RECORD)
