@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maxmemd.backend import Backend
+from maxmemd.cli import SIMULATED_HOST
 from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
 from maxmemd.units import Memory
@@ -51,10 +52,10 @@ class Scene:
         self.expect("web", pages=(800 + 1) * 256 + 64)
         self.say("Why is the limit what it is?")
         self.ctl("explain web")
-        self.say("Now some other program writes web's maximum behind our back: 64 MiB.")
+        self.say("Another program writes web's maximum, 64 MiB. maxmemd notices, and sets it back:")
         self.host.foreign_write(self.domid("web"), Memory.of_mib(64))
         self.expect("web", pages=(800 + 1) * 256 + 64)
-        self.say("maxmemd noticed, and set it back; the history shows it:")
+        self.say("The history shows it:")
         self.ctl("history -n 4 web")
 
     def say(self, text: str) -> None:
@@ -66,7 +67,16 @@ class Scene:
         print(f"$ maxmemctl {command}", flush=True)
         arguments = [sys.executable, "-m", "maxmemd.cli", *shlex.split(command)]
         environment = {**os.environ, "MAXMEM_SOCKET": str(self.socket)}
-        ended = subprocess.run(arguments, env=environment, check=False, timeout=PATIENCE_S)
+        ended = subprocess.run(
+            arguments,
+            env=environment,
+            check=False,
+            timeout=PATIENCE_S,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # the scene has said once what maxmemctl says with each command
+        sys.stderr.write(ended.stderr.replace(f"maxmemctl: {SIMULATED_HOST}\n", ""))
         if ended.returncode != status:
             self.failures.append(f"{command!r} ended with {ended.returncode} instead of {status}")
 

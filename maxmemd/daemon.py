@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -15,6 +17,7 @@ from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor, notify_systemd
+from maxmemd.api.loop_watch import LoopWatch
 from maxmemd.api.server.run import run
 from maxmemd.api.server.tcp import listen_tcp
 from maxmemd.api.server.unix import open_sockets
@@ -35,6 +38,9 @@ from maxmemd.systemd import Watchdog, passed_sockets
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred entries."""
+GIVE_UP_AFTER_S = 0.5
+"""After a signal, a request that waits for the pusher has this long. What was decided is recorded,
+its client is still answered, and the next start pushes it."""
 REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
 FIXED = (
     "socket",
@@ -53,8 +59,23 @@ def serve(read: Callable[[], Config], on_started: Callable[[], None] | None = No
 
     Raises MaxmemError when it cannot start.
     """
-    config = read()
-    uvloop.run(serve_on(config, lambda: choose_backend(config), read, on_started))
+    config, watch = read(), LoopWatch()
+    run_to_the_end(
+        serve_on(config, lambda: choose_backend(config, watch.is_well), read, on_started, watch)
+    )
+
+
+def run_to_the_end(serving: Coroutine[Any, Any, None]) -> NoReturn:
+    """Serve until stopped, and then end this process. Raises MaxmemError when it cannot start."""
+
+    async def serve_and_exit() -> NoReturn:
+        await serving
+        # Everything is closed. To close the loop would wait for the threads of its pool, which may
+        # still read, or hang in a look at the disk or at the name service, for no client.
+        logging.shutdown()
+        os._exit(0)
+
+    uvloop.run(serve_and_exit())
 
 
 async def serve_on(
@@ -62,10 +83,12 @@ async def serve_on(
     world: Callable[[], Backend],
     reread: Callable[[], Config] | None = None,
     on_started: Callable[[], None] | None = None,
+    watch: LoopWatch | None = None,
 ) -> None:
     """Serve the API for a world until told to stop; SIGHUP takes what `reread` returns.
 
-    `on_started` is called once everything is set up, before the first request is served.
+    `on_started` is called once everything is set up, before the first request is served; `watch`
+    watches the event loop.
 
     Raises MaxmemError when it cannot start.
     """
@@ -75,8 +98,8 @@ async def serve_on(
         check_host(config.database, simulated=adapters.simulated)
         LOG.info("%s", migrate(config.database))
         mark_host(config.database, simulated=adapters.simulated)
-        service = _service(config, adapters)
-        async with _arbiter_running(service, adapters):
+        service = _service(config, adapters, watch or LoopWatch())
+        async with _arbiter_running(service, adapters) as tasks:
             LOG.info(
                 "serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift
             )
@@ -88,38 +111,51 @@ async def serve_on(
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(
-                app, sock, each_second=service.each_second, on_stop=service.event_stream.close,
+                app, sock, each_second=service.each_second,
+                on_stop=lambda: _begin_to_stop(service, adapters, tasks),
                 remote=remote, device_model_socket=device_model_socket,
             )  # fmt: skip
 
 
+def _begin_to_stop(
+    service: Service, adapters: Backend, tasks: Sequence[asyncio.Task[None]]
+) -> None:
+    """End what would not end by itself, and soon what waits for the pusher."""
+    for task in tasks:
+        task.cancel()
+    service.on_stop()
+    asyncio.get_running_loop().call_later(GIVE_UP_AFTER_S, adapters.pusher.give_up)
+
+
 @asynccontextmanager
-async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator[None]:
-    """Run the arbiter's thread, and the tasks that report on it."""
-    mailbox = service.mailbox
+async def _arbiter_running(
+    service: Service, adapters: Backend
+) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+    """Run the arbiter's thread, and the tasks that report on it, which are given."""
+    mailbox, watch = service.mailbox, service.loop_watch
     await mailbox.start()
+    watch.start()
     adapters.pusher.watch(mailbox.thread.poll_soon)
-    tasks = [
-        asyncio.create_task(some) for some in (_check_ledger(service), notify_systemd(mailbox))
-    ]
+    host = "the simulated host" if service.simulated else "Xen"
+    notifying = notify_systemd(mailbox, host=host)
+    tasks = [asyncio.create_task(some) for some in (_check_ledger(service), notifying)]
     try:
-        yield
+        yield tasks
     finally:
         for task in tasks:
             task.cancel()
         await mailbox.stop()
+        watch.stop()
         adapters.pusher.close()
         LOG.info("stopped; Xen's maxima stay as they are")
 
 
 def settings_of(config: Config) -> Settings:
     """Return what the arbiter is to know of the configuration."""
-    return Settings(
-        config.rules, config.drift_rules, config.keep_gone_s, config.fights, config.by_name
-    )
+    return Settings(config.rules, config.drift_rules, config.gone, config.fights, config.by_name)
 
 
-def _service(config: Config, adapters: Backend) -> Service:
+def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
 
     def make_arbiter() -> Arbiter:
@@ -133,12 +169,13 @@ def _service(config: Config, adapters: Backend) -> Service:
 
     reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
     event_stream = EventStream(follower)
-    alive = Watchdog().feed
+    alive = Watchdog(watch.is_well).feed
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=event_stream.wake)
     disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
     return Service(
-        mailbox, reader, follower, event_stream, config, adapters.simulated, disk, tokens
-    )
+        mailbox, reader, follower, event_stream, config, adapters.simulated, disk, tokens,
+        loop_watch=watch,
+    )  # fmt: skip
 
 
 async def _check_ledger(service: Service) -> None:

@@ -16,6 +16,7 @@ from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
+from maxmemd.arbiter.limit_pusher import LimitPusher
 from maxmemd.arbiter.messages import (
     Answer,
     Ask,
@@ -46,7 +47,7 @@ class Arbiter:
         self.settings = CurrentSettings(settings)
         self.records = Records(ledger, clock)
         kept = self.records.load()
-        self.instances = InstanceTable(dict(kept.incarnations), boot)
+        self.instances = InstanceTable(self.records.last_incarnation, boot)
         for row in kept.instances:
             self.instances.resume(row)
         self.pusher = pusher
@@ -56,8 +57,9 @@ class Arbiter:
         )
         self.drift = DriftModes(self.settings, self.records, self.lifecycle, clock, boot)
         self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
+        self.limits = LimitPusher(self.lifecycle, self.records, pusher, clock)
         self.reconciler = Reconciler(
-            self.drift, self.fights, self.lifecycle, self.records, pusher, clock
+            self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.decisions = 0
@@ -104,9 +106,15 @@ class Arbiter:
         self.flush()
 
     def stop(self) -> None:
-        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
+        """Compare and write the notes a last time, with what was counted, and close the ledger.
+
+        Raises MaxmemError, and the ledger is closed all the same.
+        """
         self.records.note_all_repeats()
-        self.poll()
+        try:
+            self.poll()
+        finally:
+            self.records.close()
 
     @property
     def has_notes(self) -> bool:
@@ -149,9 +157,8 @@ class Arbiter:
         trouble: LedgerError | None = None
         try:
             self._make_certain()
-            wanted = [
-                ask.key for ask in asks if isinstance(ask, DecisionRequest) and ask.key is not None
-            ]
+            writes = [ask for ask in asks if isinstance(ask, DecisionRequest | DriftRequest)]
+            wanted = [ask.key for ask in writes if ask.key is not None]
             batch.keys = self.records.by_keys(wanted)
         except LedgerError as error:
             trouble = error
@@ -164,7 +171,7 @@ class Arbiter:
                 if isinstance(ask, Query):
                     answers.append(self._answer_query(ask, answered))
                 elif isinstance(ask, DriftRequest):
-                    answers.append(trouble or self._set_drift(ask, batch.observer))
+                    answers.append(trouble or self._set_drift(ask, batch))
                 else:
                     answers.append(trouble or batch.answer(index, ask))
             except MaxmemError as error:
@@ -182,8 +189,8 @@ class Arbiter:
         except Exception as surprise:  # noqa: BLE001 - noted; its domain meets it again
             self.lifecycle.surprises.note("any", surprise)
 
-    def _set_drift(self, ask: DriftRequest, observer: Observer) -> Answer:
-        answer = self.drift.answer(ask, observer)
+    def _set_drift(self, ask: DriftRequest, batch: Batch) -> Answer:
+        answer = self.drift.answer(ask, batch.observer, batch.keys)
         if isinstance(answer, Refused):
             code = answer.refusal.code
             self.refusals[code] = self.refusals.get(code, 0) + 1
@@ -230,7 +237,7 @@ class Arbiter:
             instance.on_build_decided(build)
         for uuid in batch.ahead:
             self.lifecycle.endings.on_decided_ahead(uuid)
-        self.decisions += len(batch.entries)
+        self.decisions += sum(entry.state is not None for entry in batch.entries)
 
     def _push(self, batch: Batch) -> None:
         """Push the last value of each domain to every instance that it has here, all at once.
@@ -251,7 +258,7 @@ class Arbiter:
                 if not batch.observer.concerns(instance):
                     continue
                 if batch.observer.has_observed(instance) or not instance.building:
-                    dues.append(self.reconciler.due(instance, record))
+                    dues.append(self.limits.due(instance, record))
                 else:
-                    self.reconciler.push_beside(instance, record)
-        self.reconciler.push(dues)
+                    self.limits.push_beside(instance, record)
+        self.limits.push(dues)

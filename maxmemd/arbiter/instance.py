@@ -53,6 +53,7 @@ class Instance:
     `known` is what it was last known to say (`known_at_s`), and `had_path` that it knew the domain
     at all. `target_above` is a target above the limit. `still_polls` counts the polls that saw it
     over its limit and no smaller than before.
+    `is_newcomer` says that limits by name are still to be decided of it.
     `writes` are those of other programs to its maximum, and whether they are a fight.
     """
 
@@ -83,6 +84,7 @@ class Instance:
     toolstack_pages: int | None = None
     build_pages: int | None = None
     tot_pages: int | None = None
+    is_newcomer: bool = False
     nodes: tuple[float, StoreFacts] | None = None
     writes: ForeignWrites = NO_WRITES
 
@@ -110,6 +112,7 @@ class Instance:
             wanted_pages=0 if pushed is None else pushed,
             toolstack_pages=build.toolstack_pages,
             build_pages=build.build_pages,
+            is_newcomer=build.is_newcomer,
             writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
         )
 
@@ -197,9 +200,9 @@ class Instance:
     def build_in(self, phase: BuildPhase) -> BuildState:
         """Return the same as it would be in another phase."""
         if phase is BuildPhase.SETTLED:
-            return SETTLED_BUILD
+            return SETTLED_BUILD._replace(is_newcomer=self.is_newcomer)
         pushed = None if self.toolstack_pages is None else self.wanted_pages
-        return BuildState(phase, self.toolstack_pages, pushed, self.build_pages)
+        return BuildState(phase, self.toolstack_pages, pushed, self.build_pages, self.is_newcomer)
 
     def as_built(self, fact: XenFacts) -> XenFacts:
         """Return what Xen would say of it had no push of ours taken the toolstack's place."""
@@ -238,6 +241,14 @@ class Instance:
     def on_compared(self, seen_pages: int, wanted_pages: int) -> None:
         """Know what Xen holds, and what its record says. Every poll, of every domain."""
         self.seen_pages, self.wanted_pages = seen_pages, wanted_pages
+
+    def on_newcomer_seen(self) -> None:
+        """Know that limits by name are to be decided of it."""
+        self.is_newcomer = True
+
+    def on_takeover_decided(self) -> None:
+        """Know that nothing by name is left to be decided of it."""
+        self.is_newcomer = False
 
     # its build
 

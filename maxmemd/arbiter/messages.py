@@ -18,9 +18,9 @@ from maxmemd.policy.wishes import Wish
 class DecisionRequest(NamedTuple):
     """One wish about one domain. `actor` is JSON text for the history.
 
-    `if_match` is the revision that the client looked at; `key` its idempotency key with its uid
-    in front. A dry run is decided and answered, and leaves no trace. `bond` is the only domain
-    that the caller may touch, None for a caller who is bound to none.
+    `if_match` is the revision that the client looked at; `key` its idempotency key with its name in
+    front. A dry run is decided and answered, and leaves no trace. `bond` is the only domain that
+    the caller may touch, None for a caller who is bound to none.
     """
 
     ref: str

@@ -7,7 +7,7 @@ from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import Refused
 from maxmemd.errors import DomainFault, DomainGone, HypervisorError, XenstoreError
-from maxmemd.policy import clauses
+from maxmemd.policy import which_domain
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.reference import Domid, Name, Reference, Uuid, is_called, parse_reference
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
@@ -144,7 +144,7 @@ class Observer:
         records, alive = self.lifecycle.records, self.lifecycle.instances.uuids()
         left = [uuid for uuid in uuids if uuid not in alive and records.get(uuid) is not None]
         if len(left) > 1:
-            return Refused(clauses.ambiguous_record(ref, left))
+            return Refused(which_domain.ambiguous_record(ref, left))
         if not left:
             return None
         dying = [each for each in self._facts.values() if each.uuid == left[0]]
@@ -160,21 +160,21 @@ class Observer:
     def _find_last_name(self, ref: str) -> Halted | Refused:
         """Return the domain that had a name last, and is gone or dying."""
         named_last = self.lifecycle.records.named(ref)
-        return self._find_record(ref, named_last) or Refused(clauses.unknown_domain(ref))
+        return self._find_record(ref, named_last) or Refused(which_domain.unknown_domain(ref))
 
     def _find_no_domid(self, ref: str, domid: int | None) -> Refused:
         """Say truly why a domid means no domain that can be decided on."""
         fact = None if domid is None else self._facts.get(domid)
         leaving = None if domid is None else self.lifecycle.instances.leaving(domid)
         if leaving is not None:
-            return Refused(clauses.dying(leaving.domid), leaving.uuid, leaving.domid)
+            return Refused(which_domain.dying(leaving.domid), leaving.uuid, leaving.domid)
         if fact is None:
             named = [instance.domid for instance in self.lifecycle.instances.named(ref)]
-            return Refused(clauses.unknown_domain(ref, named), domid=domid)
+            return Refused(which_domain.unknown_domain(ref, named), domid=domid)
         if fact.dying:
             uuid = fact.uuid if fact.managed else None
-            return Refused(clauses.dying(fact.domid), uuid, fact.domid)
-        return Refused(clauses.without_uuid(fact.domid), domid=fact.domid)
+            return Refused(which_domain.dying(fact.domid), uuid, fact.domid)
+        return Refused(which_domain.without_uuid(fact.domid), domid=fact.domid)
 
     def _observe_instance(self, ref: str, instance: Instance) -> Found:
         """Ask Xen about one instance; a domid that is another domain by now is not it (A3, A6)."""
@@ -231,9 +231,9 @@ class Observer:
 def _only(ref: str, found: Sequence[Instance]) -> Instance | Refused:
     if len(found) == 1:
         return found[0]
-    return Refused(clauses.ambiguous(ref, [instance.domid for instance in found]))
+    return Refused(which_domain.ambiguous(ref, [instance.domid for instance in found]))
 
 
 def _gone(instance: Instance) -> Refused:
-    refusal = clauses.domain_gone(instance.name or instance.uuid, instance.domid)
+    refusal = which_domain.domain_gone(instance.name or instance.uuid, instance.domid)
     return Refused(refusal, instance.uuid, instance.domid, instance.name)

@@ -73,6 +73,15 @@ class Status(NamedTuple):
         return f"cannot compare {len(faulty)} of them: {told}"
 
     @property
+    def mark(self) -> object:
+        """Return what is another value after each change that the arbiter made or saw."""
+        now = self.figures
+        return now and (
+            (now.generation, now.commits, now.decisions, now.drifts, now.healed, now.pushes),
+            (now.push_failures, now.domain_faults, now.ledger, now.conditions, now.fights),
+        )
+
+    @property
     def generation(self) -> int:
         """How often records may have been dropped; see Records.generation."""
         return 0 if self.figures is None else self.figures.generation
@@ -98,12 +107,12 @@ def figures_of(
         records.dropped,
         decisions,
         reconciler.drifts,
-        reconciler.healed,
-        reconciler.pushes,
-        reconciler.failures,
+        reconciler.limits.healed,
+        reconciler.limits.pushes,
+        reconciler.limits.failures,
         dict(refusals),
         records.took_s.snapshot(),
-        reconciler.took_s.snapshot(),
+        reconciler.limits.took_s.snapshot(),
         reconciler.lifecycle.surprises.count,
         conditions,
         reconciler.fights.began,

@@ -21,6 +21,7 @@ HINTS = {
     "unknown-revision": "see which there are with maxmemctl history {ref}",
     "unknown-component": "see which there are with maxmemctl components {ref}",
     "component-below-zero": "see what there is with maxmemctl components {ref}",
+    "too-many-records": "see which there are with maxmemctl list -v",
     "unknown-domain": "see which there are with maxmemctl list -v",
     "ambiguous-domain": "give its domid or UUID: maxmemctl list -v",
     "arbiter-busy": "see whether it was done with maxmemctl history {ref}",

@@ -242,6 +242,8 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "fight_quiet_s": _number("a number of seconds", 60, 86400),
     "poll_s": _number("a number of seconds", 0.1, 3600),
     "keep_gone_s": _number("a number of seconds", 0, 1e10),
+    "keep_gone_records": _whole_number(1, 100_000),
+    "keep_gone_per_client": _whole_number(1, 100_000),
     "by_name": _list(_domain_name, '["web", "ci-*"]'),
     "floor": _one_of("target", "none"),
     "slack": _size,

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maxmemd.config.parsers import AUTO, Identity, device_model_base
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
+from maxmemd.policy.rules import Rules
 from maxmemd.units import Memory
 
 DEFAULT_SOCKET = Path("/run/maxmemd/maxmemd.sock")
@@ -41,6 +42,8 @@ class Config:
     fight_quiet_s: float = 300.0
     poll_s: float = 2.0
     keep_gone_s: float = 30 * 86400.0
+    keep_gone_records: int = 4000
+    keep_gone_per_client: int = 1000
     by_name: tuple[str, ...] = ()
     floor: str = "target"
     slack: Memory = field(default_factory=lambda: Memory(kib=1024))
@@ -72,6 +75,11 @@ class Config:
         """What becomes of drift, by domain."""
         of = {key: DriftMode(mode) for key, mode in self.drift_of.items()}
         return DriftRules(DriftMode(self.drift), of)
+
+    @property
+    def gone(self) -> GoneRules:
+        """Which records are kept of domains that are not here."""
+        return GoneRules(self.keep_gone_s, self.keep_gone_records, self.keep_gone_per_client)
 
     @property
     def fights(self) -> FightRules:

@@ -1,13 +1,15 @@
 """Detect gaps, edits and flipped bits in what is read from the ledger."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex
 
 from maxmemd.errors import LedgerCorrupt
-from maxmemd.ledger.schema import GENESIS, HASHED, chain_hash
+from maxmemd.ledger.schema import GENESIS, HASHED, METADATA, chain_hash
 from maxmemd.policy.entries import InstanceRow
 
 
@@ -63,6 +65,22 @@ def unsealed(row: InstanceRow) -> InstanceRow:
             " (see docs/recovery.md)"
         )
     return opened
+
+
+def check_schema(found: Collection[str]) -> None:
+    """Check that no table is missing, nor an index: SQLite would do without, and take longer."""
+    for table in METADATA.sorted_tables:
+        if table.name not in found:
+            raise LedgerCorrupt(
+                f"cannot trust the ledger: its table {table.name} is missing (see docs/recovery.md)"
+            )
+        for index in table.indexes:
+            if index.name not in found:
+                made = str(CreateIndex(index).compile(dialect=sqlite.dialect()))
+                raise LedgerCorrupt(
+                    f"cannot trust the ledger: its index {index.name} is missing (restore the"
+                    f" newest backup, or make it again: {made}; see docs/recovery.md)"
+                )
 
 
 def check_entry(before: bytes, row: sa.Row[Any]) -> None:

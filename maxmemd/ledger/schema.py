@@ -17,6 +17,13 @@ from maxmemd.ledger.space import has_no_room
 
 METADATA = sa.MetaData()
 
+MILESTONE = sa.text("hash < x'04'")
+"""What one entry in 64 fulfils, by chance. The indices by domain have only these: a page of an
+index for each decision would be most of the cost of a commit."""
+
+BEGINNING = sa.text("revision = 1 AND state IS NOT NULL")
+"""What the first entry of each life of a record fulfils."""
+
 HISTORY = sa.Table(
     "history",
     METADATA,
@@ -32,6 +39,9 @@ HISTORY = sa.Table(
     sa.Column("hash", sa.LargeBinary, nullable=False),
     sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("history_by_key", "key", unique=True, sqlite_where=sa.text("key IS NOT NULL")),
+    sa.Index("history_milestones", "uuid", sqlite_where=MILESTONE),
+    sa.Index("history_milestone_revisions", "uuid", "revision", sqlite_where=MILESTONE),
+    sa.Index("history_beginnings", "uuid", sqlite_where=BEGINNING),
 )
 """Append-only, one row per entry. `hash` covers the columns to its left and the previous entry's
 hash; `prior` is the seq of the domain's previous entry, 0 for its first. It is not hashed, because
@@ -51,11 +61,23 @@ RECORD = sa.Table(
     sa.Column("newest", sa.BigInteger, nullable=False),
     sa.Column("observed", sa.Text),
     sa.Column("name", sa.Text),
+    sa.Column("incarnation", sa.Integer, nullable=False, server_default="0"),
 )
-"""`head`: the seq of the entry that a record follows from, NULL if it is forgotten. `newest`: the
-seq of the domain's newest entry of any kind. `observed`: what was only observed of the record, if
-its entry is older than revision 0007 and does not say so itself; sealed. `name`: the last name that
-its instances had, sealed, NULL if none was ever seen."""
+"""The records that stand, and no others: they are read at the start. `head`: the seq of the entry
+that a record follows from. `newest`: the seq of the domain's newest entry of any kind. `observed`:
+what was only observed of the record, if its entry is older than revision 0007 and does not say so
+itself; sealed. `name`: the last name that its instances had, sealed, NULL if none was ever seen.
+`incarnation`: its last instance's, 0 if it had none here."""
+
+FORMER = sa.Table(
+    "former",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("newest", sa.BigInteger, nullable=False),
+    sa.Column("incarnation", sa.Integer, nullable=False),
+)
+"""The UUIDs of which there is history and no record: those that were forgotten, and those that had
+none. Nothing reads all of it: a UUID that comes back is looked up."""
 
 INSTANCE = sa.Table(
     "instance",
@@ -73,6 +95,7 @@ INSTANCE = sa.Table(
     sa.Column("drift_pages", sa.BigInteger),
     sa.Column("fight_ns", sa.BigInteger),
 )
+"""The instances that have not ended; that one ended is an entry of the history."""
 
 DRIFT_MODE = sa.Table(
     "drift_mode",
@@ -95,6 +118,7 @@ PUSH = sa.Table(
     sa.Column("seen_pages", sa.BigInteger),
     sa.Column("errno", sa.Integer),
     sa.Column("after_seq", sa.BigInteger),
+    sa.Index("push_by_uuid", "uuid"),
 )
 """`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known."""
 
@@ -113,7 +137,7 @@ def engine(path: Path, *, read_only: bool = False, busy_ms: int = 1000) -> sa.En
 
     WAL, synchronous=FULL, foreign keys on; `busy_ms` is how long to wait for a locked database.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro" if read_only else "rw"  # a database that is gone must not be made by its name
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(

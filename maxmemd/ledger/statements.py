@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.schema import DRIFT_MODE, HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
+from maxmemd.ledger.history import MOST_STEPS
+from maxmemd.ledger.schema import DRIFT_MODE, FORMER, HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
 from maxmemd.policy.kinds import EntryKind
 
 _ADD_ENTRY = sa.insert(HISTORY)
@@ -17,7 +18,12 @@ _ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
     index_elements=["uuid"],
-    set_={name: _SET_HEAD.excluded[name] for name in ("head", "newest")},
+    set_={name: _SET_HEAD.excluded[name] for name in ("head", "newest", "incarnation")},
+)
+_SET_FORMER = upsert(FORMER)
+_SET_FORMER = _SET_FORMER.on_conflict_do_update(
+    index_elements=["uuid"],
+    set_={name: _SET_FORMER.excluded[name] for name in ("newest", "incarnation")},
 )
 _SET_INSTANCE = upsert(INSTANCE)
 _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
@@ -25,7 +31,6 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
     set_={
         name: _SET_INSTANCE.excluded[name]
         for name in (
-            "ended_ns",
             "push_state",
             "settled_revision",
             "effects",
@@ -40,24 +45,36 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
 def _lagging_heads() -> sa.Select[Any]:
     """Select records whose head is not their domain's newest entry with a state.
 
-    They come from a damaged `record` table, which no hash chain covers.
+    They come from a damaged `record` table, which no hash chain covers. An entry without a state
+    has the revision of its record, so it is enough that the newest entry and the head have the
+    same. Only where they do not, as after refusals that were counted for a while, the entries
+    between are walked, for MOST_STEPS at most.
     """
-    walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest.label("seq"))
-        .where(RECORD.c.head.is_not(None), RECORD.c.head != RECORD.c.newest)
-        .cte("walk", recursive=True)
+    newest, head = HISTORY.alias("newest"), HISTORY.alias("head")
+    suspects = (
+        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
+        .outerjoin(newest, (newest.c.seq == RECORD.c.newest) & (newest.c.uuid == RECORD.c.uuid))
+        .outerjoin(head, (head.c.seq == RECORD.c.head) & (head.c.uuid == RECORD.c.uuid))
+        .where(RECORD.c.head != RECORD.c.newest)
+        .where(
+            sa.or_(newest.c.state.is_not(None), newest.c.revision.is_distinct_from(head.c.revision))
+        )
+        .cte("suspects")
     )
+    walk = sa.select(
+        suspects.c.uuid,
+        suspects.c.head,
+        suspects.c.newest.label("seq"),
+        sa.literal(1).label("step"),
+    ).cte("walk", recursive=True)
     walk = walk.union_all(
-        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior)
+        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior, walk.c.step + 1)
         .join(walk, (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid))
         .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
+        .where(walk.c.step < MOST_STEPS)
     )
     reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
-    return sa.select(RECORD.c.uuid).where(
-        RECORD.c.head.is_not(None),
-        RECORD.c.head != RECORD.c.newest,
-        RECORD.c.uuid.not_in(reached),
-    )
+    return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 
 def _last_ends() -> sa.Select[Any]:
@@ -66,11 +83,8 @@ def _last_ends() -> sa.Select[Any]:
     A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
     """
     ended = EntryKind.INSTANCE_ENDED.value
-    walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
-        .where(RECORD.c.head.is_not(None))
-        .cte("walk", recursive=True)
-    )
+    first = sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
+    walk = first.cte("walk", recursive=True)
     entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
     walk = walk.union_all(
         sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
@@ -87,14 +101,15 @@ def _last_ends() -> sa.Select[Any]:
 
 SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
 SET_NAME = SET_NAME.values(name=sa.bindparam("name_"))
-NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(
-    RECORD.c.head.is_not(None), RECORD.c.name.is_not(None)
-)
+NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(RECORD.c.name.is_not(None))
 LAGGING_HEADS = _lagging_heads().limit(1)
 ENDED = _last_ends()
-HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
-SOME_HEADS_AND_NEWEST = HEADS_AND_NEWEST.where(
-    RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True))
+STANDING = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest, RECORD.c.incarnation)
+SOME_FORMER = sa.select(FORMER).where(FORMER.c.uuid.in_(sa.bindparam("uuids", expanding=True)))
+DROP_RECORD = sa.delete(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
+DROP_FORMER = sa.delete(FORMER).where(FORMER.c.uuid == sa.bindparam("uuid_"))
+DROP_INSTANCE = sa.delete(INSTANCE).where(
+    INSTANCE.c.uuid == sa.bindparam("uuid_"), INSTANCE.c.incarnation == sa.bindparam("life")
 )
 DRIFT_MODES = sa.select(DRIFT_MODE)
 DROP_DRIFT_MODE = sa.delete(DRIFT_MODE).where(DRIFT_MODE.c.uuid == sa.bindparam("uuid_"))
@@ -102,6 +117,7 @@ SET_DRIFT_MODE = upsert(DRIFT_MODE).values(uuid=sa.bindparam("uuid_"), mode=sa.b
 SET_DRIFT_MODE = SET_DRIFT_MODE.on_conflict_do_update(
     index_elements=["uuid"], set_={"mode": SET_DRIFT_MODE.excluded.mode}
 )
+SCHEMA_NAMES = sa.text("SELECT name FROM sqlite_master")
 BY_KEYS = sa.select(HISTORY).where(HISTORY.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
@@ -132,6 +148,7 @@ def _row_of_marks(columns: Sequence[str]) -> str:
 
 
 ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
-HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest"])
+HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest", "incarnation"])
+FORMERS = Prepared(_SET_FORMER, FORMER.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
 PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

@@ -7,13 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maxmemd.errors import LedgerBusy, LedgerCorrupt
+from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import history
+from maxmemd.ledger.connection import WritingConnection
+from maxmemd.ledger.heads import Head, Heads
 from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.integrity import (
     check_entries,
     check_entry,
     check_newest,
+    check_schema,
     sealed,
     sealed_text,
     unsealed,
@@ -29,23 +32,22 @@ from maxmemd.ledger.schema import (
     RECORD,
     as_ledger_errors,
     chain_hash,
-    engine,
 )
 from maxmemd.ledger.statements import (
     BY_KEYS,
     DRIFT_MODES,
     DROP_DRIFT_MODE,
+    DROP_INSTANCE,
     ENDED,
     ENTRIES,
-    HEADS,
-    HEADS_AND_NEWEST,
     INSTANCES,
     LAGGING_HEADS,
     NAMES,
     PUSHES,
+    SCHEMA_NAMES,
     SET_DRIFT_MODE,
     SET_NAME,
-    SOME_HEADS_AND_NEWEST,
+    STANDING,
 )
 from maxmemd.policy.codec import (
     drift_mode_from_text,
@@ -62,7 +64,6 @@ from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES
 
 _STORED = Entry._fields.index("at_ns")
-_NONE: tuple[int | None, int] = (None, 0)
 
 
 class SqliteLedger:
@@ -74,32 +75,31 @@ class SqliteLedger:
 
     def __init__(self, path: Path, *, busy_ms: int = 1000) -> None:
         self._path = path
-        self._engine = engine(path, busy_ms=busy_ms)
         self._seq = 0
         self._newest_hash = GENESIS
-        self._heads: dict[str, tuple[int | None, int]] = {}
-        with as_ledger_errors(path, f"open the ledger {path}"):
-            self._connection = self._engine.connect()
+        self._heads = Heads()
+        self._database = WritingConnection(path, busy_ms=busy_ms)
         self._high_water = HighWaterMark(path)
 
+    @property
+    def _connection(self) -> sa.Connection:
+        return self._database.connection
+
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-        self._high_water.close()
+        """Close the files; the database is whole without its WAL then."""
+        try:
+            self._database.close()
+        finally:
+            self._high_water.close()
+
+    def check_place(self) -> None:
+        """Raise LedgerMoved unless the ledger's path names the file that is open."""
+        self._database.check_place()
+        self._high_water.keep_in_place(self._seq, self._newest_hash)
 
     def reopen(self) -> None:
-        """Open a new connection, and checkpoint the whole WAL into the database file.
-
-        After a failed fsync the kernel may mark pages clean that never reached the disk. The
-        checkpoint writes and syncs them again, so that later commits do not depend on them.
-        """
-        with as_ledger_errors(self._path, f"open the ledger {self._path} again"):
-            self._connection.close()
-            self._connection = self._engine.connect()
-            driver: Any = self._connection.connection.driver_connection
-            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise LedgerBusy(f"cannot open the ledger {self._path} again: a reader holds its WAL")
+        """Open a new connection, and checkpoint the whole WAL into the database file."""
+        self._database.reopen()
 
     def load(self) -> Snapshot:
         """Return the current state, after checking every entry that a record follows from.
@@ -116,17 +116,8 @@ class SqliteLedger:
                     RECORD, (RECORD.c.head == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
                 )
             ).all()
-            stands = self._connection.execute(
-                HEADS_AND_NEWEST.where(RECORD.c.head.is_not(None))
-            ).all()
-            instances = self._connection.execute(
-                sa.select(INSTANCE).where(INSTANCE.c.ended_ns.is_(None))
-            ).all()
-            incarnations = self._connection.execute(
-                sa.select(INSTANCE.c.uuid, sa.func.max(INSTANCE.c.incarnation)).group_by(
-                    INSTANCE.c.uuid
-                )
-            ).all()
+            stands = self._connection.execute(STANDING).all()
+            instances = self._connection.execute(sa.select(INSTANCE)).all()
             ended = self._connection.execute(ENDED).all()
             names = self._connection.execute(NAMES).all()
             modes = self._connection.execute(DRIFT_MODES).all()
@@ -137,23 +128,24 @@ class SqliteLedger:
         check_entries(list(reversed(newest)))
         if len(heads) != len(stands):
             raise LedgerCorrupt("cannot trust the ledger: the entry of a record is missing")
-        check_newest(newest, {uuid: last for uuid, _, last in stands})
+        standing = {row.uuid: Head(*row[1:]) for row in stands}
+        check_newest(newest, {uuid: head.newest for uuid, head in standing.items()})
         self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
-        self._heads = {uuid: (seq, last) for uuid, seq, last in stands}
+        self._heads.load(standing)
         # Records with something decided that wait for an instance, or for theirs to be settled.
         records = tuple(as_standing_record(head) for head in heads)
         settled = {row.uuid for row in instances if row.build is None}
         settled |= {record.uuid for record in records if not record.decided}
-        awaiting = {uuid: seq for uuid, seq, _ in stands if uuid not in settled}
+        awaiting = {row.uuid: row.head for row in stands if row.uuid not in settled}
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
             records,
             tuple(as_instance(row) for row in instances),
-            dict(incarnations),
             endings_of(ended, awaiting),
             (self._seq, pushes),
             {row.uuid: as_drift_mode(row) for row in modes},
             {uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
+            {head.uuid: head.actor for head in heads},
         )
 
     def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
@@ -168,6 +160,7 @@ class SqliteLedger:
 
     def _check_tables(self) -> None:
         """Check the tables that follow from the history, and that no newest entry is missing."""
+        check_schema(self._connection.scalars(SCHEMA_NAMES).all())
         known = self._high_water.read()
         if known is not None and known[0] > 0:
             seq, newest_hash = known
@@ -205,17 +198,18 @@ class SqliteLedger:
         names: Mapping[str, str] = NO_NAMES,
         drift_modes: Mapping[str, SetMode | None] = NO_MODES,
     ) -> None:
-        """Write a batch in one transaction; it is on the disk when this returns."""
+        """Write a batch in one transaction; it is on the disk when this returns.
+
+        Raises LedgerMoved if it was written to a file that the ledger's path does not name.
+        """
         with as_ledger_errors(self._path, "write the ledger"), self._connection.begin():
-            heads = self._known_heads([*(entry.uuid for entry in entries), *forgotten])
+            heads = self._heads_of(entries, instances, forgotten)
             rows = self._chain(at_ns, entries, heads)
-            heads.update((uuid, (None, heads[uuid][1])) for uuid in forgotten)
+            heads.update((uuid, heads[uuid]._replace(head=None)) for uuid in forgotten)
             if rows:
                 ENTRIES.run(self._connection, rows)
-            if heads:
-                HEADS.run(self._connection, [(uuid, *head) for uuid, head in heads.items()])
-            if instances:
-                INSTANCES.run(self._connection, [INSTANCES.of(sealed(row)) for row in instances])
+            self._heads.write(self._connection, heads)
+            self._write_instances(instances)
             if pushes:
                 PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
             if names:
@@ -225,12 +219,11 @@ class SqliteLedger:
                 self._connection.execute(SET_NAME, rows_of_names)
             for uuid, mode in drift_modes.items():
                 self._write_drift_mode(uuid, mode)
-        self._heads.update(heads)
-        for uuid in forgotten:
-            del self._heads[uuid]
+        self._heads.on_committed(heads)
         if rows:
             self._seq, self._newest_hash = rows[-1][0], rows[-1][HASHED]
             self._high_water.write(self._seq, self._newest_hash)
+        self._database.check_place()
 
     def _write_drift_mode(self, uuid: str, mode: SetMode | None) -> None:
         if mode is None:
@@ -239,20 +232,37 @@ class SqliteLedger:
             text = sealed_text(drift_mode_to_text(mode))
             self._connection.execute(SET_DRIFT_MODE, {"uuid_": uuid, "mode_": text})
 
-    def _known_heads(self, uuids: Sequence[str]) -> dict[str, tuple[int | None, int]]:
-        """Return the head and the newest entry of each domain; (None, 0) if it has none."""
-        heads = {uuid: self._heads.get(uuid, _NONE) for uuid in uuids}
-        unknown = [uuid for uuid, head in heads.items() if head is _NONE]
-        if unknown:
-            rows = self._connection.execute(SOME_HEADS_AND_NEWEST, {"uuids": unknown})
-            heads.update((uuid, (head, newest)) for uuid, head, newest in rows)
+    def _heads_of(
+        self, entries: Sequence[Entry], instances: Sequence[InstanceRow], forgotten: Sequence[str]
+    ) -> dict[str, Head]:
+        """Return the heads that a commit changes, with the incarnations as they will be."""
+        begun: dict[str, int] = {}
+        for row in instances:
+            known = self._heads.standing(row.uuid)
+            if known is None or known.incarnation < row.incarnation:
+                begun[row.uuid] = max(row.incarnation, begun.get(row.uuid, 0))
+        uuids = [*(entry.uuid for entry in entries), *forgotten, *begun]
+        heads = self._heads.find(self._connection, uuids)
+        for uuid, incarnation in begun.items():
+            last = max(incarnation, heads[uuid].incarnation)
+            heads[uuid] = heads[uuid]._replace(incarnation=last)
         return heads
+
+    def _write_instances(self, instances: Sequence[InstanceRow]) -> None:
+        """Write the instances that go on; those that ended are not kept."""
+        goes_on = [INSTANCES.of(sealed(row)) for row in instances if row.ended_ns is None]
+        ended = [row for row in instances if row.ended_ns is not None]
+        if goes_on:
+            INSTANCES.run(self._connection, goes_on)
+        if ended:
+            named = [{"uuid_": row.uuid, "life": row.incarnation} for row in ended]
+            self._connection.execute(DROP_INSTANCE, named)
 
     def _chain(
         self,
         at_ns: int,
         entries: Sequence[Entry],
-        heads: dict[str, tuple[int | None, int]],
+        heads: dict[str, Head],
     ) -> list[tuple[Any, ...]]:
         """Return entries as rows of the history; update `heads`."""
         seq, before = self._seq, self._newest_hash
@@ -261,9 +271,10 @@ class SqliteLedger:
             seq += 1
             row = (seq, at_ns if entry.at_ns is None else entry.at_ns, *entry[:_STORED])
             before = chain_hash(before, row)
-            stands, prior = heads[entry.uuid]
+            stands, prior, incarnation = heads[entry.uuid]
             rows.append((*row, before, prior))
-            heads[entry.uuid] = (seq if entry.state is not None else stands, seq)
+            stands = seq if entry.state is not None else stands
+            heads[entry.uuid] = Head(stands, seq, incarnation)
         return rows
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -275,16 +286,25 @@ class SqliteLedger:
 
     def newest_of(self, uuids: Sequence[str]) -> str:
         """Return the domain among these, all with a record, that the newest entry is about."""
-        return max(uuids, key=lambda uuid: self._heads[uuid][1])
+        with as_ledger_errors(self._path, "look domains up"), self._connection.begin():
+            heads = self._heads.find(self._connection, uuids)
+        return max(uuids, key=lambda uuid: heads[uuid].newest)
+
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain that was written; 0 if it had none here."""
+        standing = self._heads.standing(uuid)
+        if standing is not None:
+            return standing.incarnation
+        with as_ledger_errors(self._path, "look a domain up"), self._connection.begin():
+            return self._heads.find(self._connection, [uuid])[uuid].incarnation
 
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record at one of its revisions; None if there is no such revision.
 
         A forgotten record begins again at revision 1; this finds the newer entry.
         """
-        wanted = history.revision_entries(uuid, revision).where(HISTORY.c.revision == revision)
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
-            row = self._connection.execute(wanted).first()
+            row = history.revision_entry(self._connection, uuid, revision)
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
 

@@ -1,35 +1,17 @@
-"""All refusals of the arbiter: each clause looks at one thing, and returns a Refusal or None.
+"""Refusals that are about amounts, owners and revisions.
 
-A Refusal has a permanent code, a sentence, and the numbers. The first clauses are about amounts
-and owners, the last ones about which domain is meant.
+Each clause looks at one thing, and returns a Refusal (a permanent code, a sentence, the numbers) or
+None. Those about which domain is meant are in which_domain.py.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
 from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM, StoreFacts, XenFacts
-from maxmemd.policy.roles import Bond
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB, Memory
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the configuration says of decisions.
-
-    `floor` "target" refuses a max-mem below the balloon target as xl does, "none" does
-    not. `slack` is libxl's constant. `dom0_floor` is libxl's LIBXL_MIN_DOM0_MEM. `owners` may
-    hold components; `fixed` components are set by the configuration only. `caps` is what all
-    components of one owner may sum up to in one domain; an owner without a cap has none.
-    """
-
-    floor: str = "target"
-    slack: Memory = field(default_factory=lambda: Memory(kib=1024))
-    dom0_floor: Memory = field(default_factory=lambda: Memory.of_mib(128))
-    owners: frozenset[str] = frozenset({"operator", "toolstack", "device-model"})
-    max_components: int = 64
-    caps: Mapping[str, Memory] = field(default_factory=dict)
 
 
 def known_owner(rules: Rules, key: Key) -> Refusal | None:
@@ -137,18 +119,6 @@ def _held(record: Record, owner: str) -> int:
     )
 
 
-def own_domain(bond: Bond, domid: int, uuid: str) -> Refusal | None:
-    """Refuse a device model another domain than it had when it connected (A6: domids return)."""
-    if (bond.domid, bond.uuid) == (domid, uuid):
-        return None
-    return Refusal(
-        "not-your-domain",
-        f"cannot let the device model of domain {bond.domid} touch this: domain {domid} is not"
-        " the one that it had when it connected",
-        {"domid": domid, "own_domid": bond.domid},
-    )
-
-
 def few_enough(rules: Rules, record: Record) -> Refusal | None:
     """Refuse more components than a record may have."""
     count, most = len(record.components), rules.max_components
@@ -158,6 +128,24 @@ def few_enough(rules: Rules, record: Record) -> Refusal | None:
         "too-many-components",
         f"cannot keep {count} components: a domain has at most {most}",
         {"components": count, "at_most": most},
+    )
+
+
+def room_ahead(rules: GoneRules, client: str, of_client: int, of_all: int) -> Refusal | None:
+    """Refuse one more record that comes ahead of its domain.
+
+    `of_client` are the records of domains that are not here which the client decided on last.
+    """
+    whose, found, most, key = client, of_client, rules.most_per_client, "keep_gone_per_client"
+    if of_all >= rules.most:
+        whose, found, most, key = "all clients", of_all, rules.most, "keep_gone_records"
+    if found < most:
+        return None
+    return Refusal(
+        "too-many-records",
+        f"cannot keep another record of a domain that is not here: there are {found} of {whose},"
+        f" at most {most} are kept (create those domains first, or raise {key})",
+        {"records": found, "at_most": most},
     )
 
 
@@ -278,11 +266,6 @@ def target_unknown(store: StoreFacts) -> Refusal:
     return Refusal("target-unknown", f"cannot move the target: {why} (give target_kib)", {})
 
 
-def absent() -> Refusal:
-    """Refuse what is about an instance where none lives here."""
-    return Refusal("domain-gone", "cannot decide for a domain that does not live here", {})
-
-
 def not_started(xen: XenFacts) -> Refusal | None:
     """Refuse to announce the build of a domain that ran already."""
     if not xen.started:
@@ -319,65 +302,3 @@ def key_reused() -> Refusal:
         "cannot use this Idempotency-Key: it was used for another wish (take a new one)",
         {},
     )
-
-
-def unknown_domain(ref: str, named: Sequence[int] = ()) -> Refusal:
-    """Refuse a reference to nothing; `named` are living domains that have a number for a name."""
-    detail = f"cannot find a domain {ref!r}: no domid, UUID or name of a domain here is that"
-    if named:
-        carried = " and ".join(f"domain {domid}" for domid in named)
-        detail = f"cannot find a domain {ref!r}: a number is a domid, and no domain has that one"
-        detail += f" (it is the name of {carried}: use a domid or UUID)"
-    return Refusal("unknown-domain", detail, {"ref": ref})
-
-
-def ambiguous(ref: str, domids: Sequence[int]) -> Refusal:
-    """Refuse a name that several domains carry."""
-    carried = ", ".join(str(domid) for domid in domids)
-    detail = f"cannot tell which {ref!r} is meant: domains {carried} carry that name"
-    return Refusal("ambiguous-domain", f"{detail} (use the domid)", {"ref": ref, "domids": carried})
-
-
-def ambiguous_record(ref: str, uuids: Sequence[str]) -> Refusal:
-    """Refuse a name that several domains had last, of which none is here."""
-    had = ", ".join(sorted(uuids))
-    detail = f"cannot tell which {ref!r} is meant: none is here, and {had} had that name last"
-    return Refusal("ambiguous-domain", f"{detail} (use the UUID)", {"ref": ref, "uuids": had})
-
-
-def without_uuid(domid: int) -> Refusal:
-    """Refuse to decide for a domain that the ledger cannot name."""
-    detail = f"cannot decide for domain {domid}: it has no UUID, so nothing is recorded of it"
-    return Refusal("unknown-domain", detail, {"ref": str(domid)})
-
-
-def nothing_recorded(ref: str) -> Refusal:
-    """Refuse to show the record of such a domain."""
-    detail = f"cannot tell: {ref} has no UUID, so nothing is recorded of it"
-    return Refusal("unknown-domain", detail, {"ref": ref})
-
-
-def domain_gone(called: str, domid: int) -> Refusal:
-    """Refuse to decide for a domain that is dying or gone."""
-    detail = f"cannot decide for {called}: domain {domid} is gone or dying"
-    return Refusal("domain-gone", detail, {})
-
-
-def dying(domid: int) -> Refusal:
-    """Refuse a domain whose instance is dying."""
-    detail = f"cannot use domain {domid}: domain {domid} is dying"
-    return Refusal("domain-gone", f"{detail} (once it is gone, its next start can be decided)", {})
-
-
-def not_here(called: str) -> Refusal:
-    """Refuse what needs an instance, of a domain that has none here."""
-    detail = f"cannot do that to {called}: it does not live here now"
-    detail += " (its max-mem and components can be decided for its next start)"
-    return Refusal("domain-gone", detail, {})
-
-
-def no_own_domain(domid: int) -> Refusal:
-    """Refuse a device model whose domain was not there when it connected."""
-    detail = f"cannot let the device model of domain {domid} do that: there was no such"
-    detail += " domain when it connected (connect again once there is)"
-    return Refusal("not-your-domain", detail, {"own_domid": domid})

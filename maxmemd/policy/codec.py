@@ -121,6 +121,8 @@ def build_to_text(build: BuildState) -> str | None:
     words = build._asdict()
     if build.build_pages is None:
         del words["build_pages"]
+    if not build.is_newcomer:
+        del words["is_newcomer"]
     return to_text(words)
 
 
@@ -134,6 +136,7 @@ def build_from_text(text: str | None) -> BuildState:
         words.get("toolstack_pages"),
         words.get("pushed_pages"),
         words.get("build_pages"),
+        words.get("is_newcomer", False),
     )
 
 

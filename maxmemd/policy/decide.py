@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from maxmemd.policy import clauses, lives
-from maxmemd.policy.clauses import Rules
+from maxmemd.policy import clauses, lives, which_domain
 from maxmemd.policy.components import MAX_MEM, SLACK, ZERO, Key, Record
 from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.facts import STATIC_MAX, TARGET, StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal, Verdict
 from maxmemd.policy.wishes import (
     Build,
@@ -161,7 +161,7 @@ def _import(picture: Picture, wish: Import) -> Verdict:
 
 def _build(picture: Picture, wish: Build) -> Verdict:
     xen = picture.xen
-    refusal = clauses.absent() if xen is None else clauses.not_started(xen)
+    refusal = which_domain.absent() if xen is None else clauses.not_started(xen)
     if refusal is not None:
         return refusal
     rules, before = picture.rules, picture.record
@@ -172,7 +172,7 @@ def _build(picture: Picture, wish: Build) -> Verdict:
 
 def _headroom(picture: Picture, wish: Headroom) -> Verdict:
     if picture.xen is None:
-        return clauses.absent()
+        return which_domain.absent()
     rules, tracking = picture.rules, picture.tracking
     record = lives.with_headroom(rules, picture.record, picture.xen, wish.pages, tracking=tracking)
     return _kept(picture, record, NO_EFFECTS)

@@ -5,7 +5,6 @@ Xen, followed while its toolstack built the domain, announced with a build) ends
 of which it was observed: the next one starts from its own toolstack's numbers.
 """
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import (
     MAX_MEM,
     OBSERVABLE,
@@ -19,6 +18,7 @@ from maxmemd.policy.components import (
 )
 from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import CREATED, Build
 from maxmemd.units import UNLIMITED, Memory, max_pages_of

@@ -5,44 +5,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from maxmemd.policy.drift import DriftMode
+from maxmemd.policy.kinds import EntryKind, PushKind
 from maxmemd.policy.outlook import Outlook
 from maxmemd.policy.states import EffectState, PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
-
-EntryKind = Literal[
-    "mem-max",
-    "mem-set",
-    "component-set",
-    "component-removed",
-    "component-increased",
-    "rollback",
-    "import",
-    "build-announced",
-    "headroom",
-    "adopted",
-    "build-followed",
-    "record-replaced",
-    "limits-taken",
-    "refused",
-    "drift",
-    "drift-mode-set",
-    "drift-mode-cleared",
-    "drift-mode-ended",
-    "fight-began",
-    "fight-ended",
-    "over-limit",
-    "recovered",
-    "confirmed-again",
-    "target-above-limit",
-    "effect-dropped",
-    "node-unreadable",
-    "instance-began",
-    "instance-ended",
-    "forgotten",
-    "limits-given",
-    "namesake-found",
-]
-EventKind = Literal[EntryKind, "push-applied", "push-mismatched", "push-failed"]
 
 MAX_MEM = Field(
     default=None,
@@ -117,7 +83,9 @@ class DecisionReply(Reply):
     limit_kib: int
     max_pages: int
     unlimited: bool
-    target_kib: int | None = None
+    target_kib: int | None = Field(
+        default=None, description="the target that this wish sets; null where it sets none"
+    )
     dry_run: bool = False
     replayed: bool = Field(default=False, description="an Idempotency-Key seen before")
     for_next_start: bool = Field(
@@ -359,7 +327,7 @@ class HistoryEntry(Reply):
 
 
 class HistoryReply(Reply):
-    """Newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
+    """A page, newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
 
     entries: list[HistoryEntry]
     next_before: int | None
@@ -413,6 +381,7 @@ class Health(Reply):
 
     live: bool
     ready: bool
+    simulated: bool = Field(description="whether the host is no real Xen")
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []
@@ -422,7 +391,7 @@ class Event(Reply):
     """An entry of the history or a push, as `data` of /v1/events has it."""
 
     id: str = Field(description="resumes after this event, as Last-Event-ID or ?since=")
-    kind: EventKind
+    kind: EntryKind | PushKind
     at: str
     uuid: str
     domid: int | None
@@ -450,6 +419,7 @@ class PastPush(Reply):
 
 
 class PushesReply(Reply):
-    """A domain's pushes, newest first."""
+    """A page, newest first. `next_before` asks for the page that follows, as ?before=."""
 
     pushes: list[PastPush]
+    next_before: int | None

@@ -19,10 +19,11 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError, XenstoreError
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
 from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
 from maxmemd.units import Memory
@@ -59,11 +60,11 @@ def more(by_kib: int = 4, ref: str = "1") -> DecisionRequest:
 def test_a_batch_is_one_commit_and_one_push(seat: Seat) -> None:
     """A hundred wishes for one domain: a hundred revisions, one commit, one hypercall."""
     commits, rows = seat.memory.commits, len(seat.memory.rows)
-    reconciler = seat.arbiter.reconciler
-    pushes = reconciler.pushes
+    limits = seat.arbiter.limits
+    pushes = limits.pushes
     answers = turn(seat, *[more() for _ in range(100)])
     assert [a.record.revision for a in answers if isinstance(a, Granted)] == list(range(2, 102))
-    assert (seat.memory.commits - commits, reconciler.pushes - pushes) == (1, 1)
+    assert (seat.memory.commits - commits, limits.pushes - pushes) == (1, 1)
     assert {a.push.state for a in answers if isinstance(a, Granted) and a.push} == {"applied"}
     assert seat.pages(1) == 65 * 256 + 100
     seat.poll()
@@ -395,6 +396,31 @@ def test_a_ledger_that_cannot_be_read_again(seat: Seat) -> None:
     assert seat.grant(1, more().wish).record.revision == 2
 
 
+def test_a_stop_writes_the_notes_and_closes_the_ledger(seat: Seat) -> None:
+    """Also where Xen cannot be asked any more; what it met is raised."""
+    closed: list[int] = []
+    seat.memory.close = lambda: closed.append(len(seat.memory.lines))  # type: ignore[method-assign]
+    assert seat.refuse(1, more(-(2**30)).wish)
+    before = len(seat.memory.lines)
+    seat.host.fail("domains", EPERM, times=9)
+    with pytest.raises(HypervisorError):
+        seat.arbiter.stop()
+    assert closed == [before + 1]
+    assert seat.kinds(1)[-1] == "refused"
+
+
+def test_a_ledger_is_closed_whatever_becomes_of_the_notes(seat: Seat) -> None:
+    """A disk that is full keeps them out, and the ledger is closed all the same."""
+    closed: list[bool] = []
+    seat.memory.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    assert seat.refuse(1, more(-(2**30)).wish)
+    for _ in range(9):
+        seat.memory.fail(LedgerFull("cannot write: full"))
+    with pytest.raises(LedgerFull):
+        seat.arbiter.stop()
+    assert closed == [True]
+
+
 def test_one_wishs_trouble_is_not_anothers(seat: Seat) -> None:
     """When Xen will not tell of one domain, the others' wishes are granted."""
     seat.host.fail("domain", EPERM, times=1, domid=1)
@@ -607,7 +633,9 @@ def test_other_rules_count_from_now_on() -> None:
     low = SetLimit(Memory.of_mib(64))
     assert seat.refuse(domid, low) == "limit-below-target"
     before = seat.record(domid)
-    seat.arbiter.reconfigure(Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), 1.0))
+    seat.arbiter.reconfigure(
+        Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), GoneRules(1.0))
+    )
     assert seat.record(domid) == before
     assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
     seat.host.foreign_write(domid, Memory.of_mib(96))

@@ -3,10 +3,11 @@
 import pytest
 
 from maxmemd.arbiter.messages import Amounts, DecisionRequest, Granted, Refused
-from maxmemd.policy.clauses import not_here, revision_unknown, unknown_domain
+from maxmemd.policy.clauses import revision_unknown
 from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK
 from maxmemd.policy.lives import SPARE_PAGES
 from maxmemd.policy.roles import Bond
+from maxmemd.policy.which_domain import not_here, unknown_domain
 from maxmemd.policy.wishes import Headroom, Import, Increase, Rollback, SetLimit, SetTarget
 from maxmemd.units import Memory
 from tests.support.seat import ACTOR, DM, MIB, Seat, mib

@@ -120,13 +120,13 @@ def test_without_the_fight_it_was_starved_each_time() -> None:
 def test_a_guest_that_needs_no_more_gets_ours_back_less_and_less_often() -> None:
     """Where the target fits into ours, ours is pushed with pauses of up to a minute."""
     seat = seat_of()
-    pushed, before, began_s = [], seat.arbiter.reconciler.pushes, seat.clock.now_s
+    pushed, before, began_s = [], seat.arbiter.limits.pushes, seat.clock.now_s
     for poll in range(150):
         seat.host.foreign_write(1, mib(1000 + poll))
         seat.poll()
-        if seat.arbiter.reconciler.pushes > before:
+        if seat.arbiter.limits.pushes > before:
             pushed.append(seat.clock.now_s - began_s)
-        before = seat.arbiter.reconciler.pushes
+        before = seat.arbiter.limits.pushes
     pauses = [later - at for at, later in pairwise(pushed)]
     assert pauses == [2, 2, 2, 6, 8, 16, 32, 60, 60, 60]
     assert len(words_of(seat, "fight-began")) == 1

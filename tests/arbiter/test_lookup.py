@@ -216,9 +216,9 @@ def test_a_halted_domain_is_decided_for_its_next_start(
     seat.grant("web", SetComponent(OTHER, mib(1)))
     seat.grant("web", SetComponent(DM, mib(1)))
     seat.host.destroy(1)
-    pushes = seat.arbiter.reconciler.pushes
+    pushes = seat.arbiter.limits.pushes
     granted = seat.grant("web", wish[0])
-    assert (granted.push, seat.arbiter.reconciler.pushes) == (None, pushes)
+    assert (granted.push, seat.arbiter.limits.pushes) == (None, pushes)
     amounts = {f"{key[0]}/{key[1]}": it.amount.kib for key, it in granted.record.components.items()}
     untouched = {"operator/max-mem": 64 * MIB, "toolstack/slack": MIB, "operator/other": MIB}
     assert amounts == untouched | wish[1]

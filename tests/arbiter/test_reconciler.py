@@ -236,9 +236,9 @@ def test_a_failed_push_is_tried_again_when_it_is_time() -> None:
     seat.grant(1, SetLimit(mib(100)))
     tries = []
     for second in range(1, 16):
-        before = seat.arbiter.reconciler.pushes
+        before = seat.arbiter.limits.pushes
         seat.poll(after_s=1)
-        if seat.arbiter.reconciler.pushes > before:
+        if seat.arbiter.limits.pushes > before:
             tries.append(second)
     assert tries == [1, 3, 7, 15]
     assert seat.memory.words("drift") == []
@@ -354,7 +354,7 @@ def test_a_push_that_failed_and_got_over_it_is_noted() -> None:
     seat.poll(2.0)
     seat.poll()
     assert seat.memory.words("recovered") == [{"domid": 1, "from": "failed"}]
-    assert seat.arbiter.reconciler.healed == 0
+    assert seat.arbiter.limits.healed == 0
 
 
 @pytest.mark.parametrize("drift", MODES)
@@ -364,12 +364,12 @@ def test_drift_that_is_over_is_noted(drift: str) -> None:
     seat.host.foreign_write(1, mib(80))
     seat.poll()
     healed = drift == "restore"
-    assert seat.arbiter.reconciler.healed == healed
+    assert seat.arbiter.limits.healed == healed
     if drift == "alert":
         seat.host.foreign_write(1, Memory.of_pages(OURS))
         seat.poll()
         healed = True
-    assert seat.arbiter.reconciler.healed == healed
+    assert seat.arbiter.limits.healed == healed
     lines = [{"domid": 1, "from": "drift"}] if healed else []
     assert seat.memory.words("recovered") == lines
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.arbiter.reconciler import DuePush
+from maxmemd.arbiter.limit_pusher import DuePush
 from maxmemd.errors import LedgerError, LedgerFull
 from maxmemd.policy.orders import Order, Outcome
 from maxmemd.policy.wishes import Increase, SetLimit
@@ -48,9 +48,9 @@ class PusherOf:
 def push_with(seat: Seat, pusher: Any, *domids: int) -> None:
     """Push the records of these domains once more, through this pusher."""
     held: Pusher = pusher
-    seat.arbiter.reconciler.pusher = held
+    seat.arbiter.limits.pusher = held
     dues = [DuePush(seat.instance(i), seat.record(i), seat.instance(i).effects) for i in domids]
-    seat.arbiter.reconciler.push(dues)
+    seat.arbiter.limits.push(dues)
 
 
 @pytest.mark.parametrize("domids", [(1,), (1, 2)])
@@ -59,7 +59,7 @@ def test_each_of_the_pushes_of_one_message_took_its_share_of_the_time(
 ) -> None:
     """Four seconds each, however many went out together."""
     push_with(seat, PusherOf(seat, takes_s=4.0), *domids)
-    took_s = seat.arbiter.reconciler.took_s.snapshot()
+    took_s = seat.arbiter.limits.took_s.snapshot()
     assert (sum(took_s.counts), took_s.total) == (len(domids), 4.0 * len(domids))
 
 
@@ -75,7 +75,7 @@ def test_every_drift_and_every_recovery_counts(seat: Seat) -> None:
         seat.host.foreign_write(domid, THEIRS)
     seat.poll()
     reconciler = seat.arbiter.reconciler
-    assert (reconciler.drifts, reconciler.healed) == (2, 2)
+    assert (reconciler.drifts, reconciler.limits.healed) == (2, 2)
 
 
 def test_a_limit_that_comes_in_force_the_first_time_is_no_recovery() -> None:
@@ -97,7 +97,7 @@ def test_drift_whose_push_failed_recovers_from_the_failure(seat: Seat) -> None:
     assert seat.state(1) == "failed"
     seat.poll(after_s=70.0)
     assert seat.memory.words("recovered") == [{"domid": 1, "from": "failed"}]
-    assert seat.arbiter.reconciler.healed == 1
+    assert seat.arbiter.limits.healed == 1
 
 
 def test_too_much_is_noted_of_the_domain_that_holds_it(seat: Seat) -> None:
@@ -117,7 +117,7 @@ def test_a_push_that_shows_a_domains_end_answers_with_what_xen_said(seat: Seat) 
             return super().push(orders)
 
     dying: Any = Dying(seat)
-    seat.arbiter.reconciler.pusher = dying
+    seat.arbiter.limits.pusher = dying
     push = seat.grant(1, SetLimit(mib(96))).push
     assert push is not None
     assert (push.state, push.errno) == ("gone", ESRCH)

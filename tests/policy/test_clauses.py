@@ -1,21 +1,19 @@
 """Each clause alone: what it lets pass, what it refuses, and the numbers that it gives."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
 
 from maxmemd.policy import clauses
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK, Component, Record
 from maxmemd.policy.facts import NO_PATH, StoreFacts, UnreadableNode
-from maxmemd.policy.roles import Bond
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB
-from tests.policy.values import ROM, RULES, UUID, kib, record_of, refused, xen_of
+from tests.policy.values import ROM, RULES, UUID, Refuses, kib, record_of, refused, xen_of
 
 FREE = Rules(floor="none")
-OTHER = UUID[:-1] + "2"
 RUNS, BUILT = xen_of(), xen_of()._replace(cpu_time_ns=0, paused=True)
 GARBAGE = {
     node: UnreadableNode(f"memory/{node}", value)
@@ -43,7 +41,6 @@ PASSES: dict[str, Callable[[], Refusal | None]] = {
     "not-grown-above-cap": lambda: below_cap(4096, 4096),
     "shrunk-above-cap": lambda: below_cap(4096, 2048),
     "no-cap": lambda: below_cap(0, 4096, cap="introspection"),
-    "own-domain": lambda: clauses.own_domain(Bond(7, UUID), 7, UUID),
     "sum-in-range": lambda: clauses.sum_in_range(record_of(END_KIB - 1025)),
     "required-present": lambda: clauses.required_present({MAX_MEM: kib(0)}),
     "few-enough": lambda: clauses.few_enough(Rules(max_components=2), record_of()),
@@ -63,15 +60,6 @@ PASSES: dict[str, Callable[[], Refusal | None]] = {
 """What each clause still lets pass, at its very edge."""
 
 
-class Refuses(NamedTuple):
-    """One past a clause's edge: the refusal's code, its whole sentence and its numbers."""
-
-    ask: Callable[[], Refusal | None]
-    code: str
-    detail: str
-    numbers: dict[str, int | str]
-
-
 REFUSES = [
     Refuses(
         lambda: clauses.known_owner(RULES, ("bios", "rom")),
@@ -86,20 +74,6 @@ REFUSES = [
         "cannot give device-model 1025 KiB: its components of one domain have at most 1024 KiB"
         " together, and it has 1024 KiB (the cap is in caps in the configuration)",
         {"owner": "device-model", "held_kib": 1024, "wanted_kib": 1025, "cap_kib": 1024},
-    ),
-    Refuses(
-        lambda: clauses.own_domain(Bond(7, UUID), 8, UUID),
-        "not-your-domain",
-        "cannot let the device model of domain 7 touch this: domain 8 is not the one that it had"
-        " when it connected",
-        {"domid": 8, "own_domid": 7},
-    ),
-    Refuses(
-        lambda: clauses.own_domain(Bond(7, UUID), 7, OTHER),
-        "not-your-domain",
-        "cannot let the device model of domain 7 touch this: domain 7 is not the one that it had"
-        " when it connected",
-        {"domid": 7, "own_domid": 7},
     ),
     Refuses(
         lambda: clauses.not_fixed(SLACK),
@@ -213,6 +187,20 @@ REFUSES = [
         {},
     ),
     Refuses(
+        lambda: clauses.room_ahead(GoneRules(1.0, 9, 3), "xapi (uid 7)", 3, 8),
+        "too-many-records",
+        "cannot keep another record of a domain that is not here: there are 3 of xapi (uid 7),"
+        " at most 3 are kept (create those domains first, or raise keep_gone_per_client)",
+        {"records": 3, "at_most": 3},
+    ),
+    Refuses(
+        lambda: clauses.room_ahead(GoneRules(1.0, 9, 3), "xapi (uid 7)", 2, 9),
+        "too-many-records",
+        "cannot keep another record of a domain that is not here: there are 9 of all clients,"
+        " at most 9 are kept (create those domains first, or raise keep_gone_records)",
+        {"records": 9, "at_most": 9},
+    ),
+    Refuses(
         lambda: clauses.target_unknown(StoreFacts(unreadable=(GARBAGE["target"],))),
         "target-unknown",
         "cannot move the target: memory/target in xenstore is '-1', which is no amount"
@@ -240,12 +228,6 @@ REFUSES = [
         {},
     ),
     Refuses(
-        clauses.absent,
-        "domain-gone",
-        "cannot decide for a domain that does not live here",
-        {},
-    ),
-    Refuses(
         lambda: clauses.not_started(xen_of(7)),
         "domain-started",
         "cannot build domain 7: it was started already (set its limit instead)",
@@ -269,72 +251,8 @@ REFUSES = [
         "cannot use this Idempotency-Key: it was used for another wish (take a new one)",
         {},
     ),
-    Refuses(
-        lambda: clauses.unknown_domain("web"),
-        "unknown-domain",
-        "cannot find a domain 'web': no domid, UUID or name of a domain here is that",
-        {"ref": "web"},
-    ),
-    Refuses(
-        lambda: clauses.unknown_domain("77", [3, 7]),
-        "unknown-domain",
-        "cannot find a domain '77': a number is a domid, and no domain has that one"
-        " (it is the name of domain 3 and domain 7: use a domid or UUID)",
-        {"ref": "77"},
-    ),
-    Refuses(
-        lambda: clauses.ambiguous_record("web", ["b", "a"]),
-        "ambiguous-domain",
-        "cannot tell which 'web' is meant: none is here, and a, b had that name last"
-        " (use the UUID)",
-        {"ref": "web", "uuids": "a, b"},
-    ),
-    Refuses(
-        lambda: clauses.dying(7),
-        "domain-gone",
-        "cannot use domain 7: domain 7 is dying (once it is gone, its next start can be decided)",
-        {},
-    ),
-    Refuses(
-        lambda: clauses.ambiguous("web", [3, 7]),
-        "ambiguous-domain",
-        "cannot tell which 'web' is meant: domains 3, 7 carry that name (use the domid)",
-        {"ref": "web", "domids": "3, 7"},
-    ),
-    Refuses(
-        lambda: clauses.without_uuid(7),
-        "unknown-domain",
-        "cannot decide for domain 7: it has no UUID, so nothing is recorded of it",
-        {"ref": "7"},
-    ),
-    Refuses(
-        lambda: clauses.nothing_recorded("web"),
-        "unknown-domain",
-        "cannot tell: web has no UUID, so nothing is recorded of it",
-        {"ref": "web"},
-    ),
-    Refuses(
-        lambda: clauses.domain_gone("web", 7),
-        "domain-gone",
-        "cannot decide for web: domain 7 is gone or dying",
-        {},
-    ),
-    Refuses(
-        lambda: clauses.not_here(UUID),
-        "domain-gone",
-        f"cannot do that to {UUID}: it does not live here now"
-        " (its max-mem and components can be decided for its next start)",
-        {},
-    ),
-    Refuses(
-        lambda: clauses.no_own_domain(7),
-        "not-your-domain",
-        "cannot let the device model of domain 7 do that: there was no such domain when it"
-        " connected (connect again once there is)",
-        {"own_domid": 7},
-    ),
 ]
-"""Every refusal that the arbiter gives, as its clients see it."""
+"""Each refusal, as clients see it."""
 
 
 @pytest.mark.parametrize("ask", PASSES.values(), ids=PASSES)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Effects, Grant
 from maxmemd.policy.wishes import (
     SetLimit,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
 from maxmemd.policy.wishes import (
     Headroom,

@@ -5,9 +5,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
 from maxmemd.policy.decide import Picture, decide
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Grant, Verdict
 from maxmemd.policy.wishes import (
     LIVES,

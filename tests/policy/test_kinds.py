@@ -1,7 +1,6 @@
 """Kinds: one spelling, and the same ones wherever they are listed."""
 
 import re
-from typing import get_args
 
 from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
 from maxmemd.policy.wishes import KINDS
@@ -25,9 +24,9 @@ def test_decisions_are_what_changes_a_record() -> None:
 
 def test_what_travels_has_the_same_kinds() -> None:
     """The API lists the kinds of entries, and of events: entries and pushes."""
-    assert get_args(replies.EntryKind) == tuple(EntryKind)
-    assert get_args(replies.EventKind) == (*EntryKind, *PushKind)
-    assert DECISION not in get_args(replies.EventKind)
+    assert replies.HistoryEntry.model_fields["kind"].annotation is EntryKind
+    assert replies.Event.model_fields["kind"].annotation == EntryKind | PushKind
+    assert DECISION not in {*EntryKind, *PushKind}
 
 
 def test_every_kind_is_spelled_in_one_way() -> None:

@@ -1,11 +1,14 @@
 """Values that the tests of the policy share."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from hypothesis import strategies as st
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, SLACK, Component, Key, Record
 from maxmemd.policy.decide import Picture
 from maxmemd.policy.facts import DOM0_UUID, StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Grant, Refusal, Verdict
 from maxmemd.units import END_KIB, Memory
 
@@ -125,3 +128,12 @@ def xens(draw: st.DrawFn) -> XenFacts:
         tot_pages=draw(pages),
         hvm=draw(st.booleans()),
     )
+
+
+class Refuses(NamedTuple):
+    """One past a clause's edge: the refusal's code, its whole sentence and its numbers."""
+
+    ask: Callable[[], Refusal | None]
+    code: str
+    detail: str
+    numbers: dict[str, int | str]

@@ -67,12 +67,15 @@ class MemoryLedger:
         self._certain = True
         records = tuple(self._record(self.lines[head]) for head in self.heads.values())
         begun = tuple(row for row in self.instances.values() if row.ended_ns is None)
-        incarnations: dict[str, int] = {}
-        for uuid, incarnation in self.instances:
-            incarnations[uuid] = max(incarnation, incarnations.get(uuid, 0))
         extent = (len(self.lines), len(self.rows))
-        modes, names = dict(self.drift_modes), dict(self.names)
-        return Snapshot(records, begun, incarnations, self._endings(), extent, modes, names)
+        modes = dict(self.drift_modes)
+        names = {uuid: name for uuid, name in self.names.items() if uuid in self.heads}
+        actors = {uuid: self.lines[head].actor for uuid, head in self.heads.items()}
+        endings = self._endings()
+        return Snapshot(records, begun, endings, extent, modes, names, actors)
+
+    def check_place(self) -> None:
+        """Do nothing: lists have no path."""
 
     def reopen(self) -> None:
         """Bring the ledger to one certain state."""
@@ -94,7 +97,7 @@ class MemoryLedger:
         error, kept = self._failures.popleft() if self._failures else (None, True)
         if kept:
             self._keep(entries, instances, pushes, forgotten)
-            self.names.update(names)
+            self.names.update({uuid: name for uuid, name in names.items() if uuid in self.heads})
             self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode}
             for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
                 self.drift_modes.pop(uuid, None)
@@ -117,6 +120,10 @@ class MemoryLedger:
             if (line.uuid, line.revision) == (uuid, revision) and line.state is not None:
                 return self._record(line)
         return None
+
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain."""
+        return max((life for known, life in self.instances if known == uuid), default=0)
 
     def close(self) -> None:
         """Do nothing: lists need no closing."""
@@ -161,6 +168,7 @@ class MemoryLedger:
         self.rows.extend(pushes)
         for uuid in forgotten:
             self.heads.pop(uuid, None)
+            self.names.pop(uuid, None)
 
     @staticmethod
     @lru_cache(4096)

@@ -42,6 +42,16 @@ def test_every_verb_is_documented(verb: str) -> None:
     assert verb in _text("docs/maxmemctl.md")
 
 
+def test_files_that_are_named_exist() -> None:
+    """Every file that ARCHITECTURE.md and HACKING.md name with its folder is there."""
+    for document in ("ARCHITECTURE.md", "HACKING.md"):
+        named = set(re.findall(r"`((?:[\w-]+/)+[\w-]+\.\w+)[:`]", _text(document)))
+        assert len(named) > 20
+        for path in named - {"migrations/versions/NNNN_what_it_does.py"}:
+            found = [ROOT / path, ROOT / "maxmemd" / path]
+            assert any(one.is_file() for one in found), f"{document}: {path}"
+
+
 def test_links_lead_somewhere() -> None:
     """Every relative link of the documents leads to a file."""
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:

@@ -41,6 +41,31 @@ def test_a_life(tmp_path: Path) -> None:
     assert tokens.find(two) is not None
 
 
+def test_a_change_is_on_the_disk_when_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is synced before it gets its name, and the folder after: the name survives too."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+
+    def renamed(source: Path, target: Path) -> None:
+        replace(source, target)
+        done.append(f"rename to {Path(target).name}")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", renamed)
+    tokens = TokenStore(tmp_path / "t")
+    durably = ["sync t.new", "rename to t", f"sync {tmp_path.name}"]
+    created(tokens, "a")
+    assert done == durably
+    assert tokens.revoke("a")
+    assert done == [*durably, *durably]
+
+
 def test_a_name_is_used_once(tmp_path: Path) -> None:
     """Another token of a name is not made while there is one."""
     tokens = TokenStore(tmp_path / "t")

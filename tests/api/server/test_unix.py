@@ -1,5 +1,6 @@
 """The device models' socket: which clients can reach it, and that others have no role there."""
 
+import errno
 import grp
 import os
 import socket
@@ -15,6 +16,7 @@ import pytest
 
 from maxmemd import files
 from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission, AdmissionRules
+from maxmemd.api.auth.peer_process import SO_PEERPIDFD
 from maxmemd.api.auth.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
@@ -208,6 +210,8 @@ class Connected:
             return socket.AF_UNIX
         if name == socket.SO_PEERCRED:
             return b"".join(n.to_bytes(4, "little") for n in (self._pid, self._uid, self._uid))
+        if name == SO_PEERPIDFD:
+            raise ProcessLookupError(errno.ESRCH, "it has ended")
         return b""
 
 
@@ -385,7 +389,8 @@ def test_none_by_the_configuration_beside_systemds(
             admission = Admission(AdmissionRules(roles), has_device_model_socket=has_apart)
             came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
-            assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name
+            scope = {"maxmemd.peer": came, "headers": [], "query_string": b""}
+            assert admission.identify(scope).role.name == name
 
 
 class Transport:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.codec import record_from_state, state_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Grant
 from maxmemd.policy.wishes import (
     Increase,

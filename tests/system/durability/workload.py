@@ -21,8 +21,9 @@ from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.drift import DriftMode, DriftRules
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget, Wish
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
@@ -75,7 +76,7 @@ class Bench:
                 self.ledger,
                 LocalPusher(self.xen, self.host.xenstore()),
                 self.clock,
-                Settings(Rules(), DriftRules(DriftMode(drift)), keep_gone_s),
+                Settings(Rules(), DriftRules(DriftMode(drift)), GoneRules(keep_gone_s)),
                 boot="one-boot",
             )
         except BaseException:

@@ -37,7 +37,7 @@ from maxmemd.pusher.local import LocalPusher
 from tests.support.fakes import FakeClock, MemoryLedger
 from tests.support.inside import small_host
 from tests.system.fuzz.answers import Broken, read_answers
-from tests.system.fuzz.still import Loop, Prompt, Transport
+from tests.system.fuzz.still import Loop, Prompt, PromptPools, Transport
 
 BASE = 300_000
 UIDS = (0, 1001, BASE + 1, 1003, 65534)
@@ -110,7 +110,8 @@ class Target:
         disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
         mailbox = Mailbox(partial(self._arbiter, MemoryLedger()), poll_s=config.poll_s)
         reader = LedgerReader(config.database)
-        return Service(mailbox, reader, tail, EventStream(tail), config, True, disk, tokens)
+        stream, reads = EventStream(tail), PromptPools()
+        return Service(mailbox, reader, tail, stream, config, True, disk, tokens, reads=reads)
 
     def _arbiter(self, ledger: MemoryLedger) -> Arbiter:
         host = small_host()
@@ -118,7 +119,7 @@ class Target:
             ledger,
             LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
-            Settings(CONFIG.rules, DriftRules(), 3600.0),
+            Settings(CONFIG.rules, DriftRules()),
             boot="one-boot",
         )
 
@@ -136,6 +137,7 @@ class Target:
         if service.config.tokens_path.exists():
             service.config.tokens_path.unlink()
             service.tokens = TokenStore(service.config.tokens_path)
+        service.share_answers()
         self._faults.found.clear()
         return ledger
 

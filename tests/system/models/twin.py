@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 from maxmemd.arbiter.conditions import Condition
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import Component, Record
 from maxmemd.policy.drift import DriftMode, SetMode
 from maxmemd.policy.endings import Ending
@@ -17,6 +16,7 @@ from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.fights import Fight
 from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.outlook import TargetAboveLimit
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import BuildPhase, EffectState, PushState
 from maxmemd.policy.verdicts import Effects
 from maxmemd.pusher.local import LocalPusher

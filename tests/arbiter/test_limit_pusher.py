@@ -6,21 +6,19 @@ from errno import EINVAL, EIO, EPERM, ESRCH
 
 import pytest
 
-from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.endings import EndingTable
-from maxmemd.arbiter.fights import Fights
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
-from maxmemd.arbiter.reconciler import DuePush, Reconciler
+from maxmemd.arbiter.limit_pusher import DuePush, LimitPusher
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings, Settings
 from maxmemd.errors import DomainGone, HypervisorError, XenstoreError
-from maxmemd.policy.clauses import Rules
 from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.entries import PushRow
 from maxmemd.policy.facts import NO_PATH, HostFacts, StoreFacts, XenFacts
+from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import EffectState, PushState
 from maxmemd.policy.verdicts import EFFECTS, NO_EFFECTS, Effects
 from maxmemd.pusher.local import LocalPusher
@@ -96,38 +94,37 @@ class OneDomain:
 
 @pytest.fixture
 def one() -> "One":
-    """Give a reconciler, its world, an instance that holds 4096 pages, and the clock."""
+    """Give a limit pusher, its world, an instance that holds 4096 pages, and the clock."""
     world, clock = OneDomain(), FakeClock()
-    settings = CurrentSettings(Settings(Rules(), DriftRules(), 1e9))
-    table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
+    settings = CurrentSettings(Settings(Rules(), DriftRules()))
+    records = Records(MemoryLedger(), clock)
+    table = InstanceTable(records.last_incarnation, "boot-1")
     pusher = LocalPusher(world, world)
     endings = EndingTable(table, "boot", {})
     lifecycle = Lifecycle(settings, table, records, pusher, clock, endings)
-    ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
+    ((instance,), _, _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
     instance.on_observed(world.max_pages)
-    modes = DriftModes(settings, records, lifecycle, clock, "boot-1")
-    fights = Fights(settings, records, lifecycle, modes, clock)
-    reconciler = Reconciler(modes, fights, lifecycle, records, pusher, clock)
-    return reconciler, world, instance, clock
+    limits = LimitPusher(lifecycle, records, pusher, clock)
+    return limits, world, instance, clock
 
 
-One = tuple[Reconciler, OneDomain, Instance, FakeClock]
+One = tuple[LimitPusher, OneDomain, Instance, FakeClock]
 
 
-def push(reconciler: Reconciler, instance: Instance, limit: Memory) -> PushRow:
+def push(limits: LimitPusher, instance: Instance, limit: Memory) -> PushRow:
     """Push a limit, and what is open, as revision 5; return what the ledger is to keep of it."""
     record = Record(WEB, 5, {MAX_MEM: Component(limit, 5)})
-    reconciler.push([DuePush(instance, record, instance.effects)])
-    return reconciler.records._pushes[-1]
+    limits.push([DuePush(instance, record, instance.effects)])
+    return limits.records._pushes[-1]
 
 
 @pytest.mark.parametrize("seen", [4096, 8192, None])
 def test_raising(one: One, seen: int | None) -> None:
     """Raising, keeping, or not knowing: the maximum first, then PoD target, then the nodes."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     instance.on_effects_decided(ALL)
     instance.seen_pages = seen
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     nodes = [("write", (65536, None)), ("write", (None, 8192))]
     assert world.done == [("max", 8192), ("pod", 9216), *nodes, ("read", 7)]
     assert (instance.push_state, instance.settled_revision) == ("applied", 5)
@@ -136,9 +133,9 @@ def test_raising(one: One, seen: int | None) -> None:
 
 def test_lowering(one: One) -> None:
     """Lowering: the target first, so that the guest shrinks, and the maximum last."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     instance.on_effects_decided(ALL)
-    push(reconciler, instance, mib(12))
+    push(limits, instance, mib(12))
     nodes = [("write", (None, 8192)), ("write", (65536, None))]
     assert world.done == [*nodes, ("pod", 9216), ("max", 3072), ("read", 7)]
 
@@ -157,25 +154,25 @@ def test_only_what_is_open_is_written(
     one: One, effects: Effects, wrote: list[tuple[str, object]]
 ) -> None:
     """A thing that no decision named is left alone; a target of 0 is a target."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     instance.on_effects_decided(effects)
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     assert world.done == [("max", 8192), *wrote, ("read", 7)]
 
 
 def test_the_maximum_caps_the_pod_target(one: One) -> None:
     """A PoD target above the limit would be EINVAL (A9): the limit is set instead."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     instance.effects = Effects(pod_target=mib(64))
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     assert ("pod", 32768) in world.done
     assert instance.push_state == "applied"
 
 
 def test_unlimited(one: One) -> None:
     """An unlimited limit is written, and reads back, as Xen's largest number."""
-    reconciler, _, instance, _ = one
-    row = push(reconciler, instance, UNLIMITED + mib(1))
+    limits, _, instance, _ = one
+    row = push(limits, instance, UNLIMITED + mib(1))
     assert (row.max_pages, row.seen_pages, instance.push_state) == (
         UNLIMITED_PAGES,
         UNLIMITED_PAGES,
@@ -185,21 +182,21 @@ def test_unlimited(one: One) -> None:
 
 def test_a_guest_that_still_has_to_shrink(one: One) -> None:
     """Where Xen holds more pages than the limit, the limit is in force and the state says so."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.tot_pages = 3073
-    push(reconciler, instance, mib(12))
+    push(limits, instance, mib(12))
     assert (instance.push_state, instance.in_force) == ("over-limit", True)
     world.tot_pages = 3072
-    push(reconciler, instance, mib(12))
+    push(limits, instance, mib(12))
     assert instance.push_state == "applied"
 
 
 def test_a_value_that_does_not_read_back(one: One) -> None:
     """Another value than was written is mismatched, says both numbers, and is tried again."""
-    reconciler, world, instance, clock = one
+    limits, world, instance, clock = one
     world.offset = -1
     instance.on_effects_decided(ALL)
-    row = push(reconciler, instance, mib(32))
+    row = push(limits, instance, mib(32))
     assert (row.max_pages, row.seen_pages, row.errno) == (8192, 8191, None)
     assert (instance.push_state, instance.in_force, instance.settled_revision) == (
         "mismatched",
@@ -208,7 +205,7 @@ def test_a_value_that_does_not_read_back(one: One) -> None:
     )
     assert instance.error == ("cannot see the maximum in force: wrote 8192 pages, Xen holds 8191")
     assert instance.retry_s == clock.now_s + 1
-    assert reconciler.failures == 1
+    assert limits.failures == 1
 
 
 @pytest.mark.parametrize(
@@ -221,10 +218,10 @@ def test_a_value_that_does_not_read_back(one: One) -> None:
 @pytest.mark.parametrize("limit", [12, 32])
 def test_a_limit_that_xen_refuses(one: One, verb: str, error: HypervisorError, limit: int) -> None:
     """The state says it; raising, its effects wait for it, and what was written is not owed."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.wrong = {verb: error}
     instance.on_effects_decided(ALL)
-    row = push(reconciler, instance, mib(limit))
+    row = push(limits, instance, mib(limit))
     assert (row.errno, row.revision, row.uuid, row.domid) == (EPERM, 5, WEB, 7)
     assert (instance.push_state, instance.errno, instance.error) == ("failed", EPERM, str(error))
     is_waiting = verb == "max" and limit == 32
@@ -233,7 +230,7 @@ def test_a_limit_that_xen_refuses(one: One, verb: str, error: HypervisorError, l
     assert states == {EffectState.PENDING if is_waiting else EffectState.WRITTEN}
 
     world.wrong = {}
-    push(reconciler, instance, mib(limit))
+    push(limits, instance, mib(limit))
     assert (instance.push_state, instance.errno, instance.error) == ("applied", None, None)
     assert (instance.effects, instance.failures) == (NO_EFFECTS, 0)
 
@@ -260,33 +257,33 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_else_is_refused_does_not_hold_the_limit(one: One, case: str, limit: int) -> None:
     """The limit is in force; each effect has its own state; only a failed one is still owed."""
-    reconciler, world, instance, clock = one
+    limits, world, instance, clock = one
     verb, error, unwritten = REFUSED[case]
     world.wrong, world.store = {verb: error}, NO_PATH
     instance.on_effects_decided(ALL)
-    row = push(reconciler, instance, mib(limit))
+    row = push(limits, instance, mib(limit))
     assert (row.errno, row.seen_pages, world.max_pages) == (None, limit * 256, limit * 256)
     assert (instance.push_state, instance.errno, instance.error) == ("applied", None, None)
     states = {each.name: str(each.state) for each in instance.effect_states}
     assert states == dict.fromkeys(EFFECTS, "written") | unwritten
     failed = [name for name, state in unwritten.items() if state == "failed"]
     assert [name for name, _ in instance.effects.named()] == failed
-    assert reconciler.failures == bool(failed)
+    assert limits.failures == bool(failed)
     assert instance.retry_s == (clock.now_s + 1 if failed else 0)
-    dropped = [line for line in reconciler.records._notes if line.kind == "effect-dropped"]
+    dropped = [line for line in limits.records._notes if line.kind == "effect-dropped"]
     assert len(dropped) == len(unwritten) - len(failed)
 
     world.wrong = {}
-    push(reconciler, instance, mib(limit))
+    push(limits, instance, mib(limit))
     assert (instance.effects, instance.failures) == (NO_EFFECTS, 0)
 
 
 def test_a_domain_that_xenstore_calls_by_another_uuid(one: One) -> None:
     """Its limit is set, for Xen says whose the domid is; its nodes are left alone."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.wrong = {"write": NOT_A_DOMAIN}
     instance.on_effects_decided(Effects(static_max=Memory(kib=65536)))
-    push(reconciler, instance, mib(12))
+    push(limits, instance, mib(12))
     (effect,) = instance.effect_states
     assert (instance.push_state, effect.state, effect.errno) == ("applied", "dropped", ESRCH)
     assert effect.error == "cannot write it: /local/domain/7/vm in xenstore names another domain"
@@ -294,10 +291,10 @@ def test_a_domain_that_xenstore_calls_by_another_uuid(one: One) -> None:
 
 def test_a_pod_target_above_a_maximum_that_xen_does_not_hold_is_tried_again(one: One) -> None:
     """EINVAL says nothing of the guest where Xen holds less than was written (A9)."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.offset = -1
     instance.on_effects_decided(Effects(pod_target=mib(64)))
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     assert (instance.push_state, instance.effect_states[0].state) == ("mismatched", "failed")
 
 
@@ -305,94 +302,94 @@ def test_a_domain_that_is_being_destroyed_is_gone(
     one: One, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Xen lists it still, paused, and xenstore has forgotten it: no failure, and no warning."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     instance.on_nodes_read(0.0, StoreFacts("web"))
     world.wrong, world.store, world.paused = {"write": NOT_A_DOMAIN}, NO_PATH, True
     instance.on_effects_decided(ALL)
     with caplog.at_level(logging.WARNING):
-        push(reconciler, instance, mib(12))
+        push(limits, instance, mib(12))
     assert instance.push_state == "gone"
     assert caplog.records == []
-    assert not list(reconciler.lifecycle.instances)
+    assert not list(limits.lifecycle.instances)
     fact = world.domain(7)
-    assert reconciler.lifecycle.instances.compare([fact], 0) == ([], [])
+    assert limits.lifecycle.instances.compare([fact], 0) == ([], [], None)
     running = fact._replace(paused=False)
-    assert len(reconciler.lifecycle.instances.compare([running], 0)[0]) == 1
+    assert len(limits.lifecycle.instances.compare([running], 0)[0]) == 1
 
 
 def test_retries_back_off(one: One) -> None:
     """It is retried after 1, 2, 4 ... and at most 60 seconds; a success resets the delay."""
-    reconciler, world, instance, clock = one
+    limits, world, instance, clock = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     waits = []
     for _ in range(14):
-        push(reconciler, instance, mib(32))
+        push(limits, instance, mib(32))
         waits.append(instance.retry_s - clock.now_s)
     assert waits == [1, 2, 4, 8, 16, 32, *[60] * 8]
     world.wrong = {}
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     assert instance.retry_s - clock.now_s == 1
 
 
 @pytest.mark.parametrize("verb", ["max", "read"])
 def test_a_domain_that_is_gone(one: One, verb: str) -> None:
     """ESRCH is no failure to try again: the instance is gone."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.wrong = {one: HypervisorError.of(one, 7, ESRCH) for one in (verb, "read")}
-    row = push(reconciler, instance, mib(32))
-    assert (instance.push_state, row.errno, reconciler.failures) == ("gone", ESRCH, 0)
+    row = push(limits, instance, mib(32))
+    assert (instance.push_state, row.errno, limits.failures) == ("gone", ESRCH, 0)
 
 
 def test_a_push_is_kept_with_its_instance_and_its_time(one: One) -> None:
     """The ledger's row says which life it was about, and when it came back."""
-    reconciler, _, instance, clock = one
-    row = push(reconciler, instance, mib(32))
+    limits, _, instance, clock = one
+    row = push(limits, instance, mib(32))
     assert row == PushRow(clock.wall_ns(), WEB, 7, instance.incarnation, 5, 8192, 8192, None, 0)
 
 
 def test_every_failure_counts(one: One) -> None:
     """The same failure again is one more."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     for _ in range(3):
-        push(reconciler, instance, mib(32))
-    assert (reconciler.failures, reconciler.pushes) == (3, 3)
+        push(limits, instance, mib(32))
+    assert (limits.failures, limits.pushes) == (3, 3)
 
 
 def test_a_domain_that_xen_still_has_is_not_gone(one: One) -> None:
     """ESRCH of one call, for a domain that can be read, is a failure to try again."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.wrong = {"max": HypervisorError.of("max", 7, ESRCH)}
-    row = push(reconciler, instance, mib(32))
-    assert (instance.push_state, row.errno, reconciler.failures) == ("failed", ESRCH, 1)
+    row = push(limits, instance, mib(32))
+    assert (instance.push_state, row.errno, limits.failures) == ("failed", ESRCH, 1)
 
 
 def test_a_domid_that_was_reused_before_the_nodes_were_written(one: One) -> None:
     """Lowering, the successor's nodes are checked first: nothing of it is written."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.uuid = DB
     instance.on_effects_decided(ALL)
-    push(reconciler, instance, mib(12))
+    push(limits, instance, mib(12))
     assert (instance.push_state, world.max_pages) == ("gone", 4096)
     assert {verb for verb, _ in world.done} == {"read"}
 
 
 def test_a_domid_that_was_reused_during_the_push(one: One) -> None:
     """A UUID that changed under the push is seen when it is read back: that one is gone."""
-    reconciler, world, instance, _ = one
+    limits, world, instance, _ = one
     world.then_uuid = {"max": DB}
-    row = push(reconciler, instance, mib(32))
+    row = push(limits, instance, mib(32))
     assert (instance.push_state, instance.settled_revision, row.errno) == ("gone", 0, ESRCH)
 
 
 def test_what_is_in_force_is_settled(one: One) -> None:
     """In force, failures and drift are over, and it is remembered which revision was seen."""
-    reconciler, world, instance, clock = one
+    limits, world, instance, clock = one
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
     for _ in range(3):
-        push(reconciler, instance, mib(32))
+        push(limits, instance, mib(32))
     instance.on_drift(9, "x")
     assert (instance.errno, instance.failures, instance.drift_pages) == (EPERM, 3, 9)
     instance.on_in_force(XenFacts(7, WEB, 5, 8), 6)
@@ -400,5 +397,5 @@ def test_what_is_in_force_is_settled(one: One) -> None:
     assert (instance.seen_pages, instance.settled_revision, instance.failures) == (8, 6, 0)
     assert instance.push_state is PushState.APPLIED
     world.wrong = {"max": HypervisorError.of("set max mem", 7, EPERM)}
-    push(reconciler, instance, mib(32))
+    push(limits, instance, mib(32))
     assert instance.retry_s == clock.now_s + 1
