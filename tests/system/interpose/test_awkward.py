@@ -107,6 +107,12 @@ def test_a_thread_that_is_cancelled_ends_its_call(patient: Built, own: Outside) 
         assert run(patient, "cancels", 1).rc == 0
 
 
+def test_a_thread_with_a_small_stack(here: Built, daemon: Outside, web: int) -> None:
+    """The smallest that there is suffices."""
+    assert run(here, "small", web).rc == 0
+    assert amounts(daemon, web) == {"max-mem": 699 * MIB, "slack": MIB}
+
+
 def test_addresses_that_are_none(away: Built) -> None:
     """The kernel says so, as without us; errno and what dlerror() will say are left alone."""
     assert run(away, "addresses").rc == 0
