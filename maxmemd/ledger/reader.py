@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
+from maxmemd.ledger.chains import ENTRIES, PUSHES, Chain
 from maxmemd.ledger.integrity import check_entries, check_priors
 from maxmemd.ledger.reading import READ_S, Read, reading
-from maxmemd.ledger.schema import HISTORY, PUSH, as_ledger_errors, engine
+from maxmemd.ledger.schema import HISTORY, as_ledger_errors, engine
 from maxmemd.pacing import Deadline
 from maxmemd.policy.codec import from_text
 
@@ -26,14 +27,6 @@ MOST_BYTES = 512 * 1024
 
 MOST_CACHED = 4096
 """Revisions in the cache of `made_by`, with less than a kilobyte each."""
-
-_NO_END = 2**63 - 1
-_PUSHES = (
-    sa.select(PUSH)
-    .where(PUSH.c.uuid == sa.bindparam("uuid"), PUSH.c.id < sa.bindparam("before"))
-    .order_by(PUSH.c.id.desc())
-    .limit(sa.bindparam("most"))
-)
 
 
 class Page(NamedTuple):
@@ -102,10 +95,7 @@ class LedgerReader:
     ) -> Page:
         """Return a domain's entries below entry `before`: `limit`, or as many as a page holds."""
         with self._reading("read the history", until) as read:
-            rows = history.entries(read.connection, uuid, limit, before)
-            items, last = _encoded(read, rows, encode)
-            is_more = last is not None and history.is_there(read.connection, last.prior)
-        return Page(items, last.seq if last is not None and is_more else None)
+            return _page(read, ENTRIES, ENTRIES.rows(read.connection, uuid, limit, before), encode)
 
     def pushes(
         self,
@@ -117,13 +107,8 @@ class LedgerReader:
         until: Deadline | None = None,
     ) -> Page:
         """Return a domain's pushes below push `before`: `limit`, or as many as a page holds."""
-        asked = {"uuid": uuid, "before": _NO_END if before is None else before}
         with self._reading("read the pushes", until) as read:
-            rows = read.connection.execute(_PUSHES, {**asked, "most": limit})
-            items, last = _encoded(read, rows, encode)
-            older = {"uuid": uuid, "before": 0 if last is None else last.id, "most": 1}
-            is_more = read.connection.execute(_PUSHES, older).first() is not None
-        return Page(items, last.id if last is not None and is_more else None)
+            return _page(read, PUSHES, PUSHES.rows(read.connection, uuid, limit, before), encode)
 
     def made_by(
         self,
@@ -224,10 +209,8 @@ def _reason_in(wish: str) -> str:
     return str(from_text(wish).get("reason", ""))
 
 
-def _encoded(
-    read: Read, rows: sa.Result[Any], encode: Encoder
-) -> tuple[list[bytes], sa.Row[Any] | None]:
-    """Encode rows, one at a time, until they fill a page; return the last of them too."""
+def _page(read: Read, chain: Chain, rows: sa.Result[Any], encode: Encoder) -> Page:
+    """Encode rows, one at a time, until they fill a page."""
     items: list[bytes] = []
     size, last = 0, None
     for last in rows:
@@ -237,4 +220,5 @@ def _encoded(
         if size >= MOST_BYTES:
             rows.close()
             break
-    return items, last
+    is_more = last is not None and chain.is_there(read.connection, last.prior)
+    return Page(items, last[0] if last is not None and is_more else None)

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from maxmemd.ledger import history
+from maxmemd.ledger import chains, history
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.policy.codec import state_to_json
 from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.entries import Entry
 from maxmemd.units import Memory
-from tests.ledger.lines import AT_NS, OTHER, UUID, note, opened, page_of, seqs_of
+from tests.ledger.lines import AT_NS, OTHER, UUID, note, opened, page_of, push, seqs_of
 from tests.support.fakes import MemoryLedger
 
 THIRD = "51a70000-0000-4000-8000-000000000003"
@@ -60,8 +60,10 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
                 else:
                     entries.append(note(revisions[uuid], uuid))
         entries += [note(revisions[other], other) for other in DOMAINS if chance.random() < 0.2]
+        pushed = [chance.choice(DOMAINS) for _ in range(chance.choice((0, 1, 30)))]
+        pushes = [push(1)._replace(uuid=uuid) for uuid in pushed]
         for each in (ledger, memory):
-            each.commit(AT_NS, entries, forgotten=forgotten)
+            each.commit(AT_NS, entries, pushes=pushes, forgotten=forgotten)
     ledger.close()
     return Written(path, memory)
 
@@ -93,6 +95,19 @@ def test_every_page_is_the_one_that_a_plain_search_finds(written: Written) -> No
         page = page_of(reader.history, uuid, limit=5, before=before)
         assert [int(seq) for seq in page.items] == wanted
         is_last = not wanted or wanted[-1] == seqs[uuid][0]
+        assert page.next_before == (None if is_last else wanted[-1])
+
+
+def test_every_page_of_pushes_is_the_one_that_a_plain_search_finds(written: Written) -> None:
+    """Likewise below each push."""
+    reader, rows = LedgerReader(written.path), written.memory.rows
+    for before in (*range(1, len(rows) + 2, 31), 2**52):
+        uuid = DOMAINS[before % 3]
+        own = [number for number, one in enumerate(rows, 1) if one.uuid == uuid]
+        wanted = [number for number in own if number < before][:-6:-1]
+        page = page_of(reader.pushes, uuid, limit=5, before=before)
+        assert [int(number) for number in page.items] == wanted
+        is_last = not wanted or wanted[-1] == own[0]
         assert page.next_before == (None if is_last else wanted[-1])
 
 
@@ -129,7 +144,7 @@ def test_what_is_left_after_pruning_is_found(written: Written, tmp_path: Path) -
 
 def test_walks_are_bounded(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would need a longer walk than there may be is not found, instead of walked to."""
-    assert history.MOST_STEPS >= 30 * 64, "from milestone to milestone, with room to spare"
+    assert chains.MOST_STEPS >= 30 * 64, "from milestone to milestone, with room to spare"
     assert history.MOST_LIVES >= 1
     with closing(sqlite3.connect(written.path)) as connection:
         rows = connection.execute("SELECT count(*), sum(hash < x'04') FROM history").fetchone()

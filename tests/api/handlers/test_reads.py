@@ -139,4 +139,5 @@ def test_pushes(api: Inside) -> None:
     first = api.get("/v1/domains/web/pushes?limit=1")
     rest = api.get(f"/v1/domains/web/pushes?before={first['next_before']}")
     assert rest["next_before"] is None
-    assert first["pushes"] + rest["pushes"] == pushes
+    whole = first["pushes"] + rest["pushes"]  # some may have been written meanwhile
+    assert whole[-len(pushes) :] == pushes
