@@ -85,7 +85,8 @@ static void read_line(char *line, const char *path)
 /* Without stdio, which allocates memory: after fork() malloc may be locked by a lost thread. */
 static void read_file(const char *path)
 {
-    char text[FILE_MOST + 1], *rest = text, *line;
+    static char text[FILE_MOST + 1]; /* not on the stack, which may be small */
+    char *rest = text, *line;
     size_t length = 0;
     ssize_t part = 1;
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

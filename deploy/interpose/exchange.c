@@ -90,12 +90,13 @@ static bool wait_until_ready(int fd, short events, int64_t until)
  */
 static enum outcome send_request(struct exchange *with, int fd, int64_t until)
 {
+    const struct request *what = &with->request;
     char request[REQUEST_MOST];
     int length = snprintf(request, sizeof request,
                           "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                           "Content-Type: application/json\r\nContent-Length: %zu\r\n"
                           "Idempotency-Key: %s\r\n\r\n%s",
-                          with->method, with->path, strlen(with->body), with->key, with->body);
+                          what->method, what->path, strlen(what->body), what->key, what->body);
     size_t sent = 0;
 
     if (length < 0 || (size_t)length >= sizeof request)

@@ -30,7 +30,7 @@ enum purpose {
     NO_BUILD,     /* none is in progress, or the domain was built before */
     A_BUILD,      /* that of the intent that was found */
     BESIDE_BUILD, /* a stub domain that this thread creates beside its guest */
-    UNCERTAIN,    /* one of several builds, or none of them */
+    UNCERTAIN,    /* one of several builds, or of none */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -53,16 +54,19 @@ static bool is_stderr(struct stat *now)
  */
 static void write_without_waiting(const char *line, size_t length)
 {
-    int again = open("/proc/thread-self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct pollfd one = { STDERR_FILENO, POLLOUT, 0 };
     ssize_t written = 0;
 
+    lock_state(); /* a child must not keep a pipe open */
+    int again = open("/proc/thread-self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    bool is_allowed = again >= 0 || errno == ENXIO; /* which is a pipe without a reader */
     if (again >= 0) {
         written = write(again, line, length);
         close(again);
-    } else if (errno != ENXIO && poll(&one, 1, 0) > 0) {
-        written = write(STDERR_FILENO, line, length);
     }
+    unlock_state();
+    if (!is_allowed && poll(&one, 1, 0) > 0)
+        written = write(STDERR_FILENO, line, length);
     (void)written; /* there is no other place to report a failure */
 }
 
@@ -82,23 +86,30 @@ static void write_line(const char *line, size_t length)
     (void)written;
 }
 
-/* Write with the lock, so without any signal, and take away those that came of it. */
+/* Write with these signals blocked, and take away those that came of it. */
 static void write_quietly(const char *line, size_t length)
 {
-    static const int raised[] = { SIGPIPE, SIGXFSZ };
+    static const int raised[] = { SIGPIPE, SIGXFSZ, SIGTTOU };
+    enum { COUNT = sizeof raised / sizeof *raised };
     const struct timespec at_once = { 0, 0 };
-    sigset_t pending, one;
+    sigset_t pending, before, one;
+    int cancelled;
 
-    lock_state();
+    sigemptyset(&one);
+    for (int i = 0; i < COUNT; i++)
+        sigaddset(&one, raised[i]);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled);
+    pthread_sigmask(SIG_BLOCK, &one, &before);
     sigpending(&pending);
     write_line(line, length);
-    for (size_t i = 0; i < sizeof raised / sizeof *raised; i++) {
+    for (int i = 0; i < COUNT; i++) {
         sigemptyset(&one);
         sigaddset(&one, raised[i]);
         if (!sigismember(&pending, raised[i]))
             sigtimedwait(&one, NULL, &at_once);
     }
-    unlock_state();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_setcancelstate(cancelled, NULL);
 }
 
 __attribute__((format(printf, 2, 0)))

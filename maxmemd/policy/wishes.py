@@ -89,9 +89,10 @@ class Headroom:
     pages: int
 
 
-CREATED, RESTORED, MIGRATED_IN = "created", "restored", "migrated-in"
-LIVES = (CREATED, RESTORED, MIGRATED_IN)
-"""How an instance comes to be, as far as its toolstack knows."""
+CREATED, RESTORED, MIGRATED_IN, UNKNOWN = "created", "restored", "migrated-in", "unknown"
+LIVES = (CREATED, RESTORED, MIGRATED_IN, UNKNOWN)
+"""How an instance comes to be, as far as its toolstack knows: unknown where it cannot tell one of
+several builds from another."""
 
 Wish = (
     SetLimit

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
@@ -276,9 +277,25 @@ static int addresses(char **words)
     return bad;
 }
 
-static void *cancelled(void *domid)
+static void *set_once(void *domid)
 {
     return (void *)(intptr_t)xc_domain_setmaxmem(NULL, *(const uint32_t *)domid, KIB_OF(0));
+}
+
+/* small DOMID: ask in a thread with the smallest stack that there is. */
+static int small(char **words)
+{
+    uint32_t domid = (uint32_t)atoi(words[0]);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    void *result;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN);
+    if (pthread_create(&thread, &attributes, set_once, &domid))
+        return 1;
+    pthread_join(thread, &result);
+    return result != NULL;
 }
 
 /* cancels DOMID: cancel a thread while it waits for the daemon: its call ends as it would. */
@@ -288,7 +305,7 @@ static int cancels(char **words)
     pthread_t thread;
     void *result;
 
-    pthread_create(&thread, NULL, cancelled, &domid);
+    pthread_create(&thread, NULL, set_once, &domid);
     while (!sockets())
         usleep(1000);
     pthread_cancel(thread);
@@ -345,7 +362,7 @@ int run(char **words)
         { "begins", begins, false }, { "addresses", addresses, false },
         { "cancels", cancels, false }, { "writes", writes, false },
         { "daemonizes", daemonizes, false }, { "refuses", refuses, false },
-        { "limits", limits, false }, { "stress", stress, false },
+        { "limits", limits, false }, { "small", small, false }, { "stress", stress, false },
     };
 
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
