@@ -14,6 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
 from maxmemd.files import why_unusable
 from maxmemd.ledger.space import has_no_room
+from maxmemd.policy.kinds import EntryKind
 
 METADATA = sa.MetaData()
 
@@ -21,8 +22,14 @@ MILESTONE = sa.text("hash < x'04'")
 """What one entry in 64 fulfils, by chance. The indices by domain have only these: a page of an
 index for each decision would be most of the cost of a commit."""
 
+PUSH_MILESTONE = sa.text("number % 64 = 0")
+"""The same of pushes, by count."""
+
 BEGINNING = sa.text("revision = 1 AND state IS NOT NULL")
 """What the first entry of each life of a record fulfils."""
+
+END = sa.text(f"kind = '{EntryKind.INSTANCE_ENDED}'")
+"""What the entry of the end of an instance fulfils."""
 
 HISTORY = sa.Table(
     "history",
@@ -42,6 +49,7 @@ HISTORY = sa.Table(
     sa.Index("history_milestones", "uuid", sqlite_where=MILESTONE),
     sa.Index("history_milestone_revisions", "uuid", "revision", sqlite_where=MILESTONE),
     sa.Index("history_beginnings", "uuid", sqlite_where=BEGINNING),
+    sa.Index("history_ends", "uuid", sqlite_where=END),
 )
 """Append-only, one row per entry. `hash` covers the columns to its left and the previous entry's
 hash; `prior` is the seq of the domain's previous entry, 0 for its first. It is not hashed, because
@@ -118,9 +126,21 @@ PUSH = sa.Table(
     sa.Column("seen_pages", sa.BigInteger),
     sa.Column("errno", sa.Integer),
     sa.Column("after_seq", sa.BigInteger),
-    sa.Index("push_by_uuid", "uuid"),
+    sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("number", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("push_milestones", "uuid", sqlite_where=PUSH_MILESTONE),
 )
-"""`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known."""
+"""`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known. `prior`:
+the domain's previous push, 0 for its first; `number` counts its pushes from 1."""
+
+LAST_PUSH = sa.Table(
+    "last_push",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("id", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+"""Each domain's newest push, and its number. Nothing reads all of it."""
 
 GENESIS = bytes(32)
 """The hash before the first entry."""
