@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import uvloop
 
+from maxmemd.api.aside import Aside
 from maxmemd.api.auth.admission import AdmissionRules
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.dispatch import Dispatcher
@@ -39,6 +40,8 @@ from maxmemd.systemd import Watchdog, passed_sockets
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred entries."""
+READ_WITHIN_S = 10.0
+"""How long a configuration may take to be read again."""
 GIVE_UP_AFTER_S = 0.5
 """After a signal, a request that waits for the pusher has this long. What was decided is recorded,
 its client is still answered, and the next start pushes it."""
@@ -209,18 +212,40 @@ class Reload:
         self, reread: Callable[[], Config], service: Service, dispatcher: Dispatcher
     ) -> None:
         self._reread, self._service, self._dispatcher = reread, service, dispatcher
+        self._aside = Aside(1, READ_WITHIN_S)
+        self._reading: asyncio.Task[None] | None = None
+        self._is_wanted = False
 
     def __call__(self) -> None:
-        """Read the configuration again; one that cannot be used changes nothing.
+        """Read the configuration again, once more if that is going on already."""
+        self._is_wanted = True
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        """Read it; what cannot be used, or does not come in time, changes nothing.
+
+        A file system or a name service that hangs holds up neither requests nor a later stop.
+        """
+        while self._is_wanted:
+            self._is_wanted = False
+            try:
+                self._take(await self._aside.call(self._reread))
+            except ConfigError as error:
+                LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400
+            except TimeoutError:
+                LOG.error(  # noqa: TRY400
+                    "the configuration stays as it was: cannot read it within %.0f s"
+                    " (its file system, or the name service for its users and groups, hangs)",
+                    READ_WITHIN_S,
+                )
+
+    def _take(self, found: Config) -> None:
+        """Apply a configuration.
 
         Open connections get their new role with the next request, and event streams of clients
         whose role changed end. Limits stay: new rules apply to new decisions.
         """
-        try:
-            found = self._reread()
-        except ConfigError as error:
-            LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400
-            return
         now = self._service.config
         for name in FIXED:
             if getattr(found, name) != getattr(now, name):

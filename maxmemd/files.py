@@ -157,15 +157,9 @@ def why_unusable(path: Path) -> str:
         return ""
     if os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         return ""
-    owner, me = (_name_of(uid) for uid in (found.st_uid, os.geteuid()))
-    return f" ({path} belongs to {owner}: chown {me} {path})"
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    # By number: the arbiter asks for this, and must not wait for a name service.
+    owner = f"uid {found.st_uid}" if found.st_uid else "root"
+    return f" ({path} belongs to {owner}: chown {os.geteuid() or 'root'} {path})"
 
 
 def open_private(path: Path, flags: int) -> int:

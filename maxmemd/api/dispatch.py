@@ -15,7 +15,7 @@ from maxmemd.api import problems
 from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
 from maxmemd.api.auth.cost import Cost, not_found, opened, plain
-from maxmemd.api.auth.peers import Peer
+from maxmemd.api.auth.peers import Peer, named
 from maxmemd.api.disconnect import send_stream, while_wanted
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.pages import pages
@@ -104,6 +104,8 @@ class Dispatcher:
             self.admission.authorize(peer, route.access, path)
             _check_well_formed(wrong)
             call = await read_request(scope, receive, path, route.takes, route.query)
+            if route.method != "GET":  # only of these it is kept who asked
+                call = call._replace(peer=await named(peer))
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
             # After the bond: a device model that lives now lived when its domain was looked up, and

@@ -338,6 +338,34 @@ def test_giving_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(story).batches == [1, 1]
 
 
+def test_giving_up_counts_from_the_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the begin of the batch: who came behind a slow one has waited for that as well."""
+    now = [0.0]
+
+    async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+        first = await busy(arbiter, mailbox)
+        now[0] = 1.0
+        second = mailbox.ask(LOOK)
+        now[0] = 6.0
+        arbiter.go.set()
+        assert await first is VIEW
+        arbiter.go.clear()
+        third = mailbox.ask(LOOK)
+        now[0] = 7.9
+        mailbox.give_up()
+        assert not second.done()
+        now[0] = 8.0
+        mailbox.give_up()
+        with pytest.raises(ArbiterBusy):
+            await second
+        assert not third.done()
+        arbiter.go.set()
+        assert await third is VIEW
+
+    run(story)
+
+
 def test_a_kick_polls() -> None:
     """A kick from any thread makes one poll soon, though none is due."""
 

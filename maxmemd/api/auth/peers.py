@@ -7,18 +7,17 @@ import asyncio
 import json
 import math
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 
 from maxmemd.api.auth.certificates import subject_of, valid_until_s
 from maxmemd.api.auth.peer_process import PeerProcess, process_of
 from maxmemd.api.auth.token_store import Token
+from maxmemd.api.auth.user_names import USER_NAMES, unnamed
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import NOBODY as NO_ROLE
 from maxmemd.policy.roles import OVERFLOW_UID, Role, Roles
@@ -55,6 +54,7 @@ class Peer:
     `client`. A `remote` peer came over TCP from
     `address`; its pid and uids are the kernel's overflow values. `role` follows from `roles` and
     `known_by`, or from `token`. `valid_until_s` is the end of a certificate, by the host's clock.
+    `is_named` is false while the user's name is still to be looked up, where `actor` has the uid.
     `process` is None over TCP, and `pin` is used for device models only.
     """
 
@@ -65,6 +65,7 @@ class Peer:
     role: Role
     client: str
     remote: bool = False
+    is_named: bool = True
     address: str = ""
     pin: Pin = field(default_factory=Pin, compare=False)
     process: PeerProcess | None = field(default=None, compare=False, repr=False)
@@ -141,18 +142,32 @@ def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Pe
 
 def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:
     """Return a peer by its numbers."""
-    actor = {"name": _name(uid), "uid": uid, "gid": gid, "pid": pid}
+    name = USER_NAMES.known(uid)
+    actor = _actor(name or unnamed(uid), uid, gid, pid)
     role = roles.of_process(pid, uid, (gid, *groups), os.geteuid())
-    text = json.dumps(actor, separators=(",", ":"))
     return Peer(
-        pid, uid, gid, text, role, str(uid),
+        pid, uid, gid, actor, role, str(uid), is_named=name is not None,
         groups=tuple(groups), known_by=BY_PROCESS, roles=roles,
     )  # fmt: skip
 
 
+async def named(peer: Peer) -> Peer:
+    """Return a peer whose actor has the name of its user, as far as that can be found."""
+    if peer.is_named:
+        return peer
+    name = await USER_NAMES.find(peer.uid)
+    return replace(peer, actor=_actor(name, peer.uid, peer.gid, peer.pid))
+
+
+def _actor(name: str, uid: int | None, gid: int | None, pid: int | None) -> str:
+    """Return a peer as the JSON text that the history keeps."""
+    actor = {"name": name, "uid": uid, "gid": gid, "pid": pid}
+    return json.dumps(actor, separators=(",", ":"))
+
+
 def certificate_peer(name: str, role: Role, client: str, address: str) -> Peer:
     """Return a remote peer, which has no uid."""
-    actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
+    actor = _actor(name, None, None, None)
     return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
 
 
@@ -178,8 +193,7 @@ def unauthenticated(address: str) -> Peer:
 
 def on_behalf_of(peer: Peer, stub_domid: int) -> Peer:
     """Return root's process as the stub domain that it acts for, which the history names."""
-    actor = {"name": f"stub domain {stub_domid}", "uid": None, "gid": None, "pid": peer.pid}
-    return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
+    return replace(peer, actor=_actor(f"stub domain {stub_domid}", None, None, peer.pid))
 
 
 def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
@@ -202,11 +216,3 @@ def _groups(sock: socket.socket) -> tuple[int, ...]:
     except OSError:
         return ()
     return struct.unpack(f"{len(raw) // 4}I", raw)
-
-
-@lru_cache(maxsize=256)
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return f"uid {uid}"

@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from maxmemd.api.auth.token_store import TokenStore
+from maxmemd.api.auth.user_names import USER_NAMES
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
@@ -87,6 +88,7 @@ class Target:
         uid = UIDS[(data[0] if data else 0) % len(UIDS)]
         ledger = self._new_host()
         before = dict(ledger.heads)
+        USER_NAMES.keep(uid, f"user {uid}")  # nothing is looked up in another thread
         transport = Transport(uid)
         connection = Watched(self._http, self._state, {}, self._loop)
         self._loop.step(lambda: connection.connection_made(transport))
