@@ -95,6 +95,7 @@ def test_tables_and_columns() -> None:
         "history_milestones",
         "history_milestone_revisions",
         "history_beginnings",
+        "history_ends",
         "push_by_uuid",
     }
 
