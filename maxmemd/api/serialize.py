@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from maxmemd.api.domain_json import push_fields
 from maxmemd.api.drift import drift, sentence_on_drift
+from maxmemd.api.reading.strides import joined
 from maxmemd.api.times import when
 from maxmemd.arbiter.messages import Change, DomainView, Granted, PushStatus
 from maxmemd.ledger.reader import MadeBy, Page
@@ -116,9 +117,8 @@ def explanation(
 
 def page(kind: str, found: Page) -> bytes:
     """Return a page of encoded entries or pushes as a reply; `kind` names the list."""
-    more = b"null" if found.next_before is None else b"%d" % found.next_before
-    items = b",".join(found.items)
-    return b'{"%s":[%s],"next_before":%s}' % (kind.encode(), items, more)
+    tail = b'],"next_before":%b}' % to_json(found.next_before)
+    return joined(b'{"%b":[' % kind.encode(), found.items, tail)
 
 
 def past_push(row: Any) -> bytes:

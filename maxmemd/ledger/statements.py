@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.history import MOST_STEPS
+from maxmemd.ledger.chains import MOST_STEPS
 from maxmemd.ledger.schema import (
     BEGINNING,
     DRIFT_MODE,
@@ -18,12 +18,10 @@ from maxmemd.ledger.schema import (
     HISTORY,
     INSTANCE,
     MOST_ROWS,
-    PUSH,
     RECORD,
 )
 
 _ADD_ENTRY = sa.insert(HISTORY)
-_ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
     index_elements=["uuid"],
@@ -154,4 +152,3 @@ ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
 HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest", "incarnation"])
 FORMERS = Prepared(_SET_FORMER, FORMER.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
-PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

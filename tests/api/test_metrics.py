@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from maxmemd.api import metrics
+from maxmemd.api import domain_metrics, metrics
 from maxmemd.api.health import LOW_BYTES, DiskMonitor, Space, space_of
 from maxmemd.api.reading.strides import Reading, Strides
 from maxmemd.arbiter.actor import Arbiter
@@ -218,5 +218,5 @@ def test_space_is_what_the_files_take(tmp_path: Path) -> None:
 
 def test_memory_in_bytes() -> None:
     """What Xen calls unlimited is infinite, whatever number stands for it."""
-    assert metrics._bytes(Memory(kib=4)) == 4096
-    assert metrics._bytes(Memory(kib=2**52 - 1)) == float("inf")
+    assert domain_metrics._bytes(Memory(kib=4)) == 4096
+    assert domain_metrics._bytes(Memory(kib=2**52 - 1)) == float("inf")

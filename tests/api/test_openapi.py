@@ -84,7 +84,7 @@ def test_metrics_are_openmetrics(api: Inside) -> None:
     assert [(one.labels, one.value) for one in refused] == [({"code": "limit-below-target"}, 1)]
     limits = {one.labels["name"]: one.value for one in families["maxmemd_limit_bytes"].samples}
     assert limits["web"] == 701 * 1024 * 1024
-    assert set(limits) == {"Domain-0", "web", "db", 'we"ird\\\nname'}
+    assert set(limits) == {"Domain-0", "web", "db", 'we"ird\\?name'}
     assert all(one.value == 1 for one in families["maxmemd_in_force"].samples)
 
 

@@ -86,7 +86,15 @@ def test_no_string_has_a_former_word(path: Path) -> None:
 def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
-    assert set(found) == {"history", "record", "instance", "push", "drift_mode", "former"}
+    assert set(found) == {
+        "history",
+        "record",
+        "instance",
+        "push",
+        "drift_mode",
+        "former",
+        "last_push",
+    }
     assert found["record"] == {"uuid", "head", "newest", "observed", "name", "incarnation"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
@@ -96,7 +104,7 @@ def test_tables_and_columns() -> None:
         "history_milestone_revisions",
         "history_beginnings",
         "history_ends",
-        "push_by_uuid",
+        "push_milestones",
     }
 
 

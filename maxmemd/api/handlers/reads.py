@@ -77,8 +77,7 @@ async def explain(service: Service, call: Request) -> Response:
     generation = service.mailbox.status.generation
 
     def read(reading: Reading) -> bytes:
-        until = reading.deadline
-        made_by = service.reader.made_by(record.uuid, revisions, generation, until)
+        made_by = service.reader.made_by(record.uuid, revisions, generation, reading.deadline)
         reading.rest()
         return to_bytes(serialize.explanation(view, record, made_by))
 
@@ -114,12 +113,13 @@ async def _get_page(
         return found
 
     def read(reading: Reading) -> bytes:
-        def encode_one(row: Any) -> bytes:
-            reading.rest()
-            return encode(row)
-
-        uuid, until = found[1].uuid, reading.deadline
-        page = read_page(uuid, encode_one, limit=limit, before=before, until=until)
+        page = read_page(
+            found[1].uuid,
+            reading.resting(encode),
+            limit=limit,
+            before=before,
+            until=reading.deadline,
+        )
         return serialize.page(kind, page)
 
     return Response(200, await _in_pool(service, call, read))

@@ -15,7 +15,7 @@ from maxmemd.errors import ReadTooLong
 from maxmemd.pacing import Deadline
 
 STRIDE_S = 0.001
-REST = 2.0
+REST = 4.0
 """A read rests this many times as long as it worked, for each read that runs."""
 
 T = TypeVar("T")
@@ -51,10 +51,16 @@ class Reading:
 
     def each(self, items: Iterable[T], make: Callable[[T], bytes]) -> list[bytes]:
         """Return what `make` makes of each item. Raises ReadTooLong once the read has to end."""
-        made = []
-        for item in items:
-            made.append(make(item))
+        return list(map(self.resting(make), items))
+
+    def resting(self, make: Callable[[T], bytes]) -> Callable[[T], bytes]:
+        """Return `make` with a rest after it, if a stride is over."""
+
+        def made(item: T) -> bytes:
+            found = make(item)
             self.rest()
+            return found
+
         return made
 
     def rest(self) -> None:

@@ -75,8 +75,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, Watched]:
     for place, name in (
         (domain_json, "domain"),
         (metrics, "to_text"),
-        (serialize, "_entry"),
-        (serialize, "_past_push"),
+        (serialize, "entry"),
+        (serialize, "past_push"),
         (serialize, "explanation"),
     ):
         found[name] = Watched(getattr(place, name))
@@ -93,7 +93,7 @@ def test_the_loop_makes_no_dear_answer(api: Inside, watched: dict[str, Watched])
     for caller, role in ((OBSERVERS[0], "observer"), (MODEL, "device-model")):
         for page in PAGES:
             assert api.ask("GET", f"/v1/domains/1/{page}", peer=caller).status_code == 200
-        for name in ("_entry", "_past_push", "explanation"):
+        for name in ("entry", "past_push", "explanation"):
             assert {re.sub(r"-\d+$", "", one) for one in watched[name].threads} == {f"read-{role}"}
             watched[name].threads.clear()
     for path, name in (("/v1/domains", "domain"), ("/metrics", "to_text")):
@@ -168,7 +168,7 @@ def blocked(api: Inside, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Futur
         each.result(60)
 
 
-READS = ("history", "pushes", "entries_of")
+READS = ("history", "pushes", "made_by")
 
 
 def test_others_are_answered_while_observers_hang(
