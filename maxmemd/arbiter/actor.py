@@ -138,7 +138,14 @@ class Arbiter:
         """Answer everything that waited: decided in order, one commit, then pushed."""
         observer = Observer(self.lifecycle, self.pusher)
         rules = self.settings.value.rules
-        batch = Batch(rules, self.records, self.lifecycle, observer, self.refusals)
+        batch = Batch(
+            rules,
+            self.records,
+            self.lifecycle,
+            observer,
+            self.reconciler.adopt_put_off,
+            self.refusals,
+        )
         answers = self._decide_all(batch, asks)
         if batch.entries:
             try:

@@ -1,7 +1,7 @@
 """One batch of wishes: observed and decided in order; nothing of it holds before the commit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.entries import client_of, entry_of
@@ -23,7 +23,7 @@ from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.entries import BuildState, Entry
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.rules import Rules
@@ -50,6 +50,7 @@ class Batch:
     `entries` are what is to be committed, `made` the records they make, by UUID and revision, and
     `decided` the last of each; `granted` says for each granted wish, by its place in the batch,
     which instance it is about. `keys` are the idempotency keys used up, `refusals` counts by code.
+    `adopt` makes a foreign maximum max-mem that waits for that, before a client decides on it.
     `builds` are the instances whose build was announced, with what it has to be allowed; `limited`
     those whose limit a client decided. `ahead` are the domains without an instance that were
     decided on. `gone` counts the records of domains that are not here by client, once it is asked.
@@ -59,6 +60,7 @@ class Batch:
     committed: Records
     lifecycle: Lifecycle
     observer: Observer
+    adopt: Callable[[Instance, XenFacts], None]
     refusals: dict[str, int]
     entries: list[Entry] = field(default_factory=list)
     decided: dict[str, Record] = field(default_factory=dict)
@@ -91,6 +93,8 @@ class Batch:
         seen = self._observe(ask)
         if isinstance(seen, Refused):
             return self._refused(ask, seen)
+        if isinstance(seen, Observation) and seen.instance.awaits_adoption and not ask.dry_run:
+            self.adopt(seen.instance, seen.xen)
         uuid = ask.ref.lower() if seen is None else _uuid_of(seen)
         record = self._record_of(uuid)
         is_unheard_of = record is None and seen is None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
-from maxmemd.policy.fights import Fight, FightRules, ForeignWrites
+from maxmemd.policy.fights import Fight, FightRules, ForeignWrites, Pace
 from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.outlook import TargetAboveLimit
 from maxmemd.policy.states import (
@@ -31,6 +31,7 @@ _APPLIED, _OVER_LIMIT, _SETTLED = PushState.APPLIED, PushState.OVER_LIMIT, Build
 """For what every poll asks of every domain: to look a member up takes as long as all the rest."""
 
 
+NO_PACE = Pace()
 NO_WRITES = ForeignWrites()
 """No other program wrote lately; always this very value."""
 
@@ -54,7 +55,9 @@ class Instance:
     at all. `target_above` is a target above the limit. `still_polls` counts the polls that saw it
     over its limit and no smaller than before.
     `is_newcomer` says that limits by name are still to be decided of it.
-    `writes` are those of other programs to its maximum, and whether they are a fight.
+    `writes` are those of other programs to its maximum, and whether they are a fight. `pace` is how
+    often they are adopted, or noted where they are left alone; `awaits_adoption` says that one is
+    to be adopted later.
     """
 
     uuid: str
@@ -87,6 +90,8 @@ class Instance:
     is_newcomer: bool = False
     nodes: tuple[float, StoreFacts] | None = None
     writes: ForeignWrites = NO_WRITES
+    pace: Pace = NO_PACE
+    awaits_adoption: bool = False
 
     @classmethod
     def of_row(cls, row: InstanceRow) -> "Instance":
@@ -355,6 +360,16 @@ class Instance:
         """Know that another program wrote this maximum; `error` says so where it is left alone."""
         self.on_put_off()
         self.drift_pages, self.error = seen_pages, error
+        self.awaits_adoption = False
+
+    def on_adoption_put_off(self, seen_pages: int, error: str) -> None:
+        """Know that another program wrote this maximum, which is to be adopted later."""
+        self.on_drift(seen_pages, error)
+        self.awaits_adoption = True
+
+    def on_foreign_taken(self, rules: FightRules, now_s: float) -> None:
+        """Know that a foreign maximum was adopted, or noted, just now."""
+        self.pace = self.pace.after(rules, now_s)
 
     def on_foreign_write(self, rules: FightRules, now_s: float, wall_ns: int) -> None:
         """Count a write of another program, with which a fight may begin."""

@@ -89,8 +89,8 @@ def _lagging_heads() -> sa.Select[Any]:
 def _last_ends() -> sa.Select[Any]:
     """Select the newest `instance-ended` entry of each domain that has a record.
 
-    `began` is the seq of the entry with which the record began: one that was forgotten before may
-    have been of a domain that ended in its time.
+    `first_seq` is the seq of the entry with which the record began. An end before that is of a
+    record that was forgotten.
     """
 
     def newest(alias: str, kind: str) -> sa.ScalarSelect[Any]:
@@ -98,7 +98,7 @@ def _last_ends() -> sa.Select[Any]:
         found = sa.select(sa.func.max(entry.c.seq)).where(entry.c.uuid == RECORD.c.uuid)
         return found.where(sa.text(kind)).scalar_subquery()
 
-    began = newest("beginning", BEGINNING.text).label("began")
+    began = newest("beginning", BEGINNING.text).label("first_seq")
     return sa.select(HISTORY, began).join(RECORD, HISTORY.c.seq == newest("ending", END.text))
 
 

@@ -338,7 +338,7 @@ def endings_of(ended: Sequence[sa.Row[Any]], heads: Mapping[str, int]) -> dict[s
     """
     endings = {}
     for row in ended:
-        ending = ending_from_json(from_text(row.wish)) if row.seq > row.began else None
+        ending = ending_from_json(from_text(row.wish)) if row.seq > row.first_seq else None
         if heads.get(row.uuid, 0) > row.seq:
             ending = (ending or UNSEEN)._replace(decided_ahead=True)
         if ending is not None:
