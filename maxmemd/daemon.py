@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, NoReturn
 
 import uvloop
 
@@ -36,6 +38,9 @@ from maxmemd.systemd import Watchdog, passed_sockets
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred entries."""
+GIVE_UP_AFTER_S = 0.5
+"""After a signal, a request that waits for the pusher has this long. What was decided is recorded,
+its client is still answered, and the next start pushes it."""
 REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
 FIXED = (
     "socket",
@@ -55,9 +60,22 @@ def serve(read: Callable[[], Config], on_started: Callable[[], None] | None = No
     Raises MaxmemError when it cannot start.
     """
     config, watch = read(), LoopWatch()
-    uvloop.run(
+    run_to_the_end(
         serve_on(config, lambda: choose_backend(config, watch.is_well), read, on_started, watch)
     )
+
+
+def run_to_the_end(serving: Coroutine[Any, Any, None]) -> NoReturn:
+    """Serve until stopped, and then end this process. Raises MaxmemError when it cannot start."""
+
+    async def serve_and_exit() -> NoReturn:
+        await serving
+        # Everything is closed. To close the loop would wait for the threads of its pool, which may
+        # still read, or hang in a look at the disk or at the name service, for no client.
+        logging.shutdown()
+        os._exit(0)
+
+    uvloop.run(serve_and_exit())
 
 
 async def serve_on(
@@ -81,7 +99,7 @@ async def serve_on(
         LOG.info("%s", migrate(config.database))
         mark_host(config.database, simulated=adapters.simulated)
         service = _service(config, adapters, watch or LoopWatch())
-        async with _arbiter_running(service, adapters):
+        async with _arbiter_running(service, adapters) as tasks:
             LOG.info(
                 "serving %s on %s, drift is %s", adapters.name, sock.getsockname(), config.drift
             )
@@ -93,14 +111,27 @@ async def serve_on(
             again = Reload(reread or (lambda: config), service, app)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, again)
             await run(
-                app, sock, each_second=service.each_second, on_stop=service.on_stop,
+                app, sock, each_second=service.each_second,
+                on_stop=lambda: _begin_to_stop(service, adapters, tasks),
                 remote=remote, device_model_socket=device_model_socket,
             )  # fmt: skip
 
 
+def _begin_to_stop(
+    service: Service, adapters: Backend, tasks: Sequence[asyncio.Task[None]]
+) -> None:
+    """End what would not end by itself, and soon what waits for the pusher."""
+    for task in tasks:
+        task.cancel()
+    service.on_stop()
+    asyncio.get_running_loop().call_later(GIVE_UP_AFTER_S, adapters.pusher.give_up)
+
+
 @asynccontextmanager
-async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator[None]:
-    """Run the arbiter's thread, and the tasks that report on it."""
+async def _arbiter_running(
+    service: Service, adapters: Backend
+) -> AsyncIterator[Sequence[asyncio.Task[None]]]:
+    """Run the arbiter's thread, and the tasks that report on it, which are given."""
     mailbox, watch = service.mailbox, service.loop_watch
     await mailbox.start()
     watch.start()
@@ -109,7 +140,7 @@ async def _arbiter_running(service: Service, adapters: Backend) -> AsyncIterator
     notifying = notify_systemd(mailbox, host=host)
     tasks = [asyncio.create_task(some) for some in (_check_ledger(service), notifying)]
     try:
-        yield
+        yield tasks
     finally:
         for task in tasks:
             task.cancel()

@@ -93,7 +93,7 @@ class LookResult(NamedTuple):
 
 
 class Pusher(Protocol):
-    """All that the arbiter does with Xen and xenstore. Used from one thread, but for `watch`.
+    """All that the arbiter does with Xen and xenstore. Used from one thread, but for `give_up`.
 
     `domains`, `domain`, `host` and `facts` are those of Hypervisor and Xenstore, and raise the same
     errors. `look` and `push` take several domains and orders, since each call may be a message to
@@ -131,6 +131,10 @@ class Pusher(Protocol):
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Call `on_change`, from a thread of its own, when domains may have come or gone (A5)."""
+        ...
+
+    def give_up(self) -> None:
+        """Let what waits for another process fail now, and all that is asked later. Any thread."""
         ...
 
     def close(self) -> None:

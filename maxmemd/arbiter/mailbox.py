@@ -74,6 +74,7 @@ class Mailbox:
         self._began_s = self._last_s = self._gather_until_s = 0.0
         self._stopping = False
         self._ready: asyncio.Future[None] | None = None
+        self._ended = asyncio.Event()
         self.took_s = Histogram(SECONDS)
         self._on_commit = on_commit
         self.first_sync = asyncio.Event()
@@ -96,7 +97,9 @@ class Mailbox:
         What still waits is answered arbiter-busy, and so are all later requests.
         """
         self._stopping = True
-        await asyncio.to_thread(self.thread.stop)
+        self.thread.end()
+        await self._ended.wait()  # needs no thread of a pool, which may be full
+        self.thread.join()
         for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(_stops())
@@ -214,6 +217,10 @@ class Mailbox:
     def on_committed(self) -> None:
         """Tell the event loop of a commit."""
         self._loop.call_soon_threadsafe(self._on_commit)
+
+    def on_ended(self) -> None:
+        """Let `stop` return."""
+        self._loop.call_soon_threadsafe(self._ended.set)
 
     def _end_start(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():

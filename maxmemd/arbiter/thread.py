@@ -49,6 +49,10 @@ class ThreadOwner(Protocol):
         """Something was committed since the last time."""
         ...
 
+    def on_ended(self) -> None:
+        """Nothing follows: the thread has done all that it will do."""
+        ...
+
 
 class ArbiterThread:
     """Runs an Arbiter in a thread of its own. `alive` is called in it after every step.
@@ -87,9 +91,12 @@ class ArbiterThread:
         """Let it decide a batch; the owner hears of the answers."""
         self._batches.put(batch)
 
-    def stop(self) -> None:
-        """Let it end after what was submitted, and wait until it has."""
+    def end(self) -> None:
+        """Let it end after what was submitted; the owner hears when it has."""
         self._batches.put(None)
+
+    def join(self) -> None:
+        """Wait for the thread, whose end its owner has heard of."""
         self._thread.join()
 
     def poll_soon(self) -> None:
@@ -109,6 +116,10 @@ class ArbiterThread:
         return 0.0 if status.figures is None else self._monotonic_s() - status.alive_s
 
     def _run(self) -> None:
+        self._serve()
+        self._owner.on_ended()
+
+    def _serve(self) -> None:
         try:
             arbiter = self._make()
             self._publish(arbiter)

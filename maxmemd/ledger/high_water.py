@@ -24,7 +24,7 @@ class HighWaterMark:
 
     def __init__(self, database: Path) -> None:
         self._path = path = database.with_name(f"{database.name}{SUFFIX}")
-        self._is_behind = False
+        self._is_behind = self._is_displaced = False
         try:
             self._open()
         except OSError as error:
@@ -49,19 +49,19 @@ class HighWaterMark:
         try:
             os.pwrite(self._file, _FORM.pack(seq, newest_hash, _check(seq, newest_hash)), 0)
         except OSError as error:
-            self._log_once(error)
+            self._is_behind = self._log_once(error, self._is_behind)
         else:
             self._is_behind = False
 
-    def _log_once(self, error: OSError) -> None:
-        if not self._is_behind:
+    def _log_once(self, error: OSError, was_logged: bool) -> bool:
+        if not was_logged:
             LOG.error("cannot write %s: %s", self._path, error.strerror)
-        self._is_behind = True
+        return True
 
     def keep_in_place(self, seq: int, newest_hash: bytes) -> None:
         """Make the file again if its path does not name it any more."""
         try:
-            is_in_place = os.path.samestat(self._path.stat(), os.fstat(self._file))
+            is_in_place = os.path.samestat(os.stat(self._path), os.fstat(self._file))  # noqa: PTH116
         except OSError:
             is_in_place = False
         if is_in_place:
@@ -70,8 +70,9 @@ class HighWaterMark:
         try:
             self._open()
         except OSError as error:
-            self._log_once(error)
+            self._is_displaced = self._log_once(error, self._is_displaced)
         else:
+            self._is_displaced = False
             os.close(before)
             self.write(seq, newest_hash)
 

@@ -20,7 +20,7 @@ class Anchor:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._path = path, str(path)
         # O_PATH, because closing any other descriptor of a database releases SQLite's locks on it.
         self._descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         found = os.fstat(self._descriptor)
@@ -29,12 +29,14 @@ class Anchor:
     def displacement(self) -> str:
         """Say what is wrong with the path, "" if it names this file."""
         try:
-            is_here = self.is_at(self.path)
+            found = os.stat(self._path)  # noqa: PTH116 - twice as fast, in every decision
         except (FileNotFoundError, NotADirectoryError):
             return f"{self.path} was deleted or moved away"
         except OSError as error:
             return f"{self.path} cannot be looked at: {error.strerror}"
-        return "" if is_here else f"{self.path} is another file than the one that was opened"
+        if (found.st_dev, found.st_ino) == self._identity:
+            return ""
+        return f"{self.path} is another file than the one that was opened"
 
     def is_at(self, path: Path) -> bool:
         """Whether a path names this file. Raises OSError."""
@@ -64,11 +66,15 @@ class OpenFiles:
         for suffix in BESIDE:
             with suppress(FileNotFoundError):  # SQLite could not create it, and says so itself
                 self._beside.append(Anchor(Path(real + suffix)))
+        self._anchors = (self.database, *self._beside)
 
     def displacement(self) -> str:
         """Say which path does not name its file any more, "" if all of them do."""
-        anchors = (self.database, *self._beside)
-        return next(filter(None, (anchor.displacement() for anchor in anchors)), "")
+        for anchor in self._anchors:
+            displaced = anchor.displacement()
+            if displaced:
+                return displaced
+        return ""
 
     def intruder(self) -> str:
         """Say which path beside the database names a file that is not ours, "" if none does."""
@@ -78,5 +84,5 @@ class OpenFiles:
 
     def close(self) -> None:
         """Let the files go."""
-        for anchor in (self.database, *self._beside):
+        for anchor in self._anchors:
             anchor.close()

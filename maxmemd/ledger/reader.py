@@ -1,20 +1,21 @@
 """Read-only queries, from any thread: history, pushes, and the check of the whole chain."""
 
+import sqlite3
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from maxmemd.errors import LedgerCorrupt
+from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
+from maxmemd.ledger.chains import ENTRIES, PUSHES, Chain
 from maxmemd.ledger.integrity import check_entries, check_priors
 from maxmemd.ledger.reading import READ_S, Read, reading
-from maxmemd.ledger.schema import HISTORY, PUSH, as_ledger_errors, engine
+from maxmemd.ledger.schema import HISTORY, as_ledger_errors, engine
 from maxmemd.pacing import Deadline
 from maxmemd.policy.codec import from_text
 
@@ -26,14 +27,6 @@ MOST_BYTES = 512 * 1024
 
 MOST_CACHED = 4096
 """Revisions in the cache of `made_by`, with less than a kilobyte each."""
-
-_NO_END = 2**63 - 1
-_PUSHES = (
-    sa.select(PUSH)
-    .where(PUSH.c.uuid == sa.bindparam("uuid"), PUSH.c.id < sa.bindparam("before"))
-    .order_by(PUSH.c.id.desc())
-    .limit(sa.bindparam("most"))
-)
 
 
 class Page(NamedTuple):
@@ -86,6 +79,8 @@ class LedgerReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        self._is_check_over = threading.Event()
+        self._checking: sqlite3.Connection | None = None
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, str, int], MadeBy] = OrderedDict()
 
@@ -100,9 +95,7 @@ class LedgerReader:
     ) -> Page:
         """Return a domain's entries below entry `before`: `limit`, or as many as a page holds."""
         with self._reading("read the history", until) as read:
-            rows = history.entries(read.connection, uuid, limit, before)
-            items, last = _encoded(read, rows, encode)
-        return Page(items, None if last is None or last.prior == 0 else last.seq)
+            return _page(read, ENTRIES, ENTRIES.rows(read.connection, uuid, limit, before), encode)
 
     def pushes(
         self,
@@ -114,13 +107,8 @@ class LedgerReader:
         until: Deadline | None = None,
     ) -> Page:
         """Return a domain's pushes below push `before`: `limit`, or as many as a page holds."""
-        asked = {"uuid": uuid, "before": _NO_END if before is None else before}
         with self._reading("read the pushes", until) as read:
-            rows = read.connection.execute(_PUSHES, {**asked, "most": limit})
-            items, last = _encoded(read, rows, encode)
-            older = {"uuid": uuid, "before": 0 if last is None else last.id, "most": 1}
-            is_more = read.connection.execute(_PUSHES, older).first() is not None
-        return Page(items, last.id if last is not None and is_more else None)
+            return _page(read, PUSHES, PUSHES.rows(read.connection, uuid, limit, before), encode)
 
     def made_by(
         self,
@@ -138,14 +126,12 @@ class LedgerReader:
         missing = [revision for revision in revisions if revision not in known]
         if not missing:
             return known
-        found = {}
         with self._reading("read the history", until) as read:
-            for revision in missing:
-                read.check()
-                row = history.revision_entry(read.connection, uuid, revision)
-                if row is not None:
-                    reason = str(from_text(row.wish).get("reason", ""))
-                    found[revision] = MadeBy(row.seq, row.at_ns, row.kind, row.actor, reason)
+            rows = history.revision_entries(read.connection, uuid, missing, read.check)
+        found = {
+            revision: MadeBy(row.seq, row.at_ns, row.kind, row.actor, _reason_in(row.wish))
+            for revision, row in rows.items()
+        }
         self._add_to_cache(uuid, found, generation)
         return known | found
 
@@ -169,12 +155,13 @@ class LedgerReader:
     def check(self, *, pause_s: float = 0.0) -> int:
         """Check all entries and SQLite's own structure; return the number of entries.
 
-        It sleeps for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
-        Raises LedgerCorrupt for the first entry that is missing or not as it was written.
+        It rests for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
+        Raises LedgerCorrupt for the first entry that is missing or not as it was written. After
+        `end_check` it returns before the next entries, and what it returns says nothing.
         """
         seen, before = 0, None
         newest: dict[str, int] = {}
-        while True:
+        while not self._is_check_over.is_set():
             with (
                 as_ledger_errors(self._path, "check the ledger"),
                 self._engine.begin() as connection,
@@ -187,23 +174,43 @@ class LedgerReader:
                 ).all()
             if not rows:
                 self._check_structure()
-                return seen
+                break
             check_entries(rows, before, after=seen)
             check_priors(rows, newest)
             seen, before = rows[-1].seq, rows[-1].hash
-            time.sleep(pause_s)
+            self._is_check_over.wait(pause_s)
+        return seen
+
+    def end_check(self) -> None:
+        """Let a check that runs, and any later one, end at once. From any thread."""
+        self._is_check_over.set()
+        driver = self._checking
+        if driver is not None:
+            with suppress(sqlite3.Error):  # it is closed by now
+                driver.interrupt()
 
     def _check_structure(self) -> None:
-        with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as connection:
-            found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        """Check what is not in the entries: in one statement, which `end_check` interrupts."""
+        try:
+            with as_ledger_errors(self._path, "check the ledger"), self._engine.begin() as opened:
+                self._checking = opened.connection.driver_connection
+                found = opened.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        except LedgerError:
+            if self._is_check_over.is_set():
+                return
+            raise
+        finally:
+            self._checking = None
         if found != "ok":
             raise LedgerCorrupt(f"cannot trust the ledger: {found} (see docs/recovery.md)")
 
 
-def _encoded(
-    read: Read, rows: sa.Result[Any], encode: Encoder
-) -> tuple[list[bytes], sa.Row[Any] | None]:
-    """Encode rows, one at a time, until they fill a page; return the last of them too."""
+def _reason_in(wish: str) -> str:
+    return str(from_text(wish).get("reason", ""))
+
+
+def _page(read: Read, chain: Chain, rows: sa.Result[Any], encode: Encoder) -> Page:
+    """Encode rows, one at a time, until they fill a page."""
     items: list[bytes] = []
     size, last = 0, None
     for last in rows:
@@ -213,4 +220,5 @@ def _encoded(
         if size >= MOST_BYTES:
             rows.close()
             break
-    return items, last
+    is_more = last is not None and chain.is_there(read.connection, last.prior)
+    return Page(items, last[0] if last is not None and is_more else None)

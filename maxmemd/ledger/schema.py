@@ -21,6 +21,9 @@ MILESTONE = sa.text("hash < x'04'")
 """What one entry in 64 fulfils, by chance. The indices by domain have only these: a page of an
 index for each decision would be most of the cost of a commit."""
 
+PUSH_MILESTONE = sa.text("number % 64 = 0")
+"""The same of pushes, by count."""
+
 BEGINNING = sa.text("revision = 1 AND state IS NOT NULL")
 """What the first entry of each life of a record fulfils."""
 
@@ -118,9 +121,21 @@ PUSH = sa.Table(
     sa.Column("seen_pages", sa.BigInteger),
     sa.Column("errno", sa.Integer),
     sa.Column("after_seq", sa.BigInteger),
-    sa.Index("push_by_uuid", "uuid"),
+    sa.Column("prior", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("number", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Index("push_milestones", "uuid", sqlite_where=PUSH_MILESTONE),
 )
-"""`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known."""
+"""`after_seq`: the seq of the newest entry when it was pushed, NULL where it is not known. `prior`:
+the domain's previous push, 0 for its first; `number` counts its pushes from 1."""
+
+LAST_PUSH = sa.Table(
+    "last_push",
+    METADATA,
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("id", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+"""Each domain's newest push, and its number. Nothing reads all of it."""
 
 GENESIS = bytes(32)
 """The hash before the first entry."""

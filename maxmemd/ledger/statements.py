@@ -9,12 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.history import MOST_STEPS
-from maxmemd.ledger.schema import DRIFT_MODE, FORMER, HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
+from maxmemd.ledger.chains import MOST_STEPS
+from maxmemd.ledger.schema import DRIFT_MODE, FORMER, HISTORY, INSTANCE, MOST_ROWS, RECORD
 from maxmemd.policy.kinds import EntryKind
 
 _ADD_ENTRY = sa.insert(HISTORY)
-_ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
     index_elements=["uuid"],
@@ -151,4 +150,3 @@ ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
 HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest", "incarnation"])
 FORMERS = Prepared(_SET_FORMER, FORMER.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
-PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

@@ -22,6 +22,7 @@ from maxmemd.ledger.integrity import (
     unsealed,
     unsealed_text,
 )
+from maxmemd.ledger.pushes import write_pushes
 from maxmemd.ledger.schema import (
     DRIFT_MODE,
     GENESIS,
@@ -43,7 +44,6 @@ from maxmemd.ledger.statements import (
     INSTANCES,
     LAGGING_HEADS,
     NAMES,
-    PUSHES,
     SCHEMA_NAMES,
     SET_DRIFT_MODE,
     SET_NAME,
@@ -211,7 +211,7 @@ class SqliteLedger:
             self._heads.write(self._connection, heads)
             self._write_instances(instances)
             if pushes:
-                PUSHES.run(self._connection, _placed(pushes, self._seq + len(rows)))
+                write_pushes(self._connection, pushes, self._seq + len(rows))
             if names:
                 rows_of_names = [
                     {"uuid_": uuid, "name_": sealed_text(name)} for uuid, name in names.items()
@@ -307,14 +307,6 @@ class SqliteLedger:
             row = history.revision_entry(self._connection, uuid, revision)
             self._check_rows([] if row is None else [row])
         return None if row is None else as_record(row)
-
-
-def _placed(pushes: Sequence[PushRow], newest: int) -> list[PushRow]:
-    """Return pushes that come after an entry that exists: of notes that were lost none does."""
-    return [
-        push if push.after_seq is None else push._replace(after_seq=min(push.after_seq, newest))
-        for push in pushes
-    ]
 
 
 def as_entry(row: sa.Row[Any]) -> Entry:

@@ -396,6 +396,31 @@ def test_a_ledger_that_cannot_be_read_again(seat: Seat) -> None:
     assert seat.grant(1, more().wish).record.revision == 2
 
 
+def test_a_stop_writes_the_notes_and_closes_the_ledger(seat: Seat) -> None:
+    """Also where Xen cannot be asked any more; what it met is raised."""
+    closed: list[int] = []
+    seat.memory.close = lambda: closed.append(len(seat.memory.lines))  # type: ignore[method-assign]
+    assert seat.refuse(1, more(-(2**30)).wish)
+    before = len(seat.memory.lines)
+    seat.host.fail("domains", EPERM, times=9)
+    with pytest.raises(HypervisorError):
+        seat.arbiter.stop()
+    assert closed == [before + 1]
+    assert seat.kinds(1)[-1] == "refused"
+
+
+def test_a_ledger_is_closed_whatever_becomes_of_the_notes(seat: Seat) -> None:
+    """A disk that is full keeps them out, and the ledger is closed all the same."""
+    closed: list[bool] = []
+    seat.memory.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    assert seat.refuse(1, more(-(2**30)).wish)
+    for _ in range(9):
+        seat.memory.fail(LedgerFull("cannot write: full"))
+    with pytest.raises(LedgerFull):
+        seat.arbiter.stop()
+    assert closed == [True]
+
+
 def test_one_wishs_trouble_is_not_anothers(seat: Seat) -> None:
     """When Xen will not tell of one domain, the others' wishes are granted."""
     seat.host.fail("domain", EPERM, times=1, domid=1)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
@@ -377,6 +378,24 @@ def test_stopping_answers_everybody() -> None:
             await asyncio.wait_for(mailbox.ask(LOOK), PATIENCE_S)
 
     asyncio.run(play())
+
+
+def test_stopping_needs_no_thread_of_the_pool() -> None:
+    """All of them may be busy with what does not end."""
+    never = threading.Event()
+
+    async def story(_: FakeArbiter, mailbox: Mailbox) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            asyncio.get_running_loop().set_default_executor(pool)
+            held = asyncio.get_running_loop().run_in_executor(None, never.wait)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await mailbox.stop()
+            finally:
+                never.set()
+            await held
+
+    run(story)
 
 
 def test_an_idle_arbiter_writes_its_notes() -> None:

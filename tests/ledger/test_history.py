@@ -1,6 +1,7 @@
 """The entries of one domain: newest first, in pages, and what made each revision."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,13 +87,13 @@ def test_a_revision_that_was_made_twice(path: Path) -> None:
 def test_an_old_revision_is_looked_for_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that adds entries and asks again does not make others look for them twice."""
     looked_for: list[int] = []
-    look = history.revision_entry
+    look = history.revision_entries
 
-    def counted(connection: object, uuid: str, revision: int) -> object:
-        looked_for.append(revision)
-        return look(connection, uuid, revision)  # type: ignore[arg-type]
+    def counted(connection: Any, uuid: str, revisions: list[int], check: Any) -> Any:
+        looked_for.extend(revisions)
+        return look(connection, uuid, revisions, check)
 
-    monkeypatch.setattr(history, "revision_entry", counted)
+    monkeypatch.setattr(history, "revision_entries", counted)
     asked = LedgerReader(path)
     for _ in range(3):
         assert makers(asked, [1, 3]) == {1: 1, 3: 5}

@@ -313,7 +313,7 @@ def test_a_migration_that_fails_again_keeps_its_first_copy(
 @pytest.mark.parametrize(
     "change",
     [
-        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0, 1)",
+        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0, 1, 0, 1)",
         "UPDATE instance SET push_state = 'failed'",
         "DELETE FROM instance",
     ],

@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from maxmemd.arbiter.messages import Granted
-from maxmemd.errors import LedgerError, LedgerMoved
+from maxmemd.errors import LedgerBusy, LedgerError, LedgerMoved
 from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.place import OpenFiles
 from maxmemd.ledger.reader import LedgerReader
+from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
 from tests.ledger.lines import AT_NS, entry, opened, rows_of
@@ -171,6 +173,13 @@ def lead_through_file(site: Site) -> Callable[[], None]:
     return undo
 
 
+def lead_in_a_circle(site: Site) -> Callable[[], None]:
+    """Make the path a link to itself: the kernel refuses to look."""
+    put_back = move_database(site)
+    site.database.symlink_to(site.database)
+    return put_back
+
+
 MOVES = (
     move_database,
     move_all,
@@ -180,6 +189,7 @@ MOVES = (
     replace_by_copy,
     replace_by_another,
     lead_through_file,
+    lead_in_a_circle,
 )
 
 
@@ -279,6 +289,31 @@ def test_what_a_deleted_file_held_is_saved_at_the_stop(
     assert site.kept(rescued) == site.kib
 
 
+def test_a_copy_replaces_no_earlier_one(site: Site) -> None:
+    """That may be all there is of another ledger. A copy that was cut short is made again."""
+    earlier, half = (site.folder / f"ledger.sqlite.rescued{end}" for end in ("-1", ".new"))
+    for path in (earlier, half):
+        path.write_text("kept")
+    site.database.unlink()
+    with pytest.raises(LedgerMoved):
+        site.bench.arbiter.stop()
+    assert earlier.read_text() == "kept"
+    assert not half.exists()
+    assert site.kept(site.folder / "ledger.sqlite.rescued-2") == site.kib
+
+
+def test_a_copy_in_its_place_is_no_reason_for_another(site: Site) -> None:
+    """A daemon may be stopped after the copy was moved to the path, and before it went on."""
+    site.database.unlink()
+    until("it is saved", lambda: "what it held is in" in site.trouble())
+    rescued = site.rescued()
+    assert rescued is not None
+    rescued.rename(site.database)
+    site.bench.close()
+    assert site.rescued() is None
+    assert site.kept(site.database) == site.kib
+
+
 def test_a_saved_file_that_is_deleted_is_saved_again(site: Site) -> None:
     """So all names may go, and come back, more than once."""
     for _ in range(2):
@@ -325,6 +360,21 @@ def test_files_beside_it_are_made_again(site: Site, names: list[str], moved: boo
     assert record is not None
     assert record.amount(DM) == Memory(kib=site.kib)
     again.close()
+
+
+def test_a_mark_that_cannot_be_made_again_is_logged_once(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is an additional check: decisions go on."""
+    path = site.database.with_name(f"{site.database.name}-high-water")
+    path.unlink()
+    path.mkdir()
+    for _ in range(2):
+        assert isinstance(site.ask(), Granted)
+    assert caplog.text.count(f"cannot write {path}: Is a directory") == 1
+    path.rmdir()
+    assert isinstance(site.ask(), Granted)
+    assert path.is_file()
 
 
 @pytest.mark.parametrize("name", ["-wal", "-shm"])
@@ -412,3 +462,57 @@ def test_reopening_brings_the_wal_into_the_database(tmp_path: Path) -> None:
         shutil.copy(tmp_path / "ledger.sqlite", tmp_path / "alone.sqlite")
         assert LedgerReader(tmp_path / "alone.sqlite").check() == 2
     ledger.close()
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[tuple[SqliteLedger, sa.Connection, Path]]:
+    """Give a ledger that waits for no reader, one that reads it as it was, and its path."""
+    path = tmp_path / "ledger.sqlite"
+    ledger = opened(path, busy_ms=1)
+    ledger.commit(AT_NS, [entry(1)])
+    with LedgerReader(path)._engine.connect() as reader:
+        assert len(reader.exec_driver_sql("SELECT 1 FROM history").all()) == 1
+        ledger.commit(AT_NS, [entry(2)])
+        yield ledger, reader, path
+    ledger.close()
+
+
+@pytest.mark.parametrize("beside", ["", "-wal"])
+def test_a_reader_that_keeps_the_wal_is_waited_for(
+    impatient: tuple[SqliteLedger, sa.Connection, Path], beside: str
+) -> None:
+    """What only the WAL has is not let go before it is in the database."""
+    ledger, reader, path = impatient
+    if beside:
+        Path(f"{path}{beside}").unlink()
+    with pytest.raises(LedgerBusy, match="a reader holds its WAL"):
+        ledger.reopen()
+    reader.rollback()
+    ledger.reopen()
+    assert ledger.load().extent == (2, 0)
+
+
+def test_a_stop_beside_a_long_read_tells_where_the_rest_is(
+    impatient: tuple[SqliteLedger, sa.Connection, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader of another process may keep part of the WAL from the database."""
+    ledger, reader, path = impatient
+    ledger.close()
+    assert f"a reader keeps part of the ledger in {path}-wal" in caplog.text
+    reader.rollback()
+    assert LedgerReader(path).check() == 2
+
+
+def test_a_database_that_goes_while_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an error like any other of opening."""
+    path = tmp_path / "ledger.sqlite"
+    opened(path).close()
+
+    def gone(_: Path) -> OpenFiles:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("maxmemd.ledger.connection.OpenFiles", gone)
+    with pytest.raises(LedgerError, match=r"cannot open the ledger .*: No such file"):
+        opened(path)

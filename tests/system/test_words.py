@@ -86,7 +86,15 @@ def test_no_string_has_a_former_word(path: Path) -> None:
 def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
-    assert set(found) == {"history", "record", "instance", "push", "drift_mode", "former"}
+    assert set(found) == {
+        "history",
+        "record",
+        "instance",
+        "push",
+        "drift_mode",
+        "former",
+        "last_push",
+    }
     assert found["record"] == {"uuid", "head", "newest", "observed", "name", "incarnation"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
@@ -95,7 +103,7 @@ def test_tables_and_columns() -> None:
         "history_milestones",
         "history_milestone_revisions",
         "history_beginnings",
-        "push_by_uuid",
+        "push_milestones",
     }
 
 

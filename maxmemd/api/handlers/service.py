@@ -126,9 +126,10 @@ class Service:
         self.disk.each_second()
 
     def on_stop(self) -> None:
-        """End what would not end by itself: streams, and dear reads."""
+        """End what would not end by itself: streams, dear reads, and the check of the chain."""
         self.event_stream.close()
         self.reads.close()
+        self.reader.end_check()
 
 
 Handler = Callable[[Service, Request], Awaitable[Response | StreamingResponse]]

@@ -6,9 +6,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPResponse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -31,9 +32,11 @@ class Child:
 
     def __init__(self, path: Path, uid: int = 0, sent: bytes = b"") -> None:
         told, telling = os.pipe()
+        self._is_gone = False
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                os.close(told)
                 os.setresuid(uid, uid, uid)
                 link = connect(path, 20)
                 link.sendall(sent)
@@ -42,11 +45,14 @@ class Child:
             finally:
                 os._exit(1)
         os.close(telling)
-        assert os.read(told, 1) == b"!"
-        os.close(told)
+        with os.fdopen(told) as said:
+            assert said.read(1) == "!"
 
     def kill(self, *, is_waited_for: bool = True) -> None:
-        """Kill it; unless it is waited for its pid stays in use."""
+        """Kill it, if it lives; unless it is waited for its pid stays in use."""
+        if self._is_gone:
+            return
+        self._is_gone = is_waited_for
         os.kill(self.pid, signal.SIGKILL)
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         if is_waited_for:
@@ -91,8 +97,7 @@ def test_a_process_that_ended(
             process = process_of(connection, child.pid, 0)
         assert not process.is_alive
         process.release()
-    if not is_waited_for:
-        os.waitpid(child.pid, 0)
+    child.kill()
 
 
 def test_a_pid_that_another_user_has_now(
@@ -179,13 +184,12 @@ class Activated(Outside):
 
 
 @pytest.fixture
-def activated(tmp_path: Path) -> Iterator[Activated]:
+def activated() -> Iterator[Activated]:
     """Give one that runs, in a folder that every user may enter."""
-    for above in (tmp_path, *tmp_path.parents[:3]):
-        if str(above).startswith("/tmp/"):
-            above.chmod(0o755)
-    with Activated(tmp_path) as daemon:
-        yield daemon
+    with TemporaryDirectory(prefix="maxmemd-peers-") as folder:
+        Path(folder).chmod(0o755)
+        with Activated(Path(folder)) as daemon:
+            yield daemon
 
 
 def request(name: str) -> bytes:
@@ -211,22 +215,20 @@ def reasons(daemon: Activated) -> set[str]:
 def test_a_request_that_waited_until_its_process_was_gone(activated: Activated) -> None:
     """It is refused, by whichever socket it came; what a living process sent is carried out."""
     activated.stop()
-    dead, living = [], []
-    for who, (uid, index) in WHO.items():
-        for is_dead in (True, False):
-            name = f"{who}, {'dead' if is_dead else 'alive'}"
-            child = Child(activated.sockets[index], uid, request(name))
-            (dead if is_dead else living).append((name, child))
-    for _, child in dead:
-        child.kill()
-    activated.start()
-    expected = {name for name, _ in living}
-    until("the living are served", lambda: expected <= reasons(activated))
-    refused = "the process that opened its connection has ended"
-    until("the dead are refused", lambda: activated.said().count(refused) == len(dead))
-    assert reasons(activated) == expected
-    for _, child in living:
-        child.kill()
+    with ExitStack() as stack:
+        children: dict[str, Child] = {}
+        for who, (uid, index) in WHO.items():
+            for name in (f"{who}, dead", f"{who}, alive"):
+                children[name] = Child(activated.sockets[index], uid, request(name))
+                stack.callback(children[name].kill)
+        for name in [name for name in children if name.endswith("dead")]:
+            children[name].kill()
+        activated.start()
+        living = {name for name in children if name.endswith("alive")}
+        until("the living are served", lambda: living <= reasons(activated))
+        refused = "the process that opened its connection has ended"
+        until("the dead are refused", lambda: activated.said().count(refused) == len(WHO))
+        assert reasons(activated) == living
 
 
 Left = Callable[[socket.socket], tuple[int, Any]]
@@ -238,17 +240,16 @@ def left_to_a_child(path: Path, uid: int, first: bytes, then: Left) -> tuple[int
     ended, ending = os.pipe()
     parent = os.fork()
     if parent == 0:
-        os.close(ending)
-        os.setresuid(uid, uid, uid)
-        link = connect(path, 20)
-        link.sendall(first)
-        if os.fork() == 0:
-            try:
+        try:
+            os.close(ending)
+            os.setresuid(uid, uid, uid)
+            link = connect(path, 20)
+            link.sendall(first)
+            if os.fork() == 0:
                 os.read(ended, 1)
                 os.write(telling, json.dumps(then(link)).encode())
-            finally:
-                os._exit(0)
-        os._exit(0)
+        finally:
+            os._exit(0)
     os.waitpid(parent, 0)
     os.close(ending)
     os.close(telling)
