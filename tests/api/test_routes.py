@@ -132,8 +132,8 @@ def test_health(api: Inside) -> None:
     body = api.get("/v1/health")
     assert (body["live"], body["ready"]) == (True, True)
     assert body["parts"] == {
-        "xen": "ok", "domains": "ok", "ledger": "ok", "integrity": "being checked", "arbiter": "ok", "loop": "ok",
-        "events": "ok",
+        "xen": "ok", "domains": "ok", "ledger": "ok", "integrity": "being checked", "arbiter": "ok",
+        "loop": "ok", "events": "ok",
         "disk": "ok",
     }  # fmt: skip
 
