@@ -14,6 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
 from maxmemd.files import why_unusable
 from maxmemd.ledger.space import has_no_room
+from maxmemd.policy.kinds import EntryKind
 
 METADATA = sa.MetaData()
 
@@ -26,6 +27,9 @@ PUSH_MILESTONE = sa.text("number % 64 = 0")
 
 BEGINNING = sa.text("revision = 1 AND state IS NOT NULL")
 """What the first entry of each life of a record fulfils."""
+
+END = sa.text(f"kind = '{EntryKind.INSTANCE_ENDED}'")
+"""What the entry of the end of an instance fulfils."""
 
 HISTORY = sa.Table(
     "history",
@@ -45,6 +49,7 @@ HISTORY = sa.Table(
     sa.Index("history_milestones", "uuid", sqlite_where=MILESTONE),
     sa.Index("history_milestone_revisions", "uuid", "revision", sqlite_where=MILESTONE),
     sa.Index("history_beginnings", "uuid", sqlite_where=BEGINNING),
+    sa.Index("history_ends", "uuid", sqlite_where=END),
 )
 """Append-only, one row per entry. `hash` covers the columns to its left and the previous entry's
 hash; `prior` is the seq of the domain's previous entry, 0 for its first. It is not hashed, because

@@ -10,8 +10,16 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from maxmemd.ledger.chains import MOST_STEPS
-from maxmemd.ledger.schema import DRIFT_MODE, FORMER, HISTORY, INSTANCE, MOST_ROWS, RECORD
-from maxmemd.policy.kinds import EntryKind
+from maxmemd.ledger.schema import (
+    BEGINNING,
+    DRIFT_MODE,
+    END,
+    FORMER,
+    HISTORY,
+    INSTANCE,
+    MOST_ROWS,
+    RECORD,
+)
 
 _ADD_ENTRY = sa.insert(HISTORY)
 _SET_HEAD = upsert(RECORD)
@@ -77,25 +85,19 @@ def _lagging_heads() -> sa.Select[Any]:
 
 
 def _last_ends() -> sa.Select[Any]:
-    """Select each domain's newest `instance-ended` entry.
+    """Select the newest `instance-ended` entry of each domain that has a record.
 
-    A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
+    `began` is the seq of the entry with which the record began: one that was forgotten before may
+    have been of a domain that ended in its time.
     """
-    ended = EntryKind.INSTANCE_ENDED.value
-    first = sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
-    walk = first.cte("walk", recursive=True)
-    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    walk = walk.union_all(
-        sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
-        .join(walk, entry)
-        .where(
-            HISTORY.c.kind != ended,
-            HISTORY.c.prior < HISTORY.c.seq,
-            walk.c.step < 20,
-        )
-    )
-    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    return sa.select(HISTORY).join(walk, entry).where(HISTORY.c.kind == ended)
+
+    def newest(alias: str, kind: str) -> sa.ScalarSelect[Any]:
+        entry = HISTORY.alias(alias)
+        found = sa.select(sa.func.max(entry.c.seq)).where(entry.c.uuid == RECORD.c.uuid)
+        return found.where(sa.text(kind)).scalar_subquery()
+
+    began = newest("beginning", BEGINNING.text).label("began")
+    return sa.select(HISTORY, began).join(RECORD, HISTORY.c.seq == newest("ending", END.text))
 
 
 SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))

@@ -50,6 +50,7 @@ from maxmemd.ledger.statements import (
     STANDING,
 )
 from maxmemd.policy.codec import (
+    build_from_text,
     drift_mode_from_text,
     drift_mode_to_text,
     ending_from_json,
@@ -134,13 +135,15 @@ class SqliteLedger:
         self._heads.load(standing)
         # Records with something decided that wait for an instance, or for theirs to be settled.
         records = tuple(as_standing_record(head) for head in heads)
-        settled = {row.uuid for row in instances if row.build is None}
+        lives = tuple(as_instance(row) for row in instances)
+        settled = {life.uuid for life in lives if build_from_text(life.build).has_settled}
+        ended = [row for row in ended if row.uuid not in settled]
         settled |= {record.uuid for record in records if not record.decided}
         awaiting = {row.uuid: row.head for row in stands if row.uuid not in settled}
         self._high_water.write(self._seq, self._newest_hash)
         return Snapshot(
             records,
-            tuple(as_instance(row) for row in instances),
+            lives,
             endings_of(ended, awaiting),
             (self._seq, pushes),
             {row.uuid: as_drift_mode(row) for row in modes},
@@ -326,11 +329,12 @@ def as_instance(row: sa.Row[Any]) -> InstanceRow:
 def endings_of(ended: Sequence[sa.Row[Any]], heads: Mapping[str, int]) -> dict[str, Ending]:
     """Return how each UUID's last instance ended, where a reason was seen.
 
-    A record whose entry in `heads` is newer than the end was decided on for the next start.
+    A record whose entry in `heads` is newer than the end was decided on for the next start. An end
+    from before the record began says no more than that.
     """
     endings = {}
     for row in ended:
-        ending = ending_from_json(from_text(row.wish))
+        ending = ending_from_json(from_text(row.wish)) if row.seq > row.began else None
         if heads.get(row.uuid, 0) > row.seq:
             ending = (ending or UNSEEN)._replace(decided_ahead=True)
         if ending is not None:

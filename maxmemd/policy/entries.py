@@ -43,6 +43,11 @@ class BuildState(NamedTuple):
     build_pages: int | None = None
     is_newcomer: bool = False
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether the instance has run, and its record is decided."""
+        return self.phase is BuildPhase.SETTLED
+
 
 SETTLED_BUILD = BuildState(BuildPhase.SETTLED)
 """The build of an instance that has run, and of which everything is known."""

@@ -25,6 +25,7 @@ _INDICES = (
     ("history_milestones", "history", ["uuid"], _MILESTONE),
     ("history_milestone_revisions", "history", ["uuid", "revision"], _MILESTONE),
     ("history_beginnings", "history", ["uuid"], "revision = 1 AND state IS NOT NULL"),
+    ("history_ends", "history", ["uuid"], "kind = 'instance-ended'"),
     ("push_milestones", "push", ["uuid"], "number % 64 = 0"),
 )
 _NUMBERS = (

@@ -239,11 +239,11 @@ def test_what_needs_an_instance_is_refused_without_one(seat: Seat, wish: Wish) -
     )
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("restarted", "wishes"), [(False, 1), (True, 1), (True, 40)])
 @pytest.mark.parametrize("back", ["create", "changed", "announced", "restore"])
 @pytest.mark.parametrize("ending", ["destroyed", "saved"])
 def test_what_was_decided_while_it_was_away_is_in_force_once_it_is_back(
-    seat: Seat, ending: str, back: str, restarted: bool
+    seat: Seat, ending: str, back: str, restarted: bool, wishes: int
 ) -> None:
     """max-mem with static-max, and another owner's component, however the domain is made again."""
     seat.grant("web", SetLimit(mib(150)))
@@ -252,7 +252,8 @@ def test_what_was_decided_while_it_was_away_is_in_force_once_it_is_back(
         seat.host.destroy(seat.host.restore(image))
     seat.poll()
     seat.grant("web", Increase(("operator", "x"), 256))
-    seat.grant("web", SetLimit(mib(100)))
+    for number in reversed(range(wishes)):
+        seat.grant("web", SetLimit(mib(100 + number)))
     if restarted:
         seat.restart()
     if back == "restore":

@@ -119,12 +119,22 @@ def test_how_the_last_instances_ended(ledger: Ledger) -> None:
     ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(UNSEEN, never_ran=True))])
     assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
-    assert ledger.load().endings == {OTHER: rebooted._replace(decided_ahead=True)}
-    ledger.commit(AT_NS, [note(1, OTHER)] * 20)
-    assert ledger.load().endings == {}
+    assert ledger.load().endings == {OTHER: ahead}, "it ended before the record began"
+    ledger.commit(AT_NS, [line("instance-ended", OTHER, reboot=True, boot="boot-1")])
+    ledger.commit(AT_NS, [entry(2, OTHER)])
+    decided = {OTHER: rebooted._replace(decided_ahead=True)}
+    assert ledger.load().endings == decided
+    ledger.commit(AT_NS, [note(2, OTHER)] * 500)
+    assert ledger.load().endings == decided
+    ledger.commit(AT_NS, [entry(revision, OTHER) for revision in range(3, 60)])
+    assert ledger.load().endings == decided
     crashed = Ending(CRASH, "boot-2", Memory(kib=64))
     ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(crashed))])
-    assert ledger.load().endings == {UUID: crashed}
+    assert ledger.load().endings == {**decided, UUID: crashed}
+    ledger.commit(AT_NS, [], instances=[instance(7)._replace(build=BUILD)])
+    assert ledger.load().endings == {**decided, UUID: crashed}, "of one that is not understood yet"
+    ledger.commit(AT_NS, [], instances=[instance(7)])
+    assert ledger.load().endings == decided, "the next one is understood"
 
 
 def test_pushes_are_kept_without_lines(ledger: Ledger) -> None:

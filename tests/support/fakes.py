@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from maxmemd.errors import LedgerError
-from maxmemd.policy.codec import ending_from_json, record_from_text
+from maxmemd.policy.codec import build_from_text, ending_from_json, record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.endings import UNSEEN, Ending
@@ -139,15 +139,20 @@ class MemoryLedger:
     def _endings(self) -> dict[str, Ending]:
         endings = {}
         rows = self.instances.values()
-        settled = {row.uuid for row in rows if row.ended_ns is None and row.build is None}
+        builds = {row.uuid: build_from_text(row.build) for row in rows if row.ended_ns is None}
+        settled = {uuid for uuid, build in builds.items() if build.has_settled}
         for uuid, head in self.heads.items():
-            newest = [line for line in self.lines if line.uuid == uuid][-20:]
-            lives = [line for line in newest if line.kind == "instance-ended"]
-            if not lives:
+            lives = [line for line in self.lines if line.uuid == uuid]
+            lives = [line for line in lives if line.kind == "instance-ended"]
+            if not lives or uuid in settled:
                 continue
             at = next(n for n, line in enumerate(self.lines) if line is lives[-1])
-            ending = ending_from_json(json.loads(lives[-1].wish))
-            if head > at and uuid not in settled and self._record(self.lines[head]).decided:
+            began = max(
+                (n for n, line in enumerate(self.lines)
+                 if line.uuid == uuid and line.revision == 1 and line.state is not None),
+            )  # fmt: skip
+            ending = ending_from_json(json.loads(lives[-1].wish)) if at > began else None
+            if head > at and self._record(self.lines[head]).decided:
                 ending = (ending or UNSEEN)._replace(decided_ahead=True)
             if ending is not None:
                 endings[uuid] = ending
