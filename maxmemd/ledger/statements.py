@@ -80,7 +80,9 @@ def _lagging_heads() -> sa.Select[Any]:
         .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
         .where(walk.c.step < MOST_STEPS)
     )
-    reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
+    # what is between an old head and the anchor may be pruned
+    is_pruned = sa.and_(walk.c.seq <= sa.bindparam("anchor"), walk.c.head <= walk.c.seq)
+    reached = sa.select(walk.c.uuid).where(sa.or_(walk.c.seq == walk.c.head, is_pruned))
     return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 
