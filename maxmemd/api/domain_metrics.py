@@ -13,31 +13,31 @@ from maxmemd.policy.states import IN_FORCE, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory
 
 GAUGES: Sequence[tuple[str, str, Callable[[Any], float | None]]] = (
-    ("limit_bytes", "The recorded limit", lambda view: _bytes(view.record.limit)),
+    ("maxmemd_limit_bytes", "The recorded limit", lambda view: _bytes(view.record.limit)),
     (
-        "populated_bytes",
+        "maxmemd_populated_bytes",
         "What Xen counts as the domain's",
         lambda view: _bytes(Memory.of_pages(view.xen.tot_pages)),
     ),
-    ("target_bytes", "memory/target", lambda view: _bytes(view.store.target)),
-    ("in_force", "1 when Xen holds the limit", lambda view: view.push.state in IN_FORCE),
+    ("maxmemd_target_bytes", "memory/target", lambda view: _bytes(view.store.target)),
+    ("maxmemd_in_force", "1 when Xen holds the limit", lambda view: view.push.state in IN_FORCE),
     (
-        "over_limit",
+        "maxmemd_over_limit",
         "1 while the guest holds more",
         lambda view: view.push.state is PushState.OVER_LIMIT,
     ),
     (
-        "target_above_limit",
+        "maxmemd_target_above_limit",
         "1 while the target has no room in max-mem",
         lambda view: view.target_above is not None,
     ),
     (
-        "unreadable_nodes",
+        "maxmemd_unreadable_nodes",
         "Nodes in xenstore that are no amounts",
         lambda view: len(view.store.unreadable),
     ),
     (
-        "fight",
+        "maxmemd_fight",
         "1 while another program fights the limit",
         lambda view: view.fight is not None,
     ),
@@ -60,11 +60,11 @@ def to_text(views: Sequence[DomainView], reading: Reading) -> bytes:
         for (gauge, _, value_of), lines in zip(GAUGES, samples, strict=True):
             value = value_of(view)
             if value is not None:
-                lines.append(f"maxmemd_{gauge}{labels} {written(value)}\n")
+                lines.append(f"{gauge}{labels} {written(value)}\n")
         reading.rest()
     texts = []
     for (gauge, told, _), lines in zip(GAUGES, samples, strict=True):
-        head = f"# HELP maxmemd_{gauge} {told}\n# TYPE maxmemd_{gauge} gauge\n"
+        head = f"# HELP {gauge} {told}\n# TYPE {gauge} gauge\n"
         texts.append("".join((head, *lines)).encode(errors="replace"))
     return b"".join(texts)
 

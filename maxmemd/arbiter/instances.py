@@ -87,6 +87,11 @@ class InstanceTable:
                 return [] if meant is None else [meant]
         return self.named(reference.text)
 
+    def known(self, domid: int, uuid: str) -> Instance | None:
+        """Return the instance of a domid, if it is of this UUID."""
+        instance = self._by_domid.get(domid)
+        return instance if instance is not None and instance.uuid == uuid else None
+
     def named(self, text: str) -> list[Instance]:
         """Return the instances of this name."""
         return [each for each in self._by_domid.values() if is_called(text, each.name)]

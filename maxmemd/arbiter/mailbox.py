@@ -16,12 +16,14 @@ from maxmemd.arbiter.messages import (
     Ask,
     DecisionRequest,
     DomainView,
+    DomainViews,
     DriftRequest,
     Granted,
     HostView,
     LookAtDomain,
     LookAtDomains,
     LookAtHost,
+    LookAtMore,
     Refused,
 )
 from maxmemd.arbiter.settings import Settings
@@ -123,7 +125,7 @@ class Mailbox:
     def ask(self, item: LookAtHost) -> asyncio.Future[HostView]: ...
 
     @overload
-    def ask(self, item: LookAtDomains) -> asyncio.Future[tuple[DomainView, ...]]: ...
+    def ask(self, item: LookAtDomains | LookAtMore) -> asyncio.Future[DomainViews]: ...
 
     @overload
     def ask(self, item: LookAtDomain) -> asyncio.Future[DomainView | Refused]: ...

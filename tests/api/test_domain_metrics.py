@@ -48,7 +48,7 @@ def test_the_text_is_prometheus_clients(module: object) -> None:
         def collect(self) -> list[GaugeMetricFamily]:
             found = []
             for gauge, told, value_of in domain_metrics.GAUGES:
-                family = GaugeMetricFamily(f"maxmemd_{gauge}", told, labels=["uuid", "name"])
+                family = GaugeMetricFamily(gauge, told, labels=["uuid", "name"])
                 for each in VIEWS:
                     value = value_of(each)
                     if value is not None:

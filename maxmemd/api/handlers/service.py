@@ -78,14 +78,23 @@ class Service:
         event_stream, disk = self.event_stream.trouble, self.disk.state
         return health_parts(self.mailbox, self.loop_watch.state, self.integrity, event_stream, disk)
 
+    async def _look_at_all(self) -> list[DomainView]:
+        """Return all domains; between the parts of many the arbiter decides what waits."""
+        part = await self.mailbox.ask(LookAtDomains())
+        views = list(part)
+        while part.more is not None:
+            part = await self.mailbox.ask(part.more)
+            views += part
+        return views
+
     async def _list(self) -> bytes:
         """Return all domains as JSON."""
-        views = await self.mailbox.ask(LookAtDomains())
+        views = await self._look_at_all()
         return await self.reads.shared.run("", lambda reading: domain_json.domains(views, reading))
 
     async def _scrape(self, *, plain: bool) -> bytes:
         """Return the metrics as text."""
-        views = await self.mailbox.ask(LookAtDomains())
+        views = await self._look_at_all()
         if self.disk.space is None:
             await self.disk.look()
         scene = metrics.Scene(

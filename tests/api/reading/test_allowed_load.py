@@ -142,6 +142,8 @@ def test_the_words_of_a_list_are_the_replys(api: Inside) -> None:
 def blocked(api: Inside, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Future[httpx.Response]]]:
     """Give the requests of observers that fill their pool, each of which hangs in the ledger."""
     go, reader = threading.Event(), api.service.reader
+    for module in (pool, disconnect):  # however slow the machine is
+        monkeypatch.setattr(module, "READ_WITHIN_S", 600.0)
     begun: list[str] = []
 
     def hanging(real: Callable[..., Any]) -> Callable[..., Any]:
