@@ -1,4 +1,4 @@
-"""The command `maxmemd`: serve, check-config, migrate, backup, relay.
+"""The command `maxmemd`: serve, check-config, migrate, verify, backup, relay.
 
 Each verb imports what it needs: the relay stays small, and the daemon starts sooner.
 """
@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite
   maxmemd check-config --config ./maxmemd.toml
   maxmemd migrate                            bring the database to this version's tables
+  maxmemd verify                             check that every entry is as it was written
   maxmemd backup /var/backups/maxmemd.sqlite copy the database while the daemon runs
   maxmemd relay                              serve device models in stub domains
 """
@@ -131,6 +132,20 @@ def backup(read: "Callable[[], Config]", copy: Path) -> None:
         print(f"{database} is backed up to {copy}")
 
 
+def verify(read: "Callable[[], Config]") -> None:
+    """Check every entry of the ledger, and print from where it is proved. Raises LedgerError."""
+    from maxmemd.ledger.lock import become_owner_of
+    from maxmemd.ledger.reader import LedgerReader
+
+    database = read().database
+    become_owner_of(database.parent)
+    reader = LedgerReader(database)
+    newest = reader.check()
+    with Printing():
+        print(f"{database}: all entries up to {newest} are as they were written, proved"
+              f" {reader.anchor()}")  # fmt: skip
+
+
 def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
     from maxmemd import __version__
 
@@ -146,6 +161,7 @@ def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
         ("serve", lambda read: serve(read, on_started), "run the daemon in the foreground"),
         ("check-config", check_config, "check the configuration and print it"),
         ("migrate", migrate, "migrate the database, with a backup, while the daemon is down"),
+        ("verify", verify, "check every entry of the history, while the daemon runs or not"),
         ("backup", backup, "copy the database to FILE, at any time"),
     ):
         verb = verbs.add_parser(name, help=text, description=text)

@@ -31,6 +31,7 @@ from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.host import check_host, mark_host
 from maxmemd.ledger.lock import exclusive_lock
 from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.systemd import Watchdog, passed_sockets
@@ -152,22 +153,30 @@ async def _arbiter_running(
 
 def settings_of(config: Config) -> Settings:
     """Return what the arbiter is to know of the configuration."""
-    return Settings(config.rules, config.drift_rules, config.gone, config.fights, config.by_name)
+    return Settings(
+        config.rules,
+        config.drift_rules,
+        config.gone,
+        config.fights,
+        config.by_name,
+        config.retention,
+    )
 
 
 def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
+    place = Place()
 
     def make_arbiter() -> Arbiter:
         return Arbiter(
-            SqliteLedger(config.database),
+            SqliteLedger(config.database, place=place),
             adapters.pusher,
             SystemClock(),
             settings_of(config),
             boot=adapters.boot,
         )
 
-    reader, follower = LedgerReader(config.database), LedgerFollower(config.database)
+    reader, follower = LedgerReader(config.database, place), LedgerFollower(config.database, place)
     event_stream = EventStream(follower)
     alive = Watchdog(watch.is_well).feed
     mailbox = Mailbox(make_arbiter, poll_s=config.poll_s, alive=alive, on_commit=event_stream.wake)
@@ -183,12 +192,14 @@ async def _check_ledger(service: Service) -> None:
     await asyncio.sleep(CHECK_AFTER_S)
     try:
         entries = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
+        anchor = await asyncio.to_thread(service.reader.anchor)
     except LedgerError as error:
         service.integrity = f"{error.code}: {error}"
         LOG.critical("%s", error)
     else:
-        service.integrity = "ok"
-        LOG.info("the history's chain of %d entries is whole", entries)
+        service.integrity, service.proved = "ok", f"proved {anchor}"
+        LOG.info("the history's chain up to entry %d is whole, %s", entries, anchor)
+        service.mailbox.thread.call_soon(lambda arbiter: arbiter.pruning.allow())
 
 
 class Reload:

@@ -12,6 +12,7 @@
     |   |-- LedgerFull       ledger-full         no space left for the next decision
     |   |-- LedgerMoved      ledger-moved        its path names another file, or none
     |   |-- LedgerCorrupt    ledger-corrupt      not what was written
+    |   |-- EventsPruned     event-id-pruned     older events are no longer kept
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
     |-- ReadTooLong          read-too-long       a dear read was not done in time, and was ended
     |-- ArbiterBusy          arbiter-busy        no answer in time, or the queue is full
@@ -119,6 +120,12 @@ class LedgerCorrupt(LedgerError):
     """The ledger is not what was written: a gap, an edit or a flipped bit."""
 
     code = "ledger-corrupt"
+
+
+class EventsPruned(LedgerError):
+    """The events after a position are no longer all there."""
+
+    code = "event-id-pruned"
 
 
 class LedgerTooNew(LedgerError):

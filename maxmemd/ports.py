@@ -10,6 +10,7 @@ from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.retention import Retention
 from maxmemd.units import Memory
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -196,6 +197,14 @@ class Ledger(Protocol):
 
     def newest_of(self, uuids: Sequence[str]) -> str:
         """Return the domain among these, all with a record, that the newest entry is about."""
+        ...
+
+    def prune(self, rule: Retention, now_ns: int) -> bool:
+        """Delete some of the oldest entries that need not be kept, and pushes of that time.
+
+        Nothing that `load`, `by_keys` and `last_incarnation` return changes by it. Returns whether
+        there may be more to delete.
+        """
         ...
 
     def last_incarnation(self, uuid: str) -> int:

@@ -50,6 +50,8 @@ STATUS: Mapping[str, int] = {
     "too-many-records": 409,
     "videoram-unknown": 409,
     "domain-gone": 410,
+    "event-id-pruned": 410,
+    "revision-pruned": 410,
     "stale-revision": 412,
     "body-too-large": 413,
     "media-type-unsupported": 415,

@@ -28,6 +28,7 @@ from maxmemd.arbiter.messages import (
     Refused,
 )
 from maxmemd.arbiter.observation import Observer
+from maxmemd.arbiter.pruning import Pruning
 from maxmemd.arbiter.queries import Queries, push_status
 from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
@@ -62,6 +63,7 @@ class Arbiter:
             self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
+        self.pruning = Pruning(self.settings, self.records, clock)
         self.decisions = 0
         self.conditions: tuple[Condition, ...] = ()
         self.refusals: dict[str, int] = {}

@@ -15,13 +15,14 @@ from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.last_names import LastNames
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
-from maxmemd.errors import LedgerBusy, LedgerError, LedgerMoved
+from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerMoved
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
+from maxmemd.policy.retention import Retention
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
 
@@ -123,6 +124,18 @@ class Records:
         """Return a record as it was at a revision. Raises LedgerError."""
         with self._troubled():
             return self._ledger.record_at(uuid, revision)
+
+    def prune(self, rule: Retention, now_ns: int) -> bool:
+        """Delete a stride of old entries; return whether there may be more. Raises LedgerError.
+
+        An old entry that is damaged is no trouble of what is written.
+        """
+        with self._troubled():
+            try:
+                return self._ledger.prune(rule, now_ns)
+            except LedgerCorrupt as error:
+                damage = error
+        raise damage
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return what was granted under these idempotency keys. Raises LedgerError."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.retention import Retention
 from maxmemd.policy.rules import Rules
 
 
@@ -13,7 +14,7 @@ class Settings:
     """How to decide (`rules`), what to do about drift, and which records of gone domains are kept.
 
     `fights` says how much drift of one domain is a fight. `by_name` are the names, or patterns of
-    names, of domains whose limits go on by name.
+    names, of domains whose limits go on by name. `retention` is how much history is kept.
     """
 
     rules: Rules
@@ -21,6 +22,7 @@ class Settings:
     gone: GoneRules = field(default_factory=GoneRules)
     fights: FightRules = field(default_factory=FightRules)
     by_name: tuple[str, ...] = ()
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(slots=True)

@@ -145,7 +145,8 @@ class ArbiterThread:
         # One round: first show that we live, then what was put between batches (a reload must
         # count for the poll that follows), then a poll that is due, and only then wait for a
         # batch. So a flood of batches delays a poll by one batch and no more. Notes are written
-        # when the queue is empty: under load the next batch's commit takes them along.
+        # when the queue is empty: under load the next batch's commit takes them along. A batch
+        # waits for one stride of pruning at most.
         due_s = self._due_s(arbiter)
         while True:
             self._publish(arbiter)
@@ -158,7 +159,11 @@ class ArbiterThread:
                 self._attempt(arbiter, arbiter.poll)
                 self._tell_of_commits(arbiter)
                 due_s = self._due_s(arbiter)
-            idle_s = min(due_s - now_s, NOTES_WITHIN_S if arbiter.has_notes else IDLE_S)
+            arbiter.pruning.step()
+            idle_s = min(
+                min(due_s, arbiter.pruning.due_s) - now_s,
+                NOTES_WITHIN_S if arbiter.has_notes else IDLE_S,
+            )
             try:
                 batch = self._batches.get(timeout=max(0.0, idle_s))
             except Empty:

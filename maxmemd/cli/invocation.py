@@ -27,6 +27,8 @@ HINTS = {
     "arbiter-busy": "see whether it was done with maxmemctl history {ref}",
     "event-id-foreign": "leave --since out for new events only; --since 0 is everything",
     "event-id-beyond": "leave --since out for new events only; --since 0 is everything",
+    "event-id-pruned": "leave --since out for new events only; --since 0 is all that is kept",
+    "revision-pruned": "see which there are with maxmemctl history {ref}",
     "event-id-invalid": "ids are in the output of maxmemctl watch --json; 0 is the beginning",
     "not-allowed": "run it as root, or have an administrator grant you the role",
 }

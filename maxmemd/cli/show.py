@@ -215,6 +215,8 @@ def health(call: Invocation) -> int:
         print("ready" if body["ready"] else "not ready")
         rows = [[part, state] for part, state in body["parts"].items()]
         sys.stdout.write(aligned(rows, indent="  "))
+        if body.get("history"):
+            print(plain(f"The history is {body['history']}."))
         for each in body.get("conditions") or ():
             print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
         for finding in body.get("findings", ()):

@@ -8,6 +8,7 @@ from maxmemd.config.parsers import AUTO, Identity, device_model_base
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.retention import Retention
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
 from maxmemd.policy.rules import Rules
 from maxmemd.units import Memory
@@ -44,6 +45,8 @@ class Config:
     keep_gone_s: float = 30 * 86400.0
     keep_gone_records: int = 4000
     keep_gone_per_client: int = 1000
+    history_keep_days: int = 400
+    history_keep_entries: int = 5_000_000
     by_name: tuple[str, ...] = ()
     floor: str = "target"
     slack: Memory = field(default_factory=lambda: Memory(kib=1024))
@@ -80,6 +83,11 @@ class Config:
     def gone(self) -> GoneRules:
         """Which records are kept of domains that are not here."""
         return GoneRules(self.keep_gone_s, self.keep_gone_records, self.keep_gone_per_client)
+
+    @property
+    def retention(self) -> Retention:
+        """How much history is kept."""
+        return Retention(self.history_keep_days, self.history_keep_entries)
 
     @property
     def fights(self) -> FightRules:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerMoved
-from maxmemd.ledger.place import OpenFiles
+from maxmemd.ledger.place import OpenFiles, Place
 from maxmemd.ledger.rescue import Rescue
 from maxmemd.ledger.schema import as_ledger_errors, engine
 from maxmemd.ledger.space import as_ledger_error
@@ -18,8 +18,8 @@ LOG = logging.getLogger("maxmemd.ledger")
 class WritingConnection:
     """One connection to the database at `path`, which has to exist. Raises LedgerError."""
 
-    def __init__(self, path: Path, *, busy_ms: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, busy_ms: int, place: Place) -> None:
+        self._path, self._place = path, place
         self._engine = engine(path, busy_ms=busy_ms)
         self._rescue = Rescue(path)
         with as_ledger_errors(path, f"open the ledger {path}"):
@@ -29,9 +29,11 @@ class WritingConnection:
     def _found_files(self) -> OpenFiles:
         self._driver.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the WAL as well
         try:
-            return OpenFiles(self._path)
+            found = OpenFiles(self._path)
         except OSError as error:
             raise as_ledger_error(error, f"open the ledger {self._path}") from error
+        self._place.hold(found)
+        return found
 
     @property
     def _driver(self) -> sqlite3.Connection:

@@ -1,6 +1,7 @@
 """Find the entry that made a revision of a record.
 
 Within the life of a record revisions rise by one. A forgotten record begins again at revision 1.
+Where older entries were pruned a walk ends; those that are kept all the same have an index.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -8,8 +9,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from maxmemd.ledger.chains import ENTRIES, MOST_STEPS, NO_END
-from maxmemd.ledger.schema import BEGINNING, HISTORY, MILESTONE, RECORD
+from maxmemd.ledger.schema import BEGINNING, HISTORY, KEPT, MILESTONE, RECORD
+from maxmemd.ledger.walks import ENTRIES, MOST_STEPS, NO_END
 
 MOST_LIVES = 16
 """Lives of a record that are searched for a revision: the newest, which alone can be decided on,
@@ -32,16 +33,19 @@ def revision_entries(
     check: Callable[[], None] = lambda: None,
 ) -> dict[int, sa.Row[Any]]:
     """Return likewise the entries of several; `check` is called before each is looked for."""
-    found: dict[int, sa.Row[Any]] = {}
-    for life in _lives(connection, uuid):
-        for revision in set(revisions).difference(found):
+    wanted = set(revisions)
+    kept = {row.revision: row for row in connection.execute(_KEPT, {"uuid": uuid})}
+    begin = connection.scalar(_BEGINNINGS, {"uuid": uuid}) or 0
+    found = {n: row for n, row in kept.items() if n in wanted and row.seq >= begin}
+    for life in _lives(connection, uuid) if len(found) < len(wanted) else ():
+        for revision in wanted.difference(found):
             check()
             entry = _maker_in(connection, uuid, life, revision)
             if entry is not None:
                 found[revision] = entry
-        if len(found) == len(set(revisions)):
+        if len(found) == len(wanted):
             break
-    return found
+    return {**{n: row for n, row in kept.items() if n in wanted}, **found}
 
 
 class _Life(NamedTuple):
@@ -120,6 +124,11 @@ def _reached() -> sa.Select[Any]:
     return sa.select(sa.func.coalesce(stands, last.scalar_subquery()))
 
 
+_KEPT = (
+    sa.select(HISTORY)
+    .join(KEPT, KEPT.c.seq == HISTORY.c.seq)
+    .where(KEPT.c.uuid == _UUID, HISTORY.c.state.is_not(None))
+)
 _MAKER = _maker()
 _MILESTONE_OF_REVISION = _milestone_of_revision()
 _REACHED = _reached()

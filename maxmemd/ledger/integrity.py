@@ -92,16 +92,13 @@ def check_entry(before: bytes, row: sa.Row[Any]) -> None:
         )
 
 
-def check_priors(rows: Sequence[sa.Row[Any]], newest: dict[str, int]) -> None:
-    """Check that each entry names its domain's entry before it; update `newest`."""
-    for row in rows:
-        before = newest.get(row.uuid, 0)
-        if row.prior != before:
-            raise LedgerCorrupt(
-                f"cannot trust the ledger: entry {row.seq} follows entry {before} of its domain,"
-                f" but names {row.prior} (see docs/recovery.md)"
-            )
-        newest[row.uuid] = row.seq
+def check_prior(row: sa.Row[Any], before: int) -> None:
+    """Check that an entry names `before`, its domain's entry before it."""
+    if row.prior != before:
+        raise LedgerCorrupt(
+            f"cannot trust the ledger: entry {row.seq} follows entry {before} of its domain,"
+            f" but names {row.prior} (see docs/recovery.md)"
+        )
 
 
 def check_newest(rows: Sequence[sa.Row[Any]], known: Mapping[str, int]) -> None:

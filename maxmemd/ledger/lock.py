@@ -2,6 +2,7 @@
 
 import fcntl
 import glob
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from maxmemd.errors import ConfigError, LedgerBusy
 from maxmemd.files import give_existing, need_folder, open_private
 from maxmemd.ledger.space import as_ledger_error
+
+LOG = logging.getLogger("maxmemd.ledger")
 
 
 @contextmanager
@@ -29,6 +32,9 @@ def exclusive_lock(database: Path) -> Iterator[None]:
     with _locked(lock, database, f"another maxmemd holds {lock}"):
         give_existing(database.parent.glob(f"{glob.escape(database.name)}*"))
         with _locked(database, database, "another maxmemd uses this file by another name"):
+            if database.stat().st_nlink > 1:
+                warning = "%s has another name, a hard link: a WAL is beside one name only (%s)"
+                LOG.warning(warning, database, "see docs/recovery.md")
             yield
 
 

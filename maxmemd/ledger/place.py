@@ -8,6 +8,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from maxmemd.errors import LedgerMoved
+
 BESIDE = ("-wal", "-shm")
 """The suffixes of SQLite's files beside a database."""
 
@@ -86,3 +90,23 @@ class OpenFiles:
         """Let the files go."""
         for anchor in self._anchors:
             anchor.close()
+
+
+class Place:
+    """Which file the ledger is, for the readers of its process, who open it by its path."""
+
+    def __init__(self) -> None:
+        self._database: Anchor | None = None
+
+    def hold(self, files: OpenFiles) -> None:
+        """Take what the writer has open as the ledger."""
+        self._database = files.database
+
+    def guard(self, readers: sa.Engine) -> None:
+        """Have each transaction of an engine raise LedgerMoved where the path is another file's."""
+
+        @sa.event.listens_for(readers, "begin")
+        def check(_: sa.Connection) -> None:
+            displaced = "" if self._database is None else self._database.displacement()
+            if displaced:
+                raise LedgerMoved(f"cannot read the ledger: {displaced} (see docs/recovery.md)")

@@ -12,10 +12,12 @@ import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger import history
-from maxmemd.ledger.chains import ENTRIES, PUSHES, Chain
-from maxmemd.ledger.integrity import check_entries, check_priors
+from maxmemd.ledger.anchor import Anchor, read_anchor
+from maxmemd.ledger.chain import ChainCheck
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.reading import READ_S, Read, reading
-from maxmemd.ledger.schema import HISTORY, as_ledger_errors, engine
+from maxmemd.ledger.schema import as_ledger_errors, engine
+from maxmemd.ledger.walks import ENTRIES, PUSHES, DomainRows
 from maxmemd.pacing import Deadline
 from maxmemd.policy.codec import from_text
 
@@ -76,9 +78,10 @@ class LedgerReader:
     end: by default that is after READ_S.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: Place | None = None) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        (place or Place()).guard(self._engine)
         self._is_check_over = threading.Event()
         self._checking: sqlite3.Connection | None = None
         self._lock = threading.Lock()
@@ -152,34 +155,31 @@ class LedgerReader:
             while len(self._cache) > MOST_CACHED:
                 self._cache.popitem(last=False)
 
+    def anchor(self) -> Anchor:
+        """Return from where the chain can be proved."""
+        with as_ledger_errors(self._path, "read the ledger"), self._engine.begin() as connection:
+            return read_anchor(connection)
+
     def check(self, *, pause_s: float = 0.0) -> int:
-        """Check all entries and SQLite's own structure; return the number of entries.
+        """Check all entries and SQLite's own structure; return the newest entry's number.
 
         It rests for `pause_s` after every STRIDE entries, so that the daemon can serve requests.
         Raises LedgerCorrupt for the first entry that is missing or not as it was written. After
         `end_check` it returns before the next entries, and what it returns says nothing.
         """
-        seen, before = 0, None
-        newest: dict[str, int] = {}
-        while not self._is_check_over.is_set():
+        chain = ChainCheck()
+        is_done = False
+        while not (is_done or self._is_check_over.is_set()):
             with (
                 as_ledger_errors(self._path, "check the ledger"),
                 self._engine.begin() as connection,
             ):
-                rows = connection.execute(
-                    sa.select(HISTORY)
-                    .where(HISTORY.c.seq > seen)
-                    .order_by(HISTORY.c.seq)
-                    .limit(STRIDE)
-                ).all()
-            if not rows:
-                self._check_structure()
-                break
-            check_entries(rows, before, after=seen)
-            check_priors(rows, newest)
-            seen, before = rows[-1].seq, rows[-1].hash
-            self._is_check_over.wait(pause_s)
-        return seen
+                is_done = chain.stride(connection, STRIDE)
+            if not is_done:
+                self._is_check_over.wait(pause_s)
+        if is_done:
+            self._check_structure()
+        return chain.seen
 
     def end_check(self) -> None:
         """Let a check that runs, and any later one, end at once. From any thread."""
@@ -209,7 +209,7 @@ def _reason_in(wish: str) -> str:
     return str(from_text(wish).get("reason", ""))
 
 
-def _page(read: Read, chain: Chain, rows: sa.Result[Any], encode: Encoder) -> Page:
+def _page(read: Read, table: DomainRows, rows: sa.Result[Any], encode: Encoder) -> Page:
     """Encode rows, one at a time, until they fill a page."""
     items: list[bytes] = []
     size, last = 0, None
@@ -220,5 +220,5 @@ def _page(read: Read, chain: Chain, rows: sa.Result[Any], encode: Encoder) -> Pa
         if size >= MOST_BYTES:
             rows.close()
             break
-    is_more = last is not None and chain.is_there(read.connection, last.prior)
+    is_more = last is not None and table.is_there(read.connection, last.prior)
     return Page(items, last[0] if last is not None and is_more else None)

@@ -142,6 +142,28 @@ LAST_PUSH = sa.Table(
 )
 """Each domain's newest push, and its number. Nothing reads all of it."""
 
+PRUNED = sa.Table(
+    "pruned",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+)
+"""One row once something was pruned: the anchor of the chain (anchor.py). `about` is sealed."""
+
+KEPT = sa.Table(
+    "kept",
+    METADATA,
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("uuid", sa.Text, nullable=False),
+    sa.Column("slot", sa.BigInteger, nullable=False),
+    sa.Column("before", sa.LargeBinary, nullable=False),
+    sa.Index("kept_by_slot", "uuid", "slot", unique=True),
+)
+"""The entries up to the anchor that are kept, each with what it is needed for (policy/retention.py)
+and the hash of the entry before it."""
+
 GENESIS = bytes(32)
 """The hash before the first entry."""
 

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.chains import MOST_STEPS
 from maxmemd.ledger.schema import (
     BEGINNING,
     DRIFT_MODE,
@@ -20,6 +19,7 @@ from maxmemd.ledger.schema import (
     MOST_ROWS,
     RECORD,
 )
+from maxmemd.ledger.walks import MOST_STEPS
 
 _ADD_ENTRY = sa.insert(HISTORY)
 _SET_HEAD = upsert(RECORD)
@@ -80,7 +80,9 @@ def _lagging_heads() -> sa.Select[Any]:
         .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
         .where(walk.c.step < MOST_STEPS)
     )
-    reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
+    # what is between an old head and the anchor may be pruned
+    is_pruned = sa.and_(walk.c.seq <= sa.bindparam("anchor"), walk.c.head <= walk.c.seq)
+    reached = sa.select(walk.c.uuid).where(sa.or_(walk.c.seq == walk.c.head, is_pruned))
     return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 

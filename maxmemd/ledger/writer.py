@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import history
+from maxmemd.ledger.anchor import Anchor, check_rows, read_anchor
 from maxmemd.ledger.connection import WritingConnection
 from maxmemd.ledger.heads import Head, Heads
 from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.integrity import (
     check_entries,
-    check_entry,
     check_newest,
     check_schema,
     sealed,
@@ -22,6 +22,8 @@ from maxmemd.ledger.integrity import (
     unsealed,
     unsealed_text,
 )
+from maxmemd.ledger.place import Place
+from maxmemd.ledger.pruning import Pruner
 from maxmemd.ledger.pushes import write_pushes
 from maxmemd.ledger.schema import (
     DRIFT_MODE,
@@ -61,6 +63,7 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
+from maxmemd.policy.retention import LEAST_KEPT, Retention
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES
 
@@ -71,20 +74,35 @@ class SqliteLedger:
     """The ledger in a SQLite file with current tables (see `migrate`).
 
     Used from one thread. Every method raises LedgerError; after an error in `commit` the batch is
-    not committed, and the caller must `reopen` and `load` before the next one.
+    not committed, and the caller must `reopen` and `load` before the next one. `place` tells
+    readers which file it has open.
     """
 
-    def __init__(self, path: Path, *, busy_ms: int = 1000) -> None:
+    def __init__(self, path: Path, *, busy_ms: int = 1000, place: Place | None = None) -> None:
         self._path = path
         self._seq = 0
         self._newest_hash = GENESIS
         self._heads = Heads()
-        self._database = WritingConnection(path, busy_ms=busy_ms)
+        self._pruner = Pruner(self._heads)
+        self._database = WritingConnection(path, busy_ms=busy_ms, place=place or Place())
         self._high_water = HighWaterMark(path)
 
     @property
     def _connection(self) -> sa.Connection:
         return self._database.connection
+
+    def prune(self, rule: Retention, now_ns: int) -> bool:
+        """Delete a stride of what is older than is kept; return whether there may be more."""
+        with as_ledger_errors(self._path, "prune the ledger"):
+            # SQLite would look through all records for each entry that is deleted. That none of
+            # them follows from it is seen to, and looked at by each start.
+            driver: Any = self._connection.connection.driver_connection
+            driver.execute("PRAGMA foreign_keys=OFF")
+            try:
+                with self._connection.begin():
+                    return self._pruner.stride(self._connection, rule, self._seq, now_ns)
+            finally:
+                driver.execute("PRAGMA foreign_keys=ON")
 
     def close(self) -> None:
         """Close the files; the database is whole without its WAL then."""
@@ -109,8 +127,12 @@ class SqliteLedger:
         entry is missing, or if a table does not follow from the history.
         """
         with as_ledger_errors(self._path, "read the ledger"), self._connection.begin():
+            anchor = read_anchor(self._connection)
             newest = self._connection.execute(
-                sa.select(HISTORY).order_by(HISTORY.c.seq.desc()).limit(1000)
+                sa.select(HISTORY)
+                .where(HISTORY.c.seq > anchor.seq)
+                .order_by(HISTORY.c.seq.desc())
+                .limit(LEAST_KEPT)
             ).all()
             heads = self._connection.execute(
                 sa.select(HISTORY, RECORD.c.observed).join(
@@ -123,9 +145,9 @@ class SqliteLedger:
             names = self._connection.execute(NAMES).all()
             modes = self._connection.execute(DRIFT_MODES).all()
             pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
-            self._check_heads(heads)
-            self._check_rows(ended)
-            self._check_tables()
+            check_rows(self._connection, heads)
+            check_rows(self._connection, ended)
+            self._check_tables(anchor)
         check_entries(list(reversed(newest)))
         if len(heads) != len(stands):
             raise LedgerCorrupt("cannot trust the ledger: the entry of a record is missing")
@@ -151,21 +173,11 @@ class SqliteLedger:
             {head.uuid: head.actor for head in heads},
         )
 
-    def _check_heads(self, heads: Sequence[sa.Row[Any]]) -> None:
-        """Check each record's entry against the hash of the entry before it."""
-        before = HISTORY.alias("before")
-        rows = self._connection.execute(
-            sa.select(RECORD.c.head, before.c.hash).join(before, before.c.seq == RECORD.c.head - 1)
-        ).all()
-        hashes: dict[int, bytes] = dict(rows)
-        for head in heads:
-            check_entry(hashes.get(head.seq, GENESIS), head)
-
-    def _check_tables(self) -> None:
+    def _check_tables(self, anchor: Anchor) -> None:
         """Check the tables that follow from the history, and that no newest entry is missing."""
         check_schema(self._connection.scalars(SCHEMA_NAMES).all())
         known = self._high_water.read()
-        if known is not None and known[0] > 0:
+        if known is not None and known[0] > anchor.seq:
             seq, newest_hash = known
             found = self._connection.scalar(sa.select(HISTORY.c.hash).where(HISTORY.c.seq == seq))
             if found != newest_hash:
@@ -173,7 +185,7 @@ class SqliteLedger:
                     f"cannot trust the ledger: entry {seq} was written but is missing"
                     " (see docs/recovery.md)"
                 )
-        behind = self._connection.scalar(LAGGING_HEADS)
+        behind = self._connection.scalar(LAGGING_HEADS, {"anchor": anchor.seq})
         if behind is not None:
             raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
         for table in (RECORD, INSTANCE, DRIFT_MODE):
@@ -181,14 +193,6 @@ class SqliteLedger:
             found = self._connection.exec_driver_sql(query).scalar()
             if found != "ok":
                 raise LedgerCorrupt(f"cannot trust the ledger: table {table.name}: {found}")
-
-    def _check_rows(self, rows: Sequence[sa.Row[Any]]) -> None:
-        """Check some entries, each against the hash of the entry before it."""
-        seqs = [row.seq - 1 for row in rows]
-        before = sa.select(HISTORY.c.seq, HISTORY.c.hash).where(HISTORY.c.seq.in_(seqs))
-        hashes: dict[int, bytes] = dict(self._connection.execute(before).all()) if rows else {}
-        for row in rows:
-            check_entry(hashes.get(row.seq - 1, GENESIS), row)
 
     def commit(
         self,
@@ -284,7 +288,7 @@ class SqliteLedger:
         """Return the entries with these idempotency keys."""
         with as_ledger_errors(self._path, "look idempotency keys up"), self._connection.begin():
             rows = self._connection.execute(BY_KEYS, {"keys": list(keys)}).all()
-            self._check_rows(rows)
+            check_rows(self._connection, rows)
         return {row.key: as_entry(row) for row in rows}
 
     def newest_of(self, uuids: Sequence[str]) -> str:
@@ -308,7 +312,7 @@ class SqliteLedger:
         """
         with as_ledger_errors(self._path, "read the history"), self._connection.begin():
             row = history.revision_entry(self._connection, uuid, revision)
-            self._check_rows([] if row is None else [row])
+            check_rows(self._connection, [] if row is None else [row])
         return None if row is None else as_record(row)
 
 

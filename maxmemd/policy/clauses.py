@@ -278,10 +278,20 @@ def not_started(xen: XenFacts) -> Refusal | None:
 
 
 def revision_unknown(revision: int) -> Refusal:
-    """Refuse to roll back to what never was, or is no longer kept."""
+    """Refuse to roll back to what never was."""
     return Refusal(
         "unknown-revision",
         f"cannot roll back to revision {revision}: the history has no such revision",
+        {"revision": revision},
+    )
+
+
+def revision_pruned(revision: int) -> Refusal:
+    """Refuse to roll back to what was, and is no longer kept."""
+    return Refusal(
+        "revision-pruned",
+        f"cannot roll back to revision {revision}: the history keeps it no more, for it is older"
+        " than history_keep_days, or than the newest history_keep_entries (set what you want)",
         {"revision": revision},
     )
 

@@ -132,6 +132,8 @@ def _remove(picture: Picture, wish: RemoveComponent) -> Verdict:
 def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     past = picture.past
     if past is None:
+        if 0 < wish.revision < picture.record.revision:  # revisions have no gaps
+            return clauses.revision_pruned(wish.revision)
         return clauses.revision_unknown(wish.revision)
     target = picture.record.former_target if past.target is None else past.target
     amounts = {key: component.amount for key, component in past.components.items()}

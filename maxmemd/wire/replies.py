@@ -385,6 +385,7 @@ class Health(Reply):
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []
+    history: str | None = Field(None, description="from which entry on the history is proved")
 
 
 class Event(Reply):

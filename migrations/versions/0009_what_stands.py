@@ -2,6 +2,9 @@
 
 The table `record` has the records that stand, `instance` the instances that have not ended. Of any
 other UUID the table `former` has the newest entry and the last incarnation, for its return.
+
+Old entries are pruned: `pruned` has from where the chain can be proved, `kept` which older entries
+are there all the same. Of a ledger of which something was pruned there is no way back.
 """
 
 import sqlalchemy as sa
@@ -33,9 +36,28 @@ def upgrade() -> None:
     )
     op.execute("DELETE FROM record WHERE head IS NULL")
     op.execute("DELETE FROM instance WHERE ended_ns IS NOT NULL")
+    op.create_table(
+        "pruned",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
+        sa.Column("about", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "kept",
+        sa.Column("seq", sa.Integer, primary_key=True),
+        sa.Column("uuid", sa.Text, nullable=False),
+        sa.Column("slot", sa.BigInteger, nullable=False),
+        sa.Column("before", sa.LargeBinary, nullable=False),
+    )
+    op.create_index("kept_by_slot", "kept", ["uuid", "slot"], unique=True)
 
 
 def downgrade() -> None:
+    if op.get_bind().exec_driver_sql("SELECT 1 FROM pruned").first() is not None:
+        raise ValueError("cannot go back: older entries were pruned (restore an earlier copy)")
+    op.drop_table("kept")
+    op.drop_table("pruned")
     # An instance of before is known by its last incarnation only: the row says that it ended.
     op.execute(
         "INSERT INTO instance"

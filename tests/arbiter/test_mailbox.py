@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ from maxmemd.arbiter.messages import (
     Query,
 )
 from maxmemd.arbiter.status import Figures
+from maxmemd.arbiter.thread import ArbiterThread
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.facts import HostFacts
@@ -34,12 +36,31 @@ PATIENCE_S = 20.0
 A_WHILE_S = 0.2
 
 
+class FakePruning:
+    """Strides that are counted; the next one is due as long as there are some left."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.left, self.done = clock, 0, 0
+
+    @property
+    def due_s(self) -> float:
+        """Return when the next stride is due."""
+        return self.clock.monotonic_s() if self.left else inf
+
+    def step(self) -> None:
+        """Do one stride, if one is left."""
+        if self.left:
+            self.left, self.done = self.left - 1, self.done + 1
+
+
 class FakeArbiter:
     """An arbiter with scripted answers, which stops on command."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
+        self.pruning = FakePruning(self.clock)
         self.batches: list[int] = []
+        self.strides: list[int] = []
         self.polls = 0
         self.polled = threading.Event()
         self.entered = threading.Event()
@@ -82,6 +103,7 @@ class FakeArbiter:
     def turn(self, asks: Sequence[DecisionRequest | Query]) -> list[Answer | MaxmemError]:
         """Answer a batch once it may go on."""
         self.batches.append(len(asks))
+        self.strides.append(self.pruning.done)
         self.entered.set()
         assert self.go.wait(PATIENCE_S)
         if self.wrong is not None:
@@ -213,6 +235,40 @@ def test_a_full_queue_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(first, *others)
 
     assert run(story).batches == [1, 3]
+
+
+class NoOwner:
+    """Hears of everything, and does nothing."""
+
+    def on_started(self, error: Exception | None) -> None:
+        """Ignore that there is an arbiter."""
+
+    def on_first_sync(self) -> None:
+        """Ignore that limits are in force."""
+
+    def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Ignore the answers."""
+
+    def on_committed(self) -> None:
+        """Ignore what was committed."""
+
+    def on_ended(self) -> None:
+        """Ignore that it ends."""
+
+
+def test_a_batch_waits_for_one_stride_of_pruning_at_most() -> None:
+    """Between two batches that wait there is one stride, however much there is to prune."""
+    arbiter = FakeArbiter()
+    arbiter.pruning.left = 10**9
+    thread = ArbiterThread(
+        lambda: cast(Arbiter, arbiter), NoOwner(), poll_s=3600.0, alive=lambda: None
+    )
+    for _ in range(3):
+        thread.submit([LOOK])
+    thread.start()
+    thread.end()
+    thread.join()
+    assert arbiter.strides == [1, 2, 3]
 
 
 def test_errors_are_answers() -> None:

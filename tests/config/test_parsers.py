@@ -27,6 +27,8 @@ poll_s = 1
 keep_gone_s = 0.5
 keep_gone_records = 50
 keep_gone_per_client = 20
+history_keep_days = 30
+history_keep_entries = 1000
 by_name = ["web", "ci-*", "a b/[1]"]
 floor = "none"
 slack = "2 MiB"
@@ -69,6 +71,8 @@ def test_every_key(tmp_path: Path) -> None:
         0.5,
         50,
         20,
+        30,
+        1000,
         ("web", "ci-*", "a b/[1]"),
         "none",
         Memory.of_mib(2),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from maxmemd.ledger import chains, history
+from maxmemd.ledger import history, walks
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.policy.codec import state_to_json
 from maxmemd.policy.components import MAX_MEM, Component, Record
@@ -144,7 +144,7 @@ def test_what_is_left_after_pruning_is_found(written: Written, tmp_path: Path) -
 
 def test_walks_are_bounded(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would need a longer walk than there may be is not found, instead of walked to."""
-    assert chains.MOST_STEPS >= 30 * 64, "from milestone to milestone, with room to spare"
+    assert walks.MOST_STEPS >= 30 * 64, "from milestone to milestone, with room to spare"
     assert history.MOST_LIVES >= 1
     with closing(sqlite3.connect(written.path)) as connection:
         rows = connection.execute("SELECT count(*), sum(hash < x'04') FROM history").fetchone()

@@ -129,6 +129,15 @@ def test_a_second_process_is_refused_by_a_bind_mount(database: Path, tmp_path: P
         assert said == "held"
 
 
+def test_a_second_name_is_warned_of(database: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A hard link has a WAL of its own, so that what a crash left in one name's is not found."""
+    with exclusive_lock(database):
+        assert not caplog.text
+    hard_link(database)
+    with exclusive_lock(database):
+        assert f"{database} has another name, a hard link" in caplog.text
+
+
 def locks_of(database: Path) -> list[str]:
     """Return the kinds of the locks that this process has on a file (proc_locks(5))."""
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]

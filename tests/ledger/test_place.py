@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from maxmemd.arbiter.messages import Granted
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerMoved
+from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
-from maxmemd.ledger.place import OpenFiles
+from maxmemd.ledger.place import OpenFiles, Place
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetComponent
@@ -516,3 +517,27 @@ def test_a_database_that_goes_while_it_is_opened(
     monkeypatch.setattr("maxmemd.ledger.connection.OpenFiles", gone)
     with pytest.raises(LedgerError, match=r"cannot open the ledger .*: No such file"):
         opened(path)
+
+
+def test_readers_tell_nothing_of_another_file(tmp_path: Path) -> None:
+    """The history and the events of another ledger are not this one's; with it back they read."""
+    path, aside = tmp_path / "ledger.sqlite", tmp_path / "aside"
+    opened(path).close()
+    place = Place()
+    ledger = SqliteLedger(path, place=place)
+    ledger.load()
+    ledger.commit(AT_NS, [entry(1)])
+    reads = (LedgerReader(path, place).check, LedgerFollower(path, place).end)
+    found = [read() for read in reads]
+    other = opened(tmp_path / "other.sqlite")
+    other.commit(AT_NS, [entry(1), entry(2)])
+    other.close()
+    path.rename(aside)
+    (tmp_path / "other.sqlite").rename(path)
+    for read in reads:
+        with pytest.raises(LedgerMoved, match=r"cannot read the ledger: .* is another file"):
+            read()
+    aside.rename(path)
+    ledger.check_place()
+    assert [read() for read in reads] == found
+    ledger.close()

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from maxmemd.errors import LedgerError
-from maxmemd.ledger import reader
+from maxmemd.ledger import chain, reader
 from maxmemd.ledger.reader import LedgerReader, Page
 from tests.ledger.lines import OTHER, UUID, page_of
 from tests.support.until import until
@@ -60,8 +60,8 @@ def test_a_check_that_is_to_end_reads_no_further_entries(
         check_entries(*words, **options)
         checked.set()
 
-    check_entries = reader.check_entries
-    monkeypatch.setattr(reader, "check_entries", check)
+    check_entries = chain.check_entries
+    monkeypatch.setattr(chain, "check_entries", check)
     ours = LedgerReader(path)
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(ours.check, pause_s=3600.0)

@@ -173,6 +173,7 @@ def _everything(ledger: SqliteLedger, reader: LedgerReader, follower: LedgerFoll
     ledger.newest_of([UUID])
     for read in READS.values():
         read(reader, Steps())
+    reader.anchor()
     follower.after(follower.end(), 5)
     follower.after(START, 5)
     follower.place(3, 3)

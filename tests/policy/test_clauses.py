@@ -187,6 +187,13 @@ REFUSES = [
         {},
     ),
     Refuses(
+        lambda: clauses.revision_pruned(2),
+        "revision-pruned",
+        "cannot roll back to revision 2: the history keeps it no more, for it is older than"
+        " history_keep_days, or than the newest history_keep_entries (set what you want)",
+        {"revision": 2},
+    ),
+    Refuses(
         lambda: clauses.room_ahead(GoneRules(1.0, 9, 3), "xapi (uid 7)", 3, 8),
         "too-many-records",
         "cannot keep another record of a domain that is not here: there are 3 of xapi (uid 7),"

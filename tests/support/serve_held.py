@@ -36,6 +36,16 @@ def hold_pool() -> None:
     daemon.run = filled
 
 
+def hold_read() -> None:
+    """Let every read of the history hang, as on a disk that does."""
+
+    def hang(*_: Any, **__: Any) -> Any:
+        daemon.LOG.info("held: the read")
+        threading.Event().wait()
+
+    reader.LedgerReader.history = hang  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
-    {"check": hold_check, "pool": hold_pool}[os.environ["HELD"]]()
+    {"check": hold_check, "pool": hold_pool, "read": hold_read}[os.environ["HELD"]]()
     serve.main()

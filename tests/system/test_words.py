@@ -94,15 +94,19 @@ def test_tables_and_columns() -> None:
         "drift_mode",
         "former",
         "last_push",
+        "pruned",
+        "kept",
     }
     assert found["record"] == {"uuid", "head", "newest", "observed", "name", "incarnation"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {
         "history_by_key",
+        "kept_by_slot",
         "history_milestones",
         "history_milestone_revisions",
         "history_beginnings",
+        "history_ends",
         "push_milestones",
     }
 

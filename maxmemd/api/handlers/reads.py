@@ -138,6 +138,7 @@ async def health(service: Service, call: Request) -> Response:
         parts=dict(parts),
         findings=findings(fights, service.config),
         conditions=[Condition(**each._asdict()) for each in status.conditions],
+        history=service.proved,
     )
     return Response(200 if ready else 503, body.model_dump_json().encode())
 

@@ -31,9 +31,11 @@ from maxmemd.ledger.reader import LedgerReader
 
 @dataclass(slots=True)
 class Service:
-    """The parts of the daemon that handlers use. `integrity` is the result of the ledger check.
+    """The parts of the daemon that handlers use.
 
-    `all_domains`, and `metrics` by whether they are in the plain format, are for all who ask.
+    `integrity` is the result of the ledger check, and `proved` says from which entry on the chain
+    was found whole. `all_domains`, and `metrics` by whether they are in the plain format, are for
+    all who ask.
     """
 
     mailbox: Mailbox
@@ -45,6 +47,7 @@ class Service:
     disk: DiskMonitor
     tokens: TokenStore
     integrity: str = "being checked"
+    proved: str | None = None
     refusals: RefusalLog = field(default_factory=lambda: RefusalLog(time.monotonic))
     loop_watch: LoopWatch = field(default_factory=LoopWatch)
     reads: ReadPools = field(default_factory=ReadPools)

@@ -62,6 +62,23 @@ def test_nothing_that_reads_holds_a_stop(held: str) -> None:
         assert components(stand, stand.database) == {"rom"}
 
 
+def test_a_read_that_hangs_is_answered_and_holds_no_stop() -> None:
+    """Its client may ask the next daemon; the thread that reads is left behind."""
+    with Stand() as stand:
+        stand.serving = ["tests.support.serve_held"]
+        stand.before = ["env", "HELD=read"]
+        stand.start()
+        assert put(stand, "rom") == 200
+        connection = UnixConnection(stand.socket)
+        connection.request("GET", f"/v1/domains/{stand.uuids[0]}/history")
+        until("it is held", lambda: "held: the read" in stand.said())
+        assert stand.stop() == 0
+        reply = connection.getresponse()
+        assert (reply.status, json.loads(reply.read())["code"]) == (503, "arbiter-busy")
+        connection.close()
+        assert components(stand, stand.database) == {"rom"}
+
+
 def test_after_a_stop_the_database_alone_is_whole() -> None:
     """A copy of ledger.sqlite is a backup then, and its WAL is gone."""
     with Stand() as stand:

@@ -29,7 +29,7 @@ _NUMBER = sa.bindparam("seq", type_=sa.BigInteger)
 _BELOW = sa.bindparam("below", type_=sa.BigInteger)
 
 
-class Chain:
+class DomainRows:
     """One of the tables; `key` is the column that numbers its rows."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Chain:
         )
 
 
-ENTRIES = Chain(
+ENTRIES = DomainRows(
     HISTORY.c.seq,
     MILESTONE,
     sa.union_all(
@@ -97,6 +97,6 @@ ENTRIES = Chain(
         sa.select(FORMER.c.newest).where(FORMER.c.uuid == _UUID),
     ),
 )
-PUSHES = Chain(
+PUSHES = DomainRows(
     PUSH.c.id, PUSH_MILESTONE, sa.select(LAST_PUSH.c.id).where(LAST_PUSH.c.uuid == _UUID)
 )
