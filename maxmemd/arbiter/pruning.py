@@ -12,7 +12,7 @@ from maxmemd.ports import Clock
 LOG = logging.getLogger("maxmemd.arbiter")
 EVERY_S = 10.0
 """How often it is looked whether something is older than is kept."""
-PAUSE_S = 0.05
+PAUSE_S = 0.02
 """The pause between two strides: 10,000 entries a second, more than can be written."""
 
 

@@ -43,7 +43,7 @@ class Config:
     fight_quiet_s: float = 300.0
     poll_s: float = 2.0
     keep_gone_s: float = 30 * 86400.0
-    keep_gone_records: int = 4000
+    keep_gone_records: int = 2000
     keep_gone_per_client: int = 1000
     history_keep_days: int = 400
     history_keep_entries: int = 5_000_000

@@ -15,11 +15,10 @@ from maxmemd.ledger.anchor import Anchor, anchor_row, read_anchor
 from maxmemd.ledger.heads import Heads
 from maxmemd.ledger.integrity import check_entries
 from maxmemd.ledger.schema import FORMER, HISTORY, INSTANCE, KEPT, LAST_PUSH, PRUNED, PUSH, RECORD
-from maxmemd.policy.codec import record_from_text
-from maxmemd.policy.components import Record
+from maxmemd.policy.codec import from_text
 from maxmemd.policy.retention import Retention, slot_of
 
-STRIDE = 500
+STRIDE = 200
 """Entries that are looked at in one stride: a few milliseconds."""
 
 _OLDEST = (
@@ -99,10 +98,10 @@ class Pruner:
         self, connection: sa.Connection, anchor: Anchor, old: Sequence[sa.Row[Any]]
     ) -> set[int]:
         """Keep the entries that are needed; return those of the others, or of before, that go."""
-        records = self._records(connection, [row.uuid for row in old])
+        made = self._made(connection, [row.uuid for row in old])
         unneeded, before, kept = set(), anchor.hash, dict[tuple[str, int], dict[str, object]]()
         for row in old:
-            slot = _slot(row, records, has_state=row.state is not None)
+            slot = _slot(row, made, has_state=row.state is not None)
             if slot is None:
                 unneeded.add(row.seq)
             else:
@@ -121,15 +120,19 @@ class Pruner:
         """Return kept entries that are not needed any more, of some of them in turn."""
         rows = connection.execute(_SOME_KEPT, {"after": self._swept}).all()
         self._swept = rows[-1].seq if len(rows) == STRIDE else 0
-        records = self._records(connection, [row.uuid for row in rows])
-        return {row.seq for row in rows if _slot(row, records, has_state=True) is None}
+        made = self._made(connection, [row.uuid for row in rows])
+        return {row.seq for row in rows if _slot(row, made, has_state=True) is None}
 
-    def _records(self, connection: sa.Connection, uuids: Sequence[str]) -> Mapping[str, Record]:
-        """Return the records that stand of these domains."""
+    def _made(self, connection: sa.Connection, uuids: Sequence[str]) -> Mapping[str, set[int]]:
+        """Return the revisions that the records of these domains consist of."""
         heads = [self._heads.standing(uuid) for uuid in dict.fromkeys(uuids)]
         seqs = [head.head for head in heads if head is not None]
         found = connection.execute(_STATES, {"seqs": seqs}).all()
-        return {row.uuid: record_from_text(*row) for row in found}
+        # all else that the states say is left alone: to read it would take most of a stride
+        return {
+            row.uuid: {row.revision, *(part[-1] for part in from_text(row.state)["components"])}
+            for row in found
+        }
 
 
 def _old_entries(
@@ -149,8 +152,8 @@ def _old_entries(
     return old
 
 
-def _slot(row: Any, records: Mapping[str, Record], *, has_state: bool) -> int | None:
-    return slot_of(row.kind, row.revision, records.get(row.uuid), has_state=has_state)
+def _slot(row: Any, made: Mapping[str, set[int]], *, has_state: bool) -> int | None:
+    return slot_of(row.kind, row.revision, made.get(row.uuid), has_state=has_state)
 
 
 def _drop_pushes(connection: sa.Connection, last_seq: int) -> int:

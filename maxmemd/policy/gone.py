@@ -11,5 +11,5 @@ class GoneRules(NamedTuple):
     """
 
     keep_s: float = 30 * 86400.0
-    most: int = 4000
+    most: int = 2000
     most_per_client: int = 1000

@@ -1,8 +1,8 @@
 """How long entries of the history are kept, and which old ones something still follows from."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from maxmemd.policy.components import Record
 from maxmemd.policy.kinds import EntryKind
 
 DAY_NS = 86400 * 10**9
@@ -33,16 +33,18 @@ class Retention(NamedTuple):
         return age >= self.entries or since_ns > self.days * DAY_NS
 
 
-def slot_of(kind: str, revision: int, record: Record | None, *, has_state: bool) -> int | None:
+def slot_of(
+    kind: str, revision: int, made: Collection[int] | None, *, has_state: bool
+) -> int | None:
     """Return what an old entry is still needed for, None if for nothing.
 
-    `record` is the record of its domain as it stands. Of the entries in one slot of a domain the
-    newest is needed: the record's own, those that made its components what they are, the one that
-    it began with, and how the last instance ended.
+    `made` are the revisions that the record of its domain consists of: its own, and those of its
+    components; None where there is no record. Of the entries in one slot of a domain the newest is
+    needed: those that made these, the one that the record began with, and how the last instance
+    ended.
     """
-    if record is None:
+    if made is None:
         return None
     if kind == EntryKind.INSTANCE_ENDED:
         return ENDED
-    made = {1, record.revision, *(part.revision for part in record.components.values())}
-    return revision if has_state and revision in made else None
+    return revision if has_state and (revision == 1 or revision in made) else None

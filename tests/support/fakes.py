@@ -154,7 +154,8 @@ class MemoryLedger:
     def _slot_of(self, line: Entry) -> int | None:
         head = self.heads.get(line.uuid)
         record = None if head is None else self._record(self.lines[head])
-        return slot_of(line.kind, line.revision, record, has_state=line.state is not None)
+        made = record and {record.revision, *(it.revision for it in record.components.values())}
+        return slot_of(line.kind, line.revision, made, has_state=line.state is not None)
 
     def last_incarnation(self, uuid: str) -> int:
         """Return the last incarnation of a domain."""
