@@ -45,6 +45,10 @@ class TokenBucket:
         self.due_s = now_s + ahead_s + taken_s
         return 0.0
 
+    def owe(self, now_s: float, count: int) -> None:
+        """Take `count` tokens more, whether or not they are left."""
+        self.due_s = max(self.due_s, now_s) + count * self.every_s
+
 
 class Deadline:
     """Until when a piece of work is wanted; `end` says that it is not, from any thread."""

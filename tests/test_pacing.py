@@ -42,3 +42,10 @@ def test_a_bucket_gives_several_tokens_at_once() -> None:
     assert bucket.wait_s(5.0, 5) == 0.0
     full = TokenBucket(every_s=1.0, burst_s=5.0)
     assert [full.wait_s(0.0, 20), full.wait_s(0.0, 1), full.wait_s(16.0, 1)] == [0.0, 16.0, 0.0]
+
+
+def test_a_bucket_may_owe() -> None:
+    """What turned out to cost more is waited for before the next."""
+    bucket = TokenBucket(every_s=1.0, burst_s=3.0)
+    bucket.owe(0.0, 5)
+    assert [bucket.wait_s(0.0), bucket.wait_s(2.9) > 0, bucket.wait_s(3.0)] == [3.0, True, 0.0]

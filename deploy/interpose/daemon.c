@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,11 +103,10 @@ static void say_unreachable(const struct exchange *with, enum outcome outcome)
 
 struct answer ask(uint32_t domid, const char *method, const char *what, const char *body_format, ...)
 {
-    int before = errno;
+    int before = errno, cancelled;
     char path[256], body[512], key[33];
     struct answer answer = { 0 };
-    struct exchange with = { .method = method, .path = path, .body = body, .key = key,
-                             .socket = socket_path() };
+    struct exchange with = { .method = method, .path = path, .body = body, .key = key };
     va_list numbers;
 
     va_start(numbers, body_format);
@@ -115,12 +115,15 @@ struct answer ask(uint32_t domid, const char *method, const char *what, const ch
     snprintf(path, sizeof path, "/v1/domains/%" PRIu32 "/%s", domid, what);
     make_key(key);
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled); /* these calls are no such points */
+    with.socket = socket_path();
     enum outcome outcome = exchange_until_answered(&with);
     answer.away = outcome != ANSWERED;
     if (answer.away)
         say_unreachable(&with, outcome);
     else
         read_reply(&with, &answer);
+    pthread_setcancelstate(cancelled, NULL);
     errno = before;
     return answer;
 }

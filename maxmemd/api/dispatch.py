@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from maxmemd.api import problems
 from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
-from maxmemd.api.auth.cost import Cost, opened, plain
+from maxmemd.api.auth.cost import Cost, not_found, opened, plain
 from maxmemd.api.auth.peers import Peer
 from maxmemd.api.disconnect import send_stream, while_wanted
 from maxmemd.api.handlers.service import Service
@@ -116,6 +116,8 @@ class Dispatcher:
                 reply = await route.handler(self._service, call)
             if isinstance(reply, Response) and reply.refusal is not None:
                 self._log_refusal(route, peer, reply.refusal, scope)
+                if reply.refusal.code == "unknown-domain":
+                    self.admission.charge(peer, not_found)
             return reply
         except Rejected as rejected:
             return self._reply_to_rejected(scope, rejected)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from maxmemd.arbiter.entries import DAEMON, client_of
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.last_names import LastNames
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerMoved
 from maxmemd.histogram import SECONDS, Histogram
@@ -21,7 +22,6 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.reference import is_called, printable
 from maxmemd.policy.retention import Retention
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
@@ -55,7 +55,7 @@ class Records:
         self._instances: dict[tuple[str, int], InstanceRow] = {}
         self._begun: dict[str, int] = {}
         self._pushed: set[Instance] = set()
-        self._names: dict[str, str] = {}
+        self._names = LastNames({})
         self._new_names: dict[str, str] = {}
         self._extent = (0, 0)
         self._in_doubt = Notes([], [], [])
@@ -73,7 +73,7 @@ class Records:
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
         self._clients = {uuid: client_of(actor) for uuid, actor in kept.actors.items()}
-        self._names = {**kept.names, **self._new_names}
+        self._names = LastNames({**kept.names, **self._new_names})
         self.drift_modes = dict(kept.drift_modes)
         self._extent = kept.extent
         self.generation += 1
@@ -100,11 +100,11 @@ class Records:
 
     def name_of(self, uuid: str) -> str | None:
         """Return the last name that a domain had; None once another one took it over."""
-        return printable(self._names.get(uuid, "")) or None
+        return self._names.get(uuid) or None
 
     def named(self, text: str) -> list[str]:
         """Return the UUIDs whose records have this last name."""
-        return [uuid for uuid in self._records if is_called(text, self.name_of(uuid))]
+        return [uuid for uuid in self._names.called(text) if uuid in self._records]
 
     def newest_of(self, uuids: Sequence[str]) -> str:
         """Return the domain of the newest entry, written or waiting. Raises LedgerError."""
@@ -117,7 +117,8 @@ class Records:
     def note_name(self, uuid: str, name: str) -> None:
         """Keep a domain's name, where it is a new one, with the next transaction."""
         if self._names.get(uuid) != name:
-            self._names[uuid] = self._new_names[uuid] = name
+            self._names.update({uuid: name})
+            self._new_names[uuid] = name
 
     def at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision. Raises LedgerError."""
@@ -199,7 +200,7 @@ class Records:
     def forget_name(self, uuid: str) -> None:
         """Forget the name of a domain that ended without a record."""
         if uuid not in self._records:
-            self._names.pop(uuid, None)
+            self._names.forget(uuid)
             self._new_names.pop(uuid, None)
 
     def note_pushed(self, instance: Instance) -> None:
@@ -275,7 +276,7 @@ class Records:
         for uuid in forgotten:
             self._records.pop(uuid, None)
             self._clients.pop(uuid, None)
-            self._names.pop(uuid, None)
+            self._names.forget(uuid)
         self.generation += len(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)

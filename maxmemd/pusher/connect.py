@@ -12,6 +12,7 @@ from errno import ECONNABORTED
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from maxmemd.files import need_safe_folders
 from maxmemd.units import Memory
 
 CONNECT_WITHIN, FOR_EVER = struct.pack("ll", 0, 100_000), struct.pack("ll", 0, 0)
@@ -25,8 +26,12 @@ PROGRAM = "import sys; sys.path[:0] = {path!r}; from {module} import main; sys.e
 
 
 def choose_connector(path: Path, dom0_floor: Memory) -> "SocketConnector | ChildConnector":
-    """Return a connector to the socket at `path` if there is one, else to a child process."""
+    """Return a connector to the socket at `path` if there is one, else to a child process.
+
+    Raises ConfigError for a socket that another user could have put there.
+    """
     if path.is_socket():
+        need_safe_folders(path, f"use the pusher's socket {path}")
         return SocketConnector(path)
     LOG.info("no socket at %s: starting the pusher as a child process", path)
     return ChildConnector(dom0_floor)

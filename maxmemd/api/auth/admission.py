@@ -140,6 +140,13 @@ class Admission:
             scope["headers"] = self._without_ours(scope["headers"])
         return peer
 
+    def charge(self, peer: Peer, cost: Cost) -> None:
+        """Take from a client's rate what its request turned out to cost more."""
+        rate = self._rate(peer)
+        if rate is not None:
+            now_s = self._clock_s()
+            self._spent.of(peer.client, 1 / rate, BURST_S, now_s).owe(now_s, cost.units)
+
     def is_current(self, peer: Peer) -> bool:
         """Whether a caller lives and has its role, and what it sent is still valid."""
         if peer.token is None:

@@ -50,3 +50,5 @@ everything = Cost(10)
 """All domains."""
 paged = Cost(2, rows=25)
 """A page of the history or of pushes."""
+not_found = Cost(9)
+"""What a request costs more that names a domain which there is not: all domains were looked at."""

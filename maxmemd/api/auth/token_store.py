@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 
 from maxmemd.errors import ConfigError, TokensError, TokensFull
-from maxmemd.files import NO_SPACE, check_trusted, open_private, sync, why_unusable
+from maxmemd.files import NO_SPACE, check_trusted, open_private, open_regular, sync, why_unusable
 from maxmemd.policy.roles import GIVEN
 
 PREFIX = "mxm_"
@@ -117,7 +117,7 @@ class TokenStore:
 
 def _read(path: Path) -> list[Token]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = os.fstat(file.fileno())
             check_trusted(path, found, is_secret=True)
             tokens = [Token(**one) for one in json.load(file)["tokens"]]

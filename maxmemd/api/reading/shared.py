@@ -2,8 +2,8 @@
 
 An answer is given again while nothing has changed that maxmemd did or saw, for a second at most, as
 Xen changes by itself. Who asks while one is made shares it if nothing has changed since it was
-begun, else the next one. After one was made there is a pause of several times as long as it took,
-so that however many ask, a bounded part of the time goes into it.
+begun, else the next one. After one was made there is a pause, so that however many ask, a bounded
+part of the time goes into it.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 LATELY_S = 1.0
 """How old an answer may be."""
-PAUSE = 2.0
-"""The next answer is begun this many times as long after one as that took."""
+PAUSE, MOST_PAUSE_S = 2.0, 1.0
+"""The next answer is begun this many times as long after one as that took, but not later."""
 
 
 def _loop_s() -> float:
@@ -76,7 +76,8 @@ class SharedAnswer:
             body = await self._make()
         finally:
             ended_s = self._clock_s()
-            self._not_before_s = ended_s + PAUSE * (ended_s - flight.began_s)
+            pause_s = min(PAUSE * (ended_s - flight.began_s), MOST_PAUSE_S)
+            self._not_before_s = ended_s + pause_s
         self._made = flight
         asyncio.get_running_loop().call_later(LATELY_S, self._drop, flight)
         return body

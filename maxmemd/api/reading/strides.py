@@ -15,7 +15,7 @@ from maxmemd.errors import ReadTooLong
 from maxmemd.pacing import Deadline
 
 STRIDE_S = 0.001
-REST = 2.0
+REST = 4.0
 """A read rests this many times as long as it worked, for each read that runs."""
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
+from maxmemd.files import open_regular
 
 BACKLOG = 128
 
@@ -71,7 +72,7 @@ def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
 def _check_readable(name: str, path: Path) -> int:
     """Return a file's mode. Raises ConfigError if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return os.fstat(file.fileno()).st_mode
     except OSError as error:
         detail = f"cannot use {name} {path}: {error.strerror}"

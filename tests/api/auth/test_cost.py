@@ -88,3 +88,13 @@ def test_one_without_a_rate_pays_nothing(tmp_path: Path) -> None:
     with Inside(tmp_path, config=Config(rates={"observer": 1.0})) as api:
         for _ in range(20):
             assert api.ask("GET", "/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("ref", ["nosuch", "9999", "51a70000-0000-4000-8000-00000000dead"])
+def test_a_domain_that_there_is_not_costs_a_list(tmp_path: Path, ref: str) -> None:
+    """All domains were looked at for it, whatever the request was; root pays nothing."""
+    with Inside(tmp_path, config=Config(rates={"observer": 20.0})) as api:
+        api.service.admission._clock_s = lambda: 1000.0
+        codes = [api.ask("GET", f"/v1/domains/{ref}", peer=READER).status_code for _ in range(5)]
+        assert codes == [404] * 4 + [429]
+        assert [api.ask("GET", f"/v1/domains/{ref}").status_code for _ in range(9)] == [404] * 9

@@ -186,6 +186,13 @@ def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
         TokenStore(path)
 
 
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    """It stops the start as well."""
+    os.mkfifo(tmp_path / "t", 0o600)
+    with pytest.raises(ConfigError, match="it is not a regular file"):
+        TokenStore(tmp_path / "t")
+
+
 def test_a_role_that_is_none(tmp_path: Path) -> None:
     """A role that a later version may know is not guessed about."""
     path = tmp_path / "t"

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import socket
 import ssl
@@ -368,6 +369,7 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     subprocess.run(["openssl", "ec", "-in", str(key), *sealing], capture_output=True, check=True)
     for path in (other, locked):
         path.chmod(0o600)
+    os.mkfifo(fifo := tmp_path / "fifo")
     own = "write a certificate and its own key, both PEM, the key without a passphrase"
     for files, name, said in (
         ((one, other, None), "tls_certificate", own),
@@ -376,7 +378,10 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
         ((none, key, None), "tls_certificate", f"tls_certificate {none}: No such file"),
         ((one, none, None), "tls_key", f"tls_key {none}: No such file"),
         ((one, key, none), "tls_clients", f"tls_clients {none}: No such file"),
-        ((one, key, tmp_path), "tls_clients", "Is a directory: write a file that the daemon"),
+        ((one, key, tmp_path), "tls_clients", "not a regular file: write a file that the daemon"),
+        ((fifo, key, None), "tls_certificate", f"tls_certificate {fifo}: it is not a regular file"),
+        ((one, fifo, None), "tls_key", f"tls_key {fifo}: it is not a regular file"),
+        ((one, key, fifo), "tls_clients", f"tls_clients {fifo}: it is not a regular file"),
         ((one, key, key), "tls_clients", "write a file of certificates, PEM"),
     ):
         with pytest.raises(ConfigError, match=re.escape(said)) as refused:

@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,8 @@ from maxmemd.config.file import parse
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.roles import DEVICE_MODEL, NOBODY, Role, Roles
+from maxmemd.pusher.connect import choose_connector
+from maxmemd.units import Memory
 from tests.support.fakes import FakeClock
 from tests.support.http import UnixConnection, connect
 from tests.support.outside import Outside, as_user
@@ -342,6 +344,46 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(ConfigError, match="is not a directory of our own"):
         unix.bind_device_model_socket(tmp_path / "s")
+
+
+def by_systemd(path: Path) -> None:
+    """Take a socket that systemd passed."""
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(path))
+        unix.open_sockets((passed, None), Config(socket=path))
+
+
+def apart_by_systemd(path: Path) -> None:
+    """Take one for device models that systemd passed beside it."""
+    with socket.socket(socket.AF_UNIX) as passed, socket.socket(socket.AF_UNIX) as apart:
+        passed.bind(str(path.parents[2] / "api"))
+        apart.bind(str(path))
+        unix.open_sockets((passed, apart), Config(socket=path.parents[2] / "api"))
+
+
+def of_the_pusher(path: Path) -> None:
+    """Connect to the pusher's."""
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(path))
+        choose_connector(path, Memory(kib=4)).close()
+
+
+@pytest.mark.parametrize(
+    "use", [unix.bind, unix.bind_device_model_socket, by_systemd, apart_by_systemd, of_the_pusher]
+)
+def test_a_socket_that_another_user_could_replace(tmp_path: Path, use: Callable[..., Any]) -> None:
+    """Whichever socket it is, each folder above it is only root's or ours to change."""
+    folder = tmp_path / "above" / "own"
+    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match=f"every user may write to {folder.parent} "):
+        use(folder / "s")
+    folder.parent.chmod(0o755)
+    for name in (folder / "s", tmp_path / "api"):
+        name.unlink(missing_ok=True)
+    found = use(folder / "s")
+    if found is not None:
+        found.close()
 
 
 def test_where_it_is() -> None:
