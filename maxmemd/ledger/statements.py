@@ -98,8 +98,8 @@ def _last_ends() -> sa.Select[Any]:
         found = sa.select(sa.func.max(entry.c.seq)).where(entry.c.uuid == RECORD.c.uuid)
         return found.where(sa.text(kind)).scalar_subquery()
 
-    began = newest("beginning", BEGINNING.text).label("first_seq")
-    return sa.select(HISTORY, began).join(RECORD, HISTORY.c.seq == newest("ending", END.text))
+    first = newest("beginning", BEGINNING.text).label("first_seq")
+    return sa.select(HISTORY, first).join(RECORD, HISTORY.c.seq == newest("ending", END.text))
 
 
 SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
