@@ -6,20 +6,20 @@ import threading
 from typing import Any
 
 from maxmemd import daemon
-from maxmemd.ledger import reader
+from maxmemd.ledger import chain, reader
 from tests.support import serve
 
 
 def hold_check() -> None:
     """Let the check of the chain rest for an hour after its first entries."""
     daemon.CHECK_AFTER_S, daemon.CHECK_PAUSE_S = 0.0, 3600.0
-    check, reader.STRIDE = reader.check_entries, 1
+    check, reader.STRIDE = chain.check_entries, 1
 
     def checked(*words: Any, **options: Any) -> None:
         check(*words, **options)
         daemon.LOG.info("held: the check")
 
-    reader.check_entries = checked
+    chain.check_entries = checked
 
 
 def hold_pool() -> None:

@@ -52,8 +52,12 @@ SCRIPTS = {
     "systemctl": SYSTEMCTL,
     "install": INSTALL,
     "maxmemctl": 'exec {bin}/maxmemctl "$@"\n',
-    "maxmemd": """exec {bin}/maxmemd "$@" --hypervisor simulated \\
-  --database {home}/lib/ledger.sqlite\n""",
+    "maxmemd": """case "$*" in
+  *--database*) ;;
+  *) set -- "$@" --database {home}/lib/ledger.sqlite;;
+esac
+exec {bin}/maxmemd "$@" --hypervisor simulated
+""",
     "journalctl": "tail -n 50 {home}/log\n",
     "xenstore-ls": "echo name = Domain-0\n",
     "dmesg": "echo 'nvme0: I/O error'\n",
@@ -82,7 +86,6 @@ class Dom0:
         self.paths = {
             "/var/lib/maxmemd": home / "lib", "/var/backups": home / "backups",
             "/etc/maxmemd": home / "etc", "/run/maxmemd/maxmemd.sock": stand.socket,
-            "PYTHONPATH=/usr/lib/maxmemd/site python3": f"PYTHONPATH={ROOT} {sys.executable}",
         }  # fmt: skip
 
     def paste(self, block: str) -> str:
@@ -154,6 +157,7 @@ RECOVERY: dict[str, tuple[Callable[[Dom0], object] | None, Callable[[Dom0], obje
 RECOVERY = {
     "maxmemctl health": (None, None, "ready"),
     "df -h": (None, None, "ledger.sqlite"),
+    "maxmemd verify\n": (None, None, "are as they were written"),
     "fuser -v": (None, None, ""),
     "sqlite3 'file:": (None, None, "instance-began"),
     "dmesg -T": (None, None, "I/O error"),
@@ -161,7 +165,7 @@ RECOVERY = {
     "systemctl stop maxmemd\ncp -a": (None, start, ""),
     "cd /var/lib/maxmemd\nrm -f ledger.sqlite-wal": (stop, None, "Domain-0"),
     "cd /var/lib/maxmemd\nrm -f ledger.sqlite ": (stop_without_backup, None, ""),
-    "PYTHONPATH=": (None, None, "entries, all as they were written"),
+    "maxmemd verify --database": (None, None, "are as they were written"),
     "maxmemd backup": (lambda dom0: (dom0.home / "backups/maxmemd.sqlite").unlink(), None, ""),
     "systemctl stop maxmemd\ncd": (
         lambda dom0: dom0.copy_to("lib/ledger.sqlite.before-REVISION-at-REVISION"), None, "before",

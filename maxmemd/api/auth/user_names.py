@@ -7,16 +7,22 @@ from maxmemd.api.aside import Aside
 
 MOST_KNOWN = 256
 """Names that are kept; one more drops the oldest."""
-MOST_AT_ONCE, WITHIN_S = 4, 0.5
+MOST_AT_ONCE, WITHIN_S = 4, 2.0
 """A name that is not found in time is no reason to wait: the history has the uid."""
+
+
+def name_of(uid: int) -> str:
+    """Return a user's name, or "uid N" for one without. It may block: the name service is asked."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return unnamed(uid)
 
 
 class UserNames:
     """Names by uid. Belongs to the event loop's thread, but for the look-ups."""
 
-    def __init__(
-        self, look_up: Callable[[int], str] = lambda uid: pwd.getpwuid(uid).pw_name
-    ) -> None:
+    def __init__(self, look_up: Callable[[int], str] = name_of) -> None:
         self._look_up = look_up
         self._aside = Aside(MOST_AT_ONCE, WITHIN_S)
         self._known: dict[int, str] = {}
@@ -36,11 +42,7 @@ class UserNames:
 
     def _find(self, uid: int) -> None:
         """Look a name up, and keep it, though it may come too late for who asked."""
-        try:
-            name = self._look_up(uid)
-        except (KeyError, OverflowError):
-            name = unnamed(uid)
-        self.keep(uid, name)
+        self.keep(uid, self._look_up(uid))
 
     def keep(self, uid: int, name: str) -> None:
         """Know a name from now on. Any thread may call."""

@@ -17,7 +17,10 @@ from maxmemd.pacing import Deadline
 STRIDE_S = 0.001
 REST = 4.0
 """A read rests this many times as long as it worked, for each read that runs."""
+MOST_REST_S = 0.1
+"""A rest at most: a process that was stopped for a while has not worked for so long."""
 
+_NEVER = threading.Event()
 T = TypeVar("T")
 
 
@@ -27,7 +30,7 @@ class Strides:
     def __init__(
         self,
         clock_s: Callable[[], float] = time.perf_counter,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = _NEVER.wait,
     ) -> None:
         self.clock_s, self.sleep = clock_s, sleep
         self._lock = threading.Lock()
@@ -69,7 +72,8 @@ class Reading:
         if worked_s < STRIDE_S:
             return
         self.check()
-        self._strides.sleep(worked_s * REST * max(1, self._strides.running))
+        rest_s = worked_s * REST * max(1, self._strides.running)
+        self._strides.sleep(min(rest_s, MOST_REST_S))
         self._began_s = self._strides.clock_s()
 
     def check(self) -> None:

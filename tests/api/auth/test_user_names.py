@@ -9,10 +9,12 @@ import pytest
 
 from maxmemd.api.auth import peers, user_names
 from maxmemd.api.auth.peers import peer
-from maxmemd.api.auth.user_names import MOST_AT_ONCE, MOST_KNOWN, UserNames
+from maxmemd.api.auth.user_names import MOST_AT_ONCE, MOST_KNOWN, UserNames, name_of
 from tests.support.inside import Inside
 from tests.support.until import until
 
+WITHOUT = 2**31 - 3
+"""A uid that has no name."""
 WRITES = [
     ("PUT", "/v1/domains/web/limit", {"max_mem_kib": 700 * 1024}),
     ("PUT", "/v1/domains/web/drift", {"mode": "adopt"}),
@@ -26,15 +28,15 @@ def test_a_name_is_looked_up_once() -> None:
 
     def look_up(uid: int) -> str:
         asked.append((uid, threading.current_thread() is threading.main_thread()))
-        return {0: "root"}[uid]
+        return name_of(uid)
 
     names = UserNames(look_up)
     assert names.known(0) is None
     for _ in range(2):
         assert asyncio.run(names.find(0)) == "root"
-        assert asyncio.run(names.find(7)) == "uid 7"
-    assert (names.known(0), names.known(7)) == ("root", "uid 7")
-    assert asked == [(0, False), (7, False)]
+        assert asyncio.run(names.find(WITHOUT)) == f"uid {WITHOUT}"
+    assert (names.known(0), names.known(WITHOUT)) == ("root", f"uid {WITHOUT}")
+    assert asked == [(0, False), (WITHOUT, False)]
 
 
 def test_few_names_are_kept() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maxmemd.api.reading.strides import REST, STRIDE_S, Reading, Strides, joined
+from maxmemd.api.reading.strides import MOST_REST_S, REST, STRIDE_S, Reading, Strides, joined
 from maxmemd.errors import ReadTooLong
 from maxmemd.pacing import Deadline
 
@@ -38,6 +38,15 @@ def test_a_read_leaves_most_of_the_time_to_others(others: int) -> None:
     assert reading.each(range(300), make) == [b"%d" % number for number in range(300)]
     worked_s = 300 * STRIDE_S / 3
     assert thread.slept_s == pytest.approx(worked_s * REST * (others + 1), rel=0.02)
+
+
+def test_a_read_that_stood_still_does_not_rest_for_it() -> None:
+    """A process that was stopped for an hour has not worked for an hour."""
+    thread = Thread()
+    reading = Reading(Deadline(1e9, thread.clock_s), Strides(thread.clock_s, thread.sleep))
+    thread.now_s += 3600
+    reading.rest()
+    assert thread.slept_s == MOST_REST_S
 
 
 def test_those_that_run_are_counted() -> None:

@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from maxmemd.api.auth.token_store import TokenStore
-from maxmemd.api.auth.user_names import USER_NAMES
+from maxmemd.api.auth.user_names import USER_NAMES, name_of
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
@@ -63,6 +63,8 @@ class Target:
         migrate(config.database)
         self._loop = Loop()
         self._service = self._make_service(config)
+        for uid in UIDS:  # so that nothing is looked up in another thread
+            USER_NAMES.keep(uid, name_of(uid))
         self.dispatcher = Dispatcher(self._service)
         self._state = ServerState()
         self._http = uvicorn.Config(
@@ -88,7 +90,6 @@ class Target:
         uid = UIDS[(data[0] if data else 0) % len(UIDS)]
         ledger = self._new_host()
         before = dict(ledger.heads)
-        USER_NAMES.keep(uid, f"user {uid}")  # nothing is looked up in another thread
         transport = Transport(uid)
         connection = Watched(self._http, self._state, {}, self._loop)
         self._loop.step(lambda: connection.connection_made(transport))
