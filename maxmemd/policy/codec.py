@@ -28,7 +28,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -184,7 +184,7 @@ def drift_mode_from_text(text: str) -> SetMode:
 def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
     """Return a wish as the history keeps it (JSON types; amounts in KiB)."""
     match wish:
-        case SetLimit(amount, force, node):
+        case SetMaxMem(amount, force, node):
             alone = {} if node else {"static_max": False}
             return {"max_mem_kib": amount.kib, **({"force": True} if force else {}), **alone}
         case SetTarget(target, by_kib, enforce):

@@ -9,7 +9,7 @@ from maxmemd.units import Memory
 
 
 @dataclass(frozen=True, slots=True)
-class SetLimit:
+class SetMaxMem:
     """xl mem-max: the guest may use `amount` at most, and with `node` memory/static-max too."""
 
     amount: Memory
@@ -95,7 +95,7 @@ LIVES = (CREATED, RESTORED, MIGRATED_IN, UNKNOWN)
 several builds from another."""
 
 Wish = (
-    SetLimit
+    SetMaxMem
     | SetTarget
     | SetComponent
     | RemoveComponent
@@ -107,7 +107,7 @@ Wish = (
 )
 
 KINDS: Mapping[type, EntryKind] = {
-    SetLimit: EntryKind.MEM_MAX,
+    SetMaxMem: EntryKind.MEM_MAX,
     SetTarget: EntryKind.MEM_SET,
     SetComponent: EntryKind.COMPONENT_SET,
     RemoveComponent: EntryKind.COMPONENT_REMOVED,
@@ -127,7 +127,7 @@ def says_the_limit(wish: Wish) -> bool:
             return enforce
         case SetComponent(key=key):
             return key == MAX_MEM
-        case SetLimit() | Rollback() | Import():
+        case SetMaxMem() | Rollback() | Import():
             return True
     return False
 

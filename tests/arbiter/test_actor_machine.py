@@ -35,7 +35,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -62,7 +62,7 @@ KEY = st.sampled_from(
 )
 BY = st.integers(-(64 * 1024), 64 * 1024)
 WISH: st.SearchStrategy[Wish] = st.one_of(
-    st.builds(SetLimit, AMOUNT, force=st.booleans()),
+    st.builds(SetMaxMem, AMOUNT, force=st.booleans()),
     st.builds(SetTarget, TARGET, enforce=st.booleans()),
     st.builds(SetTarget, by_kib=BY, enforce=st.booleans()),
     st.builds(SetComponent, KEY, AMOUNT),

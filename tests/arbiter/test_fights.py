@@ -9,7 +9,7 @@ import pytest
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.states import PushState
-from maxmemd.policy.wishes import SetComponent, SetLimit
+from maxmemd.policy.wishes import SetComponent, SetMaxMem
 from maxmemd.units import Memory
 from tests.support.seat import DM, Seat, mib
 
@@ -51,7 +51,7 @@ def seat_of(drift: str = "restore", *, fights: FightRules | None = None) -> Seat
     seat = Seat(drift=drift, fights=fights or FightRules())
     seat.host.create("web", kind="hvm", memory=mib(400), maxmem=mib(2048), videoram=mib(0))
     seat.restart()
-    seat.grant(1, SetLimit(mib(400), force=True, node=False))
+    seat.grant(1, SetMaxMem(mib(400), force=True, node=False))
     seat.poll()
     assert (seat.pages(1), seat.state(1)) == (OURS, "applied")
     return seat
@@ -315,7 +315,7 @@ def test_a_decision_in_a_fight_is_pushed() -> None:
     """What a client decides is in force at once, above the target or by force below it."""
     seat = seat_of()
     fight_of(seat)
-    seat.grant(1, SetLimit(mib(1400)))
+    seat.grant(1, SetMaxMem(mib(1400)))
     assert (seat.pages(1), seat.state(1)) == (1401 * 256, "applied")
 
 

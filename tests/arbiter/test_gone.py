@@ -7,7 +7,7 @@ import pytest
 
 from maxmemd.arbiter.messages import DecisionRequest, Refused
 from maxmemd.policy.components import MAX_MEM
-from maxmemd.policy.wishes import Import, SetComponent, SetLimit
+from maxmemd.policy.wishes import Import, SetComponent, SetMaxMem
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import finish
 from tests.support.seat import DM, WEB_UUID, Seat, mib, web_of
@@ -135,7 +135,7 @@ def gone_by_one(seat: Seat, count: int) -> list[str]:
         uuid = uuid_of(number)
         web = seat.host.create("web", memory=mib(64), uuid=uuid)
         seat.poll()
-        seat.grant(web, SetLimit(mib(96)))
+        seat.grant(web, SetMaxMem(mib(96)))
         seat.host.destroy(web)
         seat.poll()
     return [uuid_of(number) for number in range(count)]

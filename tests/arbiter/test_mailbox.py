@@ -26,7 +26,7 @@ from maxmemd.arbiter.thread import ArbiterThread
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.facts import HostFacts
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.units import UNLIMITED
 from tests.support.fakes import FakeClock
 
@@ -555,7 +555,7 @@ def test_what_is_measured() -> None:
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         first = await busy(arbiter, mailbox)
-        rest = [mailbox.ask(DecisionRequest("web", SetLimit(UNLIMITED), "{}")) for _ in range(3)]
+        rest = [mailbox.ask(DecisionRequest("web", SetMaxMem(UNLIMITED), "{}")) for _ in range(3)]
         assert mailbox.depth == 4
         arbiter.go.set()
         await asyncio.gather(first, *rest)

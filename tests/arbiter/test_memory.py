@@ -7,7 +7,7 @@ import pytest
 
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.endings import REBOOT
-from maxmemd.policy.wishes import Rollback, SetLimit
+from maxmemd.policy.wishes import Rollback, SetMaxMem
 from maxmemd.xen.simulated import finish
 from tests.support.fakes import MemoryLedger
 from tests.support.seat import WEB_UUID, Seat, mib, web_of
@@ -68,7 +68,7 @@ def was_decided_on(seat: Seat) -> None:
     """Let a client decide on it, and its record go after the time for that."""
     web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     seat.host.destroy(web)
 
 

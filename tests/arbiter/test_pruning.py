@@ -9,7 +9,7 @@ from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
 from maxmemd.policy import retention
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.retention import DAY_NS, Retention
-from maxmemd.policy.wishes import Rollback, SetComponent, SetLimit
+from maxmemd.policy.wishes import Rollback, SetComponent, SetMaxMem
 from tests.support.fakes import MemoryLedger
 from tests.support.seat import DM, Seat, mib
 
@@ -79,7 +79,7 @@ def test_a_ledger_in_trouble_is_not_pruned() -> None:
     """Nothing is written to it until it has been read again."""
     seat, ledger = seat_of()
     ledger.fail(LedgerFull("cannot write: full"))
-    assert isinstance(seat.ask(0, SetLimit(mib(8192))), LedgerError)
+    assert isinstance(seat.ask(0, SetMaxMem(mib(8192))), LedgerError)
     seat.arbiter.pruning.step()
     assert ledger.strides == []
     seat.poll()
@@ -99,7 +99,7 @@ def test_trouble_with_a_stride_is_tried_again(error: LedgerError) -> None:
     assert seat.arbiter.records.trouble is None
     seat.arbiter.pruning.step()
     assert len(ledger.strides) == 2
-    seat.grant(0, SetLimit(mib(8192)))
+    seat.grant(0, SetMaxMem(mib(8192)))
 
 
 @pytest.mark.parametrize("wrong", [LedgerCorrupt("cannot trust entry 3"), KeyError("odd")])
@@ -116,7 +116,7 @@ def test_a_damaged_entry_ends_the_pruning_and_nothing_else(
     seat.arbiter.pruning.step()
     assert len(ledger.strides) == 1
     assert seat.arbiter.records.trouble is None
-    seat.grant(0, SetLimit(mib(8192)))
+    seat.grant(0, SetMaxMem(mib(8192)))
 
 
 def test_rollback_after_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_rollback_after_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
     seat.restart()
     seat.grant(web, SetComponent(DM, mib(1)))
     for amount in (80, 90, 100):
-        seat.grant(web, SetLimit(mib(amount)))
+        seat.grant(web, SetMaxMem(mib(amount)))
     seat.memory.prune(Retention(days=1, entries=1), seat.clock.wall_ns() + 2 * DAY_NS)
     seat.restart()
     assert seat.refuse(web, Rollback(3)) == "revision-pruned"

@@ -4,7 +4,7 @@ import pytest
 
 from maxmemd.arbiter import queries
 from maxmemd.arbiter.messages import DecisionRequest, DomainViews, LookAtDomains
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.units import Memory
 from tests.support.seat import ACTOR, Seat
 
@@ -17,7 +17,7 @@ def seat() -> Seat:
         made.host.create(name, memory=Memory.of_mib(64), maxmem=Memory.of_mib(64))
     made.restart()
     for domid in ("1", "3"):
-        made.arbiter.turn([DecisionRequest(domid, SetLimit(Memory.of_mib(80)), ACTOR)])
+        made.arbiter.turn([DecisionRequest(domid, SetMaxMem(Memory.of_mib(80)), ACTOR)])
         made.host.destroy(int(domid))
     made.poll()
     return made

@@ -6,7 +6,7 @@ import pytest
 
 from maxmemd.arbiter.takeover import Takeover
 from maxmemd.policy.codec import build_from_text
-from maxmemd.policy.wishes import CREATED, Build, Increase, SetComponent, SetLimit, SetTarget
+from maxmemd.policy.wishes import CREATED, Build, Increase, SetComponent, SetMaxMem, SetTarget
 from maxmemd.xen.simulated import finish
 from tests.support.seat import DM, MIB, Seat, mib
 
@@ -31,7 +31,7 @@ def with_decisions(by_name: tuple[str, ...]) -> tuple[Seat, str]:
     """Return a seat whose 'web' was decided on and is halted, and its UUID."""
     seat = Seat(by_name=by_name).restart()
     web = created(seat)
-    seat.grant(web, SetLimit(mib(200)))
+    seat.grant(web, SetMaxMem(mib(200)))
     seat.grant(web, SetComponent(DM, mib(2)))
     return seat, destroyed(seat, web)
 
@@ -85,7 +85,7 @@ def test_limits_go_on_from_each_to_the_next() -> None:
     for number in range(5):
         web = created(seat)
         assert seat.amounts(web)["operator/max-mem"] == (200 + number) * MIB
-        seat.grant(web, SetLimit(mib(201 + number)))
+        seat.grant(web, SetMaxMem(mib(201 + number)))
         destroyed(seat, web)
         if number % 2:
             seat.restart()
@@ -96,7 +96,7 @@ def test_nothing_is_taken_from_a_living_domain() -> None:
     """Two of one name at a time are two domains."""
     seat = Seat(by_name=("*",)).restart()
     first = created(seat)
-    seat.grant(first, SetLimit(mib(200)))
+    seat.grant(first, SetMaxMem(mib(200)))
     second = created(seat)
     assert seat.amounts(second)["operator/max-mem"] == 64 * MIB
     assert seat.memory.words("limits-taken") == seat.memory.words("namesake-found") == []
@@ -107,7 +107,7 @@ def test_the_newest_halted_record_is_the_one() -> None:
     seat = Seat(by_name=("web",)).restart()
     first, second, third = created(seat), created(seat), created(seat)
     for domid, limit in ((first, 201), (second, 202)):
-        seat.grant(domid, SetLimit(mib(limit)))
+        seat.grant(domid, SetMaxMem(mib(limit)))
     uuid = seat.uuid(first)
     for domid in (second, first, third):
         destroyed(seat, domid)
@@ -119,7 +119,7 @@ def test_the_newest_halted_record_is_the_one() -> None:
 def test_a_decision_while_it_was_away_goes_on_too() -> None:
     """Decided for the next start, by the name alone."""
     seat, _ = with_decisions(("web",))
-    seat.grant("web", SetLimit(mib(220)))
+    seat.grant("web", SetMaxMem(mib(220)))
     assert seat.amounts(created(seat))["operator/max-mem"] == 220 * MIB
 
 
@@ -223,7 +223,7 @@ def test_a_namesake_that_halts_later_gives_nothing_after_a_restart() -> None:
     """Of a domain that found none when it began, nothing is left to be decided."""
     seat = Seat(by_name=("*",)).restart()
     first, second = created(seat, "first"), created(seat, "web")
-    seat.grant(first, SetLimit(mib(200)))
+    seat.grant(first, SetMaxMem(mib(200)))
     assert not is_newcomer(seat, second)
     seat.host.rename(first, "web")
     seat.arbiter.lifecycle.read_all_names()

@@ -19,13 +19,13 @@ from maxmemd.policy.wishes import (
     Headroom,
     Import,
     Increase,
-    SetLimit,
+    SetMaxMem,
     Wish,
 )
 from tests.support.seat import ACTOR, DM, MIB, Seat, mib
 
 KEY = "0:k"
-OTHER = SetLimit(mib(100))
+OTHER = SetMaxMem(mib(100))
 """A wish that is granted and changes something."""
 SET, CLEAR = (DriftRequest("1", mode, None, ACTOR, key=KEY) for mode in (DriftMode.ADOPT, None))
 
@@ -63,7 +63,7 @@ def test_a_wish_that_changes_nothing_uses_its_key_up(seat: Seat, *, restarts: bo
     wish, lines = Headroom(1), len(seat.memory.lines)
     assert said(seat.arbiter.turn([request(wish)])[0]) == "granted"
     assert (seat.record(1).revision, len(seat.memory.lines)) == (1, lines + 1)
-    seat.grant(1, SetLimit(mib(80)))
+    seat.grant(1, SetMaxMem(mib(80)))
     if restarts:
         seat.restart()
     assert seat.refuse(1, OTHER, key=KEY) == "idempotency-key-reused"
@@ -95,11 +95,11 @@ def turn(ask: DecisionRequest | DriftRequest) -> Answers:
 def on_a_full_disk(seat: Seat) -> Answer | MaxmemError:
     """Ask while nothing can be written."""
     seat.memory.fail(LedgerFull("cannot write: full"), kept=False)
-    return seat.arbiter.turn([request(SetLimit(mib(80)))])[0]
+    return seat.arbiter.turn([request(SetMaxMem(mib(80)))])[0]
 
 
 ANSWERS: dict[str, tuple[Answers, str, bool]] = {
-    "changed": (turn(request(SetLimit(mib(80)))), "granted", True),
+    "changed": (turn(request(SetMaxMem(mib(80)))), "granted", True),
     "changed, of a domain that is away": (
         turn(request(Import({MAX_MEM: mib(64)}, None), ref="51a70000-0000-4000-8000-0000000000ff")),
         "granted", True,
@@ -107,15 +107,15 @@ ANSWERS: dict[str, tuple[Answers, str, bool]] = {
     "unchanged": (turn(request(Headroom(1))), "granted", True),
     "a mode set": (turn(SET), "granted", True),
     "a mode that was not there, cleared": (turn(CLEAR), "granted", True),
-    "refused": (turn(request(SetLimit(mib(1)))), "limit-below-target", False),
+    "refused": (turn(request(SetMaxMem(mib(1)))), "limit-below-target", False),
     "refused by its condition": (
-        turn(request(SetLimit(mib(80)), if_match=9)), "stale-revision", False,
+        turn(request(SetMaxMem(mib(80)), if_match=9)), "stale-revision", False,
     ),
     "refused for a domain that is none": (
-        turn(request(SetLimit(mib(80)), ref="nosuch")), "unknown-domain", False,
+        turn(request(SetMaxMem(mib(80)), ref="nosuch")), "unknown-domain", False,
     ),
     "a mode refused": (turn(SET._replace(if_match=9)), "stale-revision", False),
-    "a dry run": (turn(request(SetLimit(mib(80)), dry_run=True)), "granted", False),
+    "a dry run": (turn(request(SetMaxMem(mib(80)), dry_run=True)), "granted", False),
     "a mode's dry run": (turn(SET._replace(dry_run=True)), "granted", False),
     "not kept": (on_a_full_disk, "ledger-full", False),
 }  # fmt: skip
@@ -136,7 +136,7 @@ REFERENCES = ["2", "db", GONE, "nosuch", "51a70000-0000-4000-8000-0000000000ff",
 
 
 @pytest.mark.parametrize("ref", REFERENCES)
-@pytest.mark.parametrize("wish", [SetLimit(mib(80)), Headroom(1)], ids=["changed", "unchanged"])
+@pytest.mark.parametrize("wish", [SetMaxMem(mib(80)), Headroom(1)], ids=["changed", "unchanged"])
 def test_a_key_is_of_one_domain(seat: Seat, wish: Wish, ref: str) -> None:
     """With another reference it is refused, whether that means another domain or none."""
     seat.grant(1, wish, key=KEY)
@@ -156,17 +156,17 @@ def test_so_is_that_of_a_mode_of_drift(seat: Seat, first: DriftRequest, ref: str
 def test_a_domid_that_means_none_any_more_is_not_guessed(seat: Seat) -> None:
     """By UUID or by name, which mean the record, the wish is answered again; by domid it is not."""
     uuid = seat.uuid(1)
-    seat.grant(1, SetLimit(mib(80)), key=KEY)
+    seat.grant(1, SetMaxMem(mib(80)), key=KEY)
     seat.host.destroy(1)
     seat.poll()
-    assert seat.refuse(1, SetLimit(mib(80)), key=KEY) == "idempotency-key-reused"
+    assert seat.refuse(1, SetMaxMem(mib(80)), key=KEY) == "idempotency-key-reused"
     for ref in (uuid, "web"):
-        assert seat.grant(ref, SetLimit(mib(80)), key=KEY).replayed
+        assert seat.grant(ref, SetMaxMem(mib(80)), key=KEY).replayed
 
 
 PAIRS: dict[str, tuple[DecisionRequest | DriftRequest, DecisionRequest | DriftRequest]] = {
-    "two decisions": (request(SetLimit(mib(80))), request(OTHER)),
-    "a decision, then a mode": (request(SetLimit(mib(80))), SET),
+    "two decisions": (request(SetMaxMem(mib(80))), request(OTHER)),
+    "a decision, then a mode": (request(SetMaxMem(mib(80))), SET),
     "a mode, then a decision": (SET, request(OTHER)),
     "nothing changed, then a decision": (request(Headroom(1)), request(OTHER)),
     "nothing changed, then a mode": (request(Headroom(1)), SET),

@@ -33,7 +33,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -81,7 +81,7 @@ KINDS = {
 }  # fmt: skip
 
 GRANTED: dict[str, tuple[int | str, Wish, str]] = {
-    "raise": (1, SetLimit(mib(768)), 'mehr Verkehr: "größer" ☃\n'),
+    "raise": (1, SetMaxMem(mib(768)), 'mehr Verkehr: "größer" ☃\n'),
     "aim": (1, SetTarget(target=mib(640)), ""),
     "roms": (1, SetComponent(ROMS, mib(2)), ""),
     "more-roms": (1, Increase(ROMS, 256), ""),
@@ -96,7 +96,7 @@ GRANTED: dict[str, tuple[int | str, Wish, str]] = {
         Import({MAX_MEM: mib(256), POPULATED: mib(1)}, mib(300)),
         "",
     ),
-    "owed": (14, SetLimit(mib(200)), ""),
+    "owed": (14, SetMaxMem(mib(200)), ""),
 }
 """By key: what was granted then, asked again in the words of today; where it lives, and why."""
 
@@ -244,7 +244,7 @@ def test_a_key_of_then_is_answered_as_then(path: Path, key: str) -> None:
     granted = seat.grant(ref, wish, key=f"0 {key}", reason=reason)
     assert granted.replayed
     assert LedgerReader(path).check() == before
-    other = seat.ask(ref, SetLimit(mib(333)), key=f"0 {key}")
+    other = seat.ask(ref, SetMaxMem(mib(333)), key=f"0 {key}")
     assert isinstance(other, Refused)
     assert other.refusal.code == "idempotency-key-reused"
 

@@ -36,7 +36,7 @@ from maxmemd.policy.wishes import (
     UNKNOWN,
     Build,
     Headroom,
-    SetLimit,
+    SetMaxMem,
 )
 from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory
 from tests.policy.values import (
@@ -271,7 +271,7 @@ def test_headroom_while_a_build_is_followed() -> None:
 def test_a_limit_that_writes_no_node() -> None:
     """Who sets a sum by libxenctrl alone says nothing of static-max; the slack is ours."""
     record = replace(record_of(64, static_max=128), components={MAX_MEM: Component(kib(0), 1)})
-    after = granted(decide(picture_of(record), SetLimit(kib(96), force=True, node=False)))
+    after = granted(decide(picture_of(record), SetMaxMem(kib(96), force=True, node=False)))
     assert amounts(after.record) == {MAX_MEM: 96, SLACK: SLACK_KIB}
     assert (after.record.static_max, after.effects) == (kib(128), NO_EFFECTS)
 
