@@ -1,70 +1,47 @@
 """The only connection that writes: each batch is one transaction and one fsync."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import history
-from maxmemd.ledger.anchor import Anchor, check_rows, read_anchor
+from maxmemd.ledger.anchor import check_rows
 from maxmemd.ledger.connection import WritingConnection
 from maxmemd.ledger.heads import Head, Heads
 from maxmemd.ledger.high_water import HighWaterMark
 from maxmemd.ledger.integrity import (
-    check_entries,
-    check_newest,
-    check_schema,
     sealed,
     sealed_text,
-    unsealed,
-    unsealed_text,
 )
+from maxmemd.ledger.loading import load
 from maxmemd.ledger.place import Place
 from maxmemd.ledger.pruning import Pruner
 from maxmemd.ledger.pushes import write_pushes
+from maxmemd.ledger.rows import as_entry, as_record
 from maxmemd.ledger.schema import (
-    DRIFT_MODE,
     GENESIS,
     HASHED,
-    HISTORY,
-    INSTANCE,
-    PUSH,
-    RECORD,
     as_ledger_errors,
     chain_hash,
 )
 from maxmemd.ledger.statements import (
     BY_KEYS,
-    DRIFT_MODES,
     DROP_DRIFT_MODE,
     DROP_INSTANCE,
-    ENDED,
     ENTRIES,
     INSTANCES,
-    LAGGING_HEADS,
-    NAMES,
-    SCHEMA_NAMES,
     SET_DRIFT_MODE,
     SET_NAME,
-    STANDING,
 )
 from maxmemd.policy.codec import (
-    build_from_text,
-    drift_mode_from_text,
     drift_mode_to_text,
-    ending_from_json,
-    from_text,
-    record_from_text,
 )
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
-from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
-from maxmemd.policy.retention import LEAST_KEPT, Retention
-from maxmemd.policy.states import PushState
+from maxmemd.policy.retention import Retention
 from maxmemd.ports import NO_MODES, NO_NAMES
 
 _STORED = Entry._fields.index("at_ns")
@@ -127,72 +104,11 @@ class SqliteLedger:
         entry is missing, or if a table does not follow from the history.
         """
         with as_ledger_errors(self._path, "read the ledger"), self._connection.begin():
-            anchor = read_anchor(self._connection)
-            newest = self._connection.execute(
-                sa.select(HISTORY)
-                .where(HISTORY.c.seq > anchor.seq)
-                .order_by(HISTORY.c.seq.desc())
-                .limit(LEAST_KEPT)
-            ).all()
-            heads = self._connection.execute(
-                sa.select(HISTORY, RECORD.c.observed).join(
-                    RECORD, (RECORD.c.head == HISTORY.c.seq) & (RECORD.c.uuid == HISTORY.c.uuid)
-                )
-            ).all()
-            stands = self._connection.execute(STANDING).all()
-            instances = self._connection.execute(sa.select(INSTANCE)).all()
-            ended = self._connection.execute(ENDED).all()
-            names = self._connection.execute(NAMES).all()
-            modes = self._connection.execute(DRIFT_MODES).all()
-            pushes = self._connection.scalar(sa.select(sa.func.max(PUSH.c.id))) or 0
-            check_rows(self._connection, heads)
-            check_rows(self._connection, ended)
-            self._check_tables(anchor)
-        check_entries(list(reversed(newest)))
-        if len(heads) != len(stands):
-            raise LedgerCorrupt("cannot trust the ledger: the entry of a record is missing")
-        standing = {row.uuid: Head(*row[1:]) for row in stands}
-        check_newest(newest, {uuid: head.newest for uuid, head in standing.items()})
-        self._seq, self._newest_hash = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
-        self._heads.load(standing)
-        # Records with something decided that wait for an instance, or for theirs to be settled.
-        records = tuple(as_standing_record(head) for head in heads)
-        lives = tuple(as_instance(row) for row in instances)
-        settled = {life.uuid for life in lives if build_from_text(life.build).has_settled}
-        ended = [row for row in ended if row.uuid not in settled]
-        settled |= {record.uuid for record in records if not record.decided}
-        awaiting = {row.uuid: row.head for row in stands if row.uuid not in settled}
+            loaded = load(self._connection, self._high_water.read())
+        self._seq, self._newest_hash = loaded.newest
+        self._heads.load(loaded.standing)
         self._high_water.write(self._seq, self._newest_hash)
-        return Snapshot(
-            records,
-            lives,
-            endings_of(ended, awaiting),
-            (self._seq, pushes),
-            {row.uuid: as_drift_mode(row) for row in modes},
-            {uuid: unsealed_text(name, f"the name of {uuid}") for uuid, name in names},
-            {head.uuid: head.actor for head in heads},
-        )
-
-    def _check_tables(self, anchor: Anchor) -> None:
-        """Check the tables that follow from the history, and that no newest entry is missing."""
-        check_schema(self._connection.scalars(SCHEMA_NAMES).all())
-        known = self._high_water.read()
-        if known is not None and known[0] > anchor.seq:
-            seq, newest_hash = known
-            found = self._connection.scalar(sa.select(HISTORY.c.hash).where(HISTORY.c.seq == seq))
-            if found != newest_hash:
-                raise LedgerCorrupt(
-                    f"cannot trust the ledger: entry {seq} was written but is missing"
-                    " (see docs/recovery.md)"
-                )
-        behind = self._connection.scalar(LAGGING_HEADS, {"anchor": anchor.seq})
-        if behind is not None:
-            raise LedgerCorrupt(f"cannot trust the ledger: the record of {behind} is not the last")
-        for table in (RECORD, INSTANCE, DRIFT_MODE):
-            query = f"PRAGMA integrity_check({table.name})"
-            found = self._connection.exec_driver_sql(query).scalar()
-            if found != "ok":
-                raise LedgerCorrupt(f"cannot trust the ledger: table {table.name}: {found}")
+        return loaded.snapshot
 
     def commit(
         self,
@@ -314,60 +230,3 @@ class SqliteLedger:
             row = history.revision_entry(self._connection, uuid, revision)
             check_rows(self._connection, [] if row is None else [row])
         return None if row is None else as_record(row)
-
-
-def as_entry(row: sa.Row[Any]) -> Entry:
-    """Return the entry that a row of the history was written from."""
-    return Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
-
-
-def as_instance(row: sa.Row[Any]) -> InstanceRow:
-    """Return the instance that a row was written from. Raises LedgerCorrupt."""
-    try:
-        kept = InstanceRow(**row._asdict())
-        return unsealed(kept._replace(push_state=PushState(row.push_state)))
-    except ValueError as error:
-        raise LedgerCorrupt(f"cannot read an instance of {row.uuid}: {error}") from error
-
-
-def endings_of(ended: Sequence[sa.Row[Any]], heads: Mapping[str, int]) -> dict[str, Ending]:
-    """Return how each UUID's last instance ended, where a reason was seen.
-
-    A record whose entry in `heads` is newer than the end was decided on for the next start. An end
-    from before the record began says no more than that.
-    """
-    endings = {}
-    for row in ended:
-        ending = ending_from_json(from_text(row.wish)) if row.seq > row.first_seq else None
-        if heads.get(row.uuid, 0) > row.seq:
-            ending = (ending or UNSEEN)._replace(decided_ahead=True)
-        if ending is not None:
-            endings[row.uuid] = ending
-    return endings
-
-
-def as_standing_record(row: sa.Row[Any]) -> Record:
-    """Return the record in its newest entry, with what that may not say. Raises LedgerCorrupt."""
-    record, text = as_record(row), None
-    if row.observed is not None:
-        text = unsealed_text(row.observed, f"what was observed of {row.uuid}")
-    if text is None or "observed" in from_text(row.state):
-        return record
-    return replace(record, observed=frozenset((owner, name) for owner, name in from_text(text)))
-
-
-def as_drift_mode(row: sa.Row[Any]) -> SetMode:
-    """Return the mode that a row was written from. Raises LedgerCorrupt."""
-    whose = f"the mode of drift of {row.uuid}"
-    try:
-        return drift_mode_from_text(unsealed_text(row.mode, whose))
-    except (ValueError, TypeError) as error:
-        raise LedgerCorrupt(f"cannot read {whose}: {error}") from error
-
-
-def as_record(row: sa.Row[Any]) -> Record:
-    """Return the record in a row of the history. Raises LedgerCorrupt."""
-    try:
-        return record_from_text(row.uuid, row.revision, row.state)
-    except (ValueError, TypeError, KeyError) as error:
-        raise LedgerCorrupt(f"cannot read entry {row.seq} of the history: {error}") from error

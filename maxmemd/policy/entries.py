@@ -99,11 +99,11 @@ class PushRow(NamedTuple):
 class Snapshot:
     """What a ledger held when it was opened: the records, and the instances not ended.
 
-    `endings` says how the last instance of a domain
-    ended, where a reason was seen and the next one was not announced since. `extent` is how many
-    entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
-    clients set for single domains, by UUID. `names` are the last names of the domains that have a
-    record, by UUID, and `actors` who decided on them last, as JSON text.
+    `endings` says how the last instance of a domain ended, where a reason was seen, or that a
+    client decided on it since. `extent` is how many entries and pushes there are: it grows with
+    each commit of any. `drift_modes` are the modes that clients set for single domains, by UUID.
+    `names` are the last names of the domains that have a record, by UUID, and `actors` who decided
+    on them last, as JSON text.
     """
 
     records: tuple[Record, ...]
