@@ -27,7 +27,7 @@ from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import Backend, SystemClock, choose_backend
 from maxmemd.config.settings import Config
-from maxmemd.errors import ConfigError, LedgerError
+from maxmemd.errors import ConfigError, LedgerCorrupt, LedgerError
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.host import check_host, mark_host
 from maxmemd.ledger.lock import exclusive_lock
@@ -40,6 +40,8 @@ from maxmemd.systemd import Watchdog, passed_sockets
 LOG = logging.getLogger("maxmemd")
 CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred entries."""
+CHECK_AGAIN_S = 30.0
+"""The pause before it is checked again, where it could not be read."""
 READ_WITHIN_S = 10.0
 """How long a configuration may take to be read again."""
 GIVE_UP_AFTER_S = 0.5
@@ -193,16 +195,21 @@ def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
 async def _check_ledger(service: Service) -> None:
     """Check every entry ever written, while the daemon serves; readiness says what came of it."""
     await asyncio.sleep(CHECK_AFTER_S)
-    try:
-        entries = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
-        anchor = await asyncio.to_thread(service.reader.anchor)
-    except LedgerError as error:
-        service.integrity = f"{error.code}: {error}"
-        LOG.critical("%s", error)
-    else:
-        service.integrity, service.proved = "ok", f"proved {anchor}"
-        LOG.info("the history's chain up to entry %d is whole, %s", entries, anchor)
-        service.mailbox.thread.call_soon(lambda arbiter: arbiter.pruning.allow())
+    while True:
+        try:
+            entries = await asyncio.to_thread(service.reader.check, pause_s=CHECK_PAUSE_S)
+            anchor = await asyncio.to_thread(service.reader.anchor)
+        except LedgerError as error:
+            service.integrity = f"{error.code}: {error}"
+            LOG.critical("%s", error)
+            if isinstance(error, LedgerCorrupt):
+                return
+            await asyncio.sleep(CHECK_AGAIN_S)  # it may be over by then, and says nothing of damage
+        else:
+            break
+    service.integrity, service.proved = "ok", f"proved {anchor}"
+    LOG.info("the history's chain up to entry %d is whole, %s", entries, anchor)
+    service.mailbox.thread.call_soon(lambda arbiter: arbiter.pruning.allow())
 
 
 class Reload:
@@ -236,9 +243,12 @@ class Reload:
             except TimeoutError:
                 LOG.error(  # noqa: TRY400
                     "the configuration stays as it was: cannot read it within %.0f s"
-                    " (its file system, or the name service for its users and groups, hangs)",
+                    " (its file system, or the name service for its users and groups, hangs, or"
+                    " an earlier reading of it still does)",
                     READ_WITHIN_S,
                 )
+            except Exception:
+                LOG.exception("the configuration stays as it was")
 
     def _take(self, found: Config) -> None:
         """Apply a configuration.

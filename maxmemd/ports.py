@@ -195,8 +195,8 @@ class Ledger(Protocol):
         """Return a record as it was at a revision, or None."""
         ...
 
-    def newest_of(self, uuids: Sequence[str]) -> str:
-        """Return the domain among these, all with a record, that the newest entry is about."""
+    def by_age(self, uuids: Sequence[str]) -> list[str]:
+        """Return domains, all with a record, by their newest entries: the oldest first."""
         ...
 
     def prune(self, rule: Retention, now_ns: int) -> bool:

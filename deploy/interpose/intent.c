@@ -154,11 +154,12 @@ static enum fit fit_of(const struct slot *slot, const struct slot *own, uint32_t
         return NO;
     if (slot->domid == domid)
         return CERTAIN;
-    if (slot->domid != NO_DOMAIN || domain->has_maximum)
+    if (slot->domid != NO_DOMAIN)
         return NO;
+    /* Whatever its maximum: the daemon may have raised a domain that it knows before libxl does. */
     if (domain->known && !is_nil(slot->intent.uuid))
         return is_same_uuid(slot->intent.uuid, domain->uuid) ? CERTAIN : NO;
-    if (own && slot->context != own->context)
+    if (domain->has_maximum || (own && slot->context != own->context))
         return NO;
     return is_target_of(slot, max_kib) ? POSSIBLE : NO;
 }

@@ -93,7 +93,7 @@ class Batch:
         seen = self._observe(ask)
         if isinstance(seen, Refused):
             return self._refused(ask, seen)
-        if isinstance(seen, Observation) and seen.instance.awaits_adoption and not ask.dry_run:
+        if isinstance(seen, Observation) and self._is_to_adopt(ask, seen.instance):
             self.adopt(seen.instance, seen.xen)
         uuid = ask.ref.lower() if seen is None else _uuid_of(seen)
         record = self._record_of(uuid)
@@ -112,6 +112,11 @@ class Batch:
         if ask.dry_run:
             return _granted(verdict.record, seen, verdict.effects, change=change, dry=True)
         return self._grant(index, ask, verdict, seen, change)
+
+    def _is_to_adopt(self, ask: DecisionRequest, instance: Instance) -> bool:
+        """Whether a foreign maximum is taken up first; not over what this batch has decided."""
+        is_due = instance.awaits_adoption and instance.uuid not in self.decided
+        return is_due and not ask.dry_run
 
     def _nodes(self, seen: Observation | Halted | None) -> StoreFacts | None:
         if not isinstance(seen, Observation):

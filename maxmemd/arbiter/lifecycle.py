@@ -112,9 +112,11 @@ class Lifecycle:
         since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in gone}
         self._gone_since_s = since_s
         kept = [uuid for uuid in gone if now_s - since_s[uuid] <= self._keep_s(uuid)]
-        # the sort is stable: of those that went together, or before this start, the first recorded
-        kept.sort(key=since_s.__getitem__)
-        surplus = kept[: max(0, len(kept) - self.settings.value.gone.most)]
+        surplus: list[str] = []
+        if len(kept) > self.settings.value.gone.most:
+            # of those that went together, or before this start, the history tells who went last
+            kept = sorted(self.records.by_age(kept), key=since_s.__getitem__)
+            surplus = kept[: len(kept) - self.settings.value.gone.most]
         self._forget(set(gone).difference(kept), {})
         self._forget(surplus, {"surplus": True})
         self.endings.forget_others({*alive, *self.records.uuids()})

@@ -51,7 +51,9 @@ class Pruning:
             self._end(surprise)
 
     def _end(self, error: Exception) -> None:
-        LOG.critical("the history is not pruned any more: %s", error, exc_info=error)
+        LOG.critical(
+            "the history is not pruned any more (see docs/recovery.md): %s", error, exc_info=error
+        )
         self.due_s = inf
 
     def _now_ns(self, now_s: float) -> int:

@@ -106,13 +106,15 @@ class Records:
         """Return the UUIDs whose records have this last name."""
         return [uuid for uuid in self._names.called(text) if uuid in self._records]
 
-    def newest_of(self, uuids: Sequence[str]) -> str:
-        """Return the domain of the newest entry, written or waiting. Raises LedgerError."""
-        for entry in reversed(self._notes):
-            if entry.uuid in uuids:
-                return entry.uuid
+    def by_age(self, uuids: Sequence[str]) -> list[str]:
+        """Return domains, all with a record, by their newest entries, written or waiting.
+
+        The oldest first. Raises LedgerError.
+        """
+        waiting = {entry.uuid: number for number, entry in enumerate(self._notes)}
         with self._troubled():
-            return self._ledger.newest_of(uuids)
+            written = self._ledger.by_age(uuids)
+        return sorted(written, key=lambda uuid: waiting.get(uuid, -1))
 
     def note_name(self, uuid: str, name: str) -> None:
         """Keep a domain's name, where it is a new one, with the next transaction."""
@@ -195,7 +197,8 @@ class Records:
 
         Raises LedgerError.
         """
-        return max(self._ledger.last_incarnation(uuid), self._begun.get(uuid, 0))
+        with self._troubled():
+            return max(self._ledger.last_incarnation(uuid), self._begun.get(uuid, 0))
 
     def forget_name(self, uuid: str) -> None:
         """Forget the name of a domain that ended without a record."""

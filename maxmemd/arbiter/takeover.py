@@ -64,7 +64,7 @@ class Takeover:
         alive = self.instances.uuids()
         named = [self.records.get(uuid) for uuid in self.records.named(name) if uuid not in alive]
         decided = {it.uuid: it for it in named if it is not None and by_name.decided_amounts(it)}
-        return decided[self.records.newest_of(list(decided))] if decided else None
+        return decided[self.records.by_age(list(decided))[-1]] if decided else None
 
     def _take(self, instance: Instance, record: Record, halted: Record, name: str) -> None:
         if not by_name.is_opted_in(name, self.settings.value.by_name):

@@ -36,7 +36,10 @@ _COUNTS = sa.select(
 
 
 class ChainCheck:
-    """One check of all entries; `seen` is the last that was looked at."""
+    """One check of all entries; `seen` is the last that was looked at.
+
+    `begun` counts how often it began again.
+    """
 
     def __init__(self) -> None:
         self.seen = 0
@@ -45,6 +48,7 @@ class ChainCheck:
         self._kept_after = 0
         self._newest: OrderedDict[str, int] = OrderedDict()
         self._links = 0
+        self.begun = 0
 
     def stride(self, connection: sa.Connection, most: int) -> bool:
         """Check some entries more, in a transaction; return whether all are checked.
@@ -53,7 +57,9 @@ class ChainCheck:
         """
         anchor = read_anchor(connection)
         if anchor != self._anchor:
+            begun = self.begun
             self.__init__()  # type: ignore[misc]
+            self.begun = begun + 1
             self._anchor, self.seen, self._before = anchor, anchor.seq, anchor.hash
         if self._kept_after < anchor.seq:
             self._check_kept(connection, most)

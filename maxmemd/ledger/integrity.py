@@ -13,17 +13,6 @@ from maxmemd.ledger.schema import GENESIS, HASHED, METADATA, chain_hash
 from maxmemd.policy.entries import InstanceRow
 
 
-def opened(uuid: str, sealed_text: str | None) -> str | None:
-    """Return a text without its checksum. Raises LedgerCorrupt if that is wrong."""
-    text = _without_seal(sealed_text)
-    if _seal(text) != sealed_text:
-        raise LedgerCorrupt(
-            f"cannot trust the ledger: what was observed of {uuid} is not as it was written"
-            " (see docs/recovery.md)"
-        )
-    return text
-
-
 def sealed(row: InstanceRow) -> InstanceRow:
     """Return an instance with checksums of `effects` and `build`, which no hash chain covers."""
     if row.effects is None and row.build is None:

@@ -28,7 +28,9 @@ _OLDEST = (
     .limit(sa.bindparam("most"))
 )
 _OLDEST_PUSHES = (
-    sa.select(PUSH.c.id, PUSH.c.uuid, PUSH.c.after_seq).order_by(PUSH.c.id).limit(2 * STRIDE)
+    sa.select(PUSH.c.id, PUSH.c.uuid, PUSH.c.after_seq, PUSH.c.at_ns)
+    .order_by(PUSH.c.id)
+    .limit(2 * STRIDE)
 )
 _NEWEST_PUSH = sa.select(sa.func.max(PUSH.c.id))
 _SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
@@ -81,7 +83,7 @@ class Pruner:
         old = _old_entries(connection, anchor, rule, newest, now_ns)
         check_entries(old, anchor.hash, after=anchor.seq)
         last = old[-1] if old else anchor
-        pushes = _drop_pushes(connection, last.seq)
+        pushes = _drop_pushes(connection, last.seq, old[-1].at_ns if old else 0)
         if not old and not pushes:
             return False
         unneeded = self._sweep(connection) | self._keep(connection, anchor, old)
@@ -156,14 +158,21 @@ def _slot(row: Any, made: Mapping[str, set[int]], *, has_state: bool) -> int | N
     return slot_of(row.kind, row.revision, made.get(row.uuid), has_state=has_state)
 
 
-def _drop_pushes(connection: sa.Connection, last_seq: int) -> int:
+def _drop_pushes(connection: sa.Connection, last_seq: int, last_ns: int) -> int:
     """Delete the oldest pushes that came after entries up to this one; return how many.
 
-    The newest push stays, so that numbers are not given twice.
+    Those of earlier versions, which do not say after which, go by their time. The newest push
+    stays, so that numbers are not given twice.
     """
+
+    def is_old(row: Any) -> bool:
+        if row.after_seq is None:
+            return bool(row.at_ns <= last_ns)
+        return bool(row.after_seq <= last_seq)
+
     rows = connection.execute(_OLDEST_PUSHES).all()
     newest = connection.scalar(_NEWEST_PUSH) or 0
-    old = list(takewhile(lambda row: row.id < newest and (row.after_seq or 0) <= last_seq, rows))
+    old = list(takewhile(lambda row: row.id < newest and is_old(row), rows))
     if old:
         connection.execute(_DROP_PUSHES, {"last": old[-1].id})
         uuids = list({row.uuid for row in old})

@@ -24,6 +24,9 @@ from maxmemd.policy.codec import from_text
 STRIDE = 500
 """Entries read at once by `check`."""
 
+MOST_BEGUN = 2
+"""How often a check begins again because older entries were pruned meanwhile."""
+
 MOST_BYTES = 512 * 1024
 """Bytes of a page, but for its last entry: 500 entries of a domain with a few components fit."""
 
@@ -170,16 +173,26 @@ class LedgerReader:
         chain = ChainCheck()
         is_done = False
         while not (is_done or self._is_check_over.is_set()):
-            with (
-                as_ledger_errors(self._path, "check the ledger"),
-                self._engine.begin() as connection,
-            ):
-                is_done = chain.stride(connection, STRIDE)
+            is_done = self._check_some(chain)
             if not is_done:
                 self._is_check_over.wait(pause_s)
         if is_done:
             self._check_structure()
         return chain.seen
+
+    def _check_some(self, chain: ChainCheck) -> bool:
+        """Check one stride; all of them where pruning goes on faster than a check does.
+
+        In one transaction nothing is pruned for this reader. Return whether all is checked.
+        """
+        with (
+            as_ledger_errors(self._path, "check the ledger"),
+            self._engine.begin() as connection,
+        ):
+            is_done = chain.stride(connection, STRIDE)
+            while chain.begun > MOST_BEGUN and not (is_done or self._is_check_over.is_set()):
+                is_done = chain.stride(connection, STRIDE)
+        return is_done
 
     def end_check(self) -> None:
         """Let a check that runs, and any later one, end at once. From any thread."""

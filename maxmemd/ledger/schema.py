@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
@@ -231,6 +231,8 @@ def as_ledger_errors(database: Path, what: str) -> Iterator[None]:
     """Turn SQLite's errors into LedgerError, by result code and free space."""
     try:
         yield
+    except ResourceClosedError as error:  # it could not be opened again
+        raise LedgerError(f"cannot {what}: its connection is closed") from error
     except (DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         result = str(getattr(cause, "sqlite_errorname", "SQLITE_ERROR"))

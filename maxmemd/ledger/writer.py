@@ -207,11 +207,11 @@ class SqliteLedger:
             check_rows(self._connection, rows)
         return {row.key: as_entry(row) for row in rows}
 
-    def newest_of(self, uuids: Sequence[str]) -> str:
-        """Return the domain among these, all with a record, that the newest entry is about."""
+    def by_age(self, uuids: Sequence[str]) -> list[str]:
+        """Return domains, all with a record, by their newest entries: the oldest first."""
         with as_ledger_errors(self._path, "look domains up"), self._connection.begin():
             heads = self._heads.find(self._connection, uuids)
-        return max(uuids, key=lambda uuid: heads[uuid].newest)
+        return sorted(uuids, key=lambda uuid: heads[uuid].newest)
 
     def last_incarnation(self, uuid: str) -> int:
         """Return the last incarnation of a domain that was written; 0 if it had none here."""

@@ -7,6 +7,7 @@ import pytest
 
 from maxmemd.arbiter.messages import DecisionRequest, Refused
 from maxmemd.policy.components import MAX_MEM
+from maxmemd.policy.facts import DOM0_UUID
 from maxmemd.policy.wishes import Import, SetComponent, SetMaxMem
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import finish
@@ -166,3 +167,16 @@ def test_a_living_domain_is_never_dropped() -> None:
         seat.host.create(f"web{number}", memory=Memory.of_mib(64), uuid=uuid_of(100 + number))
     gone_by_one(seat, 3)
     assert len(seat.arbiter.records) == 5 + 1 + 1  # these, dom0, and one that is gone
+
+
+def test_a_start_drops_those_that_have_been_away_longest() -> None:
+    """Not a guest that ran until the host went down, though its record is the oldest."""
+    seat = Seat(keep_gone=(3, 9)).restart()
+    db = finish(seat.host.building(web_of(64, 128)))
+    seat.poll()
+    seat.grant(db, SetMaxMem(mib(200)))
+    assert codes(seat, *(request(number) for number in range(1, 4))) == ["granted"] * 3
+    seat.host.destroy(db)
+    seat.restart()
+    kept = set(seat.arbiter.records.uuids())
+    assert kept - {DOM0_UUID} == {WEB_UUID, uuid_of(2), uuid_of(3)}

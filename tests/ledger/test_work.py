@@ -94,7 +94,7 @@ WRITES: dict[str, Callable[[SqliteLedger], object]] = {
     "rollback-to-an-old-one": lambda ledger: ledger.record_at(UUID, 77),
     "rollback-to-nothing": lambda ledger: ledger.record_at(UUID, 10**12),
     "keys": lambda ledger: ledger.by_keys(["0:1", "0:77", "0:none"]),
-    "newest": lambda ledger: ledger.newest_of([UUID, OTHER]),
+    "newest": lambda ledger: ledger.by_age([UUID, OTHER]),
     "commit": lambda ledger: ledger.commit(AT_NS, [note(1, OTHER)] * 9, pushes=[push(1)]),
 }
 
@@ -170,7 +170,7 @@ def _everything(ledger: SqliteLedger, reader: LedgerReader, follower: LedgerFoll
     ledger.record_at(UUID, 3)
     ledger.record_at(NEVER_PUSHED, 7)
     ledger.by_keys(["0:1", "0:2"])
-    ledger.newest_of([UUID])
+    ledger.by_age([UUID])
     for read in READS.values():
         read(reader, Steps())
     reader.anchor()

@@ -118,9 +118,10 @@ class MemoryLedger:
         """Return the entries that were kept under these idempotency keys."""
         return {line.key: line for line in self.there if line.key in keys and line.key is not None}
 
-    def newest_of(self, uuids: Sequence[str]) -> str:
-        """Return the domain among these that the newest entry is about."""
-        return next(line.uuid for line in reversed(self.lines) if line.uuid in uuids)
+    def by_age(self, uuids: Sequence[str]) -> list[str]:
+        """Return domains by their newest entries: the oldest first."""
+        newest = {line.uuid: n for n, line in enumerate(self.lines)}
+        return sorted(uuids, key=lambda uuid: newest.get(uuid, -1))
 
     def record_at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision, or None."""

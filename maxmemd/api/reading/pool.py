@@ -45,7 +45,7 @@ class ReadPool:
         self._name, self._strides, self._most = name, strides, threads
         self._waiting: dict[str, deque[_Job]] = {}
         self._running: set[_Job] = set()
-        self._threads = 0
+        self._threads, self._is_closed = 0, False
         self._handed: SimpleQueue[tuple[_Job, asyncio.AbstractEventLoop] | None] = SimpleQueue()
 
     async def run(self, client: str, work: Callable[[Reading], T]) -> T:
@@ -54,6 +54,8 @@ class ReadPool:
         Raises Rejected for one too many, ReadTooLong for one that was not done in time, and what
         the read raises. When the caller is cancelled the read ends.
         """
+        if self._is_closed:
+            raise _stops()
         self._check_room(client)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         job = _Job(client, work, done)
@@ -70,11 +72,11 @@ class ReadPool:
 
     def close(self) -> None:
         """End all reads, and the threads as soon as they come to know."""
+        self._is_closed = True
         for job in (*self._running, *(job for jobs in self._waiting.values() for job in jobs)):
             job.deadline.end()
             if not job.done.done():
-                stops = "cannot finish this read: maxmemd stops (ask again when it has started)"
-                job.done.set_exception(ArbiterBusy(stops))
+                job.done.set_exception(_stops())
         self._waiting.clear()
         for _ in range(self._threads):
             self._handed.put(None)
@@ -137,6 +139,10 @@ class ReadPool:
             except RuntimeError:  # the loop is closed: there is no asker any more
                 return
             del job, found, error, handed  # an idle thread keeps no answer
+
+
+def _stops() -> ArbiterBusy:
+    return ArbiterBusy("cannot finish this read: maxmemd stops (ask again when it has started)")
 
 
 def _result_of(job: _Job, strides: Strides) -> Any:

@@ -42,8 +42,9 @@ class SharedAnswer:
         flight = self._made
         if flight is not None and self._is_fresh(flight, mark):
             return await flight.task
-        joinable = [each for each in self._flights if each.began_s is None]
-        joinable += [each for each in self._flights if self._is_fresh(each, mark)]
+        wanted = [each for each in self._flights if each.askers]  # the others are cancelled
+        joinable = [each for each in wanted if each.began_s is None]
+        joinable += [each for each in wanted if self._is_fresh(each, mark)]
         flight = joinable[0] if joinable else self._begin()
         flight.askers += 1
         try:

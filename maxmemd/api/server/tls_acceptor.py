@@ -17,7 +17,7 @@ from maxmemd.api.response import last_reply
 from maxmemd.api.server.acceptor import Acceptor
 from maxmemd.api.server.tcp import TcpListener
 
-HANDSHAKE_WITHIN_S = 5.0
+HANDSHAKE_WITHIN_S, LEAST_HANDSHAKE_S = 5.0, 0.1
 MOST_HANDSHAKES, MOST_HANDSHAKES_EACH = 128, 16
 """Concurrent handshakes: in all, and of one address. One more cancels the oldest, because a
 handshake that makes progress is done long before it is the oldest."""
@@ -82,7 +82,9 @@ class TlsAcceptor(Acceptor):
                 self._make,
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_WITHIN_S - (self._loop.time() - began_s),
+                ssl_handshake_timeout=max(
+                    LEAST_HANDSHAKE_S, HANDSHAKE_WITHIN_S - (self._loop.time() - began_s)
+                ),
             )
         except OSError as error:
             self._refusals.count_and_log(peer, "tls-failed", f"the TLS handshake failed: {error}")

@@ -138,6 +138,15 @@ def test_each_build_has_its_own_life(here: Built, daemon: Outside, two: tuple[in
     assert announced(daemon, two[1]) == [("migrated-in", 128 * MIB)]
 
 
+def test_a_domain_that_the_daemon_has_raised_already(
+    here: Built, daemon: Outside, two: tuple[int, int]
+) -> None:
+    """It knew the UUID, so there is a maximum before libxl sets one: it is a build all the same."""
+    config = config_of(two[0], 128, uuid_of(two[0]))
+    assert run(here, "crowd", "restore", config, STUB_INFO=max(two)).rc == 0
+    assert announced(daemon, two[0]) == [("migrated-in", 128 * MIB)]
+
+
 @pytest.mark.parametrize(
     ("uuids", "info"), [(("", ""), 0), (("", ""), 1), ((uuid_of(200), uuid_of(201)), 0)]
 )
