@@ -63,7 +63,7 @@ class Arbiter:
             self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
-        self.pruning = Pruning(self.settings, self.records, clock)
+        self.pruning = Pruning(self.settings, self.records, clock, kept.newest_ns)
         self.decisions = 0
         self.conditions: tuple[Condition, ...] = ()
         self.refusals: dict[str, int] = {}

@@ -18,17 +18,23 @@ PAUSE_S = 0.02
 
 @dataclass(slots=True)
 class Pruning:
-    """Belongs to the arbiter's thread. `due_s` is when the next stride is due (monotonic)."""
+    """Belongs to the arbiter's thread. `due_s` is when the next stride is due (monotonic).
+
+    `newest_ns` is the time of the newest entry at the start, 0 where there was none.
+    """
 
     settings: CurrentSettings
     records: Records
     clock: Clock
+    newest_ns: int = 0
     due_s: float = inf
     _began_ns: int = field(init=False)
     _began_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._began_ns, self._began_s = self.clock.wall_ns(), self.clock.monotonic_s()
+        if self.newest_ns:  # a clock that begins in the future would make all that is kept old
+            self._began_ns = min(self._began_ns, self.newest_ns)
 
     def allow(self) -> None:
         """Prune from now on: the chain was found whole, and nothing is deleted that might tell."""
@@ -57,6 +63,6 @@ class Pruning:
         self.due_s = inf
 
     def _now_ns(self, now_s: float) -> int:
-        """Return the time; a jump of the host's clock while we run makes nothing older."""
+        """Return the time; no jump of the host's clock makes anything older."""
         passed_ns = int((now_s - self._began_s) * 1e9)
         return min(self.clock.wall_ns(), self._began_ns + passed_ns)

@@ -1,6 +1,7 @@
 """What a start reads of the ledger: what stands, and the newest entries, all of it checked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -59,7 +60,9 @@ def load(connection: sa.Connection, high_water: tuple[int, bytes] | None) -> Loa
     standing = {row.uuid: Head(*row[1:]) for row in stands}
     check_newest(newest, {uuid: head.newest for uuid, head in standing.items()})
     last = (newest[0].seq, newest[0].hash) if newest else (0, GENESIS)
-    return Loaded(_snapshot(connection, heads, standing, last[0]), last, standing)
+    snapshot = _snapshot(connection, heads, standing, last[0])
+    snapshot = replace(snapshot, newest_ns=newest[0].at_ns if newest else 0)
+    return Loaded(snapshot, last, standing)
 
 
 def _newest(connection: sa.Connection, anchor: Anchor) -> Sequence[sa.Row[Any]]:

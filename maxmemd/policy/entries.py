@@ -103,7 +103,7 @@ class Snapshot:
     client decided on it since. `extent` is how many entries and pushes there are: it grows with
     each commit of any. `drift_modes` are the modes that clients set for single domains, by UUID.
     `names` are the last names of the domains that have a record, by UUID, and `actors` who decided
-    on them last, as JSON text.
+    on them last, as JSON text. `newest_ns` is the time of the newest entry, 0 where there is none.
     """
 
     records: tuple[Record, ...]
@@ -113,3 +113,4 @@ class Snapshot:
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     actors: Mapping[str, str] = field(default_factory=dict)
+    newest_ns: int = 0

@@ -135,3 +135,17 @@ def test_rollback_after_pruning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seat.record(web).amount(MAX_MEM) == mib(100)
     seat.grant(web, Rollback(2))
     assert seat.record(web).amount(MAX_MEM) == mib(64)
+
+
+@pytest.mark.parametrize("years", [-30, 70])
+def test_a_clock_that_begins_in_another_century_makes_nothing_old(years: int) -> None:
+    """The newest entry was written when it was written: time goes on from there."""
+    seat, ledger = seat_of()
+    newest_ns = seat.clock.wall_ns()
+    seat.clock.at_ns += years * 365 * DAY_NS
+    pruning = module.Pruning(seat.arbiter.settings, seat.arbiter.records, seat.clock, newest_ns)
+    pruning.allow()
+    seat.clock.forward(5.0)
+    pruning.step()
+    [(_, now_ns)] = ledger.strides
+    assert now_ns <= newest_ns + 5 * 10**9
