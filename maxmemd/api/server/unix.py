@@ -30,7 +30,8 @@ def open_sockets(
         )
     api, device_model = passed
     for path in [Path(sock.getsockname()) for sock in passed if sock is not None]:
-        if path.exists():
+        # systemd's folder may be closed to us (0700 root): the socket in it cannot be looked at
+        if path.parent.exists():
             need_safe_folders(path, f"serve systemd's socket {path}")
     _compare("socket", api, config.socket)
     if device_model is not None and config.device_model_socket == NONE:
