@@ -106,10 +106,10 @@ def test_a_process_of_its_uid(ready: Daemon, hvm1: Guest) -> None:
         assert rig.call(locked_in, root, APART, 0, wanted) == [403] * 3
         rig.run(f"rm -r {root}").check()
         assert rig.call(locked_in, root, APART, BASE + domid + 1, wanted[:1]) == [403]
+        assert asked_by(ready, uuid) == [BASE + domid]  # its record ends with the domain
     finally:
         rig.run(f"rm -rf {root}").check()
         hvm1.destroy()
-    assert asked_by(ready, uuid) == [BASE + domid]
 
 
 def settled(guest: Guest) -> int:
