@@ -3,7 +3,6 @@
 import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,10 +47,8 @@ class Backend:
         return cls(pusher, boot, name, simulated=True)
 
 
-def choose_backend(config: Config, is_well: Callable[[], bool] = lambda: True) -> Backend:
+def choose_backend(config: Config) -> Backend:
     """Return the configured backend; "auto" is Xen if this machine has it, else a simulated host.
-
-    While the pusher is away, and the rest of the daemon `is_well`, systemd's watchdog is fed.
 
     Raises HypervisorError or XenstoreError.
     """
@@ -61,7 +58,7 @@ def choose_backend(config: Config, is_well: Callable[[], bool] = lambda: True) -
 
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         connector = choose_connector(config.pusher, config.dom0_floor)
-        pusher = PusherClient(connector, on_failed_attempt=Watchdog(is_well).feed)
+        pusher = PusherClient(connector, on_failed_attempt=Watchdog().feed)
         return Backend(pusher, boot, pusher.wait_until_ready().hypervisor, simulated=False)
 
     from maxmemd.xen.simulated import SimulatedHost

@@ -4,13 +4,8 @@
 
 #include <stddef.h>
 
-struct request {
-    const char *method, *path, *body, *key;
-};
-
 struct exchange {
-    struct request request;
-    const char *socket;
+    const char *method, *path, *body, *key, *socket;
     long reply_ms;     /* the longest time to wait */
     long status;       /* HTTP status */
     char reply[16384]; /* the body, ended by a 0; head and body must fit */

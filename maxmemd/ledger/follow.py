@@ -11,9 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from maxmemd.errors import EventsPruned
-from maxmemd.ledger.anchor import Anchor, read_anchor
-from maxmemd.ledger.place import Place
 from maxmemd.ledger.schema import GENESIS, HISTORY, PUSH, as_ledger_errors, engine
 
 
@@ -64,10 +61,9 @@ class LedgerFollower:
     Every method raises LedgerError.
     """
 
-    def __init__(self, path: Path, place: Place | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
-        (place or Place()).guard(self._engine)
 
     def end(self) -> Position:
         """Return the position after everything that is committed."""
@@ -79,38 +75,21 @@ class LedgerFollower:
         )
 
     def place(self, seq: int, push: int) -> Position | None:
-        """Return the position after this entry and this push; None if they do not exist yet.
-
-        Raises EventsPruned if entries after it were pruned.
-        """
+        """Return the position after this entry and this push; None if they do not exist yet."""
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            anchor = _anchor_before(connection, seq)
-            found = anchor.hash if seq == anchor.seq else connection.scalar(_HASH, {"seq": seq})
-            found = GENESIS if seq == 0 else found
+            found = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
             pushes = connection.scalar(_NEWEST_PUSH) or 0
         return None if found is None or push > pushes else Position(seq, push, found)
 
     def after(self, place: Position, most: int) -> list[Occurrence]:
         """Return the entries and pushes after a position, oldest first, at most twice `most`.
 
-        Fewer than `most` means that there are no more. From the beginning it is all that is still
-        there. Raises EventsPruned if entries after it were pruned.
+        Fewer than `most` means that there are no more.
         """
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            first = max(place.seq, _anchor_before(connection, place.seq).seq)
-            entries = connection.execute(_ENTRIES, {"seq": first, "most": most}).all()
+            entries = connection.execute(_ENTRIES, {"seq": place.seq, "most": most}).all()
             pushes = connection.execute(_PUSHES, {"push": place.push, "most": most}).all()
         return merged(place, entries, pushes, most)
-
-
-def _anchor_before(connection: sa.Connection, seq: int) -> Anchor:
-    """Return up to where entries were pruned; that may be beyond 0, the beginning, alone."""
-    anchor = read_anchor(connection)
-    if 0 < seq < anchor.seq:
-        raise EventsPruned(
-            f"cannot go on after entry {seq}: entries up to {anchor.seq} are no longer kept"
-        )
-    return anchor
 
 
 def merged(

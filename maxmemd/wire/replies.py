@@ -327,7 +327,7 @@ class HistoryEntry(Reply):
 
 
 class HistoryReply(Reply):
-    """A page, newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
+    """Newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
 
     entries: list[HistoryEntry]
     next_before: int | None
@@ -381,11 +381,9 @@ class Health(Reply):
 
     live: bool
     ready: bool
-    simulated: bool = Field(description="whether the host is no real Xen")
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []
-    history: str | None = Field(None, description="from which entry on the history is proved")
 
 
 class Event(Reply):
@@ -420,7 +418,6 @@ class PastPush(Reply):
 
 
 class PushesReply(Reply):
-    """A page, newest first. `next_before` asks for the page that follows, as ?before=."""
+    """A domain's pushes, newest first."""
 
     pushes: list[PastPush]
-    next_before: int | None

@@ -1,1 +1,0 @@
-"""Dear reads: made off the event loop, in strides, once for all who ask, and ended in time."""

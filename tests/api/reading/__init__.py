@@ -1,1 +1,0 @@
-"""Dear reads: off the loop, in turns, shared, and ended in time."""

@@ -1,7 +1,0 @@
-/* A library that is loaded and unloaded. */
-int passing(void);
-
-int passing(void)
-{
-    return 0;
-}
