@@ -14,6 +14,7 @@ from tests.dom0.machine import RigError
 from tests.dom0.rig import Done, Rig
 from tests.dom0.witness import Witness
 from tests.support import packages
+from tests.support.until import until
 
 LIBRARY = "/usr/local/lib/maxmemd/libmaxmem-interpose.so"
 BUILD_SIDE = ("gcc", "libc6-dev", "make")
@@ -79,19 +80,19 @@ def runs(guest: Guest) -> bool:
     return False
 
 
-def bios_runs(guest: Guest) -> bool:
-    """Whether SeaBIOS has left the PCI bus as it is to stay.
+def wait_for_bios(guest: Guest) -> None:
+    """Wait until the firmware has left the PCI bus as it is to stay.
 
     QEMU 7.2 cannot load the state of a guest that was saved before hvmloader had moved the video
     RAM to where its BAR says: hw/i386/xen/xen-hvm.c:xen_add_to_physmap, a failed assertion.
     """
     said = f"(d{guest.domid}) Scan for VGA option rom"
-    deadline = time.monotonic() + RUNS_WITHIN_S
-    while said not in guest.rig.run("xl dmesg").check().stdout:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True
+    until(
+        "SeaBIOS looks for option ROMs",
+        lambda: said in guest.rig.run("xl dmesg").check().stdout,
+        within_s=RUNS_WITHIN_S,
+        every_s=0.5,
+    )
 
 
 def _info(guest: Guest) -> dict[str, Any] | None:

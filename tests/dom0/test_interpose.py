@@ -9,7 +9,7 @@ import pytest
 from tests.dom0 import interposed
 from tests.dom0.daemon import Daemon
 from tests.dom0.guests import SIX_NICS, SLACK_KIB, Guest
-from tests.dom0.interposed import Xl, bios_runs, move, runs
+from tests.dom0.interposed import Xl, move, runs, wait_for_bios
 from tests.dom0.report import Report
 from tests.dom0.rig import Rig
 from tests.support.figures import figure
@@ -31,7 +31,7 @@ def test_six_nics(xl: Xl, daemon: Daemon, report: Report) -> None:
     assert created.rc == 0, created.stderr
     guest = Guest(xl.rig, "hvm2")
     assert runs(guest)
-    assert bios_runs(guest)
+    wait_for_bios(guest)
     before = components(daemon, "hvm2")
     assert before["operator/max-mem"] == 128 * MIB
     assert before["toolstack/slack"] == SLACK_KIB
@@ -70,7 +70,7 @@ def test_six_nics_by_qemu_itself(plain: Xl, report: Report) -> None:
     plain.create("hvm2", SIX_NICS).check()
     guest = Guest(plain.rig, "hvm2")
     assert runs(guest)
-    assert bios_runs(guest)
+    wait_for_bios(guest)
     domid, bumped = guest.domid, guest.max_kib
     assert bumped > 128 * MIB + SLACK_KIB
     assert {write.program for write in plain.witness.writes} == {"xl", QEMU_COMM}

@@ -102,8 +102,10 @@ def who_parses_holds_no_way_to_xen(dom0: Rig) -> None:
     """Check that the daemon runs unprivileged and without a device; the pusher has the handle."""
     daemon, pusher = value(dom0, UNIT, "MainPID"), value(dom0, PUSHER, "MainPID")
     assert dom0.run(["stat", "-c", "%U", f"/proc/{daemon}"]).check().stdout == "maxmemd\n"
-    look = "ls -l /proc/{}/fd; true"  # one that is closed meanwhile is an error to ls
-    held = {pid: dom0.run(look.format(pid)).stdout for pid in (daemon, pusher)}
+    # a descriptor that is closed while they are listed is an error to ls, and to find without this
+    look = "find /proc/{}/fd -ignore_readdir_race -type l -printf '%l\\n'"
+    held = {pid: dom0.run(look.format(pid)).check().stdout for pid in (daemon, pusher)}
+    assert "/var/lib/maxmemd/ledger.sqlite" in held[daemon]
     assert "/dev/xen" not in held[daemon]
     assert "/dev/xen/privcmd" in held[pusher] or "/dev/xen/hypercall" in held[pusher]
     said = dom0.run(f"systemd-analyze security --no-pager {UNIT} {PUSHER}").check().stdout
