@@ -86,7 +86,8 @@ lock: $(READY) ## Pin the dependencies afresh
 	$(PY) -m pip install -q uv
 	for g in "pyproject.toml -o requirements.lock" "--group fuzz -o requirements-fuzz.lock" \
 		"pyproject.toml --group dev -o requirements-dev.lock" \
-		"--group mutants -c requirements-dev.lock -o requirements-mutants.lock"; do \
+		"--group mutants -c requirements-dev.lock -o requirements-mutants.lock" \
+		"--group generator -c requirements-dev.lock -o requirements-generator.lock"; do \
 		$(PY) -m uv pip compile $$g --upgrade --generate-hashes --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command "make lock" -q || exit 1; done
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import servers, throughput
-from benchmarks.bench import GUESTS, MANY_DOMAINS, POLLS, Bench, time_ms
+from benchmarks import allowed, servers, throughput
+from benchmarks.bench import GUESTS, MANY_DOMAINS, POLLS, ROUND_S, Bench, time_ms
 from benchmarks.filled import arbiter_on, fill
 from benchmarks.load import Generator
 from benchmarks.report import CannotMeasure, Row, at_most, progress
@@ -96,6 +96,17 @@ def start(bench: Bench) -> list[Row]:
     return [_ready("ready, a new database", ready)]
 
 
+def allowed_load(bench: Bench) -> list[Row]:
+    """Compare others' p99 beside allowed requests that are dear with their p99 without."""
+    rows = []
+    for domains in (20, 300):
+        with allowed.daemon(bench.make_directory(f"allowed-{domains}"), domains) as server:
+            for harm in allowed.measure(server, list(allowed.DEAR), ROUND_S):
+                what = f"allowed load, {domains} domains, {harm.what}: worst p99 / quiet"
+                rows.append(Row(what, max(harm.ratios.values()), "x", note=harm.note))
+    return rows
+
+
 def _ready(what: str, ready: list[float]) -> Row:
     note = f"median of {len(ready)}, worst {max(ready):.2f} s"
     return at_most(what, statistics.median(ready), 1.0, unit="s", note=note)
@@ -137,6 +148,7 @@ FIGURES: Mapping[str, Callable[[Bench], list[Row]]] = {
     "flat": throughput.flat,
     "poll": poll,
     "large": large,
+    "allowed": allowed_load,
     "cli": cli,
     "start": start,
 }

@@ -11,7 +11,7 @@ from maxmemd.config.settings import Config
 from maxmemd.daemon import settings_of
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
@@ -48,7 +48,7 @@ def fill(database: Path, *, domains: int, revisions: int) -> None:
         first = turn * BATCH
         asks = [
             DecisionRequest(
-                str(1 + number % domains), SetLimit(limits[number // domains % 2]), ACTOR
+                str(1 + number % domains), SetMaxMem(limits[number // domains % 2]), ACTOR
             )
             for number in range(first, first + BATCH)
         ]

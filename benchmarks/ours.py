@@ -15,6 +15,7 @@ on_started = rest_collector()  # before the imports, as `maxmemd serve` does
 import uvloop
 
 from maxmemd.backend import Backend
+from maxmemd.config.parsers import Identity
 from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
 from maxmemd.pusher.client import PusherClient
@@ -22,6 +23,8 @@ from maxmemd.pusher.connect import ChildConnector
 from maxmemd.xen.simulated import SimulatedHost
 
 BOOT = "benchmark"
+BASE, TOOLSTACK = 300_000, 1001
+"""uids: of the device model of domain 0, were there one, and of a toolstack."""
 
 
 def make_backend(guests: int, *, separate: bool = False) -> Backend:
@@ -43,7 +46,13 @@ def pusher_process(guests: int) -> PusherClient:
 
 def main(socket: str, database: str, guests: str, how: str = "") -> None:
     """Serve until SIGTERM or SIGINT."""
-    config = Config(socket=Path(socket), database=Path(database), hypervisor="simulated")
+    config = Config(
+        socket=Path(socket),
+        database=Path(database),
+        hypervisor="simulated",
+        toolstacks=(Identity("uid", TOOLSTACK),),
+        device_model_base=BASE,
+    )
     make = partial(make_backend, int(guests), separate=bool(how))
     uvloop.run(serve_on(config, make, on_started=on_started))
 

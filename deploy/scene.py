@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maxmemd.backend import Backend
+from maxmemd.cli import SIMULATED_HOST
 from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
 from maxmemd.units import Memory
@@ -66,7 +67,16 @@ class Scene:
         print(f"$ maxmemctl {command}", flush=True)
         arguments = [sys.executable, "-m", "maxmemd.cli", *shlex.split(command)]
         environment = {**os.environ, "MAXMEM_SOCKET": str(self.socket)}
-        ended = subprocess.run(arguments, env=environment, check=False, timeout=PATIENCE_S)
+        ended = subprocess.run(
+            arguments,
+            env=environment,
+            check=False,
+            timeout=PATIENCE_S,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # the scene has said once what maxmemctl says with each command
+        sys.stderr.write(ended.stderr.replace(f"maxmemctl: {SIMULATED_HOST}\n", ""))
         if ended.returncode != status:
             self.failures.append(f"{command!r} ended with {ended.returncode} instead of {status}")
 

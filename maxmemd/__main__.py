@@ -1,4 +1,4 @@
-"""The command `maxmemd`: serve, check-config, migrate, backup, relay.
+"""The command `maxmemd`: serve, check-config, migrate, verify, backup, relay.
 
 Each verb imports what it needs: the relay stays small, and the daemon starts sooner.
 """
@@ -15,6 +15,7 @@ from maxmemd.rest.output import Printing, run_program
 from maxmemd.rest.text import print_error
 
 if TYPE_CHECKING:
+    from maxmemd.config.file import ConfigFile
     from maxmemd.config.settings import Config
 
 SOCKET, DATABASE = "/run/maxmemd/maxmemd.sock", "/var/lib/maxmemd/ledger.sqlite"
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   maxmemd serve --hypervisor simulated --socket /tmp/m.sock --database /tmp/m.sqlite
   maxmemd check-config --config ./maxmemd.toml
   maxmemd migrate                            bring the database to this version's tables
+  maxmemd verify                             check that every entry is as it was written
   maxmemd backup /var/backups/maxmemd.sqlite copy the database while the daemon runs
   maxmemd relay                              serve device models in stub domains
 """
@@ -45,19 +47,20 @@ def _run(words: list[str]) -> int:
     with Printing():
         arguments = _parser(on_started).parse_args(words)
 
-    from maxmemd.config.file import location_of
+    from maxmemd.config.file import ConfigFile
     from maxmemd.errors import ConfigError, MaxmemError
     from maxmemd.systemd import start_logging
 
     start_logging()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it logs a line for each bad request
+    file = ConfigFile(arguments.config)
     try:
         more = [arguments.file] if "file" in arguments else []
-        arguments.run(lambda: _configuration(arguments), *more)
+        arguments.run(lambda: _configuration(arguments, file), *more)
     except MaxmemError as error:
         key = error.key if isinstance(error, ConfigError) else ""
-        where = f" ({location_of(arguments.config, key)})" if key else ""
+        where = f" ({file.location_of(key)})" if key else ""
         print_error(f"{error}{where}", "maxmemd")
         return 2 if isinstance(error, ConfigError) else 1
     return 0
@@ -129,6 +132,20 @@ def backup(read: "Callable[[], Config]", copy: Path) -> None:
         print(f"{database} is backed up to {copy}")
 
 
+def verify(read: "Callable[[], Config]") -> None:
+    """Check every entry of the ledger, and print from where it is proved. Raises LedgerError."""
+    from maxmemd.ledger.lock import become_owner_of
+    from maxmemd.ledger.reader import LedgerReader
+
+    database = read().database
+    become_owner_of(database.parent)
+    reader = LedgerReader(database)
+    newest = reader.check()
+    with Printing():
+        print(f"{database}: all entries up to {newest} are as they were written, proved"
+              f" {reader.anchor()}")  # fmt: skip
+
+
 def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
     from maxmemd import __version__
 
@@ -144,6 +161,7 @@ def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
         ("serve", lambda read: serve(read, on_started), "run the daemon in the foreground"),
         ("check-config", check_config, "check the configuration and print it"),
         ("migrate", migrate, "migrate the database, with a backup, while the daemon is down"),
+        ("verify", verify, "check every entry of the history, while the daemon runs or not"),
         ("backup", backup, "copy the database to FILE, at any time"),
     ):
         verb = verbs.add_parser(name, help=text, description=text)
@@ -159,18 +177,18 @@ def _parser(on_started: Callable[[], None] | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _configuration(arguments: argparse.Namespace) -> "Config":
+def _configuration(arguments: argparse.Namespace, file: "ConfigFile") -> "Config":
     """Return the file's configuration with what the command line says instead."""
-    from maxmemd.config.file import load
     from maxmemd.config.host import SIMULATED_HOST, kind_of_host
 
     given = {name: getattr(arguments, name) for name in ("hypervisor", "socket", "database")}
     given = {name: value for name, value in given.items() if value is not None}
-    config = load(arguments.config, given)
+    file.read()
+    config = file.config(given)
     if arguments.run_as_served and (
         kind_of_host(config.hypervisor, config.pusher) == SIMULATED_HOST
     ):
-        return load(arguments.config, {**given, "hypervisor": SIMULATED_HOST})
+        return file.config({**given, "hypervisor": SIMULATED_HOST})
     return config
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,8 +48,10 @@ class Backend:
         return cls(pusher, boot, name, simulated=True)
 
 
-def choose_backend(config: Config) -> Backend:
+def choose_backend(config: Config, is_well: Callable[[], bool] = lambda: True) -> Backend:
     """Return the configured backend; "auto" is Xen if this machine has it, else a simulated host.
+
+    While the pusher is away, and the rest of the daemon `is_well`, systemd's watchdog is fed.
 
     Raises HypervisorError or XenstoreError.
     """
@@ -58,7 +61,7 @@ def choose_backend(config: Config) -> Backend:
 
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         connector = choose_connector(config.pusher, config.dom0_floor)
-        pusher = PusherClient(connector, on_failed_attempt=Watchdog().feed)
+        pusher = PusherClient(connector, on_failed_attempt=Watchdog(is_well).feed)
         return Backend(pusher, boot, pusher.wait_until_ready().hypervisor, simulated=False)
 
     from maxmemd.xen.simulated import SimulatedHost

@@ -10,8 +10,11 @@
     |-- LedgerError          ledger-failed       SQLite could not read or write
     |   |-- LedgerBusy       ledger-busy         another process holds the database
     |   |-- LedgerFull       ledger-full         no space left for the next decision
+    |   |-- LedgerMoved      ledger-moved        its path names another file, or none
     |   |-- LedgerCorrupt    ledger-corrupt      not what was written
+    |   |-- EventsPruned     event-id-pruned     older events are no longer kept
     |   `-- LedgerTooNew     ledger-too-new      a later maxmemd wrote this database
+    |-- ReadTooLong          read-too-long       a dear read was not done in time, and was ended
     |-- ArbiterBusy          arbiter-busy        no answer in time, or the queue is full
     |-- TokensError          tokens-failed       remote clients' tokens cannot be stored
     |   `-- TokensFull       ledger-full         no space left beside the ledger
@@ -107,16 +110,34 @@ class LedgerFull(LedgerError):
     code = "ledger-full"
 
 
+class LedgerMoved(LedgerError):
+    """The database's path names another file than the one that is open, or none."""
+
+    code = "ledger-moved"
+
+
 class LedgerCorrupt(LedgerError):
     """The ledger is not what was written: a gap, an edit or a flipped bit."""
 
     code = "ledger-corrupt"
 
 
+class EventsPruned(LedgerError):
+    """The events after a position are no longer all there."""
+
+    code = "event-id-pruned"
+
+
 class LedgerTooNew(LedgerError):
     """A later maxmemd has migrated the database."""
 
     code = "ledger-too-new"
+
+
+class ReadTooLong(MaxmemError):
+    """A dear read was not done within its time, and was ended."""
+
+    code = "read-too-long"
 
 
 class ArbiterBusy(MaxmemError):

@@ -1,4 +1,4 @@
-"""Create the service's files for its user, check that a file can be trusted, bring it to the disk.
+"""Create the service's files for its user, check that files can be trusted, bring them to the disk.
 
 Files may be created by root, who runs a command by hand, and are then opened by the service, which
 runs as the user who owns their folder.
@@ -8,8 +8,9 @@ import errno
 import os
 import pwd
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from maxmemd.errors import ConfigError
 
@@ -23,6 +24,8 @@ OWN_FOLDERS = {
     SIMULATED: 0o700,
 }
 """The folders that the package, or a unit, makes as well, and their modes."""
+MOST_LINKS = 40
+"""Links on the way to a folder, as for the kernel."""
 USER = "maxmemd"
 """The service's user, who owns its state."""
 STATE = Path("/var/lib/maxmemd")
@@ -48,6 +51,68 @@ def check_trusted(path: Path, found: os.stat_result, *, is_secret: bool = False)
     if mode & stat.S_IWGRP and found.st_gid != 0:
         detail = f"cannot trust {path}: group {found.st_gid} can write to it"
         raise ConfigError(f"{detail} (chmod g-w {path})")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises OSError.
+
+    Anything else is refused before it is waited for: to open a FIFO takes until there is a writer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def need_safe_folders(path: Path, what: str) -> None:
+    """Raise ConfigError if another user could put something else where `path` is.
+
+    That is, as for sshd and systemd, unless every folder on the way belongs to root or to us, and
+    to write to it is ours alone or it is sticky, so that others can replace nothing in it. A link
+    on the way counts as well, and so does the way that it leads. `what` was to be done.
+    """
+    try:
+        for step in _way_to(path.absolute().parent):
+            found = step.lstat()
+            if found.st_uid not in (0, os.geteuid()):
+                why = f"{step} belongs to uid {found.st_uid}, who could replace what is in it"
+                raise ConfigError(f"cannot {what}: {why} (chown root {step})")
+            if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX:
+                continue
+            if found.st_mode & stat.S_IWOTH:
+                detail = f"cannot {what}: every user may write to {step} (chmod o-w {step})"
+                raise ConfigError(detail)
+            if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
+                why = f"group {found.st_gid} may write to {step}"
+                raise ConfigError(f"cannot {what}: {why} (chmod g-w {step})")
+    except OSError as error:
+        raise ConfigError(f"cannot {what}: {error.filename}: {error.strerror}") from error
+
+
+def _way_to(folder: Path) -> Iterator[Path]:
+    """Yield every folder and link that the kernel passes on the way to a folder. Raises OSError."""
+    at, left, links = Path("/"), list(reversed(folder.parts[1:])), 0
+    yield at
+    while left:
+        name = left.pop()
+        if name == "..":
+            at = at.parent
+            continue
+        yield at / name
+        try:
+            target = (at / name).readlink()
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # not a link
+                raise
+            at /= name
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(folder))
+        if target.is_absolute():
+            at = Path("/")
+        left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
 
 
 def need_folder(path: Path, what: str) -> None:
@@ -92,15 +157,9 @@ def why_unusable(path: Path) -> str:
         return ""
     if os.access(path, os.R_OK | os.W_OK, effective_ids=True):
         return ""
-    owner, me = (_name_of(uid) for uid in (found.st_uid, os.geteuid()))
-    return f" ({path} belongs to {owner}: chown {me} {path})"
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    # By number: the arbiter asks for this, and must not wait for a name service.
+    owner = f"uid {found.st_uid}" if found.st_uid else "root"
+    return f" ({path} belongs to {owner}: chown {os.geteuid() or 'root'} {path})"
 
 
 def open_private(path: Path, flags: int) -> int:

@@ -10,6 +10,7 @@ from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.facts import HostFacts, StoreFacts, XenFacts
 from maxmemd.policy.orders import Order, Outcome
+from maxmemd.policy.retention import Retention
 from maxmemd.units import Memory
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -93,7 +94,7 @@ class LookResult(NamedTuple):
 
 
 class Pusher(Protocol):
-    """All that the arbiter does with Xen and xenstore. Used from one thread, but for `watch`.
+    """All that the arbiter does with Xen and xenstore. Used from one thread, but for `give_up`.
 
     `domains`, `domain`, `host` and `facts` are those of Hypervisor and Xenstore, and raise the same
     errors. `look` and `push` take several domains and orders, since each call may be a message to
@@ -133,6 +134,10 @@ class Pusher(Protocol):
         """Call `on_change`, from a thread of its own, when domains may have come or gone (A5)."""
         ...
 
+    def give_up(self) -> None:
+        """Let what waits for another process fail now, and all that is asked later. Any thread."""
+        ...
+
     def close(self) -> None:
         """End the watch and close the handles."""
         ...
@@ -155,6 +160,10 @@ class Ledger(Protocol):
 
     def load(self) -> Snapshot:
         """Return the stored state, checked. Raises LedgerCorrupt."""
+        ...
+
+    def check_place(self) -> None:
+        """Raise LedgerMoved unless the ledger's path names the file that is open."""
         ...
 
     def reopen(self) -> None:
@@ -186,10 +195,22 @@ class Ledger(Protocol):
         """Return a record as it was at a revision, or None."""
         ...
 
-    def newest_of(self, uuids: Sequence[str]) -> str:
-        """Return the domain among these, all with a record, that the newest entry is about."""
+    def by_age(self, uuids: Sequence[str]) -> list[str]:
+        """Return domains, all with a record, by their newest entries: the oldest first."""
+        ...
+
+    def prune(self, rule: Retention, now_ns: int) -> bool:
+        """Delete some of the oldest entries that need not be kept, and pushes of that time.
+
+        Nothing that `load`, `by_keys` and `last_incarnation` return changes by it. Returns whether
+        there may be more to delete.
+        """
+        ...
+
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain that was committed; 0 if it had none here."""
         ...
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, which holds everything then."""
         ...

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from time import monotonic
 
 from maxmemd.errors import ConfigError
@@ -40,10 +41,11 @@ class Watchdog:
     """Sends systemd's keep-alives for one thread, ten in the time that WatchdogSec= allows.
 
     The thread calls `feed` after every step: when it hangs in a hypercall or on the disk, the
-    keep-alives end and systemd restarts the service.
+    keep-alives end and systemd restarts the service. So they do while `is_well` is false.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_well: Callable[[], bool] = lambda: True) -> None:
+        self._is_well = is_well
         limit = os.environ.get("WATCHDOG_USEC", "")
         here = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._every_s = int(limit) / 1e7 if limit.isdigit() and here else None
@@ -52,7 +54,9 @@ class Watchdog:
 
     def feed(self) -> None:
         """Send a keep-alive if one is due; log the first of several that fail."""
-        if self._every_s is None or monotonic() - self._last_s < self._every_s:
+        if not self._is_well() or self._every_s is None:
+            return
+        if monotonic() - self._last_s < self._every_s:
             return
         self._last_s = monotonic()
         try:

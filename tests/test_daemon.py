@@ -1,7 +1,9 @@
 """SIGHUP: the configuration is read again by a daemon that goes on serving."""
 
+import asyncio
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from maxmemd.config.settings import Config
+from maxmemd.daemon import Reload
 from tests.support.http import UnixConnection
 from tests.support.outside import Outside
 from tests.support.until import until
@@ -115,3 +119,84 @@ def test_what_needs_a_restart_is_named(reloading: Reloading, tmp_path: Path) -> 
     reloading.write('drift = "alert"', 'socket_group = "daemon"')
     reloading.reload("socket_group stays '' until a restart")
     assert reloading.host["drift"] == "alert"
+
+
+def test_a_configuration_that_is_never_read_to_its_end(reloading: Reloading) -> None:
+    """A FIFO in its place is refused at once, and the daemon serves on; later files are taken."""
+    reloading.file.unlink()
+    os.mkfifo(reloading.file)
+    reloading.reload("it is not a regular file")
+    assert reloading.host["drift"] == "restore"
+    reloading.file.unlink()
+    reloading.write('drift = "adopt"')
+    reloading.reload("drift is adopt")
+
+
+class _Service:
+    """What a reload changes, kept."""
+
+    def __init__(self) -> None:
+        self.config = Config()
+        self.modes: list[str] = []
+        self.event_stream = self.mailbox = self.admission = self
+
+    def notify(self) -> None:
+        """Do nothing."""
+
+    def reconfigure(self, *_: object, **__: object) -> None:
+        """Keep the mode that is in force."""
+        self.modes.append(self.config.drift)
+
+
+def test_a_configuration_that_hangs_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is given up, and one that is asked for meanwhile is read once that has ended."""
+    monkeypatch.setattr("maxmemd.daemon.READ_WITHIN_S", 0.05)
+    goes_on, begun = threading.Event(), threading.Semaphore(0)
+    modes = iter(["alert", "alert", "adopt"])
+
+    def read() -> Config:
+        begun.release()
+        goes_on.wait()
+        return Config(drift=next(modes))
+
+    async def reloads() -> list[str]:
+        service: Any = _Service()
+        reload = Reload(read, service, service)
+        reload()
+        await asyncio.to_thread(begun.acquire)
+        assert reload._reading is not None
+        await reload._reading
+        reload()  # while the first one still hangs
+        await reload._reading
+        assert [message.count("stays as it was") for message in caplog.messages] == [1, 1]
+        assert not begun.acquire(blocking=False)
+        goes_on.set()
+        while service.config.drift != "adopt":
+            reload()
+            await reload._reading
+        return list(dict.fromkeys(service.modes))
+
+    assert asyncio.run(reloads()) in (["adopt"], ["alert", "adopt"])
+
+
+def test_reloads_that_come_together_are_one_more() -> None:
+    """What was written after a read began is read as well, and no signal waits in a queue."""
+    reads = 0
+
+    def read() -> Config:
+        nonlocal reads
+        reads += 1
+        return Config()
+
+    async def reloads() -> None:
+        service: Any = _Service()
+        reload = Reload(read, service, service)
+        for _ in range(20):
+            reload()
+        assert reload._reading is not None
+        await reload._reading
+
+    asyncio.run(reloads())
+    assert reads == 1

@@ -1,8 +1,10 @@
 """The command `maxmemd`: check-config and migrate, as root and as the ledger's owner."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +12,7 @@ import pytest
 
 from maxmemd.__main__ import main
 from maxmemd.config.settings import Config
+from tests.ledger.lines import AT_NS, entry, opened
 
 
 def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +28,24 @@ def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         f"maxmemd: cannot use {tmp_path}/m.toml:1: slack = 1024: write a size with its unit, like"
         ' "1024 KiB" or "128 MiB"\n'
     )
+
+
+def test_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says up to which entry all is whole, and from where that is proved, or what is damaged."""
+    database = tmp_path / "l.sqlite"
+    ledger = opened(database)
+    ledger.commit(AT_NS, [entry(1), entry(2)])
+    ledger.close()
+    assert main(["verify", "--database", str(database)]) == 0
+    assert capsys.readouterr().out == (
+        f"{database}: all entries up to 2 are as they were written,"
+        " proved from its first entry on\n"
+    )
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE history SET wish = 'x' WHERE seq = 1")
+        connection.commit()
+    assert main(["verify", "--database", str(database)]) == 1
+    assert "entry 1 is not as it was written" in capsys.readouterr().err
 
 
 def test_a_database_that_no_file_can_be(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,3 +32,20 @@ def test_a_bucket_that_rested_is_full_and_no_fuller() -> None:
     bucket = TokenBucket(every_s=1.0, burst_s=3.0)
     bucket.wait_s(0.0)
     assert [bucket.wait_s(9999.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_a_bucket_gives_several_tokens_at_once() -> None:
+    """What costs ten leaves ten less; a full bucket gives even more than it holds, once."""
+    bucket = TokenBucket(every_s=1.0, burst_s=30.0)
+    assert [bucket.wait_s(0.0, 10) for _ in range(4)] == [0.0, 0.0, 0.0, 10.0]
+    assert bucket.wait_s(5.0, 6) == 1.0
+    assert bucket.wait_s(5.0, 5) == 0.0
+    full = TokenBucket(every_s=1.0, burst_s=5.0)
+    assert [full.wait_s(0.0, 20), full.wait_s(0.0, 1), full.wait_s(16.0, 1)] == [0.0, 16.0, 0.0]
+
+
+def test_a_bucket_may_owe() -> None:
+    """What turned out to cost more is waited for before the next."""
+    bucket = TokenBucket(every_s=1.0, burst_s=3.0)
+    bucket.owe(0.0, 5)
+    assert [bucket.wait_s(0.0), bucket.wait_s(2.9) > 0, bucket.wait_s(3.0)] == [3.0, True, 0.0]

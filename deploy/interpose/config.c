@@ -3,7 +3,8 @@
  *
  * For an unknown key or value one message is printed and the default is used: a typing error must
  * not stop a host from starting its guests. MAXMEM_INTERPOSE_CONF names another file, and
- * MAXMEM_SOCKET another socket, as for maxmemctl.
+ * MAXMEM_SOCKET another socket, as for maxmemctl; not in a program that has more rights than its
+ * caller (secure_getenv).
  */
 #include "config.h"
 
@@ -84,10 +85,11 @@ static void read_line(char *line, const char *path)
 /* Without stdio, which allocates memory: after fork() malloc may be locked by a lost thread. */
 static void read_file(const char *path)
 {
-    char text[FILE_MOST + 1], *rest = text, *line;
+    static char text[FILE_MOST + 1]; /* not on the stack, which may be small */
+    char *rest = text, *line;
     size_t length = 0;
     ssize_t part = 1;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
     if (file < 0)
         return;
@@ -97,7 +99,7 @@ static void read_file(const char *path)
     }
     close(file);
     if (part < 0)
-        say("cannot read %s: %s", path, strerror(errno));
+        say("cannot read %s: %s", path, error_text(errno));
     if (length == FILE_MOST)
         say("cannot use all of %s: it is longer than %d bytes", path, FILE_MOST - 1);
     text[length] = '\0';
@@ -107,8 +109,8 @@ static void read_file(const char *path)
 
 static void load(void)
 {
-    const char *path = getenv("MAXMEM_INTERPOSE_CONF");
-    const char *socket = getenv("MAXMEM_SOCKET");
+    const char *path = secure_getenv("MAXMEM_INTERPOSE_CONF");
+    const char *socket = secure_getenv("MAXMEM_SOCKET");
 
     read_file(path ? path : FILE_DEFAULT);
     if (socket && *socket)

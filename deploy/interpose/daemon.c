@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,13 +102,33 @@ static void say_unreachable(const struct exchange *with, enum outcome outcome)
         with->socket, with->trouble, so);
 }
 
+/* Exchange with a reply in memory of its own: a thread's stack may be small. */
+static struct answer exchange_apart(const struct request *request)
+{
+    struct answer answer = { .away = true };
+    struct exchange *with = mmap(NULL, sizeof *with, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (with == MAP_FAILED) {
+        say("cannot ask maxmemd: %s", error_text(errno));
+        return answer;
+    }
+    with->request = *request;
+    with->socket = socket_path();
+    enum outcome outcome = exchange_until_answered(with);
+    answer.away = outcome != ANSWERED;
+    if (answer.away)
+        say_unreachable(with, outcome);
+    else
+        read_reply(with, &answer);
+    munmap(with, sizeof *with);
+    return answer;
+}
+
 struct answer ask(uint32_t domid, const char *method, const char *what, const char *body_format, ...)
 {
-    int before = errno;
+    int before = errno, cancelled;
     char path[256], body[512], key[33];
-    struct answer answer = { 0 };
-    struct exchange with = { .method = method, .path = path, .body = body, .key = key,
-                             .socket = socket_path() };
     va_list numbers;
 
     va_start(numbers, body_format);
@@ -115,12 +137,9 @@ struct answer ask(uint32_t domid, const char *method, const char *what, const ch
     snprintf(path, sizeof path, "/v1/domains/%" PRIu32 "/%s", domid, what);
     make_key(key);
 
-    enum outcome outcome = exchange_until_answered(&with);
-    answer.away = outcome != ANSWERED;
-    if (answer.away)
-        say_unreachable(&with, outcome);
-    else
-        read_reply(&with, &answer);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled); /* these calls are no such points */
+    struct answer answer = exchange_apart(&(struct request){ method, path, body, key });
+    pthread_setcancelstate(cancelled, NULL);
     errno = before;
     return answer;
 }

@@ -5,9 +5,9 @@
  * whole `xl mem-max`. It accepts only what maxmemd sends: a reply in chunks, without a length or
  * with too many bytes is refused with a message.
  *
- * It runs inside of any program. So it has one descriptor, close-on-exec from the start; takes no
- * memory from the heap; keeps nothing between calls that a fork could break; raises no SIGPIPE;
- * resumes interrupted system calls; and has one deadline for all waits.
+ * It runs inside of any program. So it has one descriptor, which neither an exec nor a fork keeps;
+ * takes no memory from the heap; raises no SIGPIPE; resumes interrupted system calls; and has one
+ * deadline for all waits.
  */
 #include "exchange.h"
 
@@ -25,9 +25,10 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "clock.h"
+#include "descriptor.h"
+#include "say.h"
 
 #define CONNECT_MS 1000
 #define REQUEST_MOST 2048
@@ -67,7 +68,7 @@ static enum outcome connect_to_socket(struct exchange *with, int fd)
     if (failed && (errno == EAGAIN || errno == EINTR))
         return fail(with, NOT_CONNECTED, "the connection is not accepted");
     if (failed)
-        return fail(with, NOT_CONNECTED, "%s", strerror(errno));
+        return fail(with, NOT_CONNECTED, "%s", error_text(errno));
     return ANSWERED;
 }
 
@@ -89,12 +90,13 @@ static bool wait_until_ready(int fd, short events, int64_t until)
  */
 static enum outcome send_request(struct exchange *with, int fd, int64_t until)
 {
+    const struct request *what = &with->request;
     char request[REQUEST_MOST];
     int length = snprintf(request, sizeof request,
                           "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
                           "Content-Type: application/json\r\nContent-Length: %zu\r\n"
                           "Idempotency-Key: %s\r\n\r\n%s",
-                          with->method, with->path, strlen(with->body), with->key, with->body);
+                          what->method, what->path, strlen(what->body), what->key, what->body);
     size_t sent = 0;
 
     if (length < 0 || (size_t)length >= sizeof request)
@@ -183,7 +185,7 @@ static enum outcome receive_part(struct exchange *with, int fd, int64_t until)
         part = recv(fd, with->reply + with->length, room, MSG_DONTWAIT);
     } while (part < 0 && (errno == EINTR || errno == EAGAIN));
     if (part < 0)
-        return fail(with, CUT_OFF, "%s", strerror(errno));
+        return fail(with, CUT_OFF, "%s", error_text(errno));
     if (part == 0)
         return fail(with, CUT_OFF, "the connection ended before the reply did");
     with->length += (size_t)part;
@@ -217,19 +219,19 @@ static enum outcome receive_reply(struct exchange *with, int fd, int64_t until)
 
 enum outcome exchange(struct exchange *with)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = descriptor_socket();
     int64_t until = now_ms() + with->reply_ms;
 
     with->length = 0;
     with->status = 0;
     with->reply[0] = '\0';
     if (fd < 0)
-        return fail(with, NOT_CONNECTED, "%s", strerror(errno));
+        return fail(with, NOT_CONNECTED, "%s", error_text(errno));
     enum outcome outcome = connect_to_socket(with, fd);
     if (outcome == ANSWERED)
         outcome = send_request(with, fd, until);
     if (outcome == ANSWERED)
         outcome = receive_reply(with, fd, until);
-    close(fd);
+    descriptor_close(fd);
     return outcome;
 }

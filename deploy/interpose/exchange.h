@@ -4,8 +4,13 @@
 
 #include <stddef.h>
 
+struct request {
+    const char *method, *path, *body, *key;
+};
+
 struct exchange {
-    const char *method, *path, *body, *key, *socket;
+    struct request request;
+    const char *socket;
     long reply_ms;     /* the longest time to wait */
     long status;       /* HTTP status */
     char reply[16384]; /* the body, ended by a 0; head and body must fit */

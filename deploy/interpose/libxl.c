@@ -38,10 +38,10 @@ EXPORT int libxl_domain_setmaxmem(void *context, uint32_t domid, uint64_t max_me
 EXPORT int libxl_set_memory_target(void *context, uint32_t domid, int64_t target_memkb,
                                    int relative, int enforce);
 EXPORT int libxl_domain_create_new(void *context, void *config_of, uint32_t *domid,
-                                   const void *how, const void *console_how);
+                                   const struct how *how, const void *console_how);
 EXPORT int libxl_domain_create_restore(void *context, void *config_of, uint32_t *domid,
                                        int restore_fd, int send_back_fd, const void *params,
-                                       const void *how, const void *console_how);
+                                       const struct how *how, const void *console_how);
 
 int libxl_ctx_alloc(void **context, int version, unsigned flags, void *logger)
 {
@@ -57,8 +57,10 @@ int libxl_ctx_free(void *context)
 {
     int (*next)(void *) = real("libxl_ctx_free");
 
-    if (context)
+    if (context) {
         logger_note(context, NULL);
+        intents_end_of(context);
+    }
     return next ? next(context) : ERROR_FAIL;
 }
 
@@ -170,7 +172,7 @@ int libxl_set_memory_target(void *context, uint32_t domid, int64_t target_memkb,
 /* Read a configuration through libxl's JSON: its layout differs from version to version. */
 static struct intent intent_of(void *context, void *config_of, const char *life)
 {
-    struct intent intent = { life, KIB_UNKNOWN, KIB_UNKNOWN };
+    struct intent intent = { life, KIB_UNKNOWN, KIB_UNKNOWN, "" };
     char *(*as_json)(void *, void *) = real("libxl_domain_config_to_json");
     char *text = as_json ? as_json(context, config_of) : NULL;
 
@@ -178,20 +180,24 @@ static struct intent intent_of(void *context, void *config_of, const char *life)
         intent.target_kib = KIB_UNKNOWN;
     if (text && !json_number(text, "max_memkb", &intent.static_max_kib))
         intent.static_max_kib = KIB_UNKNOWN;
+    if (text)
+        json_string(text, "uuid", intent.uuid, sizeof intent.uuid);
     free(text);
     return intent;
 }
 
-int libxl_domain_create_new(void *context, void *config_of, uint32_t *domid, const void *how,
+int libxl_domain_create_new(void *context, void *config_of, uint32_t *domid, const struct how *how,
                             const void *console_how)
 {
-    int (*next)(void *, void *, uint32_t *, const void *, const void *) =
+    int (*next)(void *, void *, uint32_t *, const struct how *, const void *) =
         real("libxl_domain_create_new");
     struct intent intent = intent_of(context, config_of, "created");
-    int number = intent_begin(&intent, how != NULL);
-    int rc = next ? next(context, config_of, domid, how, console_how) : ERROR_FAIL;
+    uint64_t number = intent_begin(context, &intent, how);
+    int rc = ERROR_FAIL;
 
-    intent_end(number);
+    if (next)
+        rc = next(context, config_of, domid, intent_how(number, how), console_how);
+    intent_end(number, rc);
     return rc;
 }
 
@@ -204,17 +210,18 @@ static const char *life_of(int restore_fd)
 }
 
 int libxl_domain_create_restore(void *context, void *config_of, uint32_t *domid, int restore_fd,
-                                int send_back_fd, const void *params, const void *how,
+                                int send_back_fd, const void *params, const struct how *how,
                                 const void *console_how)
 {
-    int (*next)(void *, void *, uint32_t *, int, int, const void *, const void *, const void *) =
-        real("libxl_domain_create_restore");
+    int (*next)(void *, void *, uint32_t *, int, int, const void *, const struct how *,
+                const void *) = real("libxl_domain_create_restore");
     struct intent intent = intent_of(context, config_of, life_of(restore_fd));
-    int number = intent_begin(&intent, how != NULL);
+    uint64_t number = intent_begin(context, &intent, how);
     int rc = ERROR_FAIL;
 
     if (next)
-        rc = next(context, config_of, domid, restore_fd, send_back_fd, params, how, console_how);
-    intent_end(number);
+        rc = next(context, config_of, domid, restore_fd, send_back_fd, params,
+                  intent_how(number, how), console_how);
+    intent_end(number, rc);
     return rc;
 }

@@ -5,51 +5,32 @@
 #include "logger.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
+#include "lock.h"
 #include "real.h"
+#include "say.h"
 
 #define SLOTS 64
 #define XTL_ERROR 8 /* xentoollog.h */
 
 static struct { const void *context; void *logger; } slots[SLOTS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void lock_slots(void)
-{
-    pthread_mutex_lock(&lock);
-}
-
-static void unlock_slots(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
-static void watch_forks(void)
-{
-    pthread_atfork(lock_slots, unlock_slots, unlock_slots);
-}
-
 static void *find(const void *context)
 {
     void *logger = NULL;
 
-    lock_slots();
+    lock_state();
     for (int i = 0; i < SLOTS; i++)
         if (context && slots[i].context == context)
             logger = slots[i].logger;
-    unlock_slots();
+    unlock_state();
     return logger;
 }
 
 void logger_note(const void *context, void *logger)
 {
-    pthread_once(&once, watch_forks);
-    lock_slots();
+    lock_state();
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].context == context)
             slots[i].context = NULL;
@@ -60,7 +41,7 @@ void logger_note(const void *context, void *logger)
         slots[i].logger = logger;
         break;
     }
-    unlock_slots();
+    unlock_state();
 }
 
 void logger_error(const void *context, uint32_t domid, int number, const char *where,
@@ -81,6 +62,6 @@ void logger_error(const void *context, uint32_t domid, int number, const char *w
     if (log)
         log(logger, XTL_ERROR, number, "libxl", "%s: %s%s", where, about, text);
     else
-        fprintf(stderr, "libxl: error: %s: %s%s%s%s\n", where, about, text,
-                number < 0 ? "" : ": ", number < 0 ? "" : strerror(number));
+        say_as_libxl("%s: %s%s%s%s", where, about, text, number < 0 ? "" : ": ",
+                     number < 0 ? "" : error_text(number));
 }

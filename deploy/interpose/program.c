@@ -5,6 +5,7 @@
  */
 #include "program.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,9 +16,11 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void read_executable_name(void)
 {
     char path[4096];
+    int before = errno;
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     const char *base;
 
+    errno = before;
     if (length <= 0)
         return;
     path[length] = '\0';

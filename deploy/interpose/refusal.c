@@ -13,8 +13,9 @@ static const struct { const char *code; int number; } table[] = {
     { "too-many-requests", EBUSY },  { "too-many-connections", EBUSY },
     { "ledger-full", ENOSPC },       { "ledger-failed", EIO },
     { "ledger-corrupt", EIO },       { "ledger-too-new", EIO },
-    { "xen-failed", EIO },           { "xenstore-failed", EIO },
-    { "internal", EIO },             { "", EIO },
+    { "ledger-moved", EIO },         { "xen-failed", EIO },
+    { "xenstore-failed", EIO },      { "internal", EIO },
+    { "", EIO },
 };
 
 int errno_of(const struct answer *answer)

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -67,10 +68,12 @@ static void link_socket_or_say(const char *path)
 {
     int directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
+    if (directory < 0 && errno == EFAULT)
+        return; /* no path at all, which chroot() reports */
     if (directory < 0 || link_socket(directory))
         say("cannot link %s into %s: %s; this device model will not be able to ask for headroom, so"
             " its pages have to fit below the present maximum",
-            config()->device_model_socket, path, strerror(errno));
+            config()->device_model_socket, path, error_text(errno));
     if (directory >= 0)
         close(directory);
 }
@@ -83,14 +86,14 @@ static void unlink_socket(const char *path)
     if (directory < 0)
         return; /* the caller's own rmdir or chroot reports it */
     if (remove_link(directory))
-        say("cannot remove %s/%s: %s", path, NAME, strerror(errno));
+        say("cannot remove %s/%s: %s", path, NAME, error_text(errno));
     close(directory);
 }
 
 int chroot(const char *path)
 {
     int (*next)(const char *) = real("chroot");
-    int before = errno, rc;
+    int before = errno, cancelled, rc;
 
     if (!next) {
         errno = ENOSYS;
@@ -98,7 +101,9 @@ int chroot(const char *path)
     }
     if (!is_device_model())
         return next(path);
-    link_socket_or_say(path); /* also reads the configuration, which cannot be read inside */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled);
+    config(); /* cannot be read inside */
+    link_socket_or_say(path);
     errno = before;
     rc = next(path);
     before = errno;
@@ -107,6 +112,7 @@ int chroot(const char *path)
     else
         unlink_socket(path);
     errno = before;
+    pthread_setcancelstate(cancelled, NULL);
     return rc;
 }
 
@@ -120,17 +126,22 @@ static bool is_libxl_root(const char *path)
            && domid[strspn(domid, "0123456789")] == '\0';
 }
 
+/* The path is looked at only after the kernel has read it: it may be no address at all. */
 int rmdir(const char *path)
 {
     int (*next)(const char *) = real("rmdir");
-    int before = errno;
+    int before = errno, cancelled, rc;
 
     if (!next) {
         errno = ENOSYS;
         return -1;
     }
-    if (is_libxl_root(path))
-        unlink_socket(path);
+    rc = next(path);
+    if (rc == 0 || (errno != ENOTEMPTY && errno != EEXIST) || !is_libxl_root(path))
+        return rc;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelled);
+    unlink_socket(path);
+    pthread_setcancelstate(cancelled, NULL);
     errno = before;
     return next(path);
 }

@@ -7,9 +7,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "config.h"
 #include "daemon.h"
+#include "domain.h"
 #include "intent.h"
 #include "program.h"
 #include "real.h"
@@ -107,24 +109,46 @@ static int increase(void *xch, uint32_t domid, uint64_t max_memkb)
     return finish(&answer, xch, domid, max_memkb);
 }
 
+/* The caller wants a sum, whatever the target, and no node written. */
+static struct answer ask_for_limit(uint32_t domid, uint64_t max_memkb)
+{
+    return ask(domid, "PUT", "limit",
+               "{\"max_mem_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
+               without_slack(max_memkb));
+}
+
+/*
+ * Announce the build that a maximum is for, or that this is not certain. Where the daemon sees that
+ * the domain is none that is built, it is a plain limit.
+ */
+static struct answer ask_for_maximum(void *xch, uint32_t domid, uint64_t max_memkb)
+{
+    struct domain domain = domain_read(xch, domid);
+    struct intent build = { "created", KIB_UNKNOWN, KIB_UNKNOWN, "" };
+    enum purpose purpose = intent_find(domid, max_memkb, &domain, &build);
+
+    if (purpose == NO_BUILD)
+        return ask_for_limit(domid, max_memkb);
+    if (purpose == UNCERTAIN)
+        build.life = "unknown";
+    struct answer answer = announce(domid, max_memkb, &build);
+    bool is_built = strcmp(answer.code, "domain-started") != 0;
+    intent_answered(domid, is_built);
+    return is_built ? answer : ask_for_limit(domid, max_memkb);
+}
+
 int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
 {
-    static const struct intent beside = { "created", KIB_UNKNOWN, KIB_UNKNOWN };
-    struct intent build;
     struct answer answer;
 
     if (is_direct())
         return set_without_daemon(xch, domid, max_memkb);
     if (is_device_model())
         return increase(xch, domid, max_memkb);
-    if (intent_find(domid, max_memkb, &build))
-        answer = announce(domid, max_memkb, &build);
-    else if (intent_any()) /* a stub domain beside the guest */
-        answer = announce(domid, max_memkb, &beside);
-    else /* libxenctrl alone: the caller wants a sum, whatever the target, and no node written */
-        answer = ask(domid, "PUT", "limit",
-                     "{\"max_mem_kib\": %" PRIu64 ", \"static_max\": false, \"force\": true}",
-                     without_slack(max_memkb));
+    if (intent_any())
+        answer = ask_for_maximum(xch, domid, max_memkb);
+    else
+        answer = ask_for_limit(domid, max_memkb);
     return finish(&answer, xch, domid, max_memkb);
 }
 

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, suppress
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote
@@ -15,7 +14,9 @@ from urllib.parse import unquote
 from maxmemd.api import problems
 from maxmemd.api.asgi import Headers, Receive, Scope, Send
 from maxmemd.api.auth.access import anyone
-from maxmemd.api.auth.peers import Peer
+from maxmemd.api.auth.cost import Cost, not_found, opened, plain
+from maxmemd.api.auth.peers import Peer, named
+from maxmemd.api.disconnect import send_stream, while_wanted
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.pages import pages
 from maxmemd.api.problems import Rejected
@@ -29,6 +30,7 @@ from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.policy.which_domain import no_own_domain
+from maxmemd.rest.reply import HOST_HEADER, SIMULATED
 from maxmemd.wire.requests import FORMS
 
 LOG = logging.getLogger("maxmemd.api")
@@ -50,22 +52,29 @@ class Dispatcher:
         self.admission, self.refusals = service.admission, service.refusals
         self.read_scheduler = ReadScheduler()
         self._table = RoutingTable(routes)
-        self._pages = pages()
+        self._pages = pages(simulated=service.simulated)
+        host = (HOST_HEADER.encode(), SIMULATED.encode())
+        self.common: Headers = (host,) if service.simulated else ()
+        """The headers of every response."""
         self._known = lru_cache(maxsize=4096)(self._find)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        with scope["maxmemd.peer"].held():
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         raw = scope["raw_path"]
         find = self._known if len(raw) < MOST_CACHED else self._find
         found = find(scope["method"], raw)
         if found is None:
-            await send_response(send, self._reply_without_route(scope))
+            await send_response(send, self._reply_without_route(scope), self.common)
             return
         reply = await self._serve(found, scope, receive)
         if isinstance(reply, StreamingResponse):
-            await send_stream(receive, send, reply)
-        else:
-            await send_response(send, reply)
+            await send_stream(receive, send, reply, self.common)
+        elif reply is not None:
+            await send_response(send, reply, self.common)
 
     def _find(self, method: str, raw: bytes) -> _Found | None:
         """Return the route of a path. It is split before it is decoded: a name may have a slash.
@@ -87,19 +96,30 @@ class Dispatcher:
 
     async def _serve(
         self, found: _Found, scope: Scope, receive: Receive
-    ) -> Response | StreamingResponse:
-        """Return the reply of a route, or a problem document."""
+    ) -> Response | StreamingResponse | None:
+        """Return the reply of a route, or a problem document; None if the client went away."""
         route, path, wrong = found
         try:
-            peer = self._caller(scope)
+            peer = self._caller(scope, route.cost)
             self.admission.authorize(peer, route.access, path)
             _check_well_formed(wrong)
             call = await read_request(scope, receive, path, route.takes, route.query)
+            if route.method != "GET":  # only of these it is kept who asked
+                call = call._replace(peer=await named(peer))
             if peer.role.domid is not None and path:
                 call = call._replace(bond=await self._bond(peer, peer.role.domid))
-            reply = await route.handler(self._service, call)
+            # After the bond: a device model that lives now lived when its domain was looked up, and
+            # libxl lets no domid be used again before it has ended the device model.
+            _check_alive(peer)
+            reply: Response | StreamingResponse | None
+            if route.is_dear_read:
+                reply = await while_wanted(receive, route.handler(self._service, call))
+            else:
+                reply = await route.handler(self._service, call)
             if isinstance(reply, Response) and reply.refusal is not None:
                 self._log_refusal(route, peer, reply.refusal, scope)
+                if reply.refusal.code == "unknown-domain":
+                    self.admission.charge(peer, not_found)
             return reply
         except Rejected as rejected:
             return self._reply_to_rejected(scope, rejected)
@@ -122,7 +142,9 @@ class Dispatcher:
         method, path = scope["method"], scope["path"]
         page = self._pages.get(path)
         try:
-            self.admission.authorize(self._caller(scope), anyone, {})
+            self.admission.authorize(
+                self._caller(scope, plain if page is None else opened), anyone, {}
+            )
             for name, value in scope["headers"]:
                 # A page may be reached by a link: it is the same for everybody, and does nothing.
                 if page is None or name != b"referer":
@@ -137,9 +159,9 @@ class Dispatcher:
         status, body = problems.document(code, detail[:300], {})
         return Response(status, body, problems.MEDIA_TYPE, allow=", ".join(sorted(allowed)))
 
-    def _caller(self, scope: Scope) -> Peer:
-        """Return the caller, and put it into the scope. Raises Rejected."""
-        caller = scope["maxmemd.peer"] = self.admission.identify(scope)
+    def _caller(self, scope: Scope, cost: Cost) -> Peer:
+        """Return the caller, who can afford this, and put it into the scope. Raises Rejected."""
+        caller = scope["maxmemd.peer"] = self.admission.identify(scope, cost)
         return caller
 
     def _reply_to_rejected(self, scope: Scope, rejected: Rejected) -> Response:
@@ -191,32 +213,8 @@ def _check_well_formed(wrong: str | None) -> None:
         raise Rejected("path-invalid", detail, parameter=wrong)
 
 
-async def send_stream(receive: Receive, send: Send, stream: StreamingResponse) -> None:
-    """Send a stream until it ends or the client is gone."""
-    headers = [(b"content-type", stream.media_type), (b"cache-control", b"no-store")]
-    gone = asyncio.create_task(_wait_for_disconnect(receive))
-    sending = asyncio.create_task(_send_pieces(send, headers, stream))
-    try:
-        await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (gone, sending):
-            task.cancel()
-        stream.close()
-    with suppress(asyncio.CancelledError):
-        await sending
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _send_pieces(send: Send, headers: Headers, stream: StreamingResponse) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    try:
-        async with aclosing(stream.pieces) as pieces:
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-    except MaxmemError as error:
-        LOG.warning("closing a stream of events, which its client may resume: %s", error)
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+def _check_alive(peer: Peer) -> None:
+    """Refuse a request that waited until its process was gone. Raises Rejected."""
+    if not peer.is_alive:
+        detail = "cannot serve this request: the process that opened its connection has ended"
+        raise Rejected("caller-gone", detail, pid=peer.pid)

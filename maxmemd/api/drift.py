@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 from maxmemd.api.times import when
 from maxmemd.arbiter.messages import DomainView
@@ -19,7 +20,7 @@ _BECOMES = {
 }
 
 
-def drift(view: DomainView) -> replies.Drift | None:
+def drift_fields(view: DomainView) -> dict[str, Any] | None:
     """Return what becomes of drift of a domain; None where nothing is recorded of it."""
     found = view.drift
     if found is None:
@@ -27,18 +28,24 @@ def drift(view: DomainView) -> replies.Drift | None:
     # where drift is not undone any more a fight is over, though the next poll notes it
     fight = view.fight if found.mode is DriftMode.RESTORE else None
     source = "host" if found.key is None else "domain"
-    return replies.Drift.model_construct(
-        mode=found.mode,
-        source="set" if found.is_set else source,
-        configured_mode=found.configured,
-        configured_key=found.key,
-        until=None if found.until_ns is None else when(found.until_ns),
-        left_s=None if found.left_s is None else ceil(found.left_s),
-        set_at=None if found.set_ns is None else when(found.set_ns),
-        by=None if found.actor is None else replies.Actor(**json.loads(found.actor)),
-        reason=found.reason,
-        fight=None if fight is None else _fight(fight),
-    )
+    return {
+        "mode": found.mode,
+        "source": "set" if found.is_set else source,
+        "configured_mode": found.configured,
+        "configured_key": found.key,
+        "until": None if found.until_ns is None else when(found.until_ns),
+        "left_s": None if found.left_s is None else ceil(found.left_s),
+        "set_at": None if found.set_ns is None else when(found.set_ns),
+        "by": None if found.actor is None else json.loads(found.actor),
+        "reason": found.reason,
+        "fight": None if fight is None else {"since": when(fight.since_ns), "writes": fight.writes},
+    }
+
+
+def drift(view: DomainView) -> replies.Drift | None:
+    """Return the same as a part of a reply."""
+    fields = drift_fields(view)
+    return None if fields is None else replies.Drift.model_validate(fields)
 
 
 def drift_reply(view: DomainView) -> replies.DriftReply:
@@ -95,7 +102,3 @@ def _key_of(fight: Fight) -> str:
     name = fight.name or ""
     is_plain = name.isprintable() and isinstance(parse_reference(name), Name)
     return name if name and is_plain and WILDCARD not in name else fight.uuid
-
-
-def _fight(fight: Fight) -> replies.Fight:
-    return replies.Fight(since=when(fight.since_ns), writes=fight.writes)

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from maxmemd.api.problems import Rejected
 from maxmemd.api.times import when
+from maxmemd.errors import EventsPruned
 from maxmemd.ledger.follow import START, LedgerFollower, Occurrence, Position
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
@@ -81,8 +82,11 @@ def position_of(text: str, follower: LedgerFollower) -> Position:
     if found is None:
         detail = "cannot resume: an id has the form 12-7-89abcdef; 0 is the beginning"
         raise Rejected("event-id-invalid", detail)
-    place = follower.place(int(found[1]), int(found[2]))
     again = "ask without an id for new events only, or with 0 for all"
+    try:
+        place = follower.place(int(found[1]), int(found[2]))
+    except EventsPruned as error:
+        raise Rejected(error.code, f"{error} ({again} that are)", id=text) from None
     if place is None:
         detail = f"cannot resume after {text}: it is beyond the end of this ledger ({again})"
         raise Rejected("event-id-beyond", detail, id=text)

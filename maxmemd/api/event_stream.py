@@ -21,8 +21,8 @@ RING = 1024
 """Events in the ring."""
 PAGE = 256
 """Entries, and pushes, read at once into the ring."""
-PIECE = 64
-"""Events that one stream holds: the memory of a client that stopped reading."""
+PIECE, PIECE_BYTES = 64, 64 * 1024
+"""Events that one stream holds, and their bytes: the memory of a client that stopped reading."""
 REST_S = 0.02
 """Pause between reads, so that many small commits need few reads."""
 HEARTBEAT_S = 15.0
@@ -116,7 +116,7 @@ class EventStream:
         yield hello(place)
         while not self._closed and is_current():
             changed = self._changed  # taken before reading, so that no wake-up is missed
-            events = self._from_ring(place) or await self._from_ledger(place)
+            events = _piece(self._from_ring(place) or await self._from_ledger(place))
             if events:
                 place = events[-1].after
                 blocks = b"".join(event.block for event in events if wanted(event))
@@ -176,6 +176,16 @@ class EventStream:
             while len(self._ring) > RING:
                 del self._ring[next(iter(self._ring))]
         self.trouble = "ok"
+
+
+def _piece(events: list[FormattedEvent]) -> list[FormattedEvent]:
+    """Return the first events, as many as a stream may hold, and one at least."""
+    size = 0
+    for count, event in enumerate(events, 1):
+        size += len(event.block)
+        if size >= PIECE_BYTES:
+            return events[:count]
+    return events
 
 
 async def _within(changed: asyncio.Event, seconds: float) -> bool:

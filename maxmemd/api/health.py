@@ -68,7 +68,9 @@ class DiskMonitor:
             self._looking = None
 
 
-def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Mapping[str, str]:
+def health_parts(
+    mailbox: Mailbox, loop: str, integrity: str, events: str, disk: str
+) -> Mapping[str, str]:
     """Return each part's state: "ok", or what is wrong. Never blocks: parts publish their state."""
     status, age_s = mailbox.status, mailbox.thread.age_s
     return {
@@ -77,13 +79,18 @@ def health_parts(mailbox: Mailbox, integrity: str, events: str, disk: str) -> Ma
         "ledger": status.ledger,
         "integrity": integrity,
         "arbiter": "ok" if mailbox.is_prompt() else f"waits for Xen or the disk ({age_s:.0f} s)",
+        "loop": loop,
         "events": events,
         "disk": disk,
     }
 
 
-async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> None:
+async def notify_systemd(
+    mailbox: Mailbox, within_s: float = READY_WITHIN_S, *, host: str = "Xen"
+) -> None:
     """Report readiness once limits are in force, or with a critical log after `within_s`.
+
+    `host` is what is compared with the ledger.
 
     A dom0 whose guests never start is worse than one whose limits come late; every poll retries.
     """
@@ -95,8 +102,8 @@ async def notify_systemd(mailbox: Mailbox, within_s: float = READY_WITHIN_S) -> 
         LOG.critical("started, but limits are NOT in force after %.0f s: %s", within_s, why)
         _tell("READY=1", f"limits are NOT in force: {why}")
         await mailbox.first_sync.wait()
-    _tell("READY=1", "Xen and the ledger were compared")
-    LOG.info("ready: Xen and the ledger were compared")
+    _tell("READY=1", f"{host} and the ledger were compared")
+    LOG.info("ready: %s and the ledger were compared", host)
 
 
 def _tell(state: str, status: str) -> None:

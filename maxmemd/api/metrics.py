@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from maxmemd import __version__
+from maxmemd.api import domain_metrics
 from maxmemd.api.health import Space, is_ready
+from maxmemd.api.reading.strides import Reading
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.messages import DomainView
 from maxmemd.histogram import Distribution
-from maxmemd.policy.states import IN_FORCE, PushState
-from maxmemd.units import UNLIMITED_PAGES, Memory
 
 OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 PLAIN = b"text/plain; version=0.0.4; charset=utf-8"
 MOST_DOMAINS = 1024
+END = b"# EOF\n"
+"""What ends a text of OpenMetrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Scene:
     space: Space | None
     refused: Mapping[str, int]
     """Requests refused before the arbiter saw them, by code."""
+    simulated: bool
+    loop_age_s: float = 0.0
 
 
 def wants_plain(accept: str) -> bool:
@@ -40,34 +44,38 @@ def wants_plain(accept: str) -> bool:
     return "text/plain" in accept and "application/openmetrics-text" not in accept
 
 
-def to_text(scene: Scene, *, plain: bool) -> bytes:
+def to_text(scene: Scene, reading: Reading, *, plain: bool) -> bytes:
     """Return the metrics as text. prometheus-client is imported by the first scrape."""
     from prometheus_client import CollectorRegistry, exposition
+    from prometheus_client.core import GaugeMetricFamily as Gauge
     from prometheus_client.openmetrics import exposition as openmetrics
 
-    families = [
-        *_of_daemon(scene),
-        *_of_arbiter(scene.mailbox),
-        _refusals(scene),
-        *_of_domains(scene.domains),
-    ]
-
-    class Scrape:
-        def collect(self) -> list[Any]:
-            return families
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Scrape())
     generate: Any = exposition.generate_latest if plain else openmetrics.generate_latest
-    exposed: bytes = generate(registry)
-    return exposed
+
+    def text_of(family: Any) -> bytes:
+        class Scrape:
+            def collect(self) -> list[Any]:
+                return [family]
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(Scrape())
+        exposed: bytes = generate(registry)
+        return exposed.removesuffix(END)
+
+    shown = [view for view in scene.domains if view.record and view.xen and view.push]
+    here = Gauge("maxmemd_domains", "Domains here that have a record", len(shown))
+    families = (*_of_daemon(scene), *_of_arbiter(scene.mailbox), _refusals(scene), here)
+    texts = reading.each(families, text_of)
+    domains = domain_metrics.to_text(shown[:MOST_DOMAINS], reading)
+    return b"".join((*texts, domains, b"" if plain else END))
 
 
 def _of_daemon(scene: Scene) -> Iterable[Any]:
     from prometheus_client.core import GaugeMetricFamily as Gauge
 
-    build = Gauge("maxmemd_build_info", "The version of maxmemd", labels=["version"])
-    build.add_metric([__version__], 1)
+    labels, host = ["version", "host"], "simulated" if scene.simulated else "xen"
+    build = Gauge("maxmemd_build_info", "The version of maxmemd, and its host", labels=labels)
+    build.add_metric([__version__, host], 1)
     yield build
     ready = Gauge("maxmemd_part_ready", "1 when this part is ready, as /v1/health", labels=["part"])
     for part, state in scene.parts.items():
@@ -78,6 +86,11 @@ def _of_daemon(scene: Scene) -> Iterable[Any]:
         "maxmemd_arbiter_age_seconds",
         "Since the arbiter thread last finished a loop",
         scene.mailbox.thread.age_s,
+    )
+    yield Gauge(
+        "maxmemd_loop_age_seconds",
+        "The longest in the last minute that the event loop did not come round",
+        scene.loop_age_s,
     )
     yield Gauge("maxmemd_event_streams", "Clients of /v1/events", scene.streams)
     if scene.space is not None:
@@ -139,41 +152,3 @@ def _histogram(name: str, text: str, values: Distribution) -> Any:
     from prometheus_client.core import HistogramMetricFamily
 
     return HistogramMetricFamily(name, text, buckets=values.buckets(), sum_value=values.total)
-
-
-def _of_domains(domains: Sequence[DomainView]) -> list[Any]:
-    from prometheus_client.core import GaugeMetricFamily as Gauge
-
-    labels = ["uuid", "name"]
-    limit = Gauge("maxmemd_limit_bytes", "The recorded limit", labels=labels)
-    populated = Gauge("maxmemd_populated_bytes", "What Xen counts as the domain's", labels=labels)
-    target = Gauge("maxmemd_target_bytes", "memory/target", labels=labels)
-    in_force = Gauge("maxmemd_in_force", "1 when Xen holds the limit", labels=labels)
-    over = Gauge("maxmemd_over_limit", "1 while the guest holds more", labels=labels)
-    above = Gauge(
-        "maxmemd_target_above_limit", "1 while the target has no room in max-mem", labels=labels
-    )
-    unreadable = Gauge(
-        "maxmemd_unreadable_nodes", "Nodes in xenstore that are no amounts", labels=labels
-    )
-    fight = Gauge("maxmemd_fight", "1 while another program fights the limit", labels=labels)
-    shown = [view for view in domains if view.record and view.xen and view.push]
-    for view in shown[:MOST_DOMAINS]:
-        assert view.record and view.xen and view.push  # noqa: S101, PT018 - for the type checker
-        names = [view.uuid, view.name or ""]
-        limit.add_metric(names, _bytes(view.record.limit))
-        populated.add_metric(names, _bytes(Memory.of_pages(view.xen.tot_pages)))
-        in_force.add_metric(names, float(view.push.state in IN_FORCE))
-        over.add_metric(names, float(view.push.state is PushState.OVER_LIMIT))
-        fight.add_metric(names, float(view.fight is not None))
-        above.add_metric(names, float(view.target_above is not None))
-        unreadable.add_metric(names, len(view.store.unreadable))
-        if view.store.target is not None:
-            target.add_metric(names, _bytes(view.store.target))
-    here = Gauge("maxmemd_domains", "Domains here that have a record", len(shown))
-    return [here, limit, populated, target, in_force, over, above, unreadable, fight]
-
-
-def _bytes(amount: Memory) -> float:
-    """Return bytes; unlimited is infinite."""
-    return float("inf") if amount.max_pages == UNLIMITED_PAGES else amount.kib * 1024.0

@@ -41,7 +41,10 @@ _QUERY: dict[str, tuple[Any, Any]] = {
     "since": (str, Query(pattern=ID_FORM, description="only events after this id, 0 is the first")),
     "domain": (str, Query(description="only of " + _REF)),
     "kind": (str, Query(pattern=_KINDS, description="only of these kinds, with commas between")),
-    "before": (int, Query(ge=1, le=2**52, description="only entries below this seq")),
+    "before": (
+        int,
+        Query(ge=1, le=2**52, description="only what is older: a reply's `next_before`"),
+    ),
 }
 
 
@@ -108,7 +111,8 @@ def _to_api_route(route: Route) -> APIRoute:
         response_class=AnyMedia if route.gives is None else JSONResponse,
         responses=responses,
         summary=route.summary,
-        description=(route.handler.__doc__ or "") + f" Access: {route.access.name}.",
+        description=(route.handler.__doc__ or "")
+        + f" Access: {route.access.name}. Cost: {route.cost}.",
         operation_id=route.handler.__name__,
     )
 

@@ -81,7 +81,7 @@ async def read_request(
             raise Rejected("media-type-unsupported", detail)
         body = _body(model, await _read(receive))
     peer = scope["maxmemd.peer"]
-    key = None if key is None else f"{peer.client}:{key}"
+    key = None if key is None else peer.stored_key(key)
     return Request(peer, path, body, query, if_match, key, after, accept)
 
 

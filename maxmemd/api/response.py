@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from maxmemd.api import problems
 from maxmemd.api.asgi import Headers, Send
+from maxmemd.api.problems import Rejected
 from maxmemd.policy.verdicts import Refusal
 
 JSON = b"application/json"
@@ -37,12 +39,26 @@ class StreamingResponse(NamedTuple):
     close: Callable[[], None]
 
 
-async def send_response(send: Send, reply: Response) -> None:
-    """Send a response, in one piece if possible."""
-    headers = _headers(reply)
+async def send_response(send: Send, reply: Response, common: Headers = ()) -> None:
+    """Send a response, in one piece if possible; `common` are headers of every response."""
+    headers = [*_headers(reply), *common]
     if not _at_once(send, reply, headers):
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+def last_reply(why: Rejected, common: Headers, more: str = "") -> bytes:
+    """Return the bytes of a problem that ends its connection, where no request is being served.
+
+    `common` are headers of every response; `more` are lines of others.
+    """
+    status, body = problems.document(why.code, why.detail, why.numbers)
+    head = (
+        f"Content-Type: {problems.MEDIA_TYPE.decode()}\r\n"
+        f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n"
+    )
+    lines = b"".join(b"%b: %b\r\n" % header for header in common)
+    return STATUS_LINE[status] + head.encode() + lines + b"\r\n" + body
 
 
 def _headers(reply: Response) -> list[tuple[bytes, bytes]]:

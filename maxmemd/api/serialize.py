@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from maxmemd.api.domain_json import push_fields
 from maxmemd.api.drift import drift, sentence_on_drift
+from maxmemd.api.reading.strides import joined
 from maxmemd.api.times import when
 from maxmemd.arbiter.messages import Change, DomainView, Granted, PushStatus
+from maxmemd.ledger.reader import MadeBy, Page
 from maxmemd.policy.codec import record_from_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.outlook import SENTENCES
@@ -36,7 +39,7 @@ def decision(granted: Granted) -> bytes:
             "dry_run": granted.dry_run,
             "replayed": granted.replayed,
             "for_next_start": granted.domid is None and not granted.replayed,
-            "push": None if push is None else {**push._asdict(), "effects": _effects(push)},
+            "push": None if push is None else push_fields(push),
             "change": None if granted.change is None else _change(granted.change),
         }
     )
@@ -48,29 +51,7 @@ def _change(change: Change) -> dict[str, dict[str, int | None]]:
 
 def push(status: PushStatus | None) -> replies.Push | None:
     """Return the state of a push."""
-    if status is None:
-        return None
-    return replies.Push(
-        state=status.state,
-        max_pages=status.max_pages,
-        seen_pages=status.seen_pages,
-        errno=status.errno,
-        error=status.error,
-        effects=[replies.Effect(**each) for each in _effects(status)],
-    )
-
-
-def _effects(status: PushStatus) -> list[dict[str, Any]]:
-    return [
-        {
-            "effect": each.name,
-            "state": each.state,
-            "amount_kib": each.amount.kib,
-            "errno": each.errno,
-            "error": each.error,
-        }
-        for each in status.effects
-    ]
+    return None if status is None else replies.Push.model_validate(push_fields(status))
 
 
 def components(record: Record) -> list[replies.ComponentReply]:
@@ -85,36 +66,6 @@ def components(record: Record) -> list[replies.ComponentReply]:
         )
         for (owner, name), component in sorted(record.components.items())
     ]
-
-
-def domain(view: DomainView) -> replies.DomainReply:
-    """Return a domain's current state."""
-    record = view.record
-    limit = None if record is None else record.limit
-    return replies.DomainReply.model_construct(
-        uuid=view.uuid,
-        domid=view.domid,
-        name=view.name,
-        managed=record is not None,
-        revision=None if record is None else record.revision,
-        max_mem_kib=None if record is None else record.max_mem_kib,
-        limit_kib=None if limit is None else limit.kib,
-        max_pages=None if limit is None else limit.max_pages,
-        unlimited=limit is not None and limit.max_pages == UNLIMITED_PAGES,
-        components=[] if record is None else components(record),
-        recorded_static_max_kib=None if record is None else kib_or_none(record.static_max),
-        recorded_target_kib=None if record is None else kib_or_none(record.target),
-        static_max_kib=kib_or_none(view.store.static_max),
-        target_kib=kib_or_none(view.store.target),
-        videoram_kib=view.store.videoram.kib,
-        building=view.building,
-        drift=drift(view),
-        push=push(view.push),
-        xen=_xen(view),
-        target_above_limit=view.target_above is not None,
-        outlook=view.outlook,
-        unreadable=_unreadable(view),
-    )
 
 
 def exported_record(record: Record) -> replies.RecordReply:
@@ -133,11 +84,11 @@ def exported_record(record: Record) -> replies.RecordReply:
 
 
 def explanation(
-    view: DomainView, record: Record, entries: Mapping[int, Any]
+    view: DomainView, record: Record, made_by: Mapping[int, MadeBy]
 ) -> replies.ExplainReply:
-    """Return why the limit is what it is; `entries` are by revision."""
+    """Return why the limit is what it is; `made_by` says what made each revision."""
     terms = [
-        _explained_component(component, entries.get(component.revision))
+        _explained_component(component, made_by.get(component.revision))
         for component in components(record)
     ]
     limit = record.limit
@@ -164,41 +115,61 @@ def explanation(
     )
 
 
-def history(rows: Sequence[Any], limit: int) -> replies.HistoryReply:
-    """Return entries; `limit` is how many were asked for."""
-    more = rows[-1].seq if len(rows) == limit and rows[-1].seq > 1 else None
-    return replies.HistoryReply(entries=[_entry(row) for row in rows], next_before=more)
+def page(kind: str, found: Page) -> bytes:
+    """Return a page of encoded entries or pushes as a reply; `kind` names the list."""
+    tail = b'],"next_before":%b}' % to_json(found.next_before)
+    return joined(b'{"%b":[' % kind.encode(), found.items, tail)
 
 
-def pushes(rows: Sequence[Any]) -> replies.PushesReply:
-    """Return past pushes."""
-    return replies.PushesReply(
-        pushes=[
-            replies.PastPush(
-                at=when(row.at_ns),
-                domid=row.domid,
-                incarnation=row.incarnation,
-                revision=row.revision,
-                max_pages=row.max_pages,
-                seen_pages=row.seen_pages,
-                errno=row.errno,
-            )
-            for row in rows
-        ]
+def past_push(row: Any) -> bytes:
+    """Return a push that was, as JSON."""
+    return to_json(
+        {
+            "at": when(row.at_ns),
+            "domid": row.domid,
+            "incarnation": row.incarnation,
+            "revision": row.revision,
+            "max_pages": row.max_pages,
+            "seen_pages": row.seen_pages,
+            "errno": row.errno,
+        }
     )
 
 
-def _explained_component(component: replies.ComponentReply, row: Any) -> replies.ExplainedComponent:
-    wish = {} if row is None else json.loads(row.wish)
+def entry(row: Any) -> bytes:
+    """Return an entry of the history as JSON."""
+    record = None
+    if row.state is not None:
+        record = record_from_text(row.uuid, row.revision, row.state)
+    reply = replies.HistoryEntry(
+        seq=row.seq,
+        at=when(row.at_ns),
+        revision=row.revision,
+        kind=row.kind,
+        by=replies.Actor(**json.loads(row.actor)),
+        wish=json.loads(row.wish),
+        max_mem_kib=None if record is None else record.max_mem_kib,
+        limit_kib=None if record is None else record.limit.kib,
+        components=None if record is None else components(record),
+        static_max_kib=None if record is None else kib_or_none(record.static_max),
+        target_kib=None if record is None else kib_or_none(record.target),
+        hash=row.hash.hex(),
+    )
+    return reply.__pydantic_serializer__.to_json(reply)
+
+
+def _explained_component(
+    component: replies.ComponentReply, made: MadeBy | None
+) -> replies.ExplainedComponent:
     return replies.ExplainedComponent(
         owner=component.owner,
         name=component.name,
         amount_kib=component.amount_kib,
         revision=component.revision,
-        at=None if row is None else when(row.at_ns),
-        by=None if row is None else replies.Actor(**json.loads(row.actor)),
-        kind=None if row is None else row.kind,
-        reason=str(wish.get("reason", "")),
+        at=None if made is None else when(made.at_ns),
+        by=None if made is None else replies.Actor(**json.loads(made.actor)),
+        kind=None if made is None else made.kind,
+        reason="" if made is None else made.reason,
     )
 
 
@@ -234,31 +205,3 @@ def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: 
 
 def _unreadable(view: DomainView) -> list[replies.Unreadable]:
     return [replies.Unreadable(node=one.node, value=one.value) for one in view.store.unreadable]
-
-
-def _entry(row: Any) -> replies.HistoryEntry:
-    record = None
-    if row.state is not None:
-        record = record_from_text(row.uuid, row.revision, row.state)
-    return replies.HistoryEntry(
-        seq=row.seq,
-        at=when(row.at_ns),
-        revision=row.revision,
-        kind=row.kind,
-        by=replies.Actor(**json.loads(row.actor)),
-        wish=json.loads(row.wish),
-        max_mem_kib=None if record is None else record.max_mem_kib,
-        limit_kib=None if record is None else record.limit.kib,
-        components=None if record is None else components(record),
-        static_max_kib=None if record is None else kib_or_none(record.static_max),
-        target_kib=None if record is None else kib_or_none(record.target),
-        hash=row.hash.hex(),
-    )
-
-
-def _xen(view: DomainView) -> replies.XenReply | None:
-    xen = view.xen
-    if xen is None:
-        return None
-    names = replies.XenReply.model_fields
-    return replies.XenReply.model_construct(**{name: getattr(xen, name) for name in names})

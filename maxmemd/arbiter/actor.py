@@ -28,6 +28,7 @@ from maxmemd.arbiter.messages import (
     Refused,
 )
 from maxmemd.arbiter.observation import Observer
+from maxmemd.arbiter.pruning import Pruning
 from maxmemd.arbiter.queries import Queries, push_status
 from maxmemd.arbiter.reconciler import Reconciler
 from maxmemd.arbiter.records import Records
@@ -47,7 +48,7 @@ class Arbiter:
         self.settings = CurrentSettings(settings)
         self.records = Records(ledger, clock)
         kept = self.records.load()
-        self.instances = InstanceTable(dict(kept.incarnations), boot)
+        self.instances = InstanceTable(self.records.last_incarnation, boot)
         for row in kept.instances:
             self.instances.resume(row)
         self.pusher = pusher
@@ -62,6 +63,7 @@ class Arbiter:
             self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
+        self.pruning = Pruning(self.settings, self.records, clock, kept.newest_ns)
         self.decisions = 0
         self.conditions: tuple[Condition, ...] = ()
         self.refusals: dict[str, int] = {}
@@ -106,9 +108,15 @@ class Arbiter:
         self.flush()
 
     def stop(self) -> None:
-        """Compare and write the notes a last time, with what was counted. Raises MaxmemError."""
+        """Compare and write the notes a last time, with what was counted, and close the ledger.
+
+        Raises MaxmemError, and the ledger is closed all the same.
+        """
         self.records.note_all_repeats()
-        self.poll()
+        try:
+            self.poll()
+        finally:
+            self.records.close()
 
     @property
     def has_notes(self) -> bool:
@@ -130,7 +138,14 @@ class Arbiter:
         """Answer everything that waited: decided in order, one commit, then pushed."""
         observer = Observer(self.lifecycle, self.pusher)
         rules = self.settings.value.rules
-        batch = Batch(rules, self.records, self.lifecycle, observer, self.refusals)
+        batch = Batch(
+            rules,
+            self.records,
+            self.lifecycle,
+            observer,
+            self.reconciler.adopt_put_off,
+            self.refusals,
+        )
         answers = self._decide_all(batch, asks)
         if batch.entries:
             try:
@@ -151,9 +166,8 @@ class Arbiter:
         trouble: LedgerError | None = None
         try:
             self._make_certain()
-            wanted = [
-                ask.key for ask in asks if isinstance(ask, DecisionRequest) and ask.key is not None
-            ]
+            writes = [ask for ask in asks if isinstance(ask, DecisionRequest | DriftRequest)]
+            wanted = [ask.key for ask in writes if ask.key is not None]
             batch.keys = self.records.by_keys(wanted)
         except LedgerError as error:
             trouble = error
@@ -166,7 +180,7 @@ class Arbiter:
                 if isinstance(ask, Query):
                     answers.append(self._answer_query(ask, answered))
                 elif isinstance(ask, DriftRequest):
-                    answers.append(trouble or self._set_drift(ask, batch.observer))
+                    answers.append(trouble or self._set_drift(ask, batch))
                 else:
                     answers.append(trouble or batch.answer(index, ask))
             except MaxmemError as error:
@@ -184,8 +198,8 @@ class Arbiter:
         except Exception as surprise:  # noqa: BLE001 - noted; its domain meets it again
             self.lifecycle.surprises.note("any", surprise)
 
-    def _set_drift(self, ask: DriftRequest, observer: Observer) -> Answer:
-        answer = self.drift.answer(ask, observer)
+    def _set_drift(self, ask: DriftRequest, batch: Batch) -> Answer:
+        answer = self.drift.answer(ask, batch.observer, batch.keys)
         if isinstance(answer, Refused):
             code = answer.refusal.code
             self.refusals[code] = self.refusals.get(code, 0) + 1
@@ -232,7 +246,7 @@ class Arbiter:
             instance.on_build_decided(build)
         for uuid in batch.ahead:
             self.lifecycle.endings.on_decided_ahead(uuid)
-        self.decisions += len(batch.entries)
+        self.decisions += sum(entry.state is not None for entry in batch.entries)
 
     def _push(self, batch: Batch) -> None:
         """Push the last value of each domain to every instance that it has here, all at once.

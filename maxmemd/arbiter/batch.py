@@ -1,9 +1,10 @@
 """One batch of wishes: observed and decided in order; nothing of it holds before the commit."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from maxmemd.arbiter.entries import entry_of
+from maxmemd.arbiter.entries import client_of, entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
@@ -16,12 +17,13 @@ from maxmemd.arbiter.messages import (
 )
 from maxmemd.arbiter.observation import Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
-from maxmemd.policy.clauses import key_reused, revision_stale
+from maxmemd.arbiter.used_keys import stands_for, unchanged_entry
+from maxmemd.policy.clauses import key_reused, revision_stale, room_ahead
 from maxmemd.policy.codec import record_from_text, to_text, wish_to_json
 from maxmemd.policy.components import Record
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.entries import BuildState, Entry
-from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.rules import Rules
@@ -47,16 +49,18 @@ class Batch:
 
     `entries` are what is to be committed, `made` the records they make, by UUID and revision, and
     `decided` the last of each; `granted` says for each granted wish, by its place in the batch,
-    which instance it is about. `keys` are the idempotency keys known, `refusals` counts by code.
+    which instance it is about. `keys` are the idempotency keys used up, `refusals` counts by code.
+    `adopt` makes a foreign maximum max-mem that waits for that, before a client decides on it.
     `builds` are the instances whose build was announced, with what it has to be allowed; `limited`
     those whose limit a client decided. `ahead` are the domains without an instance that were
-    decided on.
+    decided on. `gone` counts the records of domains that are not here by client, once it is asked.
     """
 
     rules: Rules
     committed: Records
     lifecycle: Lifecycle
     observer: Observer
+    adopt: Callable[[Instance, XenFacts], None]
     refusals: dict[str, int]
     entries: list[Entry] = field(default_factory=list)
     decided: dict[str, Record] = field(default_factory=dict)
@@ -66,6 +70,7 @@ class Batch:
     limited: list[Instance] = field(default_factory=list)
     keys: dict[str, Entry] = field(default_factory=dict)
     ahead: set[str] = field(default_factory=set)
+    gone: Counter[str] | None = None
 
     def observe_ahead(self, asks: Sequence[DecisionRequest]) -> None:
         """Look at all domains that the wishes of the batch are about, in one message."""
@@ -88,17 +93,30 @@ class Batch:
         seen = self._observe(ask)
         if isinstance(seen, Refused):
             return self._refused(ask, seen)
+        if isinstance(seen, Observation) and self._is_to_adopt(ask, seen.instance):
+            self.adopt(seen.instance, seen.xen)
         uuid = ask.ref.lower() if seen is None else _uuid_of(seen)
-        record = self._record_of(uuid) or Record(uuid, 0, {})
-        verdict = self._verdict(ask, record, seen)
+        record = self._record_of(uuid)
+        is_unheard_of = record is None and seen is None
+        record = record or Record(uuid, 0, {})
+        no_room = self._no_room_for(ask) if is_unheard_of else None
+        verdict = no_room or self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
-            return self._refused(ask, _about(verdict, uuid, seen))
+            refused = _about(verdict, uuid, seen)
+            # The history of a domain begins when something is known of it: were there entries of
+            # what is refused to any UUID, it would grow with all that a client can think of.
+            return self._counted(refused) if is_unheard_of else self._refused(ask, refused)
         change = None
         if ask.dry_run or isinstance(ask.wish, Rollback):
             change = _change(record, verdict, self._nodes(seen))
         if ask.dry_run:
             return _granted(verdict.record, seen, verdict.effects, change=change, dry=True)
         return self._grant(index, ask, verdict, seen, change)
+
+    def _is_to_adopt(self, ask: DecisionRequest, instance: Instance) -> bool:
+        """Whether a foreign maximum is taken up first; not over what this batch has decided."""
+        is_due = instance.awaits_adoption and instance.uuid not in self.decided
+        return is_due and not ask.dry_run
 
     def _nodes(self, seen: Observation | Halted | None) -> StoreFacts | None:
         if not isinstance(seen, Observation):
@@ -148,6 +166,13 @@ class Batch:
         )
         return decide(picture, wish)
 
+    def _no_room_for(self, ask: DecisionRequest) -> Refusal | None:
+        """Refuse a record ahead of its domain where there are too many of domains not here."""
+        if self.gone is None:
+            self.gone = self.committed.gone_of(self.lifecycle.instances.uuids())
+        rules, client = self.lifecycle.settings.value.gone, client_of(ask.actor)
+        return room_ahead(rules, client, self.gone[client], self.gone.total())
+
     def _is_following(self, instance: Instance) -> bool:
         """Whether its record is no more than what was seen of its build, in this batch too."""
         return instance.build_phase is BuildPhase.FOLLOWING and instance.uuid not in self.decided
@@ -184,16 +209,20 @@ class Batch:
         seen: Observation | Halted | None,
         change: Change | None,
     ) -> Granted:
-        """Note a grant for the commit; one that changes nothing leaves no entry."""
+        """Note a grant for the commit; one that changes nothing has an entry if it has a key."""
         kind, record = KINDS[type(ask.wish)], grant.record
         self.granted[index] = seen.instance if isinstance(seen, Observation) else None
+        words = _wish_words(ask)
         if record is self._record_of(record.uuid):
+            if ask.key is not None:
+                self._add(
+                    unchanged_entry(record.uuid, record.revision, kind, ask.actor, words, ask.key)
+                )
             return _granted(record, seen)
-        entry = entry_of(record, kind, ask.actor, _wish_text(ask), ask.key)
-        self.entries.append(entry)
+        self._add(entry_of(record, kind, ask.actor, to_text(words), ask.key))
         self.decided[record.uuid] = self.made[record.uuid, record.revision] = record
-        if ask.key is not None:
-            self.keys[ask.key] = entry
+        if seen is None and self.gone is not None and record.revision == 1:
+            self.gone[client_of(ask.actor)] += 1
         if isinstance(seen, Halted):
             self.ahead.add(seen.uuid)
         if not isinstance(seen, Observation):
@@ -205,21 +234,35 @@ class Batch:
         seen.on_effects_granted(grant.effects)
         return _granted(record, seen, grant.effects, change=change)
 
+    def _add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if entry.key is not None:
+            self.keys[entry.key] = entry
+
     def _record_of(self, uuid: str) -> Record | None:
         return self.decided.get(uuid) or self.committed.get(uuid)
 
     def _replayed(self, index: int, ask: DecisionRequest, entry: Entry) -> Answer:
         """Answer a wish that was granted before under the same idempotency key."""
-        asked = (self._meant(ask.ref) or entry.uuid, KINDS[type(ask.wish)], _wish_text(ask))
-        if asked != (entry.uuid, entry.kind, entry.wish):
+        kind, words = KINDS[type(ask.wish)], _wish_words(ask)
+        if not stands_for(entry, self._meant(ask.ref), kind, words):
             return self._counted(Refused(key_reused()))
-        record = record_from_text(entry.uuid, entry.revision, entry.state or "{}")
+        record = self._record_in(entry)
         instance = self.lifecycle.instances.meant(entry.uuid)
         self.granted[index] = instance
         if instance is None:
             name = self.committed.name_of(entry.uuid)
             return Granted(record, None, name, replayed=True)
         return Granted(record, instance.domid, instance.name, replayed=True)
+
+    def _record_in(self, entry: Entry) -> Record:
+        """Return the record that an entry's wish was answered with."""
+        if entry.state is not None:
+            return record_from_text(entry.uuid, entry.revision, entry.state)
+        record = self._record_of(entry.uuid)
+        if record is not None and record.revision == entry.revision:
+            return record
+        return self._past(entry.uuid, entry.revision) or Record(entry.uuid, entry.revision, {})
 
     def _refused(self, ask: DecisionRequest, refused: Refused) -> Refused:
         """Count a refusal, and note it in the history of the domain that it is about."""
@@ -297,8 +340,8 @@ def _uuid_in(ref: str) -> str | None:
     return reference.text if isinstance(reference, Uuid) else None
 
 
-def _wish_text(ask: DecisionRequest) -> str:
+def _wish_words(ask: DecisionRequest) -> dict[str, object]:
     words = wish_to_json(ask.wish)
     if ask.reason:
         words["reason"] = ask.reason
-    return to_text(words)
+    return words

@@ -10,9 +10,10 @@ from maxmemd.arbiter.entries import DAEMON
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import DomainView, DriftRequest, DriftView, Refused
-from maxmemd.arbiter.observation import Halted, Observation, Observer
+from maxmemd.arbiter.observation import Found, Halted, Observation, Observer
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
+from maxmemd.arbiter.used_keys import stands_for, unchanged_entry
 from maxmemd.policy.clauses import key_reused, revision_stale
 from maxmemd.policy.codec import to_text
 from maxmemd.policy.drift import DriftMode, Instant, SetMode, carried, is_over, left_s
@@ -61,23 +62,28 @@ class DriftModes:
             found.set_ns, found.actor, found.reason,
         )  # fmt: skip
 
-    def answer(self, ask: DriftRequest, observer: Observer) -> DomainView | Refused:
-        """Set a mode, or take it back.
+    def answer(
+        self, ask: DriftRequest, observer: Observer, keys: dict[str, Entry]
+    ) -> DomainView | Refused:
+        """Set a mode, or take it back; `keys` are the idempotency keys used up.
 
         A domain that is away has a mode as well if it has a record. Raises HypervisorError,
         XenstoreError or LedgerError, and nothing is changed.
         """
         seen = observer.observe(ask.ref, with_store=False)
+        before = None if ask.key is None else keys.get(ask.key)
+        if before is not None and not stands_for(before, _uuid_of(seen), _kind(ask), _words(ask)):
+            return Refused(key_reused())
         if isinstance(seen, Observation):
-            return self._answer(ask, seen.instance.uuid, seen.instance)
+            return self._answer(ask, seen.instance.uuid, seen.instance, keys)
         if isinstance(seen, Halted):
-            return self._answer(ask, seen.uuid, None)
+            return self._answer(ask, seen.uuid, None, keys)
         return seen
 
     def _answer(
-        self, ask: DriftRequest, uuid: str, instance: Instance | None
+        self, ask: DriftRequest, uuid: str, instance: Instance | None, keys: dict[str, Entry]
     ) -> DomainView | Refused:
-        refusal = self._carry_out(uuid, ask)
+        refusal = self._carry_out(uuid, ask, keys)
         if refusal is not None:
             return Refused(refusal, uuid)
         found = self._wanted(ask) if ask.dry_run else self._set_mode(uuid)
@@ -89,20 +95,27 @@ class DriftModes:
         domid, name, fight = instance.domid, instance.name, instance.fight
         return DomainView(uuid, record, domid, name, drift=drift, fight=fight)
 
-    def _carry_out(self, uuid: str, ask: DriftRequest) -> Refusal | None:
+    def _carry_out(self, uuid: str, ask: DriftRequest, keys: dict[str, Entry]) -> Refusal | None:
         """Record what is asked for, unless it was under the same key before."""
-        kind = EntryKind.DRIFT_MODE_SET if ask.mode else EntryKind.DRIFT_MODE_CLEARED
-        wish = to_text(_words(ask))
-        for before in self.records.by_keys([] if ask.key is None else [ask.key]).values():
-            same = (before.uuid, before.kind, before.wish) == (uuid, kind, wish)
-            return None if same else key_reused()
+        if ask.key is not None and ask.key in keys:
+            return None
         record = self.records.get(uuid)
         revision = 0 if record is None else record.revision
         if ask.if_match is not None and ask.if_match != revision:
             return revision_stale(revision, ask.if_match)
-        if not ask.dry_run and (ask.mode is not None or uuid in self.records.drift_modes):
-            entry = Entry(uuid, revision, kind, ask.actor, wish, None, ask.key)
-            self.records.commit([entry], {}, drift_modes={uuid: self._wanted(ask)})
+        if ask.dry_run:
+            return None
+        kind, words, modes = _kind(ask), _words(ask), dict[str, SetMode | None]()
+        if ask.mode is not None or uuid in self.records.drift_modes:
+            entry = Entry(uuid, revision, kind, ask.actor, to_text(words), None, ask.key)
+            modes[uuid] = self._wanted(ask)
+        elif ask.key is not None:
+            entry = unchanged_entry(uuid, revision, kind, ask.actor, words, ask.key)
+        else:
+            return None
+        self.records.commit([entry], {}, drift_modes=modes)
+        if ask.key is not None:
+            keys[ask.key] = entry
         return None
 
     def end_old(self) -> None:
@@ -139,6 +152,14 @@ class DriftModes:
         now = self._now
         seconds = None if ask.for_s is None else float(ask.for_s)
         return SetMode(ask.mode, seconds, now, now.wall_ns, ask.actor, ask.reason)
+
+
+def _uuid_of(seen: Found) -> str | None:
+    return seen.instance.uuid if isinstance(seen, Observation) else seen.uuid
+
+
+def _kind(ask: DriftRequest) -> EntryKind:
+    return EntryKind.DRIFT_MODE_SET if ask.mode else EntryKind.DRIFT_MODE_CLEARED
 
 
 def _words(ask: DriftRequest) -> dict[str, object]:

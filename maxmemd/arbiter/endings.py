@@ -1,6 +1,6 @@
 """How the last instances of domains ended: what the next one of each is judged by."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
@@ -69,6 +69,10 @@ class EndingTable:
     def forget(self, uuid: str) -> None:
         """Forget how the last instance ended: the next one is understood, or there is no record."""
         self._by_uuid.pop(uuid, None)
+
+    def forget_others(self, known: Container[str]) -> None:
+        """Forget the ends of domains that neither live nor have a record."""
+        self._by_uuid = {uuid: end for uuid, end in self._by_uuid.items() if uuid in known}
 
     def _note(self, fact: XenFacts, reason: int) -> None:
         """Keep what it held when its end was seen first: a zombie holds nothing."""

@@ -1,8 +1,10 @@
 """Entries of the history as the arbiter writes them."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from sys import intern
 
-from maxmemd.policy.codec import record_to_text, to_text
+from maxmemd.policy.codec import from_text, record_to_text, to_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.kinds import EntryKind
@@ -26,3 +28,11 @@ def note_of(record: Record, kind: EntryKind, words: Mapping[str, object]) -> Ent
 def own_entry_of(record: Record, kind: EntryKind, facts: Mapping[str, object]) -> Entry:
     """Return the same for what the daemon decides by itself, with what it saw."""
     return entry_of(record, kind, DAEMON, to_text(facts))
+
+
+@lru_cache(maxsize=256)
+def client_of(actor: str) -> str:
+    """Return the client whom an actor's JSON text names, without the process."""
+    words = from_text(actor)
+    name, uid = words.get("name"), words.get("uid")
+    return intern(f"{name}" if uid is None else f"{name} (uid {uid})")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
-from maxmemd.policy.fights import Fight, FightRules, ForeignWrites
+from maxmemd.policy.fights import Fight, FightRules, ForeignWrites, Pace
 from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.outlook import TargetAboveLimit
 from maxmemd.policy.states import (
@@ -31,6 +31,7 @@ _APPLIED, _OVER_LIMIT, _SETTLED = PushState.APPLIED, PushState.OVER_LIMIT, Build
 """For what every poll asks of every domain: to look a member up takes as long as all the rest."""
 
 
+NO_PACE = Pace()
 NO_WRITES = ForeignWrites()
 """No other program wrote lately; always this very value."""
 
@@ -53,7 +54,10 @@ class Instance:
     `known` is what it was last known to say (`known_at_s`), and `had_path` that it knew the domain
     at all. `target_above` is a target above the limit. `still_polls` counts the polls that saw it
     over its limit and no smaller than before.
-    `writes` are those of other programs to its maximum, and whether they are a fight.
+    `is_newcomer` says that limits by name are still to be decided of it.
+    `writes` are those of other programs to its maximum, and whether they are a fight. `pace` is how
+    often they are adopted, or noted where they are left alone; `awaits_adoption` says that one is
+    to be adopted later.
     """
 
     uuid: str
@@ -83,8 +87,11 @@ class Instance:
     toolstack_pages: int | None = None
     build_pages: int | None = None
     tot_pages: int | None = None
+    is_newcomer: bool = False
     nodes: tuple[float, StoreFacts] | None = None
     writes: ForeignWrites = NO_WRITES
+    pace: Pace = NO_PACE
+    awaits_adoption: bool = False
 
     @classmethod
     def of_row(cls, row: InstanceRow) -> "Instance":
@@ -110,6 +117,7 @@ class Instance:
             wanted_pages=0 if pushed is None else pushed,
             toolstack_pages=build.toolstack_pages,
             build_pages=build.build_pages,
+            is_newcomer=build.is_newcomer,
             writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
         )
 
@@ -197,9 +205,9 @@ class Instance:
     def build_in(self, phase: BuildPhase) -> BuildState:
         """Return the same as it would be in another phase."""
         if phase is BuildPhase.SETTLED:
-            return SETTLED_BUILD
+            return SETTLED_BUILD._replace(is_newcomer=self.is_newcomer)
         pushed = None if self.toolstack_pages is None else self.wanted_pages
-        return BuildState(phase, self.toolstack_pages, pushed, self.build_pages)
+        return BuildState(phase, self.toolstack_pages, pushed, self.build_pages, self.is_newcomer)
 
     def as_built(self, fact: XenFacts) -> XenFacts:
         """Return what Xen would say of it had no push of ours taken the toolstack's place."""
@@ -238,6 +246,14 @@ class Instance:
     def on_compared(self, seen_pages: int, wanted_pages: int) -> None:
         """Know what Xen holds, and what its record says. Every poll, of every domain."""
         self.seen_pages, self.wanted_pages = seen_pages, wanted_pages
+
+    def on_newcomer_seen(self) -> None:
+        """Know that limits by name are to be decided of it."""
+        self.is_newcomer = True
+
+    def on_takeover_decided(self) -> None:
+        """Know that nothing by name is left to be decided of it."""
+        self.is_newcomer = False
 
     # its build
 
@@ -344,6 +360,16 @@ class Instance:
         """Know that another program wrote this maximum; `error` says so where it is left alone."""
         self.on_put_off()
         self.drift_pages, self.error = seen_pages, error
+        self.awaits_adoption = False
+
+    def on_adoption_put_off(self, seen_pages: int, error: str) -> None:
+        """Know that another program wrote this maximum, which is to be adopted later."""
+        self.on_drift(seen_pages, error)
+        self.awaits_adoption = True
+
+    def on_foreign_taken(self, rules: FightRules, now_s: float) -> None:
+        """Know that a foreign maximum was adopted, or noted, just now."""
+        self.pace = self.pace.after(rules, now_s)
 
     def on_foreign_write(self, rules: FightRules, now_s: float, wall_ns: int) -> None:
         """Count a write of another program, with which a fight may begin."""

@@ -1,18 +1,28 @@
 """The instances that live on this host, found by domid, UUID or name."""
 
-from collections.abc import Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterator, KeysView, Sequence
+from typing import NamedTuple
 
 from maxmemd.arbiter.instance import Instance
+from maxmemd.errors import LedgerError
 from maxmemd.policy.entries import InstanceRow
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.reference import Domid, Reference, Uuid, is_called
 
 
+class Comparison(NamedTuple):
+    """The instances that began and that ended; `trouble` is why others could not begin yet."""
+
+    began: list[Instance]
+    ended: list[Instance]
+    trouble: LedgerError | None
+
+
 class InstanceTable:
     """The live instances, by domid and UUID. Belongs to the arbiter's thread."""
 
-    def __init__(self, incarnations: dict[str, int], boot: str) -> None:
-        self._incarnations = incarnations
+    def __init__(self, last_incarnation: Callable[[str], int], boot: str) -> None:
+        self._last_incarnation = last_incarnation
         self._boot = boot
         self._by_domid: dict[int, Instance] = {}
         self._by_uuid: dict[str, list[Instance]] = {}
@@ -28,14 +38,12 @@ class InstanceTable:
         """Take up an instance that the ledger held open, to be confirmed by `compare`."""
         self._add(Instance.of_row(row))
 
-    def compare(
-        self, facts: Sequence[XenFacts], now_ns: int
-    ) -> tuple[list[Instance], list[Instance]]:
-        """Bring the table to what Xen says; return the instances that began, and that ended.
+    def compare(self, facts: Sequence[XenFacts], now_ns: int) -> Comparison:
+        """Bring the table to what Xen says.
 
-        The caller names the newcomers. A domid that carries another UUID, or that belongs to
-        an earlier boot of the host, is another instance; a zombie is none, and neither is one
-        that is being destroyed.
+        The caller names the newcomers; one whose last incarnation cannot be read begins later. A
+        domid that carries another UUID, or that belongs to an earlier boot of the host, is another
+        instance; a zombie is none, and neither is one that is being destroyed.
         """
         listed = {fact.domid: fact for fact in facts if fact.managed}
         self._leaving = {
@@ -59,10 +67,14 @@ class InstanceTable:
             fact = listed.get(instance.domid)
             is_zombie = fact is not None and fact.dying and fact.uuid == instance.uuid
             self.remove(instance, still_listed=is_zombie and instance.boot == self._boot)
-        began = [
-            self._begin(fact, now_ns) for fact in seen.values() if fact.domid not in self._by_domid
-        ]
-        return began, ended
+        began, trouble = [], None
+        for fact in seen.values():
+            if fact.domid not in self._by_domid:
+                try:
+                    began.append(self._begin(fact, now_ns))
+                except LedgerError as error:
+                    trouble = error
+        return Comparison(began, ended, trouble)
 
     def find(self, reference: Reference) -> list[Instance]:
         """Return the instances that are meant; more than one is for the caller to refuse."""
@@ -74,6 +86,11 @@ class InstanceTable:
                 meant = self.meant(uuid)
                 return [] if meant is None else [meant]
         return self.named(reference.text)
+
+    def known(self, domid: int, uuid: str) -> Instance | None:
+        """Return the instance of a domid, if it is of this UUID."""
+        instance = self._by_domid.get(domid)
+        return instance if instance is not None and instance.uuid == uuid else None
 
     def named(self, text: str) -> list[Instance]:
         """Return the instances of this name."""
@@ -139,10 +156,10 @@ class InstanceTable:
             self._by_uuid.pop(instance.uuid, None)
 
     def _begin(self, fact: XenFacts, now_ns: int) -> Instance:
-        incarnation = self._incarnations.get(fact.uuid, 0) + 1
-        self._incarnations[fact.uuid] = incarnation
+        lives = self._by_uuid.get(fact.uuid, ())
+        last = max([self._last_incarnation(fact.uuid), *(life.incarnation for life in lives)])
         instance = Instance(
-            fact.uuid, fact.domid, incarnation, self._boot, now_ns, building=not fact.started
+            fact.uuid, fact.domid, last + 1, self._boot, now_ns, building=not fact.started
         )
         self._add(instance)
         return instance

@@ -1,6 +1,6 @@
 """Which domains came and went: newcomers get a record or go on with theirs, the gone are closed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from maxmemd.arbiter.builds import Builds
@@ -58,7 +58,7 @@ class Lifecycle:
         by_domid = {fact.domid: fact for fact in facts}
         self.endings.observe(facts)
         self.endings.observe_migrations(by_domid)
-        began, ended = self.instances.compare(facts, self.clock.wall_ns())
+        began, ended, trouble = self.instances.compare(facts, self.clock.wall_ns())
         for instance in ended:
             self.close(instance)
         for instance in began:
@@ -66,6 +66,8 @@ class Lifecycle:
         self._read_names([instance for instance in self.instances if instance.name is None])
         self.builds.follow([i for i in self.instances if i.is_unsettled], by_domid)
         self.takeover.decide()
+        if trouble is not None:
+            raise trouble
 
     def read_all_names(self) -> None:
         """Read every domain's name again: nothing tells of an xl rename."""
@@ -95,31 +97,45 @@ class Lifecycle:
         words |= ending_to_json(ending, never_ran=instance.never_ran)
         self.records.note(instance.uuid, EntryKind.INSTANCE_ENDED, words)
         self.records.note_instance(instance, ended_ns=self.clock.wall_ns())
+        if not self.instances.of_uuid(instance.uuid):
+            self.records.forget_name(instance.uuid)
 
     def forget_old(self) -> None:
         """Drop records whose domain is away: at once where no client decided anything of them.
 
         Others are kept for as long as is configured, and all of them while the toolstack makes the
-        domain again. Only time that this process has seen pass counts, so that no jump of the
-        host's clock can drop anything. Raises LedgerError.
+        domain again; of too many those go that were away longest. Only time that this process has
+        seen pass counts, so that no jump of the host's clock can drop anything. Raises LedgerError.
         """
-        now_s = self.clock.monotonic_s()
-        away = self.records.uuids() - self.instances.uuids()
-        self._gone_since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in away}
-        since_s = sorted(self._gone_since_s.items())
-        old = [uuid for uuid, since in since_s if now_s - since > self._keep_s(uuid)]
-        if old:
-            for uuid in old:
-                confirmed = self._is_worth_keeping(uuid)
-                self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": confirmed})
-            modes = dict.fromkeys(uuid for uuid in old if uuid in self.records.drift_modes)
-            self.records.commit([], {}, forgotten=old, drift_modes=modes)
-            for uuid in old:
-                self.endings.forget(uuid)
+        now_s, alive = self.clock.monotonic_s(), self.instances.uuids()
+        gone = [uuid for uuid in self.records.uuids() if uuid not in alive]
+        since_s = {uuid: self._gone_since_s.get(uuid, now_s) for uuid in gone}
+        self._gone_since_s = since_s
+        kept = [uuid for uuid in gone if now_s - since_s[uuid] <= self._keep_s(uuid)]
+        surplus: list[str] = []
+        if len(kept) > self.settings.value.gone.most:
+            # of those that went together, or before this start, the history tells who went last
+            kept = sorted(self.records.by_age(kept), key=since_s.__getitem__)
+            surplus = kept[: len(kept) - self.settings.value.gone.most]
+        self._forget(set(gone).difference(kept), {})
+        self._forget(surplus, {"surplus": True})
+        self.endings.forget_others({*alive, *self.records.uuids()})
+
+    def _forget(self, uuids: Collection[str], why: Mapping[str, object]) -> None:
+        """Drop records, with an entry of each. Raises LedgerError."""
+        if not uuids:
+            return
+        for uuid in sorted(uuids):
+            confirmed = self._is_worth_keeping(uuid)
+            self.records.note(uuid, EntryKind.FORGOTTEN, {"confirmed": confirmed, **why})
+        modes = dict.fromkeys(uuid for uuid in uuids if uuid in self.records.drift_modes)
+        self.records.commit([], {}, forgotten=list(uuids), drift_modes=modes)
+        for uuid in uuids:
+            self.endings.forget(uuid)
 
     def _keep_s(self, uuid: str) -> float:
         if self._is_worth_keeping(uuid):
-            return self.settings.value.keep_gone_s
+            return self.settings.value.gone.keep_s
         return RESTARTED_WITHIN_S if self.endings.of_uuid(uuid).is_restart else -1.0
 
     def _is_worth_keeping(self, uuid: str) -> bool:

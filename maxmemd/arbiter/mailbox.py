@@ -16,12 +16,14 @@ from maxmemd.arbiter.messages import (
     Ask,
     DecisionRequest,
     DomainView,
+    DomainViews,
     DriftRequest,
     Granted,
     HostView,
     LookAtDomain,
     LookAtDomains,
     LookAtHost,
+    LookAtMore,
     Refused,
 )
 from maxmemd.arbiter.settings import Settings
@@ -40,7 +42,7 @@ QUIET_PASSES = 3
 """A batch is submitted after this many passes of the event loop without a new wish."""
 
 ANSWER_WITHIN_S = 7.0
-"""A wish that waits longer is answered arbiter-busy; it may still be granted.
+"""A wish that waits longer since it arrived is answered arbiter-busy; it may still be granted.
 
 Longer than it takes to replace a pusher that hangs (its WatchdogSec=6), so that a client sees that
 as a pause. And, with the second that give_up() may come late, shorter than our own WatchdogSec=10
@@ -72,6 +74,7 @@ class Mailbox:
         self._began_s = self._last_s = self._gather_until_s = 0.0
         self._stopping = False
         self._ready: asyncio.Future[None] | None = None
+        self._ended = asyncio.Event()
         self.took_s = Histogram(SECONDS)
         self._on_commit = on_commit
         self.first_sync = asyncio.Event()
@@ -94,7 +97,9 @@ class Mailbox:
         What still waits is answered arbiter-busy, and so are all later requests.
         """
         self._stopping = True
-        await asyncio.to_thread(self.thread.stop)
+        self.thread.end()
+        await self._ended.wait()  # needs no thread of a pool, which may be full
+        self.thread.join()
         for _, future, _ in self._waiting:
             if not future.done():
                 future.set_exception(_stops())
@@ -120,7 +125,7 @@ class Mailbox:
     def ask(self, item: LookAtHost) -> asyncio.Future[HostView]: ...
 
     @overload
-    def ask(self, item: LookAtDomains) -> asyncio.Future[tuple[DomainView, ...]]: ...
+    def ask(self, item: LookAtDomains | LookAtMore) -> asyncio.Future[DomainViews]: ...
 
     @overload
     def ask(self, item: LookAtDomain) -> asyncio.Future[DomainView | Refused]: ...
@@ -141,17 +146,23 @@ class Mailbox:
         return future
 
     def give_up(self) -> None:
-        """Answer arbiter-busy to requests that waited too long. Called about once a second."""
-        if not self._current or monotonic() - self._began_s < ANSWER_WITHIN_S:
-            return
+        """Answer arbiter-busy to requests that waited too long. Called about once a second.
+
+        That is since each arrived, so that one behind a slow batch waits no longer than others; and
+        where a batch is stuck, of all that wait: the watchdog may end the daemon before their time.
+        """
+        now_s = monotonic()
+        is_stuck = self._current and now_s - self._began_s >= ANSWER_WITHIN_S
+        before_s = now_s if is_stuck else now_s - ANSWER_WITHIN_S
         busy = ArbiterBusy(
             f"cannot answer within {ANSWER_WITHIN_S:.0f} s: the arbiter waits for Xen or the disk"
             " (whether the wish was granted is in the history; retry with an Idempotency-Key)"
         )
-        for _, future, _ in (*self._current, *self._waiting):
-            if not future.done():
+        for _, future, asked_s in (*self._current, *self._waiting):
+            if asked_s <= before_s and not future.done():
                 future.set_exception(busy)
-        self._waiting.clear()
+        while self._waiting and self._waiting[0][2] <= before_s:  # in the order of arrival
+            self._waiting.popleft()
 
     def is_prompt(self) -> bool:
         """Whether the arbiter's thread finished a batch, or compared Xen, recently enough."""
@@ -212,6 +223,10 @@ class Mailbox:
     def on_committed(self) -> None:
         """Tell the event loop of a commit."""
         self._loop.call_soon_threadsafe(self._on_commit)
+
+    def on_ended(self) -> None:
+        """Let `stop` return."""
+        self._loop.call_soon_threadsafe(self._ended.set)
 
     def _end_start(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():

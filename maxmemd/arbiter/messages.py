@@ -1,5 +1,6 @@
 """What the arbiter is asked, and what it answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,9 +19,9 @@ from maxmemd.policy.wishes import Wish
 class DecisionRequest(NamedTuple):
     """One wish about one domain. `actor` is JSON text for the history.
 
-    `if_match` is the revision that the client looked at; `key` its idempotency key with its uid
-    in front. A dry run is decided and answered, and leaves no trace. `bond` is the only domain
-    that the caller may touch, None for a caller who is bound to none.
+    `if_match` is the revision that the client looked at; `key` its idempotency key with its name in
+    front. A dry run is decided and answered, and leaves no trace. `bond` is the only domain that
+    the caller may touch, None for a caller who is bound to none.
     """
 
     ref: str
@@ -57,7 +58,15 @@ class LookAtHost:
 
 @dataclass(frozen=True, slots=True)
 class LookAtDomains:
-    """What are all domains? Answered by a tuple of DomainView."""
+    """What are all domains? Answered by DomainViews, the first of them if they are many."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LookAtMore:
+    """What are the others: these domains, as Xen told of them, and these records? Likewise."""
+
+    facts: Sequence[XenFacts]
+    away: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class LookAtDomain:
     ref: str
 
 
-Query = LookAtHost | LookAtDomains | LookAtDomain
+Query = LookAtHost | LookAtDomains | LookAtMore | LookAtDomain
 """A question about the present state, asked of Xen now; nothing is changed by it."""
 
 Ask = DecisionRequest | DriftRequest | Query
@@ -207,4 +216,10 @@ class HostView:
     domains: int
 
 
-Answer = Granted | Refused | DomainView | HostView | tuple[DomainView, ...]
+class DomainViews(tuple[DomainView, ...]):  # noqa: SLOT001 - it has an attribute
+    """Domains. `more` asks for the others, None if there are none."""
+
+    more: LookAtMore | None = None
+
+
+Answer = Granted | Refused | DomainView | HostView | DomainViews

@@ -4,6 +4,7 @@ Xen tells of all domains in one call, xenstore of each domain's nodes in some. S
 domains are asked for once a second at most, however many look; what we write is seen at once.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
     Answer,
     DomainView,
+    DomainViews,
     HostView,
     LookAtDomains,
     LookAtHost,
+    LookAtMore,
     PushStatus,
     Query,
 )
@@ -26,6 +29,8 @@ from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.outlook import outlook_of, target_above_limit
 from maxmemd.ports import Clock, Pusher
 
+MOST_VIEWS = 256
+"""Domains that are looked at in one turn."""
 LATELY_S = 1.0
 """How old xenstore's part of a view of all domains may be. One domain is always asked about."""
 
@@ -46,17 +51,29 @@ class Queries:
             return HostView(self.pusher.host(), len(self.pusher.domains()))
         if isinstance(query, LookAtDomains):
             return self._domains()
+        if isinstance(query, LookAtMore):
+            return self._some(query.facts, query.away)
         return self._domain(query.ref)
 
-    def _domains(self) -> tuple[DomainView, ...]:
+    def _domains(self) -> DomainViews:
+        """Return the domains that Xen knows, and then the records without one of those."""
         facts = self.pusher.domains()
         with suppress(LedgerError):  # a newcomer without a record yet is shown as it is
             self.lifecycle.rescan(facts)
-        lives = {instance.domid: instance for instance in self.lifecycle.instances}
-        present = [self._view_of(fact, lives.get(fact.domid)) for fact in facts]
-        here = {view.uuid for view in present}
-        away = [uuid for uuid in self.records.uuids() if uuid not in here]
-        return (*present, *(self._halted(uuid, None) for uuid in away))
+        here = {fact.uuid for fact in facts}
+        return self._some(facts, [uuid for uuid in self.records.uuids() if uuid not in here])
+
+    def _some(self, facts: Sequence[XenFacts], away: Sequence[str]) -> DomainViews:
+        """Return the first of them: whoever asks for thousands must not hold up the others."""
+        lives = self.lifecycle.instances
+        some = facts[:MOST_VIEWS]
+        found = [self._view_of(fact, lives.known(fact.domid, fact.uuid)) for fact in some]
+        gone = away[: MOST_VIEWS - len(some)]
+        found += [self._halted(uuid, None) for uuid in gone]
+        views = DomainViews(found)
+        if len(some) < len(facts) or len(gone) < len(away):
+            views.more = LookAtMore(facts[len(some) :], away[len(gone) :])
+        return views
 
     def _domain(self, ref: str) -> Answer:
         observer = Observer(self.lifecycle, self.pusher)

@@ -93,6 +93,9 @@ class Reconciler:
     def _handle_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Act by mode on what another program wrote; each value has one entry in the history."""
         mode, seen = self.modes.mode_of(instance), fact.max_pages
+        if mode is DriftMode.ADOPT:
+            self._handle_adoption(instance, fact, record)
+            return
         is_new = instance.drift_pages != seen
         if mode is DriftMode.RESTORE and instance.drift_pages == UNKNOWN_PAGES:
             is_new = False  # it has its entry, whatever the number was
@@ -100,25 +103,64 @@ class Reconciler:
             self.drifts += 1
             if mode is DriftMode.RESTORE:
                 self.fights.on_foreign_write(instance, seen)
-        words: dict[str, object] = {
-            "seen_pages": seen,
-            "wanted_pages": instance.wanted_pages,
-            "mode": mode,
-        }
-        if mode is DriftMode.ADOPT:
-            record = self.lifecycle.adopt_maximum(record, fact, words)
-            instance.on_compared(seen, record.max_pages)
-        elif is_new and not instance.writes.is_fight:
-            self.records.note(instance.uuid, EntryKind.DRIFT, words)
+        is_told = is_new and not instance.writes.is_fight
+        if mode is DriftMode.ALERT:
+            is_told = self._is_noted_now(instance, is_new=is_new)
+        if is_told:
+            self.records.note(instance.uuid, EntryKind.DRIFT, _words(instance, fact, mode))
         why = self._why_left(instance, fact, record, mode, is_new=is_new)
-        if why is not None:
-            instance.on_drift(seen, why)
-            if is_new:
-                self.records.note_instance(instance)
-        elif instance.wanted_pages == seen:
-            self.limits.note_in_force(instance, fact, record)
-        else:
+        if why is None:
             self._undo_drift(instance, fact, record)
+            return
+        is_untold = mode is DriftMode.ALERT and is_new and not is_told
+        before = instance.drift_pages
+        # what was not noted for now is new again with the next poll
+        instance.on_drift(before if is_untold and before is not None else seen, why)
+        if is_new:
+            self.records.note_instance(instance)
+
+    def _is_noted_now(self, instance: Instance, *, is_new: bool) -> bool:
+        """Whether a maximum that is left alone has an entry now, and not after a pause."""
+        now_s = self.clock.monotonic_s()
+        if not is_new or not instance.pace.is_due(now_s):
+            return False
+        instance.on_foreign_taken(self.fights.settings.value.fights, now_s)
+        return True
+
+    def _handle_adoption(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        """Adopt what another program wrote; of a program that writes on and on, what stands."""
+        if instance.drift_pages != fact.max_pages:
+            self.drifts += 1
+        wait_s = instance.pace.next_s - self.clock.monotonic_s()
+        if instance.pace.is_due(self.clock.monotonic_s()):
+            self._adopt(instance, fact, record)
+            return
+        why = (
+            f"cannot adopt each maximum of a program that writes again and again: it wrote"
+            f" {fact.max_pages} pages, and what stands in {wait_s:.0f} s is adopted"
+        )
+        is_new = instance.drift_pages != fact.max_pages
+        instance.on_adoption_put_off(fact.max_pages, why)
+        if is_new:
+            self.records.note_instance(instance)
+
+    def adopt_put_off(self, instance: Instance, fact: XenFacts) -> None:
+        """Adopt what stands before a client decides on it. Raises LedgerError."""
+        record = self.records.get(instance.uuid)
+        differs = record is not None and record.max_pages != fact.max_pages
+        if record is not None and differs and self.modes.mode_of(instance) is DriftMode.ADOPT:
+            instance.on_compared(fact.max_pages, record.max_pages)
+            self._adopt(instance, fact, record)
+
+    def _adopt(self, instance: Instance, fact: XenFacts, record: Record) -> None:
+        words = _words(instance, fact, DriftMode.ADOPT)
+        adopted = self.lifecycle.adopt_maximum(record, fact, words)
+        instance.on_foreign_taken(self.fights.settings.value.fights, self.clock.monotonic_s())
+        instance.on_compared(fact.max_pages, adopted.max_pages)
+        if adopted.max_pages == fact.max_pages:
+            self.limits.note_in_force(instance, fact, adopted)
+        else:
+            self._undo_drift(instance, fact, adopted)
 
     def _why_left(
         self, instance: Instance, fact: XenFacts, record: Record, mode: DriftMode, *, is_new: bool
@@ -129,8 +171,6 @@ class Reconciler:
                 f"cannot keep {instance.wanted_pages} pages: another program wrote"
                 f" {fact.max_pages}, which is left alone (drift = alert)"
             )
-        if mode is DriftMode.ADOPT:
-            return None
         return self.fights.why_left(instance, fact, record, is_new=is_new)
 
     def _undo_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
@@ -138,6 +178,12 @@ class Reconciler:
         if instance.writes.is_fight:
             instance.on_fight_push(self.clock.monotonic_s())
         self.limits.push([DuePush(instance, record, instance.effects)])
+
+
+def _words(instance: Instance, fact: XenFacts, mode: DriftMode) -> dict[str, object]:
+    """Return what the history keeps of a foreign maximum."""
+    wanted = instance.wanted_pages
+    return {"seen_pages": fact.max_pages, "wanted_pages": wanted, "mode": mode}
 
 
 def _is_drift(instance: Instance, record: Record) -> bool:

@@ -5,23 +5,24 @@ nothing may be decided and nothing is written.
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterator, KeysView, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Container, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from maxmemd.arbiter.entries import DAEMON
+from maxmemd.arbiter.entries import DAEMON, client_of
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.last_names import LastNames
 from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
-from maxmemd.errors import LedgerBusy, LedgerError
+from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerMoved
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
 from maxmemd.policy.components import Record
 from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.reference import is_called
+from maxmemd.policy.retention import Retention
 from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
 
@@ -45,14 +46,16 @@ class Records:
         self._ledger = ledger
         self._clock = clock
         self._records: dict[str, Record] = {}
+        self._clients: dict[str, str] = {}
         self.drift_modes: dict[str, SetMode] = {}
         """The modes of drift that clients set, by UUID, as committed."""
         self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
         self._repeats = RefusalCoalescer()
         self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
         self._instances: dict[tuple[str, int], InstanceRow] = {}
+        self._begun: dict[str, int] = {}
         self._pushed: set[Instance] = set()
-        self._names: dict[str, str] = {}
+        self._names = LastNames({})
         self._new_names: dict[str, str] = {}
         self._extent = (0, 0)
         self._in_doubt = Notes([], [], [])
@@ -69,7 +72,8 @@ class Records:
         """Read the ledger and return what it holds. Raises LedgerError."""
         kept = self._ledger.load()
         self._records = {record.uuid: record for record in kept.records}
-        self._names = {**kept.names, **self._new_names}
+        self._clients = {uuid: client_of(actor) for uuid, actor in kept.actors.items()}
+        self._names = LastNames({**kept.names, **self._new_names})
         self.drift_modes = dict(kept.drift_modes)
         self._extent = kept.extent
         self.generation += 1
@@ -86,31 +90,54 @@ class Records:
         """Return every UUID that has a record."""
         return self._records.keys()
 
+    def gone_of(self, alive: Container[str]) -> Counter[str]:
+        """Count the records of domains that are not alive, by the client who decided on them last.
+
+        The daemon counts as a client.
+        """
+        gone = [uuid for uuid in self._records if uuid not in alive]
+        return Counter(self._clients[uuid] for uuid in gone)
+
     def name_of(self, uuid: str) -> str | None:
         """Return the last name that a domain had; None once another one took it over."""
         return self._names.get(uuid) or None
 
     def named(self, text: str) -> list[str]:
         """Return the UUIDs whose records have this last name."""
-        return [uuid for uuid in self._records if is_called(text, self.name_of(uuid))]
+        return [uuid for uuid in self._names.called(text) if uuid in self._records]
 
-    def newest_of(self, uuids: Sequence[str]) -> str:
-        """Return the domain of the newest entry, written or waiting. Raises LedgerError."""
-        for entry in reversed(self._notes):
-            if entry.uuid in uuids:
-                return entry.uuid
+    def by_age(self, uuids: Sequence[str]) -> list[str]:
+        """Return domains, all with a record, by their newest entries, written or waiting.
+
+        The oldest first. Raises LedgerError.
+        """
+        waiting = {entry.uuid: number for number, entry in enumerate(self._notes)}
         with self._troubled():
-            return self._ledger.newest_of(uuids)
+            written = self._ledger.by_age(uuids)
+        return sorted(written, key=lambda uuid: waiting.get(uuid, -1))
 
     def note_name(self, uuid: str, name: str) -> None:
         """Keep a domain's name, where it is a new one, with the next transaction."""
         if self._names.get(uuid) != name:
-            self._names[uuid] = self._new_names[uuid] = name
+            self._names.update({uuid: name})
+            self._new_names[uuid] = name
 
     def at(self, uuid: str, revision: int) -> Record | None:
         """Return a record as it was at a revision. Raises LedgerError."""
         with self._troubled():
             return self._ledger.record_at(uuid, revision)
+
+    def prune(self, rule: Retention, now_ns: int) -> bool:
+        """Delete a stride of old entries; return whether there may be more. Raises LedgerError.
+
+        An old entry that is damaged is no trouble of what is written.
+        """
+        with self._troubled():
+            try:
+                return self._ledger.prune(rule, now_ns)
+            except LedgerCorrupt as error:
+                damage = error
+        raise damage
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, Entry]:
         """Return what was granted under these idempotency keys. Raises LedgerError."""
@@ -162,6 +189,22 @@ class Records:
     def note_rows(self, rows: Sequence[InstanceRow]) -> None:
         """Keep rows of instances likewise."""
         self._instances.update({(row.uuid, row.incarnation): row for row in rows})
+        for row in rows:
+            self._begun[row.uuid] = max(row.incarnation, self._begun.get(row.uuid, 0))
+
+    def last_incarnation(self, uuid: str) -> int:
+        """Return the last incarnation of a domain, written or waiting; 0 if it had none here.
+
+        Raises LedgerError.
+        """
+        with self._troubled():
+            return max(self._ledger.last_incarnation(uuid), self._begun.get(uuid, 0))
+
+    def forget_name(self, uuid: str) -> None:
+        """Forget the name of a domain that ended without a record."""
+        if uuid not in self._records:
+            self._names.forget(uuid)
+            self._new_names.pop(uuid, None)
 
     def note_pushed(self, instance: Instance) -> None:
         """Keep what an instance will be at the next `flush`: its last push of many counts."""
@@ -198,6 +241,13 @@ class Records:
         Raises LedgerError, and then none of `records` holds; the notes go on waiting.
         """
         start_s = self._clock.monotonic_s()
+        # A record has the name that its domain had before there was one.
+        begun = {
+            uuid: self._names[uuid]
+            for uuid in records.keys() - self._records.keys()
+            if uuid in self._names
+        }
+        names = {**begun, **self._new_names, **names}
         # What was counted of a domain's refusals comes before its next entry, as it happened.
         for entry in entries:
             self._notes += self._repeats.flush(entry.uuid)
@@ -210,7 +260,7 @@ class Records:
                 instances=[*notes.instances, *instances],
                 pushes=notes.pushes,
                 forgotten=forgotten,
-                names={**self._new_names, **names},
+                names=names,
                 drift_modes=drift_modes,
             )
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
@@ -222,12 +272,14 @@ class Records:
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
         self._records.update(records)
+        self._clients |= {entry.uuid: client_of(entry.actor) for entry in entries if entry.state}
         self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode is not None}
         for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
             self.drift_modes.pop(uuid, None)
         for uuid in forgotten:
             self._records.pop(uuid, None)
-            self._names.pop(uuid, None)
+            self._clients.pop(uuid, None)
+            self._names.forget(uuid)
         self.generation += len(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)
@@ -236,12 +288,12 @@ class Records:
                 log_event(entry.uuid, entry.kind, from_text(entry.wish))
 
     def make_certain(self) -> list[InstanceRow]:
-        """After a failed commit, learn from the file whether it was kept after all.
+        """Check that the ledger's file is in its place; after a failed commit, read what it kept.
 
         To be called before anything is decided. Returns the instances of the domains whose
-        decision was kept, as they were kept with it. Raises LedgerError.
+        decision was kept after all, as they were kept with it. Raises LedgerError.
         """
-        if not self._stale:
+        if not self._stale and self._is_in_place():
             return []
         # What is in memory is as it was before that commit, for `commit` changes it only on
         # success. So a ledger that has grown shows that all of the commit was kept, the notes with
@@ -260,6 +312,22 @@ class Records:
             self._drop(self._in_doubt)
         return [row for row in kept.instances if row.uuid in moved]
 
+    def _is_in_place(self) -> bool:
+        """Whether the ledger's path names its file; if not, it is to be opened again."""
+        try:
+            with self._troubled():
+                self._ledger.check_place()
+        except LedgerMoved:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Write the notes a last time, and close the ledger. Raises LedgerError."""
+        try:
+            self.flush()
+        finally:
+            self._ledger.close()
+
     def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
         """Count what a full queue is about to lose, and say it once until it is written again."""
         if len(waiting) < NOTES_KEPT:
@@ -277,6 +345,9 @@ class Records:
         self._notes = deque((one for one in self._notes if id(one) not in known), NOTES_KEPT)
         self._pushes = deque((one for one in self._pushes if id(one) not in known), NOTES_KEPT)
         self._instances = {key: row for key, row in self._instances.items() if id(row) not in known}
+        self._begun = {
+            uuid: life for uuid, life in self._begun.items() if (uuid, life) in self._instances
+        }
         self._in_doubt = Notes([], [], [])
 
     @contextmanager

@@ -1,9 +1,9 @@
 """Repeated refusals: the first is an entry of the history, and further ones are only counted.
 
-The history is kept for ever, and a client that asks in a loop for what is refused would fill the
-disk. So a refusal that repeats an entry of its domain from within WINDOW_S is counted. The count
-becomes one more entry when the window ends, before anything else is written of that domain, and
-when the daemon stops.
+A client that asks in a loop for what is refused would fill the disk, and push older entries out of
+the history. So a refusal that repeats an entry of its domain from within WINDOW_S is counted. The
+count becomes one more entry when the window ends, before anything else is written of that domain,
+and when the daemon stops.
 """
 
 from collections import OrderedDict

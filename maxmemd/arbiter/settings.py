@@ -4,23 +4,25 @@ from dataclasses import dataclass, field
 
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.fights import FightRules
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.retention import Retention
 from maxmemd.policy.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to decide (`rules`), what to do about drift, and how long a record is kept.
+    """How to decide (`rules`), what to do about drift, and which records of gone domains are kept.
 
-    `keep_gone_s` is counted from when the domain was last seen here. `fights` says how much drift
-    of one domain is a fight. `by_name` are the names, or patterns of names, of domains whose limits
-    go on by name.
+    `fights` says how much drift of one domain is a fight. `by_name` are the names, or patterns of
+    names, of domains whose limits go on by name. `retention` is how much history is kept.
     """
 
     rules: Rules
     drift: DriftRules
-    keep_gone_s: float
+    gone: GoneRules = field(default_factory=GoneRules)
     fights: FightRules = field(default_factory=FightRules)
     by_name: tuple[str, ...] = ()
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(slots=True)

@@ -73,6 +73,15 @@ class Status(NamedTuple):
         return f"cannot compare {len(faulty)} of them: {told}"
 
     @property
+    def mark(self) -> object:
+        """Return what is another value after each change that the arbiter made or saw."""
+        now = self.figures
+        return now and (
+            (now.generation, now.commits, now.decisions, now.drifts, now.healed, now.pushes),
+            (now.push_failures, now.domain_faults, now.ledger, now.conditions, now.fights),
+        )
+
+    @property
     def generation(self) -> int:
         """How often records may have been dropped; see Records.generation."""
         return 0 if self.figures is None else self.figures.generation

@@ -16,7 +16,6 @@ from maxmemd.policy import by_name
 from maxmemd.policy.components import Record
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.policy.states import BuildPhase
 from maxmemd.policy.verdicts import Effects
 
 
@@ -31,13 +30,13 @@ class Takeover:
     _new: dict[str, Instance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for instance in self.instances:  # a daemon that died during their build left them open
-            if instance.incarnation == 1 and instance.build_phase is BuildPhase.FOLLOWING:
-                self._new[instance.uuid] = instance
+        # A daemon that died before it could decide left them open, perhaps after their first run.
+        self._new = {each.uuid: each for each in self.instances if each.is_newcomer}
 
     def on_began(self, instance: Instance) -> None:
         """Remember a domain that has no record yet."""
         if instance.incarnation == 1 and self.records.get(instance.uuid) is None:
+            instance.on_newcomer_seen()
             self._new[instance.uuid] = instance
 
     def on_ended(self, instance: Instance) -> None:
@@ -56,6 +55,8 @@ class Takeover:
             halted = self._halted_of(name)
             if halted is not None:
                 self._take(instance, record, halted, name)
+            instance.on_takeover_decided()
+            self.records.note_instance(instance)
             del self._new[uuid]
 
     def _halted_of(self, name: str) -> Record | None:
@@ -63,7 +64,7 @@ class Takeover:
         alive = self.instances.uuids()
         named = [self.records.get(uuid) for uuid in self.records.named(name) if uuid not in alive]
         decided = {it.uuid: it for it in named if it is not None and by_name.decided_amounts(it)}
-        return decided[self.records.newest_of(list(decided))] if decided else None
+        return decided[self.records.by_age(list(decided))[-1]] if decided else None
 
     def _take(self, instance: Instance, record: Record, halted: Record, name: str) -> None:
         if not by_name.is_opted_in(name, self.settings.value.by_name):
@@ -77,13 +78,14 @@ class Takeover:
         if taken.static_max is not None and taken.static_max != record.static_max:
             effects = effects.then(Effects(static_max=taken.static_max))
         given = {"name": name, "to": record.uuid}
+        decided = instance.build._replace(is_newcomer=False)
         self.records.commit(
             [
                 note_of(halted, EntryKind.LIMITS_GIVEN, given),
                 own_entry_of(taken, EntryKind.LIMITS_TAKEN, {"name": name, "from": halted.uuid}),
             ],
             {taken.uuid: taken},
-            instances=[instance.to_row(effects=effects)],
+            instances=[instance.to_row(effects=effects, build=decided)],
             # The name goes over too: it means the new domain from now on, and nothing is taken
             # from the halted one twice.
             names={halted.uuid: ""},

@@ -49,6 +49,10 @@ class ThreadOwner(Protocol):
         """Something was committed since the last time."""
         ...
 
+    def on_ended(self) -> None:
+        """Nothing follows: the thread has done all that it will do."""
+        ...
+
 
 class ArbiterThread:
     """Runs an Arbiter in a thread of its own. `alive` is called in it after every step.
@@ -87,9 +91,12 @@ class ArbiterThread:
         """Let it decide a batch; the owner hears of the answers."""
         self._batches.put(batch)
 
-    def stop(self) -> None:
-        """Let it end after what was submitted, and wait until it has."""
+    def end(self) -> None:
+        """Let it end after what was submitted; the owner hears when it has."""
         self._batches.put(None)
+
+    def join(self) -> None:
+        """Wait for the thread, whose end its owner has heard of."""
         self._thread.join()
 
     def poll_soon(self) -> None:
@@ -109,6 +116,10 @@ class ArbiterThread:
         return 0.0 if status.figures is None else self._monotonic_s() - status.alive_s
 
     def _run(self) -> None:
+        self._serve()
+        self._owner.on_ended()
+
+    def _serve(self) -> None:
         try:
             arbiter = self._make()
             self._publish(arbiter)
@@ -134,7 +145,8 @@ class ArbiterThread:
         # One round: first show that we live, then what was put between batches (a reload must
         # count for the poll that follows), then a poll that is due, and only then wait for a
         # batch. So a flood of batches delays a poll by one batch and no more. Notes are written
-        # when the queue is empty: under load the next batch's commit takes them along.
+        # when the queue is empty: under load the next batch's commit takes them along. A batch
+        # waits for one stride of pruning at most.
         due_s = self._due_s(arbiter)
         while True:
             self._publish(arbiter)
@@ -147,7 +159,11 @@ class ArbiterThread:
                 self._attempt(arbiter, arbiter.poll)
                 self._tell_of_commits(arbiter)
                 due_s = self._due_s(arbiter)
-            idle_s = min(due_s - now_s, NOTES_WITHIN_S if arbiter.has_notes else IDLE_S)
+            arbiter.pruning.step()
+            idle_s = min(
+                min(due_s, arbiter.pruning.due_s) - now_s,
+                NOTES_WITHIN_S if arbiter.has_notes else IDLE_S,
+            )
             try:
                 batch = self._batches.get(timeout=max(0.0, idle_s))
             except Empty:

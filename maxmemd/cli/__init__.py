@@ -18,6 +18,7 @@ from maxmemd.rest.reply import Unreachable
 from maxmemd.rest.text import print_error, print_lines
 
 LONGEST_TIMEOUT_S = 3600
+SIMULATED_HOST = "this host is simulated: no Xen and no real guest is touched"
 LAST_ATTEMPT_S = 10.0
 """Of --timeout, what is left for the reply to the last retry."""
 
@@ -73,8 +74,16 @@ def _verb(given: dict[str, str], words: list[str]) -> int:
     path = given.get("socket") or os.environ.get("MAXMEM_SOCKET") or DEFAULT_SOCKET
     timeout_s = _timeout_s(given)
     retry_s = None if timeout_s is None else max(0.0, timeout_s - LAST_ATTEMPT_S)
-    server = DaemonConnection(path, given.get("url"), given, retry_s=retry_s, reply_s=timeout_s)
+    server = DaemonConnection(
+        path, given.get("url"), given,
+        retry_s=retry_s, reply_s=timeout_s, on_simulated=_say_simulated,
+    )  # fmt: skip
     return _handlers(verb)[verb.name](Invocation(verb, {**given, **options}, args, server))
+
+
+def _say_simulated() -> None:
+    """Say what the host is, on stderr: stdout is the same as on a real host."""
+    print_error(SIMULATED_HOST)
 
 
 def _timeout_s(given: Mapping[str, str]) -> float | None:

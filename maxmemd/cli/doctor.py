@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
+from maxmemd.cli.entries import newest_entries
 from maxmemd.cli.format import aligned
-from maxmemd.cli.invocation import Invocation, print_refused, quoted
+from maxmemd.cli.invocation import Invocation, print_refused
 from maxmemd.cli.options import Stop
 from maxmemd.rest.reply import Body
 from maxmemd.rest.text import plain
@@ -112,8 +113,8 @@ def _findings(call: Invocation) -> tuple[list[Body], list[Body]]:
     namesakes: list[Body] = []
     for domain in answer.body["domains"]:
         if domain["managed"]:
-            page = call.read(f"domains/{quoted(domain['uuid'])}/history?limit={LINES}")
-            entries = page.body.get("entries", ())
+            answer = newest_entries(call, domain["uuid"], LINES, page=LINES)
+            entries = answer.body.get("entries", ())
             drifts += _drifts_in(domain, entries)
             if domain["domid"] is not None:
                 namesakes += _namesakes_in(domain, entries)

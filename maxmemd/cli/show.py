@@ -3,6 +3,7 @@
 import sys
 
 from maxmemd.cli.drift import mode_of
+from maxmemd.cli.entries import newest_entries
 from maxmemd.cli.format import aligned, amount, format_words, when, who
 from maxmemd.cli.invocation import (
     Invocation,
@@ -164,19 +165,15 @@ def explain(call: Invocation) -> int:
 def history(call: Invocation) -> int:
     """Print the newest entries of a domain's history."""
     want = number(call.options.get("number", "20"), "a number of entries")
-    entries: list[Body] = []
-    more: int | None = None
-    while len(entries) < want:
-        before = "" if more is None else f"&before={more}"
-        query = f"/history?limit={min(want - len(entries), PAGE)}{before}"
-        page = _page(call, query)
-        entries += page["entries"]
-        more = page["next_before"]
-        if more is None or not page["entries"]:
-            break
+    ref = required_reference(call)
+    answer = newest_entries(call, ref, want, page=PAGE)
+    if answer.status != 200:
+        print_refused(call, answer, f"list the history of {ref}", ref)
+        return 1
     if call.wants_json:
-        call.print_json({"entries": entries, "next_before": more})
+        call.print_json(answer.body)
         return 0
+    entries = answer.body["entries"]
     rows = [["REVISION", "LIMIT", "WHEN", "WHO", "WHAT"]] if entries else []
     rows += [
         [
@@ -190,15 +187,6 @@ def history(call: Invocation) -> int:
     ]
     sys.stdout.write(aligned(rows, frozenset({0, 1})))
     return 0
-
-
-def _page(call: Invocation, query: str) -> Body:
-    ref = required_reference(call)
-    answer = call.read(f"domains/{quoted(ref)}{query}")
-    if answer.status != 200:
-        print_refused(call, answer, f"list the history of {ref}", ref)
-        raise Stop(1)
-    return answer.body
 
 
 def _get_domain(call: Invocation, path: str, what: str, part: str | None = None) -> Body:
@@ -227,6 +215,8 @@ def health(call: Invocation) -> int:
         print("ready" if body["ready"] else "not ready")
         rows = [[part, state] for part, state in body["parts"].items()]
         sys.stdout.write(aligned(rows, indent="  "))
+        if body.get("history"):
+            print(plain(f"The history is {body['history']}."))
         for each in body.get("conditions") or ():
             print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
         for finding in body.get("findings", ()):

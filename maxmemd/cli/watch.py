@@ -88,6 +88,12 @@ def _format_refusal(event: Body) -> str:
     return f"{asked}: {format_words(wish)}: {why}"
 
 
+def _format_unchanged(event: Body) -> str:
+    wish = {key: value for key, value in event["wish"].items() if key != "wish"}
+    asked = f"{event['wish'].get('wish')} by {who(event['by'])}"
+    return f"{asked}: {format_words(wish)}: it was so already"
+
+
 def _format_applied(event: Body) -> str:
     return f"Xen holds {_pages(event['max_pages'])}, revision {event['revision']}"
 
@@ -193,6 +199,7 @@ def _pages(pages: int | None) -> str:
 
 _DETAILS: dict[str, Callable[[Body], str]] = {
     "refused": _format_refusal,
+    "unchanged": _format_unchanged,
     "push-applied": _format_applied,
     "push-mismatched": _format_failed,
     "push-failed": _format_failed,

@@ -123,9 +123,10 @@ def history(ref: Ref, *, limit: int = 50, before: int | None = None) -> Call[rep
     return Call("GET", _of(ref, "history"), replies.HistoryReply, query=query)
 
 
-def pushes(ref: Ref, *, limit: int = 50) -> Call[replies.PushesReply]:
-    """Ask for a domain's pushes to Xen, newest first."""
-    return Call("GET", _of(ref, "pushes"), replies.PushesReply, query={"limit": limit})
+def pushes(ref: Ref, *, limit: int = 50, before: int | None = None) -> Call[replies.PushesReply]:
+    """Ask for a domain's pushes to Xen, newest first; `before` is a reply's next_before."""
+    query = {"limit": limit} | ({} if before is None else {"before": before})
+    return Call("GET", _of(ref, "pushes"), replies.PushesReply, query=query)
 
 
 def export_record(ref: Ref) -> Call[replies.RecordReply]:

@@ -15,38 +15,61 @@ from maxmemd.config.host import SIMULATED_HOST, simulated_folder
 from maxmemd.config.parsers import PARSERS, EntryError
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
-from maxmemd.files import check_trusted
+from maxmemd.files import check_trusted, open_regular
 
 DEFAULT_FILE = Path("/etc/maxmemd/maxmemd.toml")
+MOST_BYTES = 1024 * 1024
 RENAMED = {"others": "default_role"}
 """Keys of earlier development versions: a package keeps the administrator's file."""
+
+
+class ConfigFile:
+    """A configuration file, and the text of it that was read last."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Take the file's path; None means the default one, if that exists."""
+        self.path, self._text = path or DEFAULT_FILE, ""
+        self._may_be_missing = path is None
+
+    def read(self) -> None:
+        """Read the file. Raises ConfigError."""
+        if self._may_be_missing and not self.path.exists():
+            self._text = ""
+            return
+        try:
+            with open_regular(self.path) as file:
+                check_trusted(self.path, os.fstat(file.fileno()))
+                raw = file.read(MOST_BYTES + 1)
+            if len(raw) > MOST_BYTES:
+                raise ConfigError(f"cannot read {self.path}: it has more than {MOST_BYTES} bytes")
+            self._text = raw.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {self.path}: {error}") from error
+
+    def config(self, given: Mapping[str, Any] = MappingProxyType({})) -> Config:
+        """Return the configuration in what was read; `given` are values that come before it.
+
+        Raises ConfigError that names the file, the line and what to write instead.
+        """
+        try:
+            found = tomllib.loads(self._text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"cannot read {self.path}: {error}") from error
+        return parse(found, str(self.path), self._text, given)
+
+    def location_of(self, key: str) -> str:
+        """Return "FILE:LINE" of a key in what was read."""
+        return f"{self.path}{_line_of(self._text, key)}"
 
 
 def load(path: Path | None, given: Mapping[str, Any] = MappingProxyType({})) -> Config:
     """Return the configuration in `path`; the defaults if no file was named and none exists.
 
-    `given` are values that come before the file's.
-
-    Raises ConfigError that names the file, the line and what to write instead.
+    Raises ConfigError.
     """
-    if path is None:
-        if not DEFAULT_FILE.exists():
-            return parse({}, "", given=given)
-        path = DEFAULT_FILE
-    try:
-        with path.open("rb") as file:
-            check_trusted(path, os.fstat(file.fileno()))
-            text = file.read().decode()
-        found = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    return parse(found, str(path), text, given)
-
-
-def location_of(path: Path | None, key: str) -> str:
-    """Return "FILE:LINE" of a key."""
-    path = path or DEFAULT_FILE
-    return f"{path}{_line_of(path.read_text(encoding='utf-8'), key)}"
+    file = ConfigFile(path)
+    file.read()
+    return file.config(given)
 
 
 def parse(

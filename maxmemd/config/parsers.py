@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.reference import MOST_NAME
+from maxmemd.policy.retention import LEAST_KEPT
 from maxmemd.policy.roles import NOBODY, OBSERVER, OVERFLOW_UID, ROLES
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 
@@ -242,6 +243,10 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "fight_quiet_s": _number("a number of seconds", 60, 86400),
     "poll_s": _number("a number of seconds", 0.1, 3600),
     "keep_gone_s": _number("a number of seconds", 0, 1e10),
+    "keep_gone_records": _whole_number(1, 100_000),
+    "keep_gone_per_client": _whole_number(1, 100_000),
+    "history_keep_days": _whole_number(1, 36_500),
+    "history_keep_entries": _whole_number(LEAST_KEPT, 10**9),
     "by_name": _list(_domain_name, '["web", "ci-*"]'),
     "floor": _one_of("target", "none"),
     "slack": _size,

@@ -7,6 +7,8 @@ from pathlib import Path
 from maxmemd.config.parsers import AUTO, Identity, device_model_base
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
+from maxmemd.policy.gone import GoneRules
+from maxmemd.policy.retention import Retention
 from maxmemd.policy.roles import ADMIN, DEVICE_MODEL, OBSERVER, TOOLSTACK, Roles
 from maxmemd.policy.rules import Rules
 from maxmemd.units import Memory
@@ -41,6 +43,10 @@ class Config:
     fight_quiet_s: float = 300.0
     poll_s: float = 2.0
     keep_gone_s: float = 30 * 86400.0
+    keep_gone_records: int = 2000
+    keep_gone_per_client: int = 1000
+    history_keep_days: int = 400
+    history_keep_entries: int = 5_000_000
     by_name: tuple[str, ...] = ()
     floor: str = "target"
     slack: Memory = field(default_factory=lambda: Memory(kib=1024))
@@ -72,6 +78,16 @@ class Config:
         """What becomes of drift, by domain."""
         of = {key: DriftMode(mode) for key, mode in self.drift_of.items()}
         return DriftRules(DriftMode(self.drift), of)
+
+    @property
+    def gone(self) -> GoneRules:
+        """Which records are kept of domains that are not here."""
+        return GoneRules(self.keep_gone_s, self.keep_gone_records, self.keep_gone_per_client)
+
+    @property
+    def retention(self) -> Retention:
+        """How much history is kept."""
+        return Retention(self.history_keep_days, self.history_keep_entries)
 
     @property
     def fights(self) -> FightRules:

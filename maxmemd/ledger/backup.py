@@ -10,7 +10,9 @@ from maxmemd.files import open_private, sync
 from maxmemd.ledger.schema import as_ledger_errors
 from maxmemd.ledger.space import as_ledger_error
 
-CHANGING = frozenset({"alembic_version", "record", "instance"})
+CHANGING = frozenset(
+    {"alembic_version", "record", "instance", "drift_mode", "former", "last_push", "kept"}
+)
 """Tables whose rows change. The others only grow: their last row tells how far they have."""
 
 

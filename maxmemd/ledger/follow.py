@@ -11,6 +11,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from maxmemd.errors import EventsPruned
+from maxmemd.ledger.anchor import Anchor, read_anchor
+from maxmemd.ledger.place import Place
 from maxmemd.ledger.schema import GENESIS, HISTORY, PUSH, as_ledger_errors, engine
 
 
@@ -61,9 +64,10 @@ class LedgerFollower:
     Every method raises LedgerError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: Place | None = None) -> None:
         self._path = path
         self._engine = engine(path, read_only=True)
+        (place or Place()).guard(self._engine)
 
     def end(self) -> Position:
         """Return the position after everything that is committed."""
@@ -75,21 +79,38 @@ class LedgerFollower:
         )
 
     def place(self, seq: int, push: int) -> Position | None:
-        """Return the position after this entry and this push; None if they do not exist yet."""
+        """Return the position after this entry and this push; None if they do not exist yet.
+
+        Raises EventsPruned if entries after it were pruned.
+        """
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            found = GENESIS if seq == 0 else connection.scalar(_HASH, {"seq": seq})
+            anchor = _anchor_before(connection, seq)
+            found = anchor.hash if seq == anchor.seq else connection.scalar(_HASH, {"seq": seq})
+            found = GENESIS if seq == 0 else found
             pushes = connection.scalar(_NEWEST_PUSH) or 0
         return None if found is None or push > pushes else Position(seq, push, found)
 
     def after(self, place: Position, most: int) -> list[Occurrence]:
         """Return the entries and pushes after a position, oldest first, at most twice `most`.
 
-        Fewer than `most` means that there are no more.
+        Fewer than `most` means that there are no more. From the beginning it is all that is still
+        there. Raises EventsPruned if entries after it were pruned.
         """
         with as_ledger_errors(self._path, "read the events"), self._engine.begin() as connection:
-            entries = connection.execute(_ENTRIES, {"seq": place.seq, "most": most}).all()
+            first = max(place.seq, _anchor_before(connection, place.seq).seq)
+            entries = connection.execute(_ENTRIES, {"seq": first, "most": most}).all()
             pushes = connection.execute(_PUSHES, {"push": place.push, "most": most}).all()
         return merged(place, entries, pushes, most)
+
+
+def _anchor_before(connection: sa.Connection, seq: int) -> Anchor:
+    """Return up to where entries were pruned; that may be beyond 0, the beginning, alone."""
+    anchor = read_anchor(connection)
+    if 0 < seq < anchor.seq:
+        raise EventsPruned(
+            f"cannot go on after entry {seq}: entries up to {anchor.seq} are no longer kept"
+        )
+    return anchor
 
 
 def merged(

@@ -24,11 +24,14 @@ class HighWaterMark:
 
     def __init__(self, database: Path) -> None:
         self._path = path = database.with_name(f"{database.name}{SUFFIX}")
-        self._is_behind = False
+        self._is_behind = self._is_displaced = False
         try:
-            self._file = open_private(path, os.O_RDWR)
+            self._open()
         except OSError as error:
             raise as_ledger_error(error, f"open {path}", path) from error
+
+    def _open(self) -> None:
+        self._file = open_private(self._path, os.O_RDWR)
 
     def read(self) -> tuple[int, bytes] | None:
         """Return seq and hash of an entry that the history must have; None if unknown."""
@@ -46,11 +49,32 @@ class HighWaterMark:
         try:
             os.pwrite(self._file, _FORM.pack(seq, newest_hash, _check(seq, newest_hash)), 0)
         except OSError as error:
-            if not self._is_behind:
-                LOG.error("cannot write %s: %s", self._path, error.strerror)  # noqa: TRY400
-            self._is_behind = True
+            self._is_behind = self._log_once(error, self._is_behind)
         else:
             self._is_behind = False
+
+    def _log_once(self, error: OSError, was_logged: bool) -> bool:
+        if not was_logged:
+            LOG.error("cannot write %s: %s", self._path, error.strerror)
+        return True
+
+    def keep_in_place(self, seq: int, newest_hash: bytes) -> None:
+        """Make the file again if its path does not name it any more."""
+        try:
+            is_in_place = os.path.samestat(os.stat(self._path), os.fstat(self._file))  # noqa: PTH116
+        except OSError:
+            is_in_place = False
+        if is_in_place:
+            return
+        before = self._file
+        try:
+            self._open()
+        except OSError as error:
+            self._is_displaced = self._log_once(error, self._is_displaced)
+        else:
+            self._is_displaced = False
+            os.close(before)
+            self.write(seq, newest_hash)
 
     def close(self) -> None:
         """Close the file, if it is open."""

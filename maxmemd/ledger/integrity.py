@@ -1,25 +1,16 @@
 """Detect gaps, edits and flipped bits in what is read from the ledger."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex
 
 from maxmemd.errors import LedgerCorrupt
-from maxmemd.ledger.schema import GENESIS, HASHED, chain_hash
+from maxmemd.ledger.schema import GENESIS, HASHED, METADATA, chain_hash
 from maxmemd.policy.entries import InstanceRow
-
-
-def opened(uuid: str, sealed_text: str | None) -> str | None:
-    """Return a text without its checksum. Raises LedgerCorrupt if that is wrong."""
-    text = _without_seal(sealed_text)
-    if _seal(text) != sealed_text:
-        raise LedgerCorrupt(
-            f"cannot trust the ledger: what was observed of {uuid} is not as it was written"
-            " (see docs/recovery.md)"
-        )
-    return text
 
 
 def sealed(row: InstanceRow) -> InstanceRow:
@@ -65,6 +56,22 @@ def unsealed(row: InstanceRow) -> InstanceRow:
     return opened
 
 
+def check_schema(found: Collection[str]) -> None:
+    """Check that no table is missing, nor an index: SQLite would do without, and take longer."""
+    for table in METADATA.sorted_tables:
+        if table.name not in found:
+            raise LedgerCorrupt(
+                f"cannot trust the ledger: its table {table.name} is missing (see docs/recovery.md)"
+            )
+        for index in table.indexes:
+            if index.name not in found:
+                made = str(CreateIndex(index).compile(dialect=sqlite.dialect()))
+                raise LedgerCorrupt(
+                    f"cannot trust the ledger: its index {index.name} is missing (restore the"
+                    f" newest backup, or make it again: {made}; see docs/recovery.md)"
+                )
+
+
 def check_entry(before: bytes, row: sa.Row[Any]) -> None:
     """Raise LedgerCorrupt unless the row's hash continues the chain from `before`."""
     if chain_hash(before, tuple(row)[:HASHED]) != row.hash:
@@ -74,16 +81,13 @@ def check_entry(before: bytes, row: sa.Row[Any]) -> None:
         )
 
 
-def check_priors(rows: Sequence[sa.Row[Any]], newest: dict[str, int]) -> None:
-    """Check that each entry names its domain's entry before it; update `newest`."""
-    for row in rows:
-        before = newest.get(row.uuid, 0)
-        if row.prior != before:
-            raise LedgerCorrupt(
-                f"cannot trust the ledger: entry {row.seq} follows entry {before} of its domain,"
-                f" but names {row.prior} (see docs/recovery.md)"
-            )
-        newest[row.uuid] = row.seq
+def check_prior(row: sa.Row[Any], before: int) -> None:
+    """Check that an entry names `before`, its domain's entry before it."""
+    if row.prior != before:
+        raise LedgerCorrupt(
+            f"cannot trust the ledger: entry {row.seq} follows entry {before} of its domain,"
+            f" but names {row.prior} (see docs/recovery.md)"
+        )
 
 
 def check_newest(rows: Sequence[sa.Row[Any]], known: Mapping[str, int]) -> None:

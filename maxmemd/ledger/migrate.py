@@ -10,7 +10,7 @@ from maxmemd.ledger.backup import backup, holds_all_of
 from maxmemd.ledger.schema import as_ledger_errors, engine
 from maxmemd.ledger.space import as_ledger_error
 
-HEAD = "0007"
+HEAD = "0009"
 """The newest revision in migrations/versions; a test compares."""
 FORMER_HIGH_WATER = "-tail"
 """The suffix of HighWaterMark's file up to revision 0003; 0004 checks it, then it is removed."""

@@ -9,15 +9,28 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from maxmemd.ledger.schema import DRIFT_MODE, HISTORY, INSTANCE, MOST_ROWS, PUSH, RECORD
-from maxmemd.policy.kinds import EntryKind
+from maxmemd.ledger.schema import (
+    BEGINNING,
+    DRIFT_MODE,
+    END,
+    FORMER,
+    HISTORY,
+    INSTANCE,
+    MOST_ROWS,
+    RECORD,
+)
+from maxmemd.ledger.walks import MOST_STEPS
 
 _ADD_ENTRY = sa.insert(HISTORY)
-_ADD_PUSH = sa.insert(PUSH)
 _SET_HEAD = upsert(RECORD)
 _SET_HEAD = _SET_HEAD.on_conflict_do_update(
     index_elements=["uuid"],
-    set_={name: _SET_HEAD.excluded[name] for name in ("head", "newest")},
+    set_={name: _SET_HEAD.excluded[name] for name in ("head", "newest", "incarnation")},
+)
+_SET_FORMER = upsert(FORMER)
+_SET_FORMER = _SET_FORMER.on_conflict_do_update(
+    index_elements=["uuid"],
+    set_={name: _SET_FORMER.excluded[name] for name in ("newest", "incarnation")},
 )
 _SET_INSTANCE = upsert(INSTANCE)
 _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
@@ -25,7 +38,6 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
     set_={
         name: _SET_INSTANCE.excluded[name]
         for name in (
-            "ended_ns",
             "push_state",
             "settled_revision",
             "effects",
@@ -40,61 +52,67 @@ _SET_INSTANCE = _SET_INSTANCE.on_conflict_do_update(
 def _lagging_heads() -> sa.Select[Any]:
     """Select records whose head is not their domain's newest entry with a state.
 
-    They come from a damaged `record` table, which no hash chain covers.
+    They come from a damaged `record` table, which no hash chain covers. An entry without a state
+    has the revision of its record, so it is enough that the newest entry and the head have the
+    same. Only where they do not, as after refusals that were counted for a while, the entries
+    between are walked, for MOST_STEPS at most.
     """
-    walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest.label("seq"))
-        .where(RECORD.c.head.is_not(None), RECORD.c.head != RECORD.c.newest)
-        .cte("walk", recursive=True)
+    newest, head = HISTORY.alias("newest"), HISTORY.alias("head")
+    suspects = (
+        sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
+        .outerjoin(newest, (newest.c.seq == RECORD.c.newest) & (newest.c.uuid == RECORD.c.uuid))
+        .outerjoin(head, (head.c.seq == RECORD.c.head) & (head.c.uuid == RECORD.c.uuid))
+        .where(RECORD.c.head != RECORD.c.newest)
+        .where(
+            sa.or_(newest.c.state.is_not(None), newest.c.revision.is_distinct_from(head.c.revision))
+        )
+        .cte("suspects")
     )
+    walk = sa.select(
+        suspects.c.uuid,
+        suspects.c.head,
+        suspects.c.newest.label("seq"),
+        sa.literal(1).label("step"),
+    ).cte("walk", recursive=True)
     walk = walk.union_all(
-        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior)
+        sa.select(walk.c.uuid, walk.c.head, HISTORY.c.prior, walk.c.step + 1)
         .join(walk, (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid))
         .where(HISTORY.c.state.is_(None), HISTORY.c.prior < HISTORY.c.seq)
+        .where(walk.c.step < MOST_STEPS)
     )
-    reached = sa.select(walk.c.uuid).where(walk.c.seq == walk.c.head)
-    return sa.select(RECORD.c.uuid).where(
-        RECORD.c.head.is_not(None),
-        RECORD.c.head != RECORD.c.newest,
-        RECORD.c.uuid.not_in(reached),
-    )
+    # what is between an old head and the anchor may be pruned
+    is_pruned = sa.and_(walk.c.seq <= sa.bindparam("anchor"), walk.c.head <= walk.c.seq)
+    reached = sa.select(walk.c.uuid).where(sa.or_(walk.c.seq == walk.c.head, is_pruned))
+    return sa.select(suspects.c.uuid).where(suspects.c.uuid.not_in(reached))
 
 
 def _last_ends() -> sa.Select[Any]:
-    """Select each domain's newest `instance-ended` entry.
+    """Select the newest `instance-ended` entry of each domain that has a record.
 
-    A domain that reboots is gone for seconds only, so the walk stops after 20 entries.
+    `first_seq` is the seq of the entry with which the record began. An end before that is of a
+    record that was forgotten.
     """
-    ended = EntryKind.INSTANCE_ENDED.value
-    walk = (
-        sa.select(RECORD.c.uuid, RECORD.c.newest.label("seq"), sa.literal(1).label("step"))
-        .where(RECORD.c.head.is_not(None))
-        .cte("walk", recursive=True)
-    )
-    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    walk = walk.union_all(
-        sa.select(walk.c.uuid, HISTORY.c.prior, walk.c.step + 1)
-        .join(walk, entry)
-        .where(
-            HISTORY.c.kind != ended,
-            HISTORY.c.prior < HISTORY.c.seq,
-            walk.c.step < 20,
-        )
-    )
-    entry = (HISTORY.c.seq == walk.c.seq) & (HISTORY.c.uuid == walk.c.uuid)
-    return sa.select(HISTORY).join(walk, entry).where(HISTORY.c.kind == ended)
+
+    def newest(alias: str, kind: str) -> sa.ScalarSelect[Any]:
+        entry = HISTORY.alias(alias)
+        found = sa.select(sa.func.max(entry.c.seq)).where(entry.c.uuid == RECORD.c.uuid)
+        return found.where(sa.text(kind)).scalar_subquery()
+
+    first = newest("beginning", BEGINNING.text).label("first_seq")
+    return sa.select(HISTORY, first).join(RECORD, HISTORY.c.seq == newest("ending", END.text))
 
 
 SET_NAME = sa.update(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
 SET_NAME = SET_NAME.values(name=sa.bindparam("name_"))
-NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(
-    RECORD.c.head.is_not(None), RECORD.c.name.is_not(None)
-)
+NAMES = sa.select(RECORD.c.uuid, RECORD.c.name).where(RECORD.c.name.is_not(None))
 LAGGING_HEADS = _lagging_heads().limit(1)
 ENDED = _last_ends()
-HEADS_AND_NEWEST = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest)
-SOME_HEADS_AND_NEWEST = HEADS_AND_NEWEST.where(
-    RECORD.c.uuid.in_(sa.bindparam("uuids", expanding=True))
+STANDING = sa.select(RECORD.c.uuid, RECORD.c.head, RECORD.c.newest, RECORD.c.incarnation)
+SOME_FORMER = sa.select(FORMER).where(FORMER.c.uuid.in_(sa.bindparam("uuids", expanding=True)))
+DROP_RECORD = sa.delete(RECORD).where(RECORD.c.uuid == sa.bindparam("uuid_"))
+DROP_FORMER = sa.delete(FORMER).where(FORMER.c.uuid == sa.bindparam("uuid_"))
+DROP_INSTANCE = sa.delete(INSTANCE).where(
+    INSTANCE.c.uuid == sa.bindparam("uuid_"), INSTANCE.c.incarnation == sa.bindparam("life")
 )
 DRIFT_MODES = sa.select(DRIFT_MODE)
 DROP_DRIFT_MODE = sa.delete(DRIFT_MODE).where(DRIFT_MODE.c.uuid == sa.bindparam("uuid_"))
@@ -102,6 +120,7 @@ SET_DRIFT_MODE = upsert(DRIFT_MODE).values(uuid=sa.bindparam("uuid_"), mode=sa.b
 SET_DRIFT_MODE = SET_DRIFT_MODE.on_conflict_do_update(
     index_elements=["uuid"], set_={"mode": SET_DRIFT_MODE.excluded.mode}
 )
+SCHEMA_NAMES = sa.text("SELECT name FROM sqlite_master")
 BY_KEYS = sa.select(HISTORY).where(HISTORY.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
@@ -132,6 +151,6 @@ def _row_of_marks(columns: Sequence[str]) -> str:
 
 
 ENTRIES = Prepared(_ADD_ENTRY, HISTORY.c.keys())
-HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest"])
+HEADS = Prepared(_SET_HEAD, ["uuid", "head", "newest", "incarnation"])
+FORMERS = Prepared(_SET_FORMER, FORMER.c.keys())
 INSTANCES = Prepared(_SET_INSTANCE, INSTANCE.c.keys())
-PUSHES = Prepared(_ADD_PUSH, [column.name for column in PUSH.c if column.name != "id"])

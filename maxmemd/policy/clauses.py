@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from maxmemd.policy.components import MAX_MEM, SLACK, Key, Record
 from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM, StoreFacts, XenFacts
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB, Memory
@@ -127,6 +128,24 @@ def few_enough(rules: Rules, record: Record) -> Refusal | None:
         "too-many-components",
         f"cannot keep {count} components: a domain has at most {most}",
         {"components": count, "at_most": most},
+    )
+
+
+def room_ahead(rules: GoneRules, client: str, of_client: int, of_all: int) -> Refusal | None:
+    """Refuse one more record that comes ahead of its domain.
+
+    `of_client` are the records of domains that are not here which the client decided on last.
+    """
+    whose, found, most, key = client, of_client, rules.most_per_client, "keep_gone_per_client"
+    if of_all >= rules.most:
+        whose, found, most, key = "all clients", of_all, rules.most, "keep_gone_records"
+    if found < most:
+        return None
+    return Refusal(
+        "too-many-records",
+        f"cannot keep another record of a domain that is not here: there are {found} of {whose},"
+        f" at most {most} are kept (create those domains first, or raise {key})",
+        {"records": found, "at_most": most},
     )
 
 
@@ -259,10 +278,20 @@ def not_started(xen: XenFacts) -> Refusal | None:
 
 
 def revision_unknown(revision: int) -> Refusal:
-    """Refuse to roll back to what never was, or is no longer kept."""
+    """Refuse to roll back to what never was."""
     return Refusal(
         "unknown-revision",
         f"cannot roll back to revision {revision}: the history has no such revision",
+        {"revision": revision},
+    )
+
+
+def revision_pruned(revision: int) -> Refusal:
+    """Refuse to roll back to what was, and is no longer kept."""
+    return Refusal(
+        "revision-pruned",
+        f"cannot roll back to revision {revision}: the history keeps it no more, for it is older"
+        " than history_keep_days, or than the newest history_keep_entries (set what you want)",
         {"revision": revision},
     )
 

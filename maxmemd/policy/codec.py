@@ -28,7 +28,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -121,6 +121,8 @@ def build_to_text(build: BuildState) -> str | None:
     words = build._asdict()
     if build.build_pages is None:
         del words["build_pages"]
+    if not build.is_newcomer:
+        del words["is_newcomer"]
     return to_text(words)
 
 
@@ -134,6 +136,7 @@ def build_from_text(text: str | None) -> BuildState:
         words.get("toolstack_pages"),
         words.get("pushed_pages"),
         words.get("build_pages"),
+        words.get("is_newcomer", False),
     )
 
 
@@ -181,7 +184,7 @@ def drift_mode_from_text(text: str) -> SetMode:
 def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, by kind
     """Return a wish as the history keeps it (JSON types; amounts in KiB)."""
     match wish:
-        case SetLimit(amount, force, node):
+        case SetMaxMem(amount, force, node):
             alone = {} if node else {"static_max": False}
             return {"max_mem_kib": amount.kib, **({"force": True} if force else {}), **alone}
         case SetTarget(target, by_kib, enforce):

@@ -17,7 +17,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -52,7 +52,7 @@ class Picture:
 def decide(picture: Picture, wish: Wish) -> Verdict:
     """Return the verdict on one wish; nothing else is looked at, nothing is changed."""
     match wish:
-        case SetLimit():
+        case SetMaxMem():
             verdict = _set_limit(picture, wish)
         case SetTarget():
             verdict = _set_target(picture, wish)
@@ -73,7 +73,7 @@ def decide(picture: Picture, wish: Wish) -> Verdict:
     return verdict
 
 
-def _set_limit(picture: Picture, wish: SetLimit) -> Verdict:
+def _set_limit(picture: Picture, wish: SetMaxMem) -> Verdict:
     """libxl_mem.c:libxl_domain_setmaxmem, plus what the other owners have."""
     amounts = {MAX_MEM: wish.amount, SLACK: picture.rules.slack}
     refusal = _max_mem_refused(picture, amounts, force=wish.force)
@@ -132,6 +132,8 @@ def _remove(picture: Picture, wish: RemoveComponent) -> Verdict:
 def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     past = picture.past
     if past is None:
+        if 0 < wish.revision < picture.record.revision:  # revisions have no gaps
+            return clauses.revision_pruned(wish.revision)
         return clauses.revision_unknown(wish.revision)
     target = picture.record.former_target if past.target is None else past.target
     amounts = {key: component.amount for key, component in past.components.items()}

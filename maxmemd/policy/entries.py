@@ -16,7 +16,7 @@ class Entry(NamedTuple):
 
     `state` is None for an entry that changes no record (a refusal, drift that was undone, the life
     of an instance); `revision` is then the record's present one. `key` is the client's
-    idempotency key with its uid in front. `at_ns` is when it happened, None for the commit's time.
+    idempotency key with its name in front. `at_ns` is when it happened, None for the commit's time.
     """
 
     uuid: str
@@ -34,12 +34,19 @@ class BuildState(NamedTuple):
 
     `toolstack_pages` is what its toolstack wrote where a push of ours, of `pushed_pages`, took
     its place. `build_pages` is what an announced build has to be allowed until it runs.
+    `is_newcomer` says that limits by name are still to be decided of it, also once it has run.
     """
 
     phase: BuildPhase
     toolstack_pages: int | None = None
     pushed_pages: int | None = None
     build_pages: int | None = None
+    is_newcomer: bool = False
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the instance has run, and its record is decided."""
+        return self.phase is BuildPhase.SETTLED
 
 
 SETTLED_BUILD = BuildState(BuildPhase.SETTLED)
@@ -92,17 +99,18 @@ class PushRow(NamedTuple):
 class Snapshot:
     """What a ledger held when it was opened: the records, and the instances not ended.
 
-    `incarnations` is the last one of each UUID. `endings` says how the last instance of a domain
-    ended, where a reason was seen and the next one was not announced since. `extent` is how many
-    entries and pushes there are: it grows with each commit of any. `drift_modes` are the modes that
-    clients set for single domains, by UUID. `names` are the last names of the domains that have a
-    record, by UUID.
+    `endings` says how the last instance of a domain ended, where a reason was seen, or that a
+    client decided on it since. `extent` is how many entries and pushes there are: it grows with
+    each commit of any. `drift_modes` are the modes that clients set for single domains, by UUID.
+    `names` are the last names of the domains that have a record, by UUID, and `actors` who decided
+    on them last, as JSON text. `newest_ns` is the time of the newest entry, 0 where there is none.
     """
 
     records: tuple[Record, ...]
     instances: tuple[InstanceRow, ...]
-    incarnations: dict[str, int]
     endings: dict[str, Ending]
     extent: tuple[int, int]
     drift_modes: Mapping[str, SetMode] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    actors: Mapping[str, str] = field(default_factory=dict)
+    newest_ns: int = 0

@@ -75,6 +75,31 @@ class ForeignWrites:
         return replace(self, pushes=self.pushes + 1, next_s=now_s + pause_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what another program goes on writing is adopted, or noted: seldom, after a while.
+
+    The first `FightRules.writes` at once, then what stands after pauses of 4, 8 ... at most 60
+    seconds; after a quiet time it begins again. `count` are those since then, `last_s` is the last.
+    """
+
+    count: int = 0
+    last_s: float | None = None
+    next_s: float = 0.0
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether there has been a pause for long enough."""
+        return now_s >= self.next_s
+
+    def after(self, rules: FightRules, now_s: float) -> "Pace":
+        """Return the pace after one more was adopted, or noted, now."""
+        goes_on = self.last_s is not None and now_s - self.last_s < rules.quiet_s
+        count = self.count + 1 if goes_on else 1
+        pauses = count - rules.writes
+        pause_s = 0.0 if pauses < 0 else min(LAST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(pauses, 10))
+        return Pace(count, now_s, now_s + pause_s)
+
+
 class Fight(NamedTuple):
     """A fight over an instance's maximum, as others are to know of it.
 

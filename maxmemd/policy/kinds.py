@@ -28,6 +28,8 @@ class EntryKind(StrEnum):
     LIMITS_TAKEN = "limits-taken"
     """A new domain took over what was decided of the halted one that had its name."""
     REFUSED = "refused"
+    UNCHANGED = "unchanged"
+    """A wish with an idempotency key was granted, and what it asks for was so already."""
     DRIFT = "drift"
     DRIFT_MODE_SET = "drift-mode-set"
     """A client said what becomes of drift of this domain, for a time or until further notice."""

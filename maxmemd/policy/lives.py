@@ -20,7 +20,7 @@ from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import NO_EFFECTS, Effects
-from maxmemd.policy.wishes import CREATED, Build
+from maxmemd.policy.wishes import CREATED, MIGRATED_IN, RESTORED, UNKNOWN, Build
 from maxmemd.units import UNLIMITED, Memory, max_pages_of
 
 SPARE_PAGES = 16
@@ -189,7 +189,8 @@ def after_build(
     `known` says that there was a record before this very instance. A created domain's numbers
     replace the record, unless the instance before ended by a restart: then what was decided goes
     on, but for the device model's components, which the new device model asks for again. What
-    was decided of a restored or migrated-in one goes on whole.
+    was decided of a restored or migrated-in one goes on whole; and of one of which the toolstack
+    does not know, unless it asks for more.
     """
     fresh = {MAX_MEM: build.target, SLACK: rules.slack}
     if not known or not _goes_on(rules, record, build, ending):
@@ -238,12 +239,13 @@ def _goes_on(rules: Rules, record: Record, build: Build, ending: Ending) -> bool
 
     A create after a restart, or after a decision for the next start, does, unless it asks for more
     than the domain had: then its configuration was changed meanwhile, and what was decided would
-    starve it.
+    starve it. One of an unknown life does as well, however the instance before ended: as one that
+    appears unannounced.
     """
-    if build.life != CREATED:
+    if build.life in {RESTORED, MIGRATED_IN}:
         return True
     had = max(record.amount_or_zero(MAX_MEM), ending.held) + rules.slack
-    goes_on = ending.is_restart or ending.decided_ahead
+    goes_on = build.life == UNKNOWN or ending.is_restart or ending.decided_ahead
     return goes_on and (not record.is_decided(MAX_MEM) or build.target <= had)
 
 

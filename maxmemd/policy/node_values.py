@@ -14,6 +14,7 @@ from maxmemd.policy.facts import (
     StoreFacts,
     UnreadableNode,
 )
+from maxmemd.policy.reference import printable
 from maxmemd.units import END_KIB, Memory
 
 SHOWN_BYTES = 32
@@ -31,7 +32,10 @@ def facts_of(
     static_max: bytes | None,
     videoram: bytes | None,
 ) -> StoreFacts:
-    """Return what the nodes say; None stands for a node that is not there."""
+    """Return what the nodes say; None stands for a node that is not there.
+
+    A domain's name is whatever its toolstack takes; nothing unprintable in it goes any further.
+    """
     if not has_path:
         return NO_PATH
     # "-1" is how dom0less and libxl write that a domain has no video RAM
@@ -45,7 +49,7 @@ def facts_of(
     ]
     found = amounts[VIDEORAM]
     return StoreFacts(
-        name=name,
+        name=None if name is None else printable(name),
         target=amounts[TARGET],
         static_max=amounts[STATIC_MAX],
         videoram=_NONE if found is None else found,

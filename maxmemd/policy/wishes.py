@@ -9,7 +9,7 @@ from maxmemd.units import Memory
 
 
 @dataclass(frozen=True, slots=True)
-class SetLimit:
+class SetMaxMem:
     """xl mem-max: the guest may use `amount` at most, and with `node` memory/static-max too."""
 
     amount: Memory
@@ -89,12 +89,13 @@ class Headroom:
     pages: int
 
 
-CREATED, RESTORED, MIGRATED_IN = "created", "restored", "migrated-in"
-LIVES = (CREATED, RESTORED, MIGRATED_IN)
-"""How an instance comes to be, as far as its toolstack knows."""
+CREATED, RESTORED, MIGRATED_IN, UNKNOWN = "created", "restored", "migrated-in", "unknown"
+LIVES = (CREATED, RESTORED, MIGRATED_IN, UNKNOWN)
+"""How an instance comes to be, as far as its toolstack knows: unknown where it cannot tell one of
+several builds from another."""
 
 Wish = (
-    SetLimit
+    SetMaxMem
     | SetTarget
     | SetComponent
     | RemoveComponent
@@ -106,7 +107,7 @@ Wish = (
 )
 
 KINDS: Mapping[type, EntryKind] = {
-    SetLimit: EntryKind.MEM_MAX,
+    SetMaxMem: EntryKind.MEM_MAX,
     SetTarget: EntryKind.MEM_SET,
     SetComponent: EntryKind.COMPONENT_SET,
     RemoveComponent: EntryKind.COMPONENT_REMOVED,
@@ -126,7 +127,7 @@ def says_the_limit(wish: Wish) -> bool:
             return enforce
         case SetComponent(key=key):
             return key == MAX_MEM
-        case SetLimit() | Rollback() | Import():
+        case SetMaxMem() | Rollback() | Import():
             return True
     return False
 

@@ -57,6 +57,7 @@ class PusherClient:
         self._watch_connection: socket.socket | None = None
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
+        self._given_up = threading.Event()
 
     def wait_until_ready(self) -> HostFacts:
         """Return the host's totals, with the patience that a starting pusher needs.
@@ -110,15 +111,18 @@ class PusherClient:
         )
         self._watcher.start()
 
+    def give_up(self) -> None:
+        """Let the request that waits for the pusher fail now, and all later ones. Any thread."""
+        # First the event, then the socket: a request that connects in between sees the event.
+        self._given_up.set()
+        _shut_down(self._connection)
+
     def close(self) -> None:
         """End the watch, close the connection and the connector."""
         # First the event, then the socket: a watcher that connects in between sees the event and
         # does not block in recv().
         self._closed.set()
-        connection = self._watch_connection
-        if connection is not None:
-            with suppress(OSError):  # the pusher has closed it already
-                connection.shutdown(socket.SHUT_RDWR)
+        _shut_down(self._watch_connection)
         if self._watcher is not None:
             self._watcher.join()
         self._disconnect()
@@ -150,10 +154,21 @@ class PusherClient:
 
     def _exchange(self, request: Sequence[object], deadline_s: float) -> Json:
         if self._connection is None:
-            self._connection = self._connector.connect()
+            self._connection = self._connect(deadline_s)
+        if self._given_up.is_set():
+            raise ConnectionAbortedError(errno.ECONNABORTED, "maxmemd stops")
         self._connection.settimeout(max(SHORTEST_TIMEOUT_S, deadline_s - monotonic()))
         protocol.send(self._connection, request)
         return protocol.receive(self._connection)
+
+    def _connect(self, deadline_s: float) -> socket.socket:
+        """Return a connection, as soon as the pusher has room for one. Raises OSError."""
+        while True:
+            try:
+                return self._connector.connect()
+            except BlockingIOError:
+                if self._given_up.is_set() or monotonic() > deadline_s:
+                    raise
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -173,3 +188,10 @@ class PusherClient:
                         on_change()
             self._closed.wait(RECONNECT.wait_s(failures))
             failures += 1
+
+
+def _shut_down(connection: socket.socket | None) -> None:
+    """Wake a thread that waits on a connection."""
+    if connection is not None:
+        with suppress(OSError):  # it is closed already
+            connection.shutdown(socket.SHUT_RDWR)

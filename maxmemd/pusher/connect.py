@@ -3,14 +3,22 @@
 import logging
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from errno import ECONNABORTED
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from maxmemd.files import need_safe_folders
 from maxmemd.units import Memory
 
+CONNECT_WITHIN, FOR_EVER = struct.pack("ll", 0, 100_000), struct.pack("ll", 0, 0)
+"""How long to wait for room among the connections that a pusher is to accept (struct timeval)."""
+ENDS_WITHIN_S = 0.5
+"""How long a child may take to end by itself; one that is stopped, or hangs, is killed."""
 LOG = logging.getLogger("maxmemd")
 SYSTEMD_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS")
 """Meant by systemd for this process, not for a child of it."""
@@ -18,8 +26,12 @@ PROGRAM = "import sys; sys.path[:0] = {path!r}; from {module} import main; sys.e
 
 
 def choose_connector(path: Path, dom0_floor: Memory) -> "SocketConnector | ChildConnector":
-    """Return a connector to the socket at `path` if there is one, else to a child process."""
+    """Return a connector to the socket at `path` if there is one, else to a child process.
+
+    Raises ConfigError for a socket that another user could have put there.
+    """
     if path.is_socket():
+        need_safe_folders(path, f"use the pusher's socket {path}")
         return SocketConnector(path)
     LOG.info("no socket at %s: starting the pusher as a child process", path)
     return ChildConnector(dom0_floor)
@@ -34,11 +46,14 @@ class SocketConnector:
     def connect(self) -> socket.socket:
         """Return a new connection, on which requests wait while the pusher restarts.
 
-        Raises OSError.
+        Raises OSError, BlockingIOError where it accepts none now and as many wait as may.
         """
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
+            # the kernel's own timeout: one of Python's would not wait for room in the queue at all
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, CONNECT_WITHIN)
             connection.connect(self._path)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, FOR_EVER)
         except OSError:
             connection.close()
             raise
@@ -66,11 +81,17 @@ class ChildConnector:
         self._listener.bind(str(self._path))
         self._listener.listen(8)
         self._lock = threading.Lock()
+        self._is_closed = False
         self.process: subprocess.Popen[bytes] | None = None
 
     def connect(self) -> socket.socket:
-        """Return a new connection to the child. Any thread may call. Raises OSError."""
+        """Return a new connection to the child. Any thread may call.
+
+        Raises OSError, BlockingIOError where it accepts none now and as many wait as may.
+        """
         with self._lock:
+            if self._is_closed:
+                raise ConnectionAbortedError(ECONNABORTED, "maxmemd stops")
             if self.process is None or self.process.poll() is not None:
                 self._stop()
                 self.process = self._start()
@@ -78,7 +99,9 @@ class ChildConnector:
 
     def close(self) -> None:
         """End the child and wait for it."""
-        self._stop()
+        with self._lock:
+            self._is_closed = True
+            self._stop()
         self._listener.close()
         self._directory.cleanup()
 
@@ -98,5 +121,11 @@ class ChildConnector:
         if self.process is not None:
             if self.process.stdin is not None:
                 self.process.stdin.close()  # the child ends at the end of its standard input
-            self.process.wait()
+            try:
+                self.process.wait(ENDS_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                LOG.warning("the pusher does not end by itself: it is killed")
+                self.process.kill()
+                with suppress(subprocess.TimeoutExpired):  # a hypercall that hangs cannot be killed
+                    self.process.wait(ENDS_WITHIN_S)
             self.process = None

@@ -67,6 +67,9 @@ class LocalPusher:
         """Call `on_change` when domains may have come or gone."""
         self.xenstore.watch(on_change)
 
+    def give_up(self) -> None:
+        """Do nothing: Xen and xenstore are asked here, and no other process is waited for."""
+
     def close(self) -> None:
         """Close xenstore's handle, then Xen's: the watch ends before anything it leads to."""
         self.xenstore.close()

@@ -109,7 +109,12 @@ class PusherServer:
         """Receive one message and reply; disconnect a client whose message is malformed."""
         try:
             command, *arguments = protocol.list_from_json(protocol.receive(connection))
-            if command == "watch":
+            if _is_hung_up(connection):
+                # The order of a daemon that died, or gave up on it, while it waited here: what
+                # counts is decided by now, and comes on another connection.
+                LOG.warning("a request is dropped: its daemon has gone")
+                self._disconnect(connection)
+            elif command == "watch":
                 self._watch(connection)
             else:
                 protocol.send(connection, self._reply(command, arguments))
@@ -228,3 +233,10 @@ class PusherServer:
         """Wake `serve`; called from xenstore's thread."""
         with suppress(BlockingIOError):  # the pipe is full, so `serve` will wake
             os.write(self._change_write, b"!")
+
+
+def _is_hung_up(connection: socket.socket) -> bool:
+    """Return whether the other end is closed, whatever of it is still to be read."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))

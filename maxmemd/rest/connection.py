@@ -7,10 +7,10 @@ times as long as starting the interpreter. A URL goes through http.client.
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic, sleep
 
-from maxmemd.rest.reply import Answer, Away, Body, Lost, Unreachable
+from maxmemd.rest.reply import HOST_HEADER, SIMULATED, Answer, Away, Body, Lost, Unreachable
 from maxmemd.rest.retry import BUSY, CONNECT_S, REPLY_S, RETRY_S, Retry
 
 DEFAULT_SOCKET = "/run/maxmemd/maxmemd.sock"
@@ -29,16 +29,19 @@ class DaemonConnection:
         *,
         retry_s: float | None = None,
         reply_s: float | None = None,
+        on_simulated: Callable[[], None] | None = None,
     ) -> None:
         """`files` are what a URL may need: token-file, cert (with its key) and cacert.
 
         `retry_s` is how long a request is retried, by default RETRY_S; `reply_s` how long its reply
-        may take with all retries, by default REPLY_S.
+        may take with all retries, by default REPLY_S. `on_simulated` is called once if the host is
+        no real Xen.
         """
         self.path, self.url, self.files = path, url, files or {}
         self.where = url or path
         self._retry_s = RETRY_S if retry_s is None else retry_s
         self._reply_s = REPLY_S if reply_s is None else reply_s
+        self._on_simulated = on_simulated
 
     def ask(
         self,
@@ -79,6 +82,12 @@ class DaemonConnection:
             if answer.code != BUSY or not retry.pause_after("it is busy"):
                 return answer
 
+    def note_host(self, header: str | None) -> None:
+        """Note what a reply says of the host, in HOST_HEADER."""
+        if header == SIMULATED and self._on_simulated is not None:
+            self._on_simulated()
+            self._on_simulated = None
+
     def _lost(self) -> Unreachable:
         if "cert" in self.files:
             return Unreachable(
@@ -100,14 +109,17 @@ class DaemonConnection:
         with self._connect(patient=method != "GET") as sock:
             try:
                 sock.sendall(request)
-                return _receive_reply(sock, retry)
+                head, body = _receive_reply(sock, retry)
+                status = int(head.split(None, 2)[1])
             except TimeoutError:
                 raise Unreachable(
                     f"cannot get a reply from {self.where} within {self._reply_s:.0f} s:"
                     " maxmemctl history shows whether a change was made"
                 ) from None
-            except (ConnectionError, ValueError) as error:
+            except (ConnectionError, ValueError, IndexError) as error:
                 raise Lost from error
+        self.note_host(_header(head, HOST_HEADER))
+        return status, body
 
     def _connect(self, patient: bool) -> socket.socket:
         deadline_s = monotonic() + CONNECT_S
@@ -148,7 +160,7 @@ class DaemonConnection:
         try:
             connection.request(method, prefix + path, data or None, headers | token)
             reply = connection.getresponse()
-            return reply.status, reply.read(MOST_BYTES)
+            body = reply.read(MOST_BYTES)
         except (ConnectionResetError, BrokenPipeError, SSLEOFError, HTTPException) as error:
             if isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected):
                 raise Unreachable(
@@ -162,6 +174,8 @@ class DaemonConnection:
             raise self._away(error) from None
         finally:
             connection.close()
+        self.note_host(reply.getheader(HOST_HEADER))
+        return reply.status, body
 
     def _parse(self, status: int, raw: bytes) -> Answer:
         try:
@@ -176,8 +190,8 @@ class DaemonConnection:
         return Answer(status, body)
 
 
-def _receive_reply(sock: socket.socket, retry: Retry) -> tuple[int, bytes]:
-    """Return status and body of the reply; ValueError if it is cut short or not HTTP."""
+def _receive_reply(sock: socket.socket, retry: Retry) -> tuple[bytes, bytes]:
+    """Return head and body of the reply; ValueError if it is cut short or not HTTP."""
     head, split, body = b"", b"", b""
     length = MOST_BYTES
     while len(body) < length:
@@ -192,12 +206,19 @@ def _receive_reply(sock: socket.socket, retry: Retry) -> tuple[int, bytes]:
             length = _content_length(head)
     if not split or len(body) != length:
         raise ValueError("the reply was cut short")
-    return int(head.split(None, 2)[1]), body
+    return head, body
 
 
 def _content_length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name == b"content-length":
-            return int(value)
-    raise ValueError("the reply has no Content-Length")
+    length = _header(head, "Content-Length")
+    if length is None:
+        raise ValueError("the reply has no Content-Length")
+    return int(length)
+
+
+def _header(head: bytes, name: str) -> str | None:
+    for line in head.split(b"\r\n")[1:]:
+        found, _, value = line.partition(b":")
+        if found.lower() == name.lower().encode():
+            return value.decode("latin-1").strip()
+    return None

@@ -8,7 +8,7 @@ from time import sleep
 from urllib.parse import urlencode
 
 from maxmemd.rest.connection import DaemonConnection
-from maxmemd.rest.reply import Answer, Body, Unreachable
+from maxmemd.rest.reply import HOST_HEADER, Answer, Body, Unreachable
 from maxmemd.rest.retry import RECONNECT_S, STREAM_SILENCE_S
 from maxmemd.rest.tcp import connection_to
 from maxmemd.rest.text import print_error
@@ -75,6 +75,7 @@ def _read_stream(
         parameters = f"?{urlencode(query)}" if query else ""
         connection.request("GET", f"{prefix}/v1/events{parameters}", headers=headers)
         reply = connection.getresponse()
+        server.note_host(reply.getheader(HOST_HEADER))
         if reply.status != 200:
             raise _refusal(server, reply.status, reply.read(MOST_LINE))
         while line := reply.readline(MOST_LINE):

@@ -8,6 +8,11 @@ Body = dict[str, "Any"]
 """A JSON object."""
 
 
+HOST_HEADER = "Maxmem-Host"
+"""The header that every reply has where the host is no real Xen: SIMULATED."""
+SIMULATED = "simulated"
+
+
 class Unreachable(Exception):
     """There is no reply: maxmemd is away or silent, or something else answered."""
 

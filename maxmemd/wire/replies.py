@@ -327,7 +327,7 @@ class HistoryEntry(Reply):
 
 
 class HistoryReply(Reply):
-    """Newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
+    """A page, newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
 
     entries: list[HistoryEntry]
     next_before: int | None
@@ -381,9 +381,11 @@ class Health(Reply):
 
     live: bool
     ready: bool
+    simulated: bool = Field(description="whether the host is no real Xen")
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
     findings: list[Finding] = []
+    history: str | None = Field(None, description="from which entry on the history is proved")
 
 
 class Event(Reply):
@@ -418,6 +420,7 @@ class PastPush(Reply):
 
 
 class PushesReply(Reply):
-    """A domain's pushes, newest first."""
+    """A page, newest first. `next_before` asks for the page that follows, as ?before=."""
 
     pushes: list[PastPush]
+    next_before: int | None

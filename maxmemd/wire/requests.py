@@ -93,7 +93,7 @@ class BuildRequest(Request):
     """A toolstack is about to populate a new instance; until then its maximum is 0."""
 
     target_kib: AmountKib = Field(description="what it is built with, including video RAM")
-    life: Literal["created", "restored", "migrated-in"]
+    life: Literal["created", "restored", "migrated-in", "unknown"]
     static_max_kib: AmountKib | None = None
 
 

@@ -15,7 +15,6 @@ from maxmemd.errors import DomainGone, XenstoreError
 from maxmemd.pacing import Backoff
 from maxmemd.policy.facts import STATIC_MAX, TARGET, VIDEORAM, StoreFacts
 from maxmemd.policy.node_values import facts_of, vm_uuid
-from maxmemd.policy.reference import printable
 from maxmemd.units import Memory
 from maxmemd.xen.xs_wire import Connection
 
@@ -176,4 +175,4 @@ def is_home_of(connection: Connection, transaction: int, domid: int, uuid: str) 
 
 def _name(value: bytes | None) -> str | None:
     """Decode a name. It is never longer than a message of xenstore's, and is kept whole."""
-    return printable(value.decode(errors="replace")) if value else None
+    return value.decode(errors="replace") if value else None

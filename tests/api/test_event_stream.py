@@ -364,3 +364,15 @@ def test_what_a_stream_has_in_hand_is_little(*, rung: bool) -> None:
 
     asyncio.run(read())
     assert feeds.PIECE <= 64
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"), [([10], 1), ([10] * 9, 9), ([70_000, 10], 1), ([40_000] * 3, 2)]
+)
+def test_what_a_stream_holds_is_bounded_in_bytes(sizes: list[int], count: int) -> None:
+    """Of large events it takes fewer at once, at least one; the next it takes from there."""
+    events = [
+        FormattedEvent(at(n), at(n + 1), "push-applied", UUID, bytes(size))
+        for n, size in enumerate(sizes)
+    ]
+    assert feeds._piece(events) == events[:count]

@@ -133,7 +133,7 @@ def test_health(api: Inside) -> None:
     assert (body["live"], body["ready"]) == (True, True)
     assert body["parts"] == {
         "xen": "ok", "domains": "ok", "ledger": "ok", "integrity": "being checked", "arbiter": "ok",
-        "events": "ok",
+        "loop": "ok", "events": "ok",
         "disk": "ok",
     }  # fmt: skip
 

@@ -22,9 +22,10 @@ from maxmemd.errors import HypervisorError, LedgerBusy, LedgerFull, MaxmemError,
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.facts import StoreFacts
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
-from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetLimit, SetTarget
+from maxmemd.policy.wishes import Import, Increase, Rollback, SetComponent, SetMaxMem, SetTarget
 from maxmemd.units import Memory
 from tests.support.seat import ACTOR, DM, MIB, Seat, kib_of, mib
 
@@ -74,7 +75,7 @@ def test_wishes_of_a_batch_see_each_other(seat: Seat) -> None:
     """The target that one wish sets is what the next one is decided on."""
     low, high = (
         DecisionRequest("1", SetTarget(mib(32)), ACTOR),
-        DecisionRequest("1", SetLimit(mib(40)), ACTOR),
+        DecisionRequest("1", SetMaxMem(mib(40)), ACTOR),
     )
     answers = turn(seat, high, low, high)
     assert isinstance(answers[0], Refused)
@@ -191,7 +192,7 @@ def test_a_dry_run_leaves_no_trace(seat: Seat) -> None:
     answer = seat.grant(1, SetTarget(mib(100)), dry_run=True)
     assert (answer.dry_run, answer.push, answer.record.revision) == (True, None, 2)
     assert answer.target_kib == 100 * MIB
-    assert seat.refuse(1, SetLimit(mib(1)), dry_run=True) == "limit-below-target"
+    assert seat.refuse(1, SetMaxMem(mib(1)), dry_run=True) == "limit-below-target"
     assert seat.grant(STRANGER, Import({MAX_MEM: mib(1)}, None), dry_run=True).domid is None
     seat.poll()
     assert (len(seat.memory.lines), seat.pages(1), seat.record(1).revision) == (lines, pages, 1)
@@ -208,7 +209,7 @@ def test_a_stale_revision(seat: Seat) -> None:
 
 def test_a_refusal_is_counted_and_noted(seat: Seat) -> None:
     """A refusal is a line of the domain's history with who, what and why, and a figure."""
-    seat.ask(1, SetLimit(mib(1)), reason="x")
+    seat.ask(1, SetMaxMem(mib(1)), reason="x")
     seat.poll()
     [words] = seat.memory.words("refused")
     assert words == {
@@ -224,7 +225,7 @@ def test_a_refusal_is_counted_and_noted(seat: Seat) -> None:
 
 def test_a_grant_is_a_line(seat: Seat) -> None:
     """A grant's line has who, what, the client's reason and the record's whole state."""
-    seat.grant(1, SetLimit(mib(96)), reason="more users")
+    seat.grant(1, SetMaxMem(mib(96)), reason="more users")
     line = seat.memory.lines[-1]
     assert (line.kind, line.revision, line.actor) == ("mem-max", 2, ACTOR)
     assert json.loads(line.wish) == {"max_mem_kib": 96 * MIB, "reason": "more users"}
@@ -302,7 +303,7 @@ def test_a_commit_that_fails_confirms_nothing(seat: Seat, error: MaxmemError) ->
 def test_a_commit_that_failed_and_was_kept(seat: Seat) -> None:
     """What the disk kept although it said no is found, counted on, and put in force whole."""
     seat.memory.fail(LedgerFull("cannot write: full"), kept=True)
-    [answer] = turn(seat, DecisionRequest("1", SetLimit(mib(96)), ACTOR))
+    [answer] = turn(seat, DecisionRequest("1", SetMaxMem(mib(96)), ACTOR))
     assert isinstance(answer, LedgerFull)
     assert seat.grant(1, more().wish).record.revision == 3
     seat.poll()
@@ -317,7 +318,7 @@ def test_both_halves_of_a_migration_take_up_what_was_kept(seat: Seat) -> None:
         seat.poll()
     uuid = seat.uuid(1)
     seat.memory.fail(LedgerFull("cannot write: full"), kept=True)
-    assert isinstance(seat.ask(uuid, SetLimit(mib(96))), LedgerFull)
+    assert isinstance(seat.ask(uuid, SetMaxMem(mib(96))), LedgerFull)
     seat.poll()
     lives = [instance.domid for instance in seat.arbiter.instances.of_uuid(uuid)]
     assert len(lives) == 2
@@ -395,6 +396,31 @@ def test_a_ledger_that_cannot_be_read_again(seat: Seat) -> None:
     assert seat.grant(1, more().wish).record.revision == 2
 
 
+def test_a_stop_writes_the_notes_and_closes_the_ledger(seat: Seat) -> None:
+    """Also where Xen cannot be asked any more; what it met is raised."""
+    closed: list[int] = []
+    seat.memory.close = lambda: closed.append(len(seat.memory.lines))  # type: ignore[method-assign]
+    assert seat.refuse(1, more(-(2**30)).wish)
+    before = len(seat.memory.lines)
+    seat.host.fail("domains", EPERM, times=9)
+    with pytest.raises(HypervisorError):
+        seat.arbiter.stop()
+    assert closed == [before + 1]
+    assert seat.kinds(1)[-1] == "refused"
+
+
+def test_a_ledger_is_closed_whatever_becomes_of_the_notes(seat: Seat) -> None:
+    """A disk that is full keeps them out, and the ledger is closed all the same."""
+    closed: list[bool] = []
+    seat.memory.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    assert seat.refuse(1, more(-(2**30)).wish)
+    for _ in range(9):
+        seat.memory.fail(LedgerFull("cannot write: full"))
+    with pytest.raises(LedgerFull):
+        seat.arbiter.stop()
+    assert closed == [True]
+
+
 def test_one_wishs_trouble_is_not_anothers(seat: Seat) -> None:
     """When Xen will not tell of one domain, the others' wishes are granted."""
     seat.host.fail("domain", EPERM, times=1, domid=1)
@@ -406,11 +432,11 @@ def test_one_wishs_trouble_is_not_anothers(seat: Seat) -> None:
 def test_xenstore_is_needed_where_it_is_looked_at(seat: Seat) -> None:
     """Without xenstore mem-max is an error; a device model's share needs none."""
     seat.host.set_xenstore_away(away=True)
-    assert isinstance(seat.ask(1, SetLimit(mib(96))), XenstoreError)
+    assert isinstance(seat.ask(1, SetMaxMem(mib(96))), XenstoreError)
     assert seat.grant(1, more().wish).push is not None
     seat.host.heal()
     seat.host.fail("write", EIO, times=1)
-    answer = seat.grant(1, SetLimit(mib(96)))
+    answer = seat.grant(1, SetMaxMem(mib(96)))
     assert answer.push is not None
     (static_max,) = answer.push.effects
     assert (answer.push.state, answer.is_done) == ("applied", False)
@@ -434,12 +460,12 @@ def test_increments_are_not_lost_while_nodes_wait(seat: Seat) -> None:
 def test_a_crash_around_the_push(seat: Seat, *, pushed: bool) -> None:
     """A crash after the commit, before or after the hypercall: the start puts all in force."""
     if pushed:
-        seat.grant(1, SetLimit(mib(96)))
+        seat.grant(1, SetMaxMem(mib(96)))
     else:
         assert seat.hypervisor is not None
         seat.hypervisor.set_max_mem = die  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
-            seat.ask(1, SetLimit(mib(96)))
+            seat.ask(1, SetMaxMem(mib(96)))
         del seat.hypervisor.set_max_mem
         assert seat.pages(1) == 65 * 256
     seat.restart()
@@ -463,7 +489,7 @@ def test_the_domid_is_reused_between_observation_and_push() -> None:
         seat.host.create("new", memory=mib(64), domid=1)
 
     seat.memory.commit = swapped  # type: ignore[method-assign,assignment]
-    answer = seat.grant(1, SetLimit(mib(96)))
+    answer = seat.grant(1, SetMaxMem(mib(96)))
     assert answer.record.uuid == uuid
     assert answer.push is not None
     assert answer.push.state == "gone"
@@ -604,10 +630,12 @@ def test_other_rules_count_from_now_on() -> None:
     seat = Seat()
     domid = seat.host.create("vm", memory=Memory.of_mib(128), maxmem=Memory.of_mib(256))
     seat.poll()
-    low = SetLimit(Memory.of_mib(64))
+    low = SetMaxMem(Memory.of_mib(64))
     assert seat.refuse(domid, low) == "limit-below-target"
     before = seat.record(domid)
-    seat.arbiter.reconfigure(Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), 1.0))
+    seat.arbiter.reconfigure(
+        Settings(Rules(floor="none"), DriftRules(DriftMode.ALERT), GoneRules(1.0))
+    )
     assert seat.record(domid) == before
     assert seat.grant(domid, low).record.limit == Memory.of_mib(64) + Rules().slack
     seat.host.foreign_write(domid, Memory.of_mib(96))

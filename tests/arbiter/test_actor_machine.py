@@ -35,12 +35,13 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
 from maxmemd.units import UNLIMITED, Memory
 from maxmemd.xen.simulated import Image, finish
+from tests.ledger.lines import rows_of
 from tests.support.decisions import undone
 from tests.support.model import MAX_MEM, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
 from tests.support.seat import ACTOR, Seat
@@ -61,7 +62,7 @@ KEY = st.sampled_from(
 )
 BY = st.integers(-(64 * 1024), 64 * 1024)
 WISH: st.SearchStrategy[Wish] = st.one_of(
-    st.builds(SetLimit, AMOUNT, force=st.booleans()),
+    st.builds(SetMaxMem, AMOUNT, force=st.booleans()),
     st.builds(SetTarget, TARGET, enforce=st.booleans()),
     st.builds(SetTarget, by_kib=BY, enforce=st.booleans()),
     st.builds(SetComponent, KEY, AMOUNT),
@@ -556,7 +557,7 @@ class OnSqlite(Arbitration):
         found = [
             Entry(row.uuid, row.revision, row.kind, row.actor, row.wish, row.state, row.key)
             for uuid in uuids
-            for row in reversed(reader.history(uuid, limit=10**9, before=None))
+            for row in reversed(rows_of(reader.history, uuid))
         ]
         assert len(found) == lines
         return found

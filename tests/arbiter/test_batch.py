@@ -8,7 +8,7 @@ from maxmemd.policy.components import MAX_MEM, POPULATED, SLACK
 from maxmemd.policy.lives import SPARE_PAGES
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.which_domain import not_here, unknown_domain
-from maxmemd.policy.wishes import Headroom, Import, Increase, Rollback, SetLimit, SetTarget
+from maxmemd.policy.wishes import Headroom, Import, Increase, Rollback, SetMaxMem, SetTarget
 from maxmemd.units import Memory
 from tests.support.seat import ACTOR, DM, MIB, Seat, mib
 
@@ -82,7 +82,7 @@ def test_a_refusal_about_a_record_alone_names_its_uuid(seat: Seat) -> None:
 def test_a_rollback_within_a_batch_keeps_the_revisions_of_components(seat: Seat) -> None:
     """What was decided a moment ago is the same record as what the ledger holds."""
     asks = [
-        DecisionRequest("1", SetLimit(mib(96)), ACTOR),
+        DecisionRequest("1", SetMaxMem(mib(96)), ACTOR),
         DecisionRequest("1", GROW, ACTOR),
         DecisionRequest("1", Rollback(2), ACTOR),
     ]
@@ -121,8 +121,8 @@ def test_a_reused_key_is_counted_and_not_noted(seat: Seat) -> None:
 
 def test_a_dry_run_says_so_and_a_grant_does_not(seat: Seat) -> None:
     """Only the dry run is one, and it names the same domain."""
-    dry = seat.grant(1, SetLimit(Memory(kib=96 * MIB)), dry_run=True)
-    real = seat.grant(1, SetLimit(Memory(kib=96 * MIB)))
+    dry = seat.grant(1, SetMaxMem(Memory(kib=96 * MIB)), dry_run=True)
+    real = seat.grant(1, SetMaxMem(Memory(kib=96 * MIB)))
     assert (dry.dry_run, real.dry_run) == (True, False)
     assert (dry.domid, dry.name) == (real.domid, real.name) == (1, "web")
 
@@ -154,11 +154,11 @@ def test_a_dry_run_tells_the_nodes_that_it_would_write() -> None:
     seat = Seat()
     web = seat.host.create("web", memory=mib(512), maxmem=mib(1024))
     seat.restart()
-    answer = seat.grant(web, SetLimit(mib(600)), dry_run=True)
+    answer = seat.grant(web, SetMaxMem(mib(600)), dry_run=True)
     assert answer.change is not None
     assert answer.change.before == Amounts(512 * 1024, 513 * 1024, 1024 * 1024, 512 * 1024)
     assert answer.change.after == Amounts(600 * 1024, 601 * 1024, 600 * 1024, 512 * 1024)
-    assert seat.grant(web, SetLimit(mib(600))).change is None
+    assert seat.grant(web, SetMaxMem(mib(600))).change is None
 
 
 def test_a_device_models_domain_is_checked_without_xenstore(seat: Seat) -> None:
@@ -194,7 +194,7 @@ def test_a_wish_that_changes_nothing_names_its_domain(seat: Seat) -> None:
 
 def test_a_rollback_within_a_batch_reaches_each_of_its_revisions(seat: Seat) -> None:
     """Not only the last: a record that was replaced in the same batch can be brought back."""
-    wishes = [SetLimit(mib(96)), SetLimit(mib(80)), Rollback(2), Rollback(3), Rollback(1)]
+    wishes = [SetMaxMem(mib(96)), SetMaxMem(mib(80)), Rollback(2), Rollback(3), Rollback(1)]
     answers = seat.arbiter.turn([DecisionRequest("1", wish, ACTOR) for wish in wishes])
     granted = [answer for answer in answers if isinstance(answer, Granted)]
     amounts = [answer.record.amount(MAX_MEM) for answer in granted]
@@ -220,7 +220,7 @@ def test_headroom_of_a_build_that_is_followed_counts_from_xens_maximum(seat: Sea
 
 def test_headroom_after_a_limit_in_the_same_batch_counts_from_that_limit(seat: Seat) -> None:
     """A record that was decided on is no more what was seen of the build."""
-    domid, wishes = following(seat), [SetLimit(mib(64)), Headroom(1024)]
+    domid, wishes = following(seat), [SetMaxMem(mib(64)), Headroom(1024)]
     _, answer = seat.arbiter.turn([DecisionRequest(str(domid), wish, ACTOR) for wish in wishes])
     assert isinstance(answer, Granted)
     share = answer.record.amount(POPULATED)

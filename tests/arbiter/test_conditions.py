@@ -13,7 +13,7 @@ from maxmemd.arbiter.nodes import MOST_AT_ONCE
 from maxmemd.errors import DomainFault, HypervisorError, LedgerFull, MaxmemError
 from maxmemd.policy import lives
 from maxmemd.policy.outlook import STILL_POLLS, TargetAboveLimit
-from maxmemd.policy.wishes import Increase, SetLimit, SetTarget
+from maxmemd.policy.wishes import Increase, SetMaxMem, SetTarget
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Stuck
 from tests.support.seat import DM, MIB, Seat, mib
@@ -43,7 +43,7 @@ def kinds_of(seat: Seat) -> list[tuple[int | None, str]]:
 def test_a_target_above_the_limit_begins_and_ends_with_an_entry() -> None:
     """Forced by ourselves, it is told in the turn; a target within the limit ends it."""
     seat = seat_of()
-    seat.grant(1, SetLimit(mib(32), force=True))
+    seat.grant(1, SetMaxMem(mib(32), force=True))
     seat.poll()
     assert seat.memory.words("target-above-limit") == [
         {"domid": 1, "target_kib": 64 * MIB, "videoram_kib": 0, "max_mem_kib": 32 * MIB}
@@ -94,7 +94,7 @@ def test_a_build_is_not_judged() -> None:
 def test_who_cannot_shrink_is_said_and_why(act: Any, outlook: str) -> None:
     """No guest is promised to shrink that the facts say will not."""
     seat = seat_of()
-    seat.grant(1, SetLimit(mib(32), force=True))
+    seat.grant(1, SetMaxMem(mib(32), force=True))
     act(seat.host)
     assert looked_at(seat).outlook == outlook
 
@@ -144,7 +144,7 @@ def test_an_effect_that_fails_is_a_condition_until_it_is_written() -> None:
     """Health names what could not be written besides the limit."""
     seat = seat_of()
     seat.host.fail("write", EIO)
-    seat.grant(1, SetLimit(mib(100)))
+    seat.grant(1, SetMaxMem(mib(100)))
     seat.poll()
     assert kinds_of(seat) == [(1, "effect-failed")]
     seat.host.heal()
@@ -201,8 +201,8 @@ def test_what_one_domain_leads_to_does_not_reach_the_others(
             seat.poll()
     assert [seat.pages(domid) for domid in (1, 3, 4)] == [65 * 256] * 3
     assert seat.record(4).revision == 1
-    assert seat.grant(1, SetLimit(mib(100))).is_done
-    answer = seat.ask(2, SetLimit(mib(100)))
+    assert seat.grant(1, SetMaxMem(mib(100))).is_done
+    answer = seat.ask(2, SetMaxMem(mib(100)))
     assert isinstance(answer, MaxmemError) == (verb == "facts")
     views = seat.arbiter.turn([LookAtDomains()])[0]
     assert isinstance(views, tuple)
@@ -228,7 +228,7 @@ def test_a_rule_that_fails_for_one_domain_fails_for_no_other(
     """A fault of the policy is counted and named, and over when a poll goes well again."""
     seat = seat_of(2)
     for domid in (1, 2):
-        seat.grant(domid, SetLimit(mib(96)))
+        seat.grant(domid, SetMaxMem(mib(96)))
     rule = getattr(lives, name)
 
     def failing(*args: Any, **options: Any) -> Any:
@@ -284,11 +284,11 @@ def test_a_fault_met_with_no_domain_ends_only_what_was_asked(
 
     with monkeypatch.context() as patch:
         patch.setattr(Batch, "observe_ahead", failing)
-        assert seat.grant(1, SetLimit(mib(96))).is_done
+        assert seat.grant(1, SetMaxMem(mib(96))).is_done
         patch.setattr(Batch, "answer", failing)
         patch.setattr(type(seat.arbiter.queries), "_domains", failing)
-        assert isinstance(seat.ask(1, SetLimit(mib(97))), DomainFault)
+        assert isinstance(seat.ask(1, SetMaxMem(mib(97))), DomainFault)
         (answer,) = seat.arbiter.turn([LookAtDomains()])
         assert isinstance(answer, DomainFault)
     assert seat.arbiter.lifecycle.surprises.count >= 3
-    assert seat.grant(1, SetLimit(mib(98))).is_done
+    assert seat.grant(1, SetMaxMem(mib(98))).is_done

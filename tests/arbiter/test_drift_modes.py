@@ -13,7 +13,7 @@ from maxmemd.arbiter.messages import (
 from maxmemd.errors import LedgerError, LedgerFull
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.states import PushState
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.xen.simulated import finish
 from tests.support.seat import ACTOR, WEB_UUID, Seat, mib, web_of
 
@@ -26,7 +26,7 @@ def seat_of(drift: str = "restore", **options: object) -> Seat:
     seat = Seat(drift=drift, **options)  # type: ignore[arg-type]
     finish(seat.host.building(web_of(64, 128)))
     seat.restart()
-    seat.grant(1, SetLimit(mib(64)))
+    seat.grant(1, SetMaxMem(mib(64)))
     seat.poll()
     assert (seat.pages(1), seat.state(1)) == (OURS, "applied")
     return seat
@@ -321,13 +321,13 @@ def test_every_domain_says_its_mode() -> None:
 def test_one_turn_takes_wishes_and_modes_together() -> None:
     """A mode in the same turn as a decision: both hold, and a failed commit fails both."""
     seat = seat_of()
-    limit = DecisionRequest("web", SetLimit(mib(70)), ACTOR)
+    limit = DecisionRequest("web", SetMaxMem(mib(70)), ACTOR)
     first, second = seat.arbiter.turn([limit, request(DriftMode.ADOPT)])
     assert not isinstance(first, Refused | Exception)
     assert isinstance(second, DomainView)
     assert (seat.pages(1), mode_in(seat)[0]) == (71 * 256, "adopt")
     seat.memory.fail(LedgerFull("cannot write: full"))
-    limit = limit._replace(wish=SetLimit(mib(72)))
+    limit = limit._replace(wish=SetMaxMem(mib(72)))
     answers = seat.arbiter.turn([limit, request(DriftMode.ALERT)])
     assert all(isinstance(answer, LedgerError) for answer in answers)
     seat.poll()

@@ -8,7 +8,7 @@ import pytest
 
 from maxmemd.arbiter.messages import Refused
 from maxmemd.policy.states import EffectState
-from maxmemd.policy.wishes import Increase, Rollback, SetLimit, SetTarget
+from maxmemd.policy.wishes import Increase, Rollback, SetMaxMem, SetTarget
 from tests.support.seat import DM, MIB, Seat, mib
 
 VM_NODES = {
@@ -39,7 +39,7 @@ def test_whatever_its_vm_node_a_living_domain_takes_all_of_it(vm: str, amount: i
     """Identity is Xen's UUID: the limit and static-max are written, raising and lowering."""
     seat = seat_of()
     VM_NODES[vm](seat.host, seat.uuid(1))
-    answer = seat.grant(1, SetLimit(mib(amount)))
+    answer = seat.grant(1, SetMaxMem(mib(amount)))
     assert answer.is_done
     assert seat.pages(1) == (amount + 1) * 256
     assert seat.host.nodes.facts(1).static_max == mib(amount)
@@ -51,7 +51,7 @@ def test_what_a_living_domain_cannot_take_is_dropped_and_said_once(case: str, am
     """The limit is in force, the reply and one entry name the half that is not written."""
     seat = seat_of()
     UNWRITABLE[case](seat.host)
-    answer = seat.grant(1, SetLimit(mib(amount)))
+    answer = seat.grant(1, SetMaxMem(mib(amount)))
     assert answer.push is not None
     (static_max,) = answer.push.effects
     assert (answer.push.state, static_max.name, static_max.state) == (
@@ -72,7 +72,7 @@ def test_what_was_dropped_holds_nothing_back(case: str) -> None:
     """Later wishes reach Xen, drift is healed and said, a restart owes nothing."""
     seat = seat_of()
     UNWRITABLE[case](seat.host)
-    seat.grant(1, SetLimit(mib(1100)))
+    seat.grant(1, SetMaxMem(mib(1100)))
     seat.grant(1, Increase(DM, 1024))
     assert seat.pages(1) == 1102 * 256
     seat.host.foreign_write(1, mib(5))
@@ -90,7 +90,7 @@ def test_a_node_that_xenstored_refuses_for_ever_holds_nothing_back(errno: int, d
     """Drift is drift by its mode, and later wishes are granted as done; it is tried on."""
     seat = seat_of(drift)
     seat.host.fail("write", errno)
-    first = seat.grant(1, SetLimit(mib(1100)))
+    first = seat.grant(1, SetMaxMem(mib(1100)))
     assert not first.is_done
     assert seat.pages(1) == 1101 * 256
     assert seat.grant(1, Increase(DM, 1024)).is_done
@@ -111,7 +111,7 @@ def test_retries_of_an_effect_back_off_and_are_logged_once(
     seat = seat_of()
     seat.host.fail("write", EIO)
     with caplog.at_level(logging.ERROR):
-        seat.grant(1, SetLimit(mib(1100)))
+        seat.grant(1, SetMaxMem(mib(1100)))
         for _ in range(100):
             seat.poll(2.0)
     assert 6 < len(seat.memory.rows) < 11
@@ -122,7 +122,7 @@ def test_what_is_owed_survives_a_crash() -> None:
     """It is in the ledger with the decision, and written by the next daemon."""
     seat = seat_of()
     seat.host.fail("write", EIO)
-    seat.grant(1, SetLimit(mib(1100)))
+    seat.grant(1, SetMaxMem(mib(1100)))
     seat.arbiter.flush()
     seat.host.heal()
     seat.restart()
@@ -143,7 +143,7 @@ def test_a_domain_that_is_being_destroyed_is_gone_at_once_and_stays_it(
             break
     with caplog.at_level(logging.WARNING):
         for ref in (1, uuid, "web", 1):
-            assert seat.refuse(ref, SetLimit(mib(amount))) == "domain-gone"
+            assert seat.refuse(ref, SetMaxMem(mib(amount))) == "domain-gone"
             assert seat.refuse(ref, SetTarget(mib(900))) == "domain-gone"
         seat.poll()
     assert [record.message for record in caplog.records] == []
@@ -164,23 +164,23 @@ def test_a_push_that_meets_a_destruction_is_gone() -> None:
     xenstore.write = destroyed_first  # type: ignore[method-assign]
     seat.xenstore = xenstore
     seat.restart()
-    answer = seat.grant(1, SetLimit(mib(1100)))
+    answer = seat.grant(1, SetMaxMem(mib(1100)))
     assert answer.push is not None
     assert answer.push.state == "gone"
-    assert isinstance(seat.ask(1, SetLimit(mib(1200))), Refused)
-    assert seat.refuse(1, SetLimit(mib(1200))) == "domain-gone"
+    assert isinstance(seat.ask(1, SetMaxMem(mib(1200))), Refused)
+    assert seat.refuse(1, SetMaxMem(mib(1200))) == "domain-gone"
 
 
 def test_a_paused_domain_whose_path_is_lost_and_that_runs_again_is_a_new_instance() -> None:
     """It was not destroyed after all, so it is taken up again with its record."""
     seat = seat_of()
-    seat.grant(1, SetLimit(mib(1100)))
+    seat.grant(1, SetMaxMem(mib(1100)))
     seat.host.pause(1)
     seat.host.nodes.remove(1)
-    assert seat.refuse(1, SetLimit(mib(1200))) == "domain-gone"
+    assert seat.refuse(1, SetMaxMem(mib(1200))) == "domain-gone"
     seat.host.unpause(1)
     seat.poll()
-    assert seat.grant(1, SetLimit(mib(1200))).record.revision == 3
+    assert seat.grant(1, SetMaxMem(mib(1200))).record.revision == 3
     assert seat.pages(1) == 1201 * 256
 
 
@@ -188,9 +188,9 @@ def test_a_name_that_is_removed_is_nobodys() -> None:
     """The name of a domain is what xenstore says now; where it has none there is none."""
     seat = seat_of()
     seat.host.nodes.drop(1, "name")
-    assert seat.grant(1, SetLimit(mib(1100))).name is None
+    assert seat.grant(1, SetMaxMem(mib(1100))).name is None
     assert seat.instance(1).name is None
-    assert seat.refuse("web", SetLimit(mib(1100))) == "unknown-domain"
+    assert seat.refuse("web", SetMaxMem(mib(1100))) == "unknown-domain"
 
 
 @pytest.mark.parametrize(
@@ -209,12 +209,12 @@ def test_a_node_that_is_no_amount_is_in_the_history_once(node: str, value: str) 
     seat = seat_of()
     seat.host.nodes.put(1, {node: value})
     for _ in range(3):
-        seat.ask(1, SetLimit(mib(1100)), dry_run=True)
+        seat.ask(1, SetMaxMem(mib(1100)), dry_run=True)
     seat.arbiter.flush()
     (words,) = seat.memory.words("node-unreadable")
     assert (words["node"], str(words["value"])[:3]) == (node, value[:3])
     seat.host.nodes.put(1, {node: "no"})
-    seat.ask(1, SetLimit(mib(1100)), dry_run=True)
+    seat.ask(1, SetMaxMem(mib(1100)), dry_run=True)
     seat.arbiter.flush()
     assert len(seat.memory.words("node-unreadable")) == 2
     assert json.dumps(words)

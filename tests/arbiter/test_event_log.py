@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from tests.support.seat import Seat, mib
 
 
@@ -34,7 +34,7 @@ def test_the_life_of_a_domain(drift: str, said: pytest.LogCaptureFixture) -> Non
     kinds = [(level, told["kind"], told["uuid"]) for level, told in fields(said)]
     assert (logging.INFO, "instance-began", uuid) in kinds
     assert (logging.INFO, "adopted", uuid) in kinds
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     assert fields(said) == []
     seat.host.foreign_write(1, mib(80))
     seat.poll()
@@ -55,7 +55,7 @@ def test_a_push_that_fails(said: pytest.LogCaptureFixture) -> None:
     seat.restart()
     fields(said)
     seat.host.fail("set_max_mem", EPERM)
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     for _ in range(5):
         seat.poll(after_s=70.0)
     assert said.messages[0].startswith(f"{seat.uuid(1)}: push-failed: domid 1, errno 1, error ")

@@ -4,7 +4,7 @@ import pytest
 
 from maxmemd.policy.components import MAX_MEM, POPULATED
 from maxmemd.policy.endings import SUSPEND
-from maxmemd.policy.wishes import CREATED, RESTORED, Build, Headroom, SetLimit
+from maxmemd.policy.wishes import CREATED, RESTORED, Build, Headroom, SetMaxMem
 from maxmemd.xen.simulated import finish
 from maxmemd.xen.simulated.toolstack import Image
 from tests.support.seat import Seat, kib_of, mib, web_of
@@ -65,11 +65,11 @@ def test_a_start_that_fails_leaves_what_was_decided_for_it(
     seat = Seat().restart()
     web = finish(seat.host.building(web_of(128, 256)))
     seat.poll()
-    seat.grant(web, SetLimit(mib(200)))
+    seat.grant(web, SetMaxMem(mib(200)))
     image, uuid = seat.host.image(web), seat.uuid(web)
     seat.host.destroy(web)
     seat.poll()
-    seat.grant(uuid, SetLimit(mib(300)))
+    seat.grant(uuid, SetMaxMem(mib(300)))
     built(seat, image, life, "populated", restarted=restarted)
     born = built(seat, image, life)
     assert seat.record(born).amount(MAX_MEM) == mib(300)

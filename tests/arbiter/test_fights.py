@@ -1,16 +1,17 @@
 """Other memory managers: a fight is told once, starves no guest, and ends."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from maxmemd.policy.drift import DriftMode
+from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.states import PushState
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetComponent, SetMaxMem
 from maxmemd.units import Memory
-from tests.support.seat import Seat, mib
+from tests.support.seat import DM, Seat, mib
 
 OURS = 102656
 THEIRS_KIB = 1183616
@@ -50,7 +51,7 @@ def seat_of(drift: str = "restore", *, fights: FightRules | None = None) -> Seat
     seat = Seat(drift=drift, fights=fights or FightRules())
     seat.host.create("web", kind="hvm", memory=mib(400), maxmem=mib(2048), videoram=mib(0))
     seat.restart()
-    seat.grant(1, SetLimit(mib(400), force=True, node=False))
+    seat.grant(1, SetMaxMem(mib(400), force=True, node=False))
     seat.poll()
     assert (seat.pages(1), seat.state(1)) == (OURS, "applied")
     return seat
@@ -222,20 +223,82 @@ def test_another_mode_ends_a_fight(mode: DriftMode) -> None:
     assert seat.state(1) == (PushState.APPLIED if is_adopted else PushState.PENDING)
 
 
-def test_adopting_is_no_fight() -> None:
-    """Under adopt the manager's numbers are ours each time, and nothing is told as a fight."""
-    seat = seat_of("adopt")
-    manager = Manager(seat)
-    assert all(pages >= NEEDED for pages in maxima(seat, manager, 50))
-    assert (seat.state(1), seat.record(1).max_pages) == ("applied", seat.pages(1))
+MOST_IN_AN_HOUR = 5 + 4 + 60
+"""Five at once, then after 4, 8, 16 and 32 seconds, then one a minute."""
+
+
+@pytest.mark.parametrize("mode", ["adopt", "alert"])
+def test_a_manager_that_writes_on_and_on_makes_few_entries(mode: str) -> None:
+    """An hour of polls: Xen's maximum is never touched, and nothing is told as a fight."""
+    seat = seat_of(mode)
+    manager, before = Manager(seat, times=1), seat.record(1).revision
+    assert all(pages == manager.written[-1] for pages in maxima(seat, manager, 1800))
     assert words_of(seat, "fight-began") == []
+    assert 60 < len(words_of(seat, "drift")) <= MOST_IN_AN_HOUR
+    is_adopted = mode == "adopt"
+    assert (seat.record(1).revision - before > 60) is is_adopted
+    assert seat.arbiter.reconciler.drifts == 1800
 
 
-def test_alerting_is_no_fight() -> None:
-    """Under alert each value is noted, and nothing is told as a fight."""
-    seat = seat_of("alert")
-    assert all(pages >= NEEDED for pages in maxima(seat, Manager(seat), 50))
-    assert (words_of(seat, "fight-began"), len(words_of(seat, "drift"))) == ([], 50)
+def test_the_first_maxima_are_adopted_at_once() -> None:
+    """As a manager does that writes now and then, also after a long time of writing on and on."""
+    seat = seat_of("adopt")
+    manager = Manager(seat, times=1)
+    for _ in range(2):
+        for pages in maxima(seat, manager, 5):
+            assert (seat.state(1), seat.record(1).max_pages) == ("applied", pages)
+        manager.between_polls()
+        seat.poll()
+        assert seat.state(1) == "pending"
+        assert "what stands in" in str(seat.instance(1).error)
+        seat.poll(after_s=4)
+        assert seat.record(1).max_pages == seat.pages(1)
+        seat.poll(after_s=QUIET_S)
+
+
+@pytest.mark.parametrize("mode", ["adopt", "alert"])
+def test_what_a_manager_leaves_in_the_end_is_adopted_or_noted(mode: str) -> None:
+    """Within a minute after its last write, once."""
+    seat = seat_of(mode)
+    manager = Manager(seat, times=1)
+    for _ in maxima(seat, manager, 100):
+        pass
+    for _ in range(40):
+        seat.poll()
+    last = words_of(seat, "drift")[-1]
+    assert last["seen_pages"] == seat.pages(1) == manager.written[-1]
+    assert (seat.state(1) == "applied") is (mode == "adopt")
+    count = len(words_of(seat, "drift"))
+    for _ in range(40):
+        seat.poll()
+    assert len(words_of(seat, "drift")) == count
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_decision_takes_what_stands_for_its_beginning(is_dry: bool) -> None:
+    """A component is added to the manager's number, and not to one that was adopted long ago."""
+    seat = seat_of("adopt")
+    manager = Manager(seat, times=1)
+    for _ in maxima(seat, manager, 20):
+        pass
+    theirs, recorded = seat.pages(1), seat.record(1).max_pages
+    assert theirs != recorded
+    granted = seat.grant(1, SetComponent(DM, mib(1)), dry_run=is_dry)
+    assert granted.record.max_pages == (recorded if is_dry else theirs) + 256
+    assert seat.pages(1) == (theirs if is_dry else theirs + 256)
+
+
+def test_a_decision_under_another_mode_adopts_nothing() -> None:
+    """What waited to be adopted is drift once the mode is restore."""
+    seat = seat_of("adopt")
+    for _ in maxima(seat, Manager(seat, times=1), 20):
+        pass
+    seat.drift = "restore"
+    settings = seat.arbiter.settings.value
+    seat.arbiter.reconfigure(replace(settings, drift=DriftRules(DriftMode.RESTORE)))
+    recorded = seat.record(1).max_pages
+    granted = seat.grant(1, SetComponent(DM, mib(1)))
+    assert granted.record.max_pages == recorded + 256 == seat.pages(1)
 
 
 def test_a_fight_is_over_with_its_instance() -> None:
@@ -252,7 +315,7 @@ def test_a_decision_in_a_fight_is_pushed() -> None:
     """What a client decides is in force at once, above the target or by force below it."""
     seat = seat_of()
     fight_of(seat)
-    seat.grant(1, SetLimit(mib(1400)))
+    seat.grant(1, SetMaxMem(mib(1400)))
     assert (seat.pages(1), seat.state(1)) == (1401 * 256, "applied")
 
 

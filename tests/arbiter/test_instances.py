@@ -1,9 +1,12 @@
 """Who lives here: instances by domid, UUID and name, and how they come and go."""
 
+from collections import defaultdict
+
 import pytest
 
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instances import InstanceTable
+from maxmemd.errors import LedgerError
 from maxmemd.policy.codec import build_to_text, effects_to_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import DOM0_UUID, StoreFacts, XenFacts
@@ -23,7 +26,7 @@ def xen(domid: int, uuid: str = WEB) -> XenFacts:
 
 def census_of(*facts: XenFacts) -> InstanceTable:
     """Return a census that has seen these domains."""
-    instances = InstanceTable({}, "boot-1")
+    instances = InstanceTable(defaultdict[str, int](int).__getitem__, "boot-1")
     instances.compare(facts, 1)
     return instances
 
@@ -41,26 +44,46 @@ def ids(instances: list[Instance]) -> list[tuple[int, str, int]]:
 def test_newcomers_and_the_gone() -> None:
     """Comparing returns who began and who ended, and knows the others."""
     instances = census_of(xen(1))
-    began, ended = instances.compare([xen(2, DB)], 5)
+    began, ended, _ = instances.compare([xen(2, DB)], 5)
     assert (ids(began), ids(ended)) == ([(2, DB, 1)], [(1, WEB, 1)])
     assert (began[0].began_ns, ended[0].push_state, len(instances)) == (5, "gone", 1)
-    assert instances.compare([xen(2, DB)], 6) == ([], [])
+    assert instances.compare([xen(2, DB)], 6) == ([], [], None)
 
 
 def test_a_reused_domid_is_another_instance() -> None:
     """A domid that carries another UUID is another instance (A6)."""
     instances = census_of(xen(1, WEB))
-    began, ended = instances.compare([xen(1, DB)], 5)
+    began, ended, _ = instances.compare([xen(1, DB)], 5)
     assert (ids(began), ids(ended)) == ([(1, DB, 1)], [(1, WEB, 1)])
     assert ids(instances.find(parse_reference("1"))) == [(1, DB, 1)]
 
 
 def test_lives_are_counted() -> None:
     """Each life of a domain has the next incarnation, beyond those that the ledger knows."""
-    instances = InstanceTable({WEB: 4}, "boot-1")
+    known = defaultdict(int, {WEB: 4})
+    instances = InstanceTable(known.__getitem__, "boot-1")
     assert instances.compare([xen(1)], 1)[0][0].incarnation == 5
     instances.compare([], 2)
+    known[WEB] = 5
     assert instances.compare([xen(2)], 3)[0][0].incarnation == 6
+
+
+def test_a_domain_whose_lives_cannot_be_counted_begins_later() -> None:
+    """The others come and go meanwhile, and the trouble is handed on."""
+    trouble: list[LedgerError] = [LedgerError("cannot read")]
+
+    def last_incarnation(uuid: str) -> int:
+        if trouble and uuid == WEB:
+            raise trouble[0]
+        return 0
+
+    instances = InstanceTable(last_incarnation, "boot-1")
+    began, ended, found = instances.compare([xen(1), xen(2, DB)], 1)
+    assert ([each.uuid for each in began], ended, found) == ([DB], [], trouble[0])
+    trouble.clear()
+    began, ended, found = instances.compare([xen(1)], 2)
+    assert ([each.uuid for each in began], [each.uuid for each in ended]) == ([WEB], [DB])
+    assert found is None
 
 
 @pytest.mark.parametrize(
@@ -86,10 +109,10 @@ def test_a_domain_without_a_uuid_is_not_managed() -> None:
 
 def test_an_instance_is_taken_up_again() -> None:
     """What the ledger held open goes on with its state when Xen has it still."""
-    instances = InstanceTable({WEB: 3}, "boot-1")
+    instances = InstanceTable(defaultdict(int, {WEB: 3}).__getitem__, "boot-1")
     effects = Effects(target=Memory(kib=4))
     instances.resume(row(1)._replace(effects=effects_to_text(effects)))
-    assert instances.compare([xen(1)], 9) == ([], [])
+    assert instances.compare([xen(1)], 9) == ([], [], None)
     [instance] = instances.find(parse_reference("1"))
     assert (instance.incarnation, instance.settled_revision) == (3, 7)
     assert instance.push_state is PushState.APPLIED
@@ -108,7 +131,7 @@ def test_an_instance_is_taken_up_again() -> None:
 )
 def test_a_build_is_taken_up_again(build: BuildState) -> None:
     """What was known of its build is so again, until all is known and it runs."""
-    instances = InstanceTable({WEB: 3}, "boot-1")
+    instances = InstanceTable(defaultdict(int, {WEB: 3}).__getitem__, "boot-1")
     instances.resume(row(1)._replace(build=build_to_text(build)))
     [instance] = instances.find(Domid(1))
     assert (instance.build, instance.to_row().build) == (build, build_to_text(build))
@@ -122,9 +145,9 @@ def test_a_build_is_taken_up_again(build: BuildState) -> None:
 )
 def test_an_instance_that_is_not_taken_up(held: InstanceRow) -> None:
     """Another boot, another UUID or no such domid: the old one ended, and one began."""
-    instances = InstanceTable({held.uuid: 3}, "boot-1")
+    instances = InstanceTable(defaultdict(int, {held.uuid: 3}).__getitem__, "boot-1")
     instances.resume(held)
-    began, ended = instances.compare([xen(1)], 9)
+    began, ended, _ = instances.compare([xen(1)], 9)
     assert ids(ended) == [(held.domid, held.uuid, 3)]
     assert [instance.uuid for instance in began] == [WEB]
 

@@ -7,7 +7,7 @@ import pytest
 
 from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
 from maxmemd.policy.components import MAX_MEM
-from maxmemd.policy.wishes import Import, Increase, SetComponent, SetLimit, SetTarget, Wish
+from maxmemd.policy.wishes import Import, Increase, SetComponent, SetMaxMem, SetTarget, Wish
 from maxmemd.units import UNLIMITED_PAGES, Memory
 from maxmemd.xen.simulated import finish
 from tests.support.seat import DM, MIB, WEB_UUID, Seat, mib, web_of
@@ -100,7 +100,7 @@ def test_a_build_is_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    "wish", [SetLimit(mib(100)), SetTarget(mib(80)), SetComponent(MAX_MEM, mib(100))]
+    "wish", [SetMaxMem(mib(100)), SetTarget(mib(80)), SetComponent(MAX_MEM, mib(100))]
 )
 def test_a_limit_that_was_said_ends_the_following(wish: Wish) -> None:
     """A limit said before the first poll that sees the domain run is kept: theirs is drift."""
@@ -146,7 +146,7 @@ def test_a_rebirth_keeps_the_record(life: str) -> None:
     seat = Seat()
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     seat.grant(web, Increase(DM, 256))
     if life == "reboot":
         born = seat.host.reboot(web)
@@ -168,7 +168,7 @@ def test_a_rebirth_has_its_limit_before_its_first_page() -> None:
     seat = Seat()
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     seat.grant(web, Increase(DM, 256))
     image = seat.host.save(web)
     for step in seat.host.building(image.config, image=image):
@@ -200,9 +200,9 @@ def test_a_fresh_build_that_contradicts_the_record_replaces_it(
     seat = Seat().restart()
     web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     seat.grant(web, SetTarget(mib(64)))
-    seat.grant(web, SetLimit(mib(128)))
+    seat.grant(web, SetMaxMem(mib(128)))
     seat.grant(web, Increase(DM, 256))
     if (memory, maxmem) == (112, 128):
         seat.grant(web, SetTarget(mib(64)))
@@ -236,7 +236,7 @@ def test_two_instances_of_one_domain_share_the_record() -> None:
     seat = Seat()
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     for step in seat.host.migrating(web):
         seat.poll()
         if step.name == "suspended":
@@ -253,7 +253,7 @@ def test_a_reused_domid_is_another_domain() -> None:
     seat = Seat()
     web = seat.host.create("web", memory=mib(64))
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     gone = seat.uuid(web)
     seat.host.destroy(web)
     seat.host.create("db", memory=mib(32), domid=web)
@@ -273,7 +273,7 @@ def test_a_domain_without_a_uuid_is_left_alone() -> None:
     seat.host.foreign_write(web, mib(5))
     seat.poll()
     assert seat.pages(web) == 5 * 256
-    assert seat.refuse(web, SetLimit(mib(96))) == "unknown-domain"
+    assert seat.refuse(web, SetMaxMem(mib(96))) == "unknown-domain"
 
 
 def test_a_zombie_is_nobody() -> None:
@@ -281,17 +281,17 @@ def test_a_zombie_is_nobody() -> None:
     seat = Seat()
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128), uuid=WEB_UUID)
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     death = seat.host.destroying(web)
     while next(death).name != "dead":
         pass
     seat.poll()
     born = finish(seat.host.building(web_of(64, 96)))
     seat.poll()
-    assert seat.grant(WEB_UUID, SetLimit(mib(97))).domid == born
-    assert seat.grant("web", SetLimit(mib(98))).domid == born
+    assert seat.grant(WEB_UUID, SetMaxMem(mib(97))).domid == born
+    assert seat.grant("web", SetMaxMem(mib(98))).domid == born
     assert seat.pages(born) == 99 * 256
-    assert seat.refuse(web, SetLimit(mib(99))) == "domain-gone"
+    assert seat.refuse(web, SetMaxMem(mib(99))) == "domain-gone"
     finish(death)
     seat.poll()
     assert seat.pages(born) == 99 * 256
@@ -302,7 +302,7 @@ def test_while_xenstore_is_away_nothing_is_concluded() -> None:
     seat = Seat().restart()
     web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
-    seat.grant(web, SetLimit(mib(64)))
+    seat.grant(web, SetMaxMem(mib(64)))
     seat.host.destroy(web)
     seat.poll()
     seat.host.set_xenstore_away(away=True)
@@ -346,7 +346,7 @@ def test_records_of_the_gone_are_kept_for_a_time() -> None:
     seat = Seat(keep_gone_s=100)
     web = seat.host.create("web", memory=mib(64), uuid=WEB_UUID)
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     seat.host.destroy(web)
     seat.poll()
     seat.poll(after_s=100)
@@ -364,7 +364,7 @@ def test_whoever_comes_back_in_time_is_not_forgotten() -> None:
     seat = Seat(keep_gone_s=100)
     web = finish(seat.host.building(web_of(64, 128)))
     seat.restart()
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     image = seat.host.save(web)
     seat.poll()
     seat.clock.at_ns += 10 * 365 * 86400 * 10**9
@@ -413,7 +413,7 @@ def test_what_was_not_written_yet_is_the_next_lifes(*, crashed: bool) -> None:
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()
     seat.host.fail("write", EIO)
-    answer = seat.grant(web, SetLimit(mib(96)))
+    answer = seat.grant(web, SetMaxMem(mib(96)))
     assert answer.push is not None
     assert (answer.push.state, answer.push.effects[0].state) == ("applied", "failed")
     born = seat.host.reboot(web)
@@ -440,7 +440,7 @@ def test_a_decision_during_a_migration_is_not_lost(when: str) -> None:
     while next(life).name != when:
         seat.poll()
     seat.poll(after_s=0)
-    seat.grant(seat.uuid(web), SetLimit(mib(96)))
+    seat.grant(seat.uuid(web), SetMaxMem(mib(96)))
     born = finish(life)
     seat.poll()
     assert seat.amounts(born) == {"operator/max-mem": 96 * MIB, "toolstack/slack": MIB}
@@ -461,11 +461,11 @@ def test_what_the_incoming_half_has_written_is_not_written_again(*, noticed: boo
     if noticed:
         seat.poll()  # that it runs, before the other half ends
     seat.host.fail("write", EIO, domid=web)
-    seat.grant(seat.uuid(web), SetLimit(mib(96)))
+    seat.grant(seat.uuid(web), SetMaxMem(mib(96)))
     born = finish(life)
     seat.host.heal()
     seat.poll()
-    seat.grant(born, SetLimit(mib(80)))
+    seat.grant(born, SetMaxMem(mib(80)))
     again = seat.host.reboot(born)
     seat.poll()
     assert seat.host.nodes.facts(again).static_max == mib(80)

@@ -12,7 +12,7 @@ from maxmemd.policy.wishes import (
     Import,
     Increase,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
 )
 from maxmemd.units import Memory
@@ -135,9 +135,9 @@ def known() -> Seat:
     seat = Seat().restart()
     finish(seat.host.building(web_of(64, 128)))
     seat.poll()
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     seat.grant(1, SetTarget(mib(64)))
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     seat.grant(1, Increase(DM, 256))
     return seat
 

@@ -9,7 +9,7 @@ from maxmemd.errors import HypervisorError, LedgerFull
 from maxmemd.policy.components import MAX_MEM, POPULATED
 from maxmemd.policy.endings import REBOOT
 from maxmemd.policy.states import BuildPhase
-from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetLimit
+from maxmemd.policy.wishes import CREATED, LIVES, RESTORED, Build, Headroom, Increase, SetMaxMem
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import Image, Stuck, finish
 from tests.support.seat import ACTOR, DM, MIB, Seat, mib
@@ -88,7 +88,7 @@ def test_a_device_models_share_moves_with_it(seat: Interposed, move: str) -> Non
 def test_a_limit_outlives_a_restore_and_a_reboot(seat: Interposed) -> None:
     """mem-max 512 is still 512 MiB after a save and restore, and after the guest rebooted."""
     web = seat.host.create("web", memory=mib(128), maxmem=mib(256))
-    seat.grant(web, SetLimit(mib(512)))
+    seat.grant(web, SetMaxMem(mib(512)))
     seat.grant(web, Increase(DM, 256))
     restored = seat.restore(seat.host.save(web))
     assert seat.pages(restored) == (513 * MIB + 256) // 4
@@ -106,7 +106,7 @@ def test_a_limit_outlives_a_restore_and_a_reboot(seat: Interposed) -> None:
 def test_a_restart_in_the_middle_of_a_reboot(seat: Interposed, when: str) -> None:
     """The reborn domain keeps its limit, wherever between its lives the daemon was restarted."""
     web = seat.host.create("web", memory=mib(128), maxmem=mib(256))
-    seat.grant(web, SetLimit(mib(512)))
+    seat.grant(web, SetMaxMem(mib(512)))
     seen = []
     for step in seat.host.rebooting(web):
         web = step.domid
@@ -125,7 +125,7 @@ def test_a_reboot_of_the_host_ends_all_reboots(seat: Interposed) -> None:
     """What was between two lives when the host went down is made afresh, as its toolstack says."""
     web = seat.host.create("web", memory=mib(128))
     uuid = seat.uuid(web)
-    seat.grant(web, SetLimit(mib(512)))
+    seat.grant(web, SetMaxMem(mib(512)))
     for step in seat.host.rebooting(web):
         seat.poll()
         if step.name == "released":
@@ -140,7 +140,7 @@ def test_a_new_domain_of_that_uuid_is_created(seat: Interposed) -> None:
     """After a power-off, and after a destroyed instance that had been rebooted, it is afresh."""
     web = seat.host.create("web", memory=mib(128))
     uuid = seat.uuid(web)
-    seat.grant(web, SetLimit(mib(512)))
+    seat.grant(web, SetMaxMem(mib(512)))
     for step in seat.host.rebooting(web):
         web = step.domid
         seat.poll()
@@ -156,7 +156,7 @@ def test_a_new_domain_of_that_uuid_is_created(seat: Interposed) -> None:
 def test_an_announced_build_is_left_alone(seat: Interposed, life: str) -> None:
     """It is never lowered while it is built, nor guessed about; when it runs, the record holds."""
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128), guest=Stuck())
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     image = seat.host.save(web)
     seat.life = life
     born = 0
@@ -182,7 +182,7 @@ def test_what_was_owed_is_written_once_it_runs(seat: Interposed) -> None:
     for life, static_max in ((RESTORED, mib(96)), (CREATED, mib(64))):
         web = seat.host.create("web", memory=mib(64))
         seat.host.fail("write", EIO)
-        seat.grant(web, SetLimit(mib(96)))
+        seat.grant(web, SetMaxMem(mib(96)))
         seat.host.heal()
         image = seat.host.save(web)
         seat.poll()

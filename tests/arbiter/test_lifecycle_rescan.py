@@ -8,7 +8,7 @@ import pytest
 from maxmemd.arbiter.messages import DomainView, LookAtDomain
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.states import BuildPhase
-from maxmemd.policy.wishes import CREATED, Build, SetLimit
+from maxmemd.policy.wishes import CREATED, Build, SetMaxMem
 from maxmemd.xen.simulated import finish
 from tests.support.seat import MIB, WEB_UUID, Seat, mib, web_of
 
@@ -22,7 +22,7 @@ def seat() -> Seat:
     made = Seat().restart()
     finish(made.host.building(web_of(64, 128)))
     made.poll()
-    made.grant(1, SetLimit(mib(96)))
+    made.grant(1, SetMaxMem(mib(96)))
     return made
 
 
@@ -147,7 +147,7 @@ def test_the_reason_of_a_shutdown_counts_only_after_one(seat: Seat) -> None:
 def test_a_build_that_ends_early_leaves_the_debt_of_the_life_before(seat: Seat) -> None:
     """It owed nothing itself: the next life is owed what the last that ran was."""
     seat.host.fail("write", EIO)
-    seat.grant(1, SetLimit(mib(100)))
+    seat.grant(1, SetMaxMem(mib(100)))
     seat.host.heal()
     image = seat.host.save(1)
     seat.poll()

@@ -96,12 +96,13 @@ class OneDomain:
 def one() -> "One":
     """Give a limit pusher, its world, an instance that holds 4096 pages, and the clock."""
     world, clock = OneDomain(), FakeClock()
-    settings = CurrentSettings(Settings(Rules(), DriftRules(), 1e9))
-    table, records = InstanceTable({}, "boot-1"), Records(MemoryLedger(), clock)
+    settings = CurrentSettings(Settings(Rules(), DriftRules()))
+    records = Records(MemoryLedger(), clock)
+    table = InstanceTable(records.last_incarnation, "boot-1")
     pusher = LocalPusher(world, world)
     endings = EndingTable(table, "boot", {})
     lifecycle = Lifecycle(settings, table, records, pusher, clock, endings)
-    ((instance,), _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
+    ((instance,), _, _) = table.compare([XenFacts(7, WEB, 0, world.max_pages, cpu_time_ns=1)], 0)
     instance.on_observed(world.max_pages)
     limits = LimitPusher(lifecycle, records, pusher, clock)
     return limits, world, instance, clock
@@ -311,7 +312,7 @@ def test_a_domain_that_is_being_destroyed_is_gone(
     assert caplog.records == []
     assert not list(limits.lifecycle.instances)
     fact = world.domain(7)
-    assert limits.lifecycle.instances.compare([fact], 0) == ([], [])
+    assert limits.lifecycle.instances.compare([fact], 0) == ([], [], None)
     running = fact._replace(paused=False)
     assert len(limits.lifecycle.instances.compare([running], 0)[0]) == 1
 

@@ -22,7 +22,7 @@ from maxmemd.policy.wishes import (
     Build,
     Increase,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
 )
 from maxmemd.units import Memory
@@ -57,7 +57,7 @@ def a_decision_beside_a_leak() -> None:
     seat = Seat().restart()
     vm = leaked_beside(seat)
     expect("the leak", seat.pages(1), 513 * 256)
-    seat.grant("vm", SetLimit(mib(1100)))
+    seat.grant("vm", SetMaxMem(mib(1100)))
     for _ in range(3):
         seat.poll()
     expect("the limit", seat.pages(vm), 1101 * 256)
@@ -72,7 +72,7 @@ def a_decision_while_both_are_built() -> None:
     seat.poll()
     vm = seat.host.create("vm", memory=mib(768), uuid=WEB_UUID, paused=True)
     seat.poll()
-    seat.grant("vm", SetLimit(mib(1100)))
+    seat.grant("vm", SetMaxMem(mib(1100)))
     for _ in range(3):
         seat.poll()
     expect("the limit", seat.record(vm).amount(MAX_MEM), mib(1100))
@@ -85,7 +85,7 @@ def a_uuid_beside_a_leak() -> None:
     """Check that a UUID means the instance that has run, not the elder."""
     seat = Seat().restart()
     vm = leaked_beside(seat)
-    expect("meant", seat.grant(WEB_UUID, SetLimit(mib(800))).domid, vm)
+    expect("meant", seat.grant(WEB_UUID, SetMaxMem(mib(800))).domid, vm)
 
 
 def dom0_of_another_boot() -> None:
@@ -95,7 +95,7 @@ def dom0_of_another_boot() -> None:
     seat.host.foreign_write(0, mib(4096))
     seat.restart()
     expect("the boot's cap", seat.pages(0), 4096 * 256)
-    seat.grant(0, SetLimit(mib(2048)))
+    seat.grant(0, SetMaxMem(mib(2048)))
     seat.boot = "boot-3"
     seat.host.foreign_write(0, mib(8192))
     seat.host.machine.populate(0, mib(4096).pages)
@@ -112,7 +112,7 @@ def a_reboot_with_libxls_constant() -> None:
     seat = Seat().restart()
     hvm = seat.host.create("hv", kind="hvm", memory=mib(1024), maxmem=mib(4096))
     seat.poll()
-    seat.grant(hvm, SetLimit(mib(1015)))
+    seat.grant(hvm, SetMaxMem(mib(1015)))
     seat.grant(hvm, SetComponent(("operator", "extra"), Memory(kib=256)))
     again = seat.host.reboot(hvm)
     seat.poll()
@@ -143,7 +143,7 @@ def a_crash() -> None:
     )
     web = finish(seat.host.building(web_of(128, 256)))
     seat.poll()
-    seat.grant(web, SetLimit(mib(300)))
+    seat.grant(web, SetMaxMem(mib(300)))
     seat.grant(web, Increase(("toolstack", "extra"), MIB))
     for step in seat.host.rebooting(web, CRASH):
         web = step.domid
@@ -158,7 +158,7 @@ def a_wish_within_a_save(*, announced: bool) -> None:
     web = finish(seat.host.building(web_of(128, 256)))
     seat.poll()
     image = seat.host.image(web)
-    seat.grant(web, SetLimit(mib(300)))
+    seat.grant(web, SetMaxMem(mib(300)))
     seat.grant(web, SetTarget(mib(110)))
     seat.host.shutdown(web, SUSPEND)
     seat.poll()

@@ -14,7 +14,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -51,7 +51,7 @@ def said(seat: Seat, ref: str) -> tuple[str, str]:
 
 def said_of_wish(seat: Seat, ref: str) -> tuple[str, str]:
     """Return code and sentence of the refusal of a wish."""
-    answer = seat.ask(ref, SetLimit(mib(200)))
+    answer = seat.ask(ref, SetMaxMem(mib(200)))
     assert isinstance(answer, Refused)
     return answer.refusal.code, answer.refusal.detail
 
@@ -112,18 +112,18 @@ def test_a_recorded_domain_is_found_without_an_instance(seat: Seat, how: str, re
     if how == "dying":
         assert said_of_wish(seat, ref) == ("domain-gone", DYING)
         return
-    granted = seat.grant(ref, SetLimit(mib(200)))
+    granted = seat.grant(ref, SetMaxMem(mib(200)))
     assert (granted.domid, granted.name, granted.push) == (None, "web", None)
     assert granted.record.limit_kib == 201 * MIB + 4
 
 
 def test_a_living_domain_wins_over_one_that_had_its_name(seat: Seat) -> None:
     """Only when no living one has it, the name means the record; of two records, neither."""
-    seat.grant("web", SetLimit(mib(98)))
+    seat.grant("web", SetMaxMem(mib(98)))
     seat.host.destroy(1)
     seat.poll()
     heir = seat.host.create("web", memory=mib(64))
-    assert seat.grant("web", SetLimit(mib(99))).domid == heir
+    assert seat.grant("web", SetMaxMem(mib(99))).domid == heir
     uuids = sorted([WEB_UUID, seat.uuid(heir)])
     seat.host.destroy(heir)
     assert said(seat, "web") == (
@@ -133,7 +133,7 @@ def test_a_living_domain_wins_over_one_that_had_its_name(seat: Seat) -> None:
             " name last (use the UUID)"
         ),
     )
-    assert seat.grant(WEB_UUID, SetLimit(mib(99))).record.uuid == WEB_UUID
+    assert seat.grant(WEB_UUID, SetMaxMem(mib(99))).record.uuid == WEB_UUID
 
 
 def test_the_last_name_is_the_one_after_a_rename_and_not_a_migrations(seat: Seat) -> None:
@@ -199,8 +199,8 @@ def test_odd_names_are_found(seat: Seat, name: str, ref: str) -> None:
 OTHER = ("operator", "other")
 ROM = {"device-model/rom": MIB}
 HALTED: dict[str, tuple[Wish, dict[str, int]]] = {
-    "mem-max": (SetLimit(mib(200)), {"operator/max-mem": 200 * MIB, **ROM}),
-    "far below the last target": (SetLimit(mib(1)), {"operator/max-mem": MIB, **ROM}),
+    "mem-max": (SetMaxMem(mib(200)), {"operator/max-mem": 200 * MIB, **ROM}),
+    "far below the last target": (SetMaxMem(mib(1)), {"operator/max-mem": MIB, **ROM}),
     "component-set": (SetComponent(DM, mib(3)), {"device-model/rom": 3 * MIB}),
     "component-increase": (Increase(DM, 4), {"device-model/rom": MIB + 4}),
     "component-remove": (RemoveComponent(DM), {}),
@@ -239,20 +239,21 @@ def test_what_needs_an_instance_is_refused_without_one(seat: Seat, wish: Wish) -
     )
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("restarted", "wishes"), [(False, 1), (True, 1), (True, 40)])
 @pytest.mark.parametrize("back", ["create", "changed", "announced", "restore"])
 @pytest.mark.parametrize("ending", ["destroyed", "saved"])
 def test_what_was_decided_while_it_was_away_is_in_force_once_it_is_back(
-    seat: Seat, ending: str, back: str, restarted: bool
+    seat: Seat, ending: str, back: str, restarted: bool, wishes: int
 ) -> None:
     """max-mem with static-max, and another owner's component, however the domain is made again."""
-    seat.grant("web", SetLimit(mib(150)))
+    seat.grant("web", SetMaxMem(mib(150)))
     image = seat.host.save(1)
     if ending == "destroyed":
         seat.host.destroy(seat.host.restore(image))
     seat.poll()
     seat.grant("web", Increase(("operator", "x"), 256))
-    seat.grant("web", SetLimit(mib(100)))
+    for number in reversed(range(wishes)):
+        seat.grant("web", SetMaxMem(mib(100 + number)))
     if restarted:
         seat.restart()
     if back == "restore":
@@ -274,7 +275,7 @@ def test_what_was_decided_while_it_was_away_is_in_force_once_it_is_back(
 def test_what_was_decided_ahead_gives_way_to_a_build_that_it_would_starve(seat: Seat) -> None:
     """The next one asks for more: its numbers replace the record, and the history says why."""
     seat.host.destroy(1)
-    seat.grant("web", SetLimit(mib(32)))
+    seat.grant("web", SetMaxMem(mib(32)))
     web = finish(seat.host.building(web_of(64, 128)))
     seat.poll()
     assert seat.amounts(web)["operator/max-mem"] == 64 * MIB

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any, cast
 
 import pytest
@@ -20,10 +22,11 @@ from maxmemd.arbiter.messages import (
     Query,
 )
 from maxmemd.arbiter.status import Figures
+from maxmemd.arbiter.thread import ArbiterThread
 from maxmemd.errors import ArbiterBusy, LedgerCorrupt, MaxmemError
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.facts import HostFacts
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.units import UNLIMITED
 from tests.support.fakes import FakeClock
 
@@ -33,12 +36,31 @@ PATIENCE_S = 20.0
 A_WHILE_S = 0.2
 
 
+class FakePruning:
+    """Strides that are counted; the next one is due as long as there are some left."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.left, self.done = clock, 0, 0
+
+    @property
+    def due_s(self) -> float:
+        """Return when the next stride is due."""
+        return self.clock.monotonic_s() if self.left else inf
+
+    def step(self) -> None:
+        """Do one stride, if one is left."""
+        if self.left:
+            self.left, self.done = self.left - 1, self.done + 1
+
+
 class FakeArbiter:
     """An arbiter with scripted answers, which stops on command."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
+        self.pruning = FakePruning(self.clock)
         self.batches: list[int] = []
+        self.strides: list[int] = []
         self.polls = 0
         self.polled = threading.Event()
         self.entered = threading.Event()
@@ -81,6 +103,7 @@ class FakeArbiter:
     def turn(self, asks: Sequence[DecisionRequest | Query]) -> list[Answer | MaxmemError]:
         """Answer a batch once it may go on."""
         self.batches.append(len(asks))
+        self.strides.append(self.pruning.done)
         self.entered.set()
         assert self.go.wait(PATIENCE_S)
         if self.wrong is not None:
@@ -214,6 +237,40 @@ def test_a_full_queue_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(story).batches == [1, 3]
 
 
+class NoOwner:
+    """Hears of everything, and does nothing."""
+
+    def on_started(self, error: Exception | None) -> None:
+        """Ignore that there is an arbiter."""
+
+    def on_first_sync(self) -> None:
+        """Ignore that limits are in force."""
+
+    def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
+        """Ignore the answers."""
+
+    def on_committed(self) -> None:
+        """Ignore what was committed."""
+
+    def on_ended(self) -> None:
+        """Ignore that it ends."""
+
+
+def test_a_batch_waits_for_one_stride_of_pruning_at_most() -> None:
+    """Between two batches that wait there is one stride, however much there is to prune."""
+    arbiter = FakeArbiter()
+    arbiter.pruning.left = 10**9
+    thread = ArbiterThread(
+        lambda: cast(Arbiter, arbiter), NoOwner(), poll_s=3600.0, alive=lambda: None
+    )
+    for _ in range(3):
+        thread.submit([LOOK])
+    thread.start()
+    thread.end()
+    thread.join()
+    assert arbiter.strides == [1, 2, 3]
+
+
 def test_errors_are_answers() -> None:
     """An error among the answers is raised only to its own caller."""
 
@@ -279,6 +336,34 @@ def test_giving_up(monkeypatch: pytest.MonkeyPatch) -> None:
         assert await third is VIEW
 
     assert run(story).batches == [1, 1]
+
+
+def test_giving_up_counts_from_the_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the begin of the batch: who came behind a slow one has waited for that as well."""
+    now = [0.0]
+
+    async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
+        first = await busy(arbiter, mailbox)
+        now[0] = 1.0
+        second = mailbox.ask(LOOK)
+        now[0] = 6.0
+        arbiter.go.set()
+        assert await first is VIEW
+        arbiter.go.clear()
+        third = mailbox.ask(LOOK)
+        now[0] = 7.9
+        mailbox.give_up()
+        assert not second.done()
+        now[0] = 8.0
+        mailbox.give_up()
+        with pytest.raises(ArbiterBusy):
+            await second
+        assert not third.done()
+        arbiter.go.set()
+        assert await third is VIEW
+
+    run(story)
 
 
 def test_a_kick_polls() -> None:
@@ -379,6 +464,24 @@ def test_stopping_answers_everybody() -> None:
     asyncio.run(play())
 
 
+def test_stopping_needs_no_thread_of_the_pool() -> None:
+    """All of them may be busy with what does not end."""
+    never = threading.Event()
+
+    async def story(_: FakeArbiter, mailbox: Mailbox) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            asyncio.get_running_loop().set_default_executor(pool)
+            held = asyncio.get_running_loop().run_in_executor(None, never.wait)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await mailbox.stop()
+            finally:
+                never.set()
+            await held
+
+    run(story)
+
+
 def test_an_idle_arbiter_writes_its_notes() -> None:
     """Notes do not wait for the next poll if no wish comes."""
 
@@ -452,7 +555,7 @@ def test_what_is_measured() -> None:
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:
         first = await busy(arbiter, mailbox)
-        rest = [mailbox.ask(DecisionRequest("web", SetLimit(UNLIMITED), "{}")) for _ in range(3)]
+        rest = [mailbox.ask(DecisionRequest("web", SetMaxMem(UNLIMITED), "{}")) for _ in range(3)]
         assert mailbox.depth == 4
         arbiter.go.set()
         await asyncio.gather(first, *rest)

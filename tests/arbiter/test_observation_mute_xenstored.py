@@ -10,7 +10,7 @@ import pytest
 
 from maxmemd.arbiter.messages import DecisionRequest, DomainView, Granted, LookAtDomains
 from maxmemd.errors import XenstoreError
-from maxmemd.policy.wishes import Increase, SetLimit
+from maxmemd.policy.wishes import Increase, SetMaxMem
 from maxmemd.pusher.server import MESSAGE_WITHIN_S
 from maxmemd.units import Memory
 from maxmemd.xen.xenstore import Xenstored
@@ -83,7 +83,7 @@ def test_a_batch(seat: Seat) -> None:
     seat.restart()
     began_s = time.monotonic()
     asks = [
-        DecisionRequest(str(domid), SetLimit(Memory.of_mib(96)), ACTOR) for domid in range(1, 7)
+        DecisionRequest(str(domid), SetMaxMem(Memory.of_mib(96)), ACTOR) for domid in range(1, 7)
     ]
     answers = seat.arbiter.turn([*asks, DecisionRequest("7", Increase(DM, 256), ACTOR)])
     assert took_s(began_s) < 6.0

@@ -8,7 +8,7 @@ from maxmemd.errors import HypervisorError, LedgerError, LedgerFull
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.reference import Domid
 from maxmemd.policy.states import PushState
-from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget
+from maxmemd.policy.wishes import Increase, SetComponent, SetMaxMem, SetTarget
 from maxmemd.units import UNLIMITED, Memory
 from maxmemd.xen.simulated import finish
 from tests.support.seat import DM, MIB, Seat, mib, web_of
@@ -21,7 +21,7 @@ def seat_of(drift: str = "restore") -> Seat:
     seat = Seat(drift=drift)
     seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     seat.grant(1, Increase(DM, 256))
     return seat
 
@@ -141,7 +141,7 @@ def test_a_wish_ends_an_alert() -> None:
     seat = seat_of("alert")
     seat.host.foreign_write(1, mib(80))
     seat.poll()
-    seat.grant(1, SetLimit(mib(100)))
+    seat.grant(1, SetMaxMem(mib(100)))
     assert (seat.pages(1), seat.state(1)) == ((101 * MIB + 256) // 4, "applied")
 
 
@@ -233,7 +233,7 @@ def test_a_failed_push_is_tried_again_when_it_is_time() -> None:
     """What Xen refused is pushed again after 1, 2, 4 seconds, and not before."""
     seat = seat_of()
     seat.host.fail("set_max_mem", EPERM)
-    seat.grant(1, SetLimit(mib(100)))
+    seat.grant(1, SetMaxMem(mib(100)))
     tries = []
     for second in range(1, 16):
         before = seat.arbiter.limits.pushes
@@ -251,7 +251,7 @@ def test_a_lie_is_tried_again_and_is_no_drift() -> None:
     """A value that does not read back is our push that failed, not another program's write."""
     seat = seat_of("adopt")
     seat.host.lie(1, -5)
-    seat.grant(1, SetLimit(mib(100)))
+    seat.grant(1, SetMaxMem(mib(100)))
     for _ in range(5):
         seat.poll()
     assert seat.state(1) == PushState.MISMATCHED
@@ -280,7 +280,7 @@ def test_over_the_limit_is_in_force() -> None:
     """A guest that still holds more than its limit is no drift, and becomes applied."""
     seat = seat_of("adopt")
     seat.host.pause(1)
-    seat.grant(1, SetLimit(mib(32), force=True))
+    seat.grant(1, SetMaxMem(mib(32), force=True))
     assert seat.state(1) == PushState.OVER_LIMIT
     seat.poll()
     assert (seat.state(1), seat.memory.words("drift")) == (PushState.OVER_LIMIT, [])
@@ -329,15 +329,15 @@ def test_a_guest_that_holds_too_much_is_noted_until_it_has_shrunk() -> None:
     seat = Seat()
     seat.host.create("web", memory=mib(64), maxmem=mib(128))
     seat.restart()
-    seat.grant(1, SetLimit(mib(32), force=True))
-    seat.grant(1, SetLimit(mib(40), force=True))
+    seat.grant(1, SetMaxMem(mib(32), force=True))
+    seat.grant(1, SetMaxMem(mib(40), force=True))
     seat.poll()
     tot = 64 * 256
     assert seat.memory.words("over-limit") == [
         {"domid": 1, "from": "applied", "max_pages": 33 * 256, "tot_pages": tot}
     ]
     assert seat.memory.words("recovered") == []
-    seat.grant(1, SetLimit(mib(80)))
+    seat.grant(1, SetMaxMem(mib(80)))
     seat.poll()
     assert seat.memory.words("recovered") == [
         {"domid": 1, "from": "over-limit"},
@@ -349,7 +349,7 @@ def test_a_push_that_failed_and_got_over_it_is_noted() -> None:
     """After a push that Xen refused, the one that it takes is recorded as the recovery."""
     seat = seat_of()
     seat.host.fail("set_max_mem", EPERM, times=1)
-    seat.grant(1, SetLimit(mib(97)))
+    seat.grant(1, SetMaxMem(mib(97)))
     assert (seat.state(1), seat.memory.words("recovered")) == ("failed", [])
     seat.poll(2.0)
     seat.poll()
@@ -383,7 +383,7 @@ def test_a_build_that_dies_under_a_push_leaves_what_it_was_owed() -> None:
         pass
     seat.poll()
     seat.host.fail("write", EIO)
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     seat.host.heal()
     seat.host.foreign_write(web, mib(64))
     seat.host.fail("set_max_mem", ESRCH, domid=web)

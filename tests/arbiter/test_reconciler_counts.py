@@ -10,7 +10,7 @@ import pytest
 from maxmemd.arbiter.limit_pusher import DuePush
 from maxmemd.errors import LedgerError, LedgerFull
 from maxmemd.policy.orders import Order, Outcome
-from maxmemd.policy.wishes import Increase, SetLimit
+from maxmemd.policy.wishes import Increase, SetMaxMem
 from maxmemd.ports import Pusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import finish
@@ -83,7 +83,7 @@ def test_a_limit_that_comes_in_force_the_first_time_is_no_recovery() -> None:
     seat = Seat().restart()
     finish(seat.host.building(web_of(64, 128)))
     seat.poll()
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     born = seat.host.reboot(1)
     seat.poll()
     assert (seat.state(born), seat.memory.words("recovered")) == ("applied", [])
@@ -102,7 +102,7 @@ def test_drift_whose_push_failed_recovers_from_the_failure(seat: Seat) -> None:
 
 def test_too_much_is_noted_of_the_domain_that_holds_it(seat: Seat) -> None:
     """The entry is in that domain's history and in no other."""
-    seat.grant(1, SetLimit(mib(32), force=True))
+    seat.grant(1, SetMaxMem(mib(32), force=True))
     seat.poll()
     assert ("over-limit" in seat.kinds(1), "over-limit" in seat.kinds(2)) == (True, False)
 
@@ -118,7 +118,7 @@ def test_a_push_that_shows_a_domains_end_answers_with_what_xen_said(seat: Seat) 
 
     dying: Any = Dying(seat)
     seat.arbiter.limits.pusher = dying
-    push = seat.grant(1, SetLimit(mib(96))).push
+    push = seat.grant(1, SetMaxMem(mib(96))).push
     assert push is not None
     assert (push.state, push.errno) == ("gone", ESRCH)
     assert push.error == "cannot set max mem on domain 1: ESRCH (No such process)"
@@ -134,7 +134,7 @@ def test_a_push_that_does_not_hold_is_logged_by_its_kind(
         seat.host.fail("set_max_mem", EPERM, times=1)
     else:
         seat.host.lie(1, -5)
-    seat.grant(1, SetLimit(mib(96)))
+    seat.grant(1, SetMaxMem(mib(96)))
     assert [vars(one)["fields"]["kind"] for one in caplog.records] == [kind]
 
 
@@ -181,7 +181,7 @@ def test_what_the_toolstack_wrote_is_kept_where_a_push_beside_takes_its_place() 
         if step.name == "limited":
             break
     theirs = seat.pages(step.domid)
-    seat.grant(web, SetLimit(mib(96)))
+    seat.grant(web, SetMaxMem(mib(96)))
     born = seat.instance(step.domid)
     assert (seat.pages(step.domid), born.toolstack_pages) == (97 * 256, theirs)
 

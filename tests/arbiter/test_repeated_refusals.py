@@ -6,7 +6,7 @@ import pytest
 
 from maxmemd.arbiter.repeated_refusals import MOST_DOMAINS, MOST_RUNS, WINDOW_S, RefusalCoalescer
 from maxmemd.policy.entries import Entry
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.units import Memory
 from tests.support.fakes import FakeClock
 from tests.support.seat import Seat
@@ -86,7 +86,7 @@ def seat() -> Seat:
 def refused(seat: Seat, times: int, mib: int = 8) -> None:
     """Ask for what is refused so many times, a second apart."""
     for _ in range(times):
-        assert seat.refuse(1, SetLimit(Memory.of_mib(mib))) == "limit-below-target"
+        assert seat.refuse(1, SetMaxMem(Memory.of_mib(mib))) == "limit-below-target"
         seat.clock.forward(1.0)
         seat.arbiter.flush()
 
@@ -112,7 +112,7 @@ def test_a_loop_is_two_lines(seat: Seat) -> None:
 def test_a_decision_tells_first(seat: Seat) -> None:
     """The history is in order: what was counted before a decision stands before it."""
     refused(seat, 3)
-    seat.grant(1, SetLimit(Memory.of_mib(100)))
+    seat.grant(1, SetMaxMem(Memory.of_mib(100)))
     refused(seat, 2)
     assert told(seat) == ["refused", "refused 2", "mem-max", "refused"]
     seat.host.destroy(1)

@@ -88,6 +88,16 @@ def test_a_halted_domain_of_the_same_name_is_named(ctl: Ctl, stub: Stub, proc: P
     assert json.loads(ctl("doctor", "--json")[1])["namesakes"] == [{"uuid": UUID, **wish}]
 
 
+def test_a_history_of_large_entries_is_searched_as_far(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """What a page has no room for is on the next: the second drift is counted too."""
+    drift = {"kind": "drift", "at": AT, "wish": {}}
+    stub.replies["GET /v1/domains"] = (200, {"domains": [domain()]})
+    stub.replies[HISTORY] = (200, {"entries": [drift] * 2, "next_before": 5})
+    more = f"GET /v1/domains/{UUID}/history?limit=198&before=5"
+    stub.replies[more] = (200, {"entries": [drift], "next_before": None})
+    assert json.loads(ctl("doctor", "--json")[1])["drifts"][0]["times"] == 3
+
+
 def test_xens_own(ctl: Ctl, stub: Stub, proc: Path) -> None:
     """Programs that load libxenctrl on every host and set no maximum are listed apart."""
     process(proc, 7, "/usr/lib/xen-4.17/bin/xenstored", "libxenctrl.so.4.17")

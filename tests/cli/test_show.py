@@ -146,6 +146,22 @@ def test_history_reads_on_until_it_has_enough(ctl: Ctl, stub: Stub) -> None:
     assert (len(body["entries"]), body["next_before"]) == (104, 5)
 
 
+def test_history_goes_on_after_a_page_that_is_shorter(ctl: Ctl, stub: Stub) -> None:
+    """Of large entries a page has fewer than were asked for; a refusal of a later page is one."""
+    first, second = f"{WEB}/history?limit=50", f"{WEB}/history?limit=47&before=9"
+    stub.replies = {
+        first: (200, {"entries": ENTRIES[:1] * 3, "next_before": 9}),
+        second: (200, {"entries": ENTRIES[1:], "next_before": None}),
+    }
+    body = json.loads(ctl("--json", "history", "-n", "50", "web")[1])
+    assert stub.seen == [first, second]
+    assert (len(body["entries"]), body["next_before"]) == (3 + len(ENTRIES[1:]), None)
+    stub.replies[second] = (503, {"code": "read-too-long", "detail": "cannot read it in time"})
+    status, out, err = ctl("history", "-n", "50", "web")
+    assert (status, out) == (1, "")
+    assert "cannot read it in time" in err
+
+
 @pytest.mark.parametrize(
     ("words", "asked", "body", "printed"),
     [

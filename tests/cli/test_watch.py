@@ -139,6 +139,8 @@ LINES = [
      "instance-ended       web               domain 3, to reboot"),
     (event("instance-ended"), "instance-ended       web               domain 3"),
     (event("forgotten"), "forgotten            web               its record was dropped"),
+    (event("unchanged", by=ROOT, wish={"wish": "headroom", "pages": 8}),
+     "unchanged            web               headroom by root (uid 0): pages 8: it was so already"),
     (event("limits-given", wish={"to": "UUID"}),
      "limits-given         web               its limits went to UUID, of the same name"),
     (event("namesake-found", wish={"from": "UUID", "advice": "write it"}),

@@ -21,7 +21,7 @@ GRANTED = replies.DecisionReply(
 )
 
 
-HEALTH = replies.Health(live=True, ready=False, parts={"xen": "xen-failed"})
+HEALTH = replies.Health(live=True, ready=False, simulated=False, parts={"xen": "xen-failed"})
 
 
 LIMIT = calls.set_limit("web", requests.LimitRequest(max_mem_kib=524288))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maxmemd.__main__ import main
-from maxmemd.config.file import load, parse
+from maxmemd.config.file import ConfigFile, load, parse
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 
@@ -156,3 +156,24 @@ def test_a_key_below_a_table_is_told_where_it_belongs() -> None:
     text = "[rates]\npoll_s = 5"
     with pytest.raises(ConfigError, match=r"m.toml:2: .*top-level key must come before the first"):
         parse(tomllib.loads(text), "m.toml", text)
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    """A FIFO is not waited for, and a file without an end is not read to it."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 2**40)
+    for name, why in (("fifo", "it is not a regular file"), ("huge", "it has more than 1048576")):
+        with pytest.raises(ConfigError, match=f"cannot read {tmp_path / name}: .*{why}"):
+            load(tmp_path / name)
+
+
+def test_a_message_is_about_the_text_that_was_read(tmp_path: Path) -> None:
+    """The file may be another one by then: it is read once."""
+    path = tmp_path / "m.toml"
+    path.write_text("\n\nlisten = ''\n", encoding="utf-8")
+    file = ConfigFile(path)
+    file.read()
+    path.unlink()
+    assert file.location_of("listen") == f"{path}:3"
+    assert file.config({"hypervisor": "simulated"}).hypervisor == "simulated"

@@ -25,6 +25,10 @@ fight_within_s = 20
 fight_quiet_s = 90.5
 poll_s = 1
 keep_gone_s = 0.5
+keep_gone_records = 50
+keep_gone_per_client = 20
+history_keep_days = 30
+history_keep_entries = 1000
 by_name = ["web", "ci-*", "a b/[1]"]
 floor = "none"
 slack = "2 MiB"
@@ -65,6 +69,10 @@ def test_every_key(tmp_path: Path) -> None:
         90.5,
         1.0,
         0.5,
+        50,
+        20,
+        30,
+        1000,
         ("web", "ci-*", "a b/[1]"),
         "none",
         Memory.of_mib(2),

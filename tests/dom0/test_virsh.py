@@ -26,10 +26,14 @@ pytestmark = pytest.mark.soak  # a second machine to boot
 MIB = 1024
 PLACE = "/root/interpose"
 HEALED_WITHIN_S = 30
+CROWD = {f"crowd{number}": 72 + number for number in range(20)}
+"""MiB of each guest of a crowd, which a kernel fits into, and all of them into the machine: no two
+have the same, and all are within what libxl may add to the smallest."""
+CROWD_WITHIN_S = 1200
 DOMAIN = """<domain type='xen'>
-  <name>virt1</name>
-  <memory unit='MiB'>256</memory>
-  <currentMemory unit='MiB'>128</currentMemory>
+  <name>{name}</name>
+  <memory unit='MiB'>{static_max}</memory>
+  <currentMemory unit='MiB'>{target}</currentMemory>
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='xenpv'>linux</type>
@@ -51,7 +55,7 @@ def westmere(machines: list[Machine]) -> Iterator[Daemon]:
     with Rig(cpu="Westmere") as rig:
         maxmemd.install(rig)
         _put_library(rig)
-        rig.put("/root/virt1.xml", DOMAIN)
+        rig.put("/root/virt1.xml", DOMAIN.format(name="virt1", static_max=256, target=128))
         service = Daemon(rig)
         service.start()
         yield service
@@ -124,6 +128,40 @@ def test_libvirt_asks(westmere: Daemon) -> None:
     rig.run("[ $(command -v xl) = /usr/local/sbin/xl ] && xl mem-max virt1 300").check()
     assert guest.max_kib == 300 * MIB + SLACK_KIB
     Witness(rig).only(westmere)
+
+
+def test_a_crowd_of_builds(westmere: Daemon) -> None:
+    """Libvirtd creates and destroys twenty guests at once: each build is announced as its own."""
+    rig = westmere.rig
+    use(rig, "install")
+    virsh(rig, "destroy", "virt1").check()
+    for name, mib in CROWD.items():
+        domain = DOMAIN.format(name=name, static_max=mib + 8, target=mib)
+        rig.put(f"/root/{name}.xml", domain)
+    Witness(rig).begin()
+    began = time.monotonic()
+    _all_at_once(rig, "create --paused /root/{}.xml")
+    rig.say(f"{len(CROWD)} guests created in {time.monotonic() - began:.0f} s")
+    for name, mib in CROWD.items():
+        guest = Guest(rig, name)
+        assert guest.max_kib == mib * MIB + SLACK_KIB
+        lines = westmere.get(f"/v1/domains/{guest.domid}/history?limit=20").json()["entries"]
+        asked = [line["wish"] for line in lines if line["kind"] in ("build-announced", "mem-max")]
+        wishes = [(wish.get("life"), wish.get("target_kib")) for wish in asked]
+        assert wishes == [("created", mib * MIB)], name
+    Witness(rig).only(westmere)
+    _all_at_once(rig, "destroy {}")
+    assert [name for name in CROWD if rig.named(name) is not None] == []
+
+
+def _all_at_once(rig: Rig, words: str) -> None:
+    """Run one virsh for each guest of the crowd, all at once; demand that each succeeds."""
+    commands = "".join(
+        f"( virsh -c xen:///system {words.format(name)} || echo {name} >>/root/failed ) &\n"
+        for name in CROWD
+    )
+    script = f"rm -f /root/failed\n{commands}wait\n! cat /root/failed 2>/dev/null"
+    rig.run(script, timeout=CROWD_WITHIN_S).check()
 
 
 def test_doctor_finds_who_does_not_ask(westmere: Daemon) -> None:

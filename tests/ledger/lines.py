@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from maxmemd.ledger.migrate import migrate
+from maxmemd.ledger.reader import Page, ReadPage
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.codec import state_to_json
 from maxmemd.policy.components import MAX_MEM, Component, Record
@@ -63,3 +65,28 @@ def opened(path: Path, *, busy_ms: int = 1000) -> SqliteLedger:
     ledger = SqliteLedger(path, busy_ms=busy_ms)
     ledger.load()
     return ledger
+
+
+def page_of(read: ReadPage, uuid: str, *, limit: int, before: int | None = None) -> Page:
+    """Return a page in which each entry or push is its number."""
+    return read(uuid, lambda row: b"%d" % row[0], limit=limit, before=before)
+
+
+def seqs_of(read: ReadPage, uuid: str, *, limit: int, before: int | None = None) -> list[int]:
+    """Return the numbers of the entries or pushes on a page."""
+    return [int(number) for number in page_of(read, uuid, limit=limit, before=before).items]
+
+
+def rows_of(read: ReadPage, uuid: str) -> list[Any]:
+    """Return all entries or pushes of a domain, newest first, page after page."""
+    rows: list[Any] = []
+
+    def keep(row: Any) -> bytes:
+        rows.append(row)
+        return b""
+
+    before = None
+    while True:
+        before = read(uuid, keep, limit=500, before=before).next_before
+        if before is None:
+            return rows

@@ -23,7 +23,18 @@ from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.codec import build_from_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState
 from maxmemd.policy.states import BuildPhase
-from tests.ledger.lines import AT_NS, BUILD, OTHER, UUID, entry, instance, note, opened
+from tests.ledger.lines import (
+    AT_NS,
+    BUILD,
+    OTHER,
+    UUID,
+    entry,
+    instance,
+    note,
+    opened,
+    push,
+    seqs_of,
+)
 
 LATER = f"{int(HEAD) + 1:04}"
 
@@ -95,9 +106,7 @@ def test_lines_of_before_learn_their_prior(tmp_path: Path) -> None:
     migrate(path)
     assert rows(path) == wanted
     assert LedgerReader(path).check() == 6
-    assert [line.seq for line in LedgerReader(path).history(UUID, limit=9, before=None)] == [
-        6, 4, 3, 1,
-    ]  # fmt: skip
+    assert seqs_of(LedgerReader(path).history, UUID, limit=9) == [6, 4, 3, 1]
 
 
 def test_instances_of_before_have_no_build(tmp_path: Path) -> None:
@@ -304,7 +313,7 @@ def test_a_migration_that_fails_again_keeps_its_first_copy(
 @pytest.mark.parametrize(
     "change",
     [
-        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0, 1)",
+        "INSERT INTO push VALUES (NULL, 1, 'u', 1, 1, 1, 1, 1, 0, 1, 0, 1)",
         "UPDATE instance SET push_state = 'failed'",
         "DELETE FROM instance",
     ],
@@ -404,6 +413,46 @@ def test_scripts_are_found_inside_a_wheel(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "maxmemd" / "migrations").mkdir(parents=True)
     monkeypatch.setattr(migration, "__file__", str(tmp_path / "maxmemd" / "ledger" / "m.py"))
     assert scripts() == tmp_path / "maxmemd" / "migrations"
+
+
+def test_entries_of_before_are_found_by_the_indices(tmp_path: Path) -> None:
+    """A ledger of revision 0007 goes on with its entries as they are, and back: all are found."""
+    path = tmp_path / "l.sqlite"
+    ledger = opened(path)
+    for first in range(1, 1000, 100):
+        ledger.commit(AT_NS, [entry(n) for n in range(first, first + 100)], pushes=[push(first)])
+    ledger.close()
+    wanted = rows(path)
+    with engine(path).begin() as connection:
+        command.downgrade(config_of(connection), "0007")
+    assert "history_milestones" not in tables(path)
+    migrate(path)
+    assert rows(path) == wanted
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT count(*) FROM history INDEXED BY history_milestones WHERE hash < x'04'"
+        assert connection.execute(query).fetchone()[0] > 5
+    reader = LedgerReader(path)
+    assert reader.made_by(UUID, [3, 500], 0)[500].seq == 500
+    assert seqs_of(reader.history, UUID, limit=2, before=700) == [699, 698]
+    assert seqs_of(reader.pushes, UUID, limit=2) == [10, 9]
+
+
+INDICES = sorted(str(one.name) for table in METADATA.sorted_tables for one in table.indexes)
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_a_missing_index_is_named_at_the_start(tmp_path: Path, name: str) -> None:
+    """Without it reads would go through a whole table; the sentence has what makes it again."""
+    path = tmp_path / "l.sqlite"
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"DROP INDEX {name}")
+    with pytest.raises(LedgerCorrupt, match=f"its index {name} is missing") as refused:
+        opened(path)
+    mend = str(refused.value).partition("make it again: ")[2].partition("; see")[0]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(mend)
+    opened(path).close()
 
 
 def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

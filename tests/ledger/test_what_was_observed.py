@@ -12,7 +12,7 @@ from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.components import MAX_MEM, OBSERVABLE, STATIC_MAX
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from tests.ledger.test_one_vocabulary import FIXTURES, number_of, seat_on
 from tests.support.seat import mib
 
@@ -41,7 +41,7 @@ def test_the_next_decision_says_it_itself(path: Path) -> None:
     uuid = next(seat.uuid(life.domid) for life in seat.arbiter.instances
                 if number_of(life.uuid) == 11)  # fmt: skip
     assert seat.arbiter.records.get(uuid).observed == OBSERVABLE  # type: ignore[union-attr]
-    seat.grant(uuid, SetLimit(mib(400), force=True))
+    seat.grant(uuid, SetMaxMem(mib(400), force=True))
     seat.arbiter.flush()
     [after] = [r for r in SqliteLedger(path).load().records if r.uuid == uuid]
     assert {MAX_MEM, STATIC_MAX} <= after.decided

@@ -37,7 +37,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 def test_an_empty_ledger(ledger: Ledger) -> None:
     """A new ledger keeps nothing."""
-    assert ledger.load() == Snapshot((), (), {}, {}, (0, 0))
+    assert ledger.load() == Snapshot((), (), {}, (0, 0))
     assert ledger.by_keys(["0:a"]) == {}
     assert ledger.record_at(UUID, 1) is None
 
@@ -83,7 +83,7 @@ def test_open_instances_come_back(ledger: Ledger) -> None:
     ledger.commit(AT_NS, [], instances=[instance(1, ended_ns=AT_NS)])
     kept = ledger.load()
     assert set(kept.instances) == {instance(2), instance(1, uuid=OTHER)}
-    assert kept.incarnations == {UUID: 2, OTHER: 1}
+    assert [ledger.last_incarnation(uuid) for uuid in (UUID, OTHER, "none")] == [2, 1, 0]
 
 
 def test_a_birth_comes_back(ledger: Ledger) -> None:
@@ -119,12 +119,22 @@ def test_how_the_last_instances_ended(ledger: Ledger) -> None:
     ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(UNSEEN, never_ran=True))])
     assert ledger.load().endings == {}
     ledger.commit(AT_NS, [ended, line("instance-ended", domid=7), entry(1, OTHER)])
-    assert ledger.load().endings == {OTHER: rebooted._replace(decided_ahead=True)}
-    ledger.commit(AT_NS, [note(1, OTHER)] * 20)
-    assert ledger.load().endings == {}
+    assert ledger.load().endings == {OTHER: ahead}, "it ended before the record began"
+    ledger.commit(AT_NS, [line("instance-ended", OTHER, reboot=True, boot="boot-1")])
+    ledger.commit(AT_NS, [entry(2, OTHER)])
+    decided = {OTHER: rebooted._replace(decided_ahead=True)}
+    assert ledger.load().endings == decided
+    ledger.commit(AT_NS, [note(2, OTHER)] * 500)
+    assert ledger.load().endings == decided
+    ledger.commit(AT_NS, [entry(revision, OTHER) for revision in range(3, 60)])
+    assert ledger.load().endings == decided
     crashed = Ending(CRASH, "boot-2", Memory(kib=64))
     ledger.commit(AT_NS, [line("instance-ended", **ending_to_json(crashed))])
-    assert ledger.load().endings == {UUID: crashed}
+    assert ledger.load().endings == {**decided, UUID: crashed}
+    ledger.commit(AT_NS, [], instances=[instance(7)._replace(build=BUILD)])
+    assert ledger.load().endings == {**decided, UUID: crashed}, "of one that is not understood yet"
+    ledger.commit(AT_NS, [], instances=[instance(7)])
+    assert ledger.load().endings == decided, "the next one is understood"
 
 
 def test_pushes_are_kept_without_lines(ledger: Ledger) -> None:

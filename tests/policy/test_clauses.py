@@ -7,6 +7,7 @@ import pytest
 from maxmemd.policy import clauses
 from maxmemd.policy.components import MAX_MEM, SLACK, Component, Record
 from maxmemd.policy.facts import NO_PATH, StoreFacts, UnreadableNode
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Refusal
 from maxmemd.units import END_KIB
@@ -184,6 +185,27 @@ REFUSES = [
         "static-max-unknown",
         "cannot set the target: xenstore does not know the domain (set its max-mem instead)",
         {},
+    ),
+    Refuses(
+        lambda: clauses.revision_pruned(2),
+        "revision-pruned",
+        "cannot roll back to revision 2: the history keeps it no more, for it is older than"
+        " history_keep_days, or than the newest history_keep_entries (set what you want)",
+        {"revision": 2},
+    ),
+    Refuses(
+        lambda: clauses.room_ahead(GoneRules(1.0, 9, 3), "xapi (uid 7)", 3, 8),
+        "too-many-records",
+        "cannot keep another record of a domain that is not here: there are 3 of xapi (uid 7),"
+        " at most 3 are kept (create those domains first, or raise keep_gone_per_client)",
+        {"records": 3, "at_most": 3},
+    ),
+    Refuses(
+        lambda: clauses.room_ahead(GoneRules(1.0, 9, 3), "xapi (uid 7)", 2, 9),
+        "too-many-records",
+        "cannot keep another record of a domain that is not here: there are 9 of all clients,"
+        " at most 9 are kept (create those domains first, or raise keep_gone_records)",
+        {"records": 9, "at_most": 9},
     ),
     Refuses(
         lambda: clauses.target_unknown(StoreFacts(unreadable=(GARBAGE["target"],))),

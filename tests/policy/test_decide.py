@@ -8,7 +8,7 @@ from maxmemd.policy.facts import StoreFacts, XenFacts
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.verdicts import Effects, Grant
 from maxmemd.policy.wishes import (
-    SetLimit,
+    SetMaxMem,
     SetTarget,
 )
 from maxmemd.units import END_KIB, UNLIMITED_PAGES
@@ -34,7 +34,7 @@ def test_mem_max() -> None:
     """mem-max sets the operator's limit, static-max, and the slack as configured; others stay."""
     rules = Rules(slack=kib(2048))
     picture = picture_of(record_of(65536, rom=256), rules=rules)
-    grant = granted(decide(picture, SetLimit(kib(131072))))
+    grant = granted(decide(picture, SetMaxMem(kib(131072))))
     assert amounts(grant.record) == {MAX_MEM: 131072, SLACK: 2048, ROM: 256}
     assert grant.record.static_max == kib(131072)
     assert grant.effects == Effects(static_max=kib(131072))
@@ -63,25 +63,25 @@ def test_mem_max_at_its_edges(
     limit: int, options: dict[str, bool], verdict: tuple[str, dict[str, int]] | None
 ) -> None:
     """mem-max goes down to the target, by force below it, and up to what a sum can hold."""
-    seen = decide(picture_of(), SetLimit(kib(limit), **options))
+    seen = decide(picture_of(), SetMaxMem(kib(limit), **options))
     assert verdict == (None if isinstance(seen, Grant) else refused(seen))
 
 
 def test_mem_max_without_a_floor() -> None:
     """Where the configuration says floor = none, the target stops nothing."""
-    granted(decide(picture_of(rules=Rules(floor="none")), SetLimit(kib(0))))
+    granted(decide(picture_of(rules=Rules(floor="none")), SetMaxMem(kib(0))))
 
 
 @pytest.mark.parametrize("force", [False, True])
 def test_dom0_keeps_its_floor(*, force: bool) -> None:
     """dom0's limit stays at its floor or above, by force or not; no guest has that floor."""
     picture = picture_of(store=store_of(65536, 131072), xen=DOM0)
-    granted(decide(picture, SetLimit(kib(131072), force=force)))
-    assert refused(decide(picture, SetLimit(kib(131071), force=force))) == (
+    granted(decide(picture, SetMaxMem(kib(131072), force=force)))
+    assert refused(decide(picture, SetMaxMem(kib(131071), force=force))) == (
         "limit-below-dom0-floor",
         {"max_mem_kib": 131071, "floor_kib": 131072},
     )
-    granted(decide(picture_of(), SetLimit(kib(131071), force=force)))
+    granted(decide(picture_of(), SetMaxMem(kib(131071), force=force)))
 
 
 def test_mem_set() -> None:

@@ -28,7 +28,16 @@ from maxmemd.policy.endings import (
 )
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.verdicts import NO_EFFECTS
-from maxmemd.policy.wishes import CREATED, LIVES, MIGRATED_IN, RESTORED, Build, Headroom, SetLimit
+from maxmemd.policy.wishes import (
+    CREATED,
+    LIVES,
+    MIGRATED_IN,
+    RESTORED,
+    UNKNOWN,
+    Build,
+    Headroom,
+    SetMaxMem,
+)
 from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory
 from tests.policy.values import (
     ROM,
@@ -94,6 +103,23 @@ def test_what_moves_keeps_its_record(life: str, target: int, needed: int) -> Non
     assert amounts(after) == {MAX_MEM: 96, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
     assert grant.build_pages == (needed + SLACK_KIB + 12) // 4
     assert (after.static_max, after.revision) == (kib(128), lived().revision + 1)
+
+
+@pytest.mark.parametrize(("target", "needed"), [(64, 96), (96 + SLACK_KIB, 96 + SLACK_KIB)])
+def test_what_its_toolstack_does_not_know_goes_on(target: int, needed: int) -> None:
+    """A build of an unknown life is no new domain, however the instance before ended."""
+    for ending in (UNSEEN, ended(POWEROFF), ended(REBOOT)):
+        grant = granted(decide(building(lived(), ending=ending), Build(kib(target), UNKNOWN)))
+        assert amounts(grant.record) == {MAX_MEM: 96, SLACK: SLACK_KIB, ROM: 8, OTHER: 4}
+        assert grant.record.static_max == kib(128)
+        assert grant.build_pages == (needed + SLACK_KIB + 12) // 4
+
+
+def test_an_unknown_build_that_asks_for_more_is_a_new_domain() -> None:
+    """What was decided would starve it."""
+    after = granted(decide(building(lived()), Build(kib(97 + SLACK_KIB), UNKNOWN))).record
+    assert amounts(after) == {MAX_MEM: 97 + SLACK_KIB, SLACK: SLACK_KIB}
+    assert after.decided == frozenset()
 
 
 @pytest.mark.parametrize("life", [RESTORED, MIGRATED_IN])
@@ -245,7 +271,7 @@ def test_headroom_while_a_build_is_followed() -> None:
 def test_a_limit_that_writes_no_node() -> None:
     """Who sets a sum by libxenctrl alone says nothing of static-max; the slack is ours."""
     record = replace(record_of(64, static_max=128), components={MAX_MEM: Component(kib(0), 1)})
-    after = granted(decide(picture_of(record), SetLimit(kib(96), force=True, node=False)))
+    after = granted(decide(picture_of(record), SetMaxMem(kib(96), force=True, node=False)))
     assert amounts(after.record) == {MAX_MEM: 96, SLACK: SLACK_KIB}
     assert (after.record.static_max, after.effects) == (kib(128), NO_EFFECTS)
 

@@ -120,6 +120,14 @@ def test_rollback_to_what_never_was() -> None:
     assert refused(decide(picture_of(), Rollback(9))) == ("unknown-revision", {"revision": 9})
 
 
+def test_rollback_to_what_is_no_longer_kept() -> None:
+    """A revision below the record's own was there: revisions have no gaps."""
+    picture = picture_of(record_of(revision=5))
+    assert refused(decide(picture, Rollback(4))) == ("revision-pruned", {"revision": 4})
+    for never in (0, 5, 6):
+        assert refused(decide(picture, Rollback(never)))[0] == "unknown-revision"
+
+
 def test_a_static_max_that_is_not_recorded_is_not_written() -> None:
     """There is nothing to write then, and the reconciler asks for that by identity."""
     past = picture_of(past=record_of(65536, revision=1))

@@ -18,7 +18,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -44,7 +44,7 @@ from tests.policy.values import (
 
 BY = st.one_of(st.integers(-(2**20), 2**20), st.integers(-(2**60), 2**60))
 WISHES: st.SearchStrategy[Wish] = st.one_of(
-    st.builds(SetLimit, ANY.map(kib), force=st.booleans()),
+    st.builds(SetMaxMem, ANY.map(kib), force=st.booleans()),
     st.builds(SetTarget, ANY.map(kib), enforce=st.booleans()),
     st.builds(SetTarget, by_kib=BY, enforce=st.booleans()),
     st.builds(SetComponent, KEYS, ANY.map(kib)),
@@ -101,7 +101,7 @@ def test_no_owner_grows_above_its_cap(
             assert sum(n for key, n in after.items() if key[0] == owner) <= max(held, cap.kib)
 
 
-@given(PICTURES, st.one_of(st.builds(SetLimit, ANY.map(kib)), st.builds(SetTarget, ANY.map(kib))))
+@given(PICTURES, st.one_of(st.builds(SetMaxMem, ANY.map(kib)), st.builds(SetTarget, ANY.map(kib))))
 def test_xls_commands_keep_the_other_owners_components(picture: Picture, wish: Wish) -> None:
     """mem-max and mem-set touch the operator's limit and the slack; all else is added."""
     verdict = decide(picture, wish)
@@ -195,7 +195,7 @@ class Xl:
 def both_ways(xl: Xl, command: str, amount: int) -> tuple[Wish, bool]:
     """Give xl a command; return the wish that it is here, and whether xl did it."""
     if command == "max":
-        return SetLimit(kib(amount)), xl.mem_max(amount)
+        return SetMaxMem(kib(amount)), xl.mem_max(amount)
     if command == "set":
         return SetTarget(kib(amount)), xl.mem_set(amount, relative=False)
     return SetTarget(by_kib=amount - 150000), xl.mem_set(amount - 150000, relative=True)

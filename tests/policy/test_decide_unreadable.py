@@ -8,7 +8,7 @@ from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.decide import decide
 from maxmemd.policy.facts import NO_PATH, StoreFacts, UnreadableNode
 from maxmemd.policy.verdicts import Effects, Grant
-from maxmemd.policy.wishes import Import, Rollback, SetComponent, SetLimit, SetTarget
+from maxmemd.policy.wishes import Import, Rollback, SetComponent, SetMaxMem, SetTarget
 from maxmemd.units import Memory
 from tests.policy.values import (
     RULES,
@@ -47,7 +47,7 @@ def test_without_a_target_no_wish_goes_below_what_the_guest_holds(
     now, past = record_of(2 * HELD, rom=others), record_of(max_mem, rom=others)
     picture = picture_of(now, store, xen=XEN, past=past)
     wishes = [
-        SetLimit(kib(max_mem)),
+        SetMaxMem(kib(max_mem)),
         SetComponent(MAX_MEM, kib(max_mem)),
         Rollback(past.revision),
     ]
@@ -65,9 +65,9 @@ def test_without_a_target_no_wish_goes_below_what_the_guest_holds(
                     "short_by_kib": HELD - limit,
                 },
             )
-    granted(decide(picture, SetLimit(kib(max_mem), force=True)))
+    granted(decide(picture, SetMaxMem(kib(max_mem), force=True)))
     built = picture_of(now, store, xen=XEN._replace(cpu_time_ns=0, paused=True))
-    granted(decide(built, SetLimit(kib(max_mem))))
+    granted(decide(built, SetMaxMem(kib(max_mem))))
 
 
 def test_a_rollback_counts_only_what_it_restores() -> None:
@@ -80,8 +80,8 @@ def test_a_rollback_counts_only_what_it_restores() -> None:
 def test_dom0_without_a_target_keeps_what_it_holds() -> None:
     """Its limit does not go below its memory, whatever its floor is."""
     picture = picture_of(store=NO_TARGET[1], xen=xen_of(0, tot_pages=2**20))
-    assert refused(decide(picture, SetLimit(kib(2**21))))[0] == "limit-below-held"
-    granted(decide(picture, SetLimit(kib(2**22))))
+    assert refused(decide(picture, SetMaxMem(kib(2**21))))[0] == "limit-below-held"
+    granted(decide(picture, SetMaxMem(kib(2**22))))
 
 
 def test_an_import_without_an_instance_has_no_floor() -> None:
@@ -120,7 +120,7 @@ def test_a_move_of_the_target_alone_needs_no_video_ram() -> None:
 def test_mem_max_puts_a_static_max_right_that_is_no_amount() -> None:
     """It writes the node, so that what follows in the batch can read it."""
     store = without("static-max", "abc")
-    grant = granted(decide(picture_of(store=store, xen=XEN), SetLimit(STATIC)))
+    grant = granted(decide(picture_of(store=store, xen=XEN), SetMaxMem(STATIC)))
     after = grant.effects.on(store)
     assert (after.static_max, after.unreadable) == (STATIC, ())
     assert grant.effects.on(NO_PATH) is NO_PATH

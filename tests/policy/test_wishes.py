@@ -17,7 +17,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
     needs_store,
@@ -27,9 +27,9 @@ from maxmemd.wire.requests import BuildRequest
 from tests.policy.values import ROM, kib
 
 ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
-    (SetLimit(kib(4)), "mem-max", {"max_mem_kib": 4}, True),
-    (SetLimit(kib(0), force=True), "mem-max", {"max_mem_kib": 0, "force": True}, True),
-    (SetLimit(kib(4), node=False), "mem-max", {"max_mem_kib": 4, "static_max": False}, True),
+    (SetMaxMem(kib(4)), "mem-max", {"max_mem_kib": 4}, True),
+    (SetMaxMem(kib(0), force=True), "mem-max", {"max_mem_kib": 0, "force": True}, True),
+    (SetMaxMem(kib(4), node=False), "mem-max", {"max_mem_kib": 4, "static_max": False}, True),
     (SetTarget(kib(4)), "mem-set", {"target_kib": 4, "enforce": True}, True),
     (SetTarget(kib(0), enforce=False), "mem-set", {"target_kib": 0, "enforce": False}, True),
     (SetTarget(by_kib=-4), "mem-set", {"by_kib": -4, "enforce": True}, True),
@@ -100,7 +100,7 @@ def test_words(wish: Wish, kind: str, words: dict[str, object], store: bool) -> 
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        (SetLimit(kib(4)), True),
+        (SetMaxMem(kib(4)), True),
         (SetTarget(kib(4)), True),
         (SetTarget(kib(4), enforce=False), False),
         (SetComponent(MAX_MEM, kib(4)), True),

@@ -1,19 +1,24 @@
 """The daemon's side: a pusher that is killed, hangs, or starts slowly."""
 
 import signal
+import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import ETIMEDOUT
+from pathlib import Path
 
 import pytest
 
 from maxmemd.errors import HypervisorError, XenstoreError
 from maxmemd.pusher import client
 from maxmemd.pusher.client import PusherClient
-from maxmemd.pusher.connect import ChildConnector
+from maxmemd.pusher.connect import ChildConnector, SocketConnector
 from tests.pusher.orders import FLOOR, MIB, SERVE, WITHIN_S, max_pages, order
 from tests.support.simhost import SimHost
+from tests.support.until import until
 
 
 def test_a_killed_pusher_is_started_anew(
@@ -84,3 +89,80 @@ def test_one_that_takes_long_to_start(sim: SimHost, monkeypatch: pytest.MonkeyPa
     assert hung.value.errno == ETIMEDOUT
     child.process.send_signal(signal.SIGCONT)
     pusher.close()
+
+
+@pytest.fixture
+def mute(tmp_path: Path) -> Iterator[tuple[PusherClient, Path]]:
+    """Give a client of a pusher that never answers, with the patience of an hour."""
+    path = tmp_path / "mute"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(8)
+        ours = PusherClient(SocketConnector(path), patience_s=3600.0)
+        yield ours, path
+        ours.close()
+
+
+@pytest.mark.parametrize("ask", ["push", "look", "domains"])
+def test_what_waits_for_it_can_be_given_up(
+    sim: SimHost, mute: tuple[PusherClient, Path], ask: str
+) -> None:
+    """From another thread: it has failed then, and so has all that is asked later."""
+    ours, _ = mute
+    asks: dict[str, Callable[[], object]] = {
+        "push": lambda: ours.push([order(sim, MIB(300))])[0].error,
+        "look": lambda: ours.look([1], stores=[])[0].xen,
+        "domains": lambda: error_of(ours.domains),
+    }
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(asks[ask])
+        until("it waits", lambda: ours._connection is not None)
+        ours.give_up()
+        assert "cannot reach the pusher" in str(found.result(WITHIN_S))
+    assert "cannot reach the pusher" in str(asks[ask]())
+
+
+def test_a_pusher_without_room_is_waited_for_until_it_is_given_up(
+    sim: SimHost, tmp_path: Path
+) -> None:
+    """A connection for which there is no room yet is tried again, and not after giving up."""
+    path = tmp_path / "full"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        first = SocketConnector(path).connect()
+        tried = threading.Semaphore(0)
+
+        class Counted(SocketConnector):
+            def connect(self) -> socket.socket:
+                tried.release()
+                return super().connect()
+
+        ours = PusherClient(Counted(path), patience_s=3600.0)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(lambda: error_of(ours.domains))
+            for _ in range(2):
+                assert tried.acquire(timeout=WITHIN_S)
+            ours.give_up()
+            assert "cannot reach the pusher" in found.result(WITHIN_S)
+        first.close()
+        ours.close()
+
+
+def test_a_watch_ends_beside_a_pusher_that_never_answers(
+    mute: tuple[PusherClient, Path],
+) -> None:
+    """To close the client waits for no pusher."""
+    ours, _ = mute
+    ours.watch(lambda: None)
+    until("it watches", lambda: ours._watch_connection is not None)
+    ours.close()
+    assert ours._watcher is not None
+    assert not ours._watcher.is_alive()
+
+
+def error_of(ask: Callable[[], object]) -> str:
+    """Return the error that a request raises."""
+    with pytest.raises(HypervisorError) as error:
+        ask()
+    return str(error.value)

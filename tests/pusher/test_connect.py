@@ -1,15 +1,18 @@
 """How each side finds the other: as a child, or by systemd's socket."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from maxmemd.pusher import connect
 from maxmemd.pusher.client import PusherClient
 from maxmemd.pusher.connect import ChildConnector, SocketConnector, choose_connector
 from tests.pusher.orders import FLOOR, ROOT, SERVE, WITHIN_S
@@ -72,3 +75,59 @@ def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:
     child = choose_connector(tmp_path / "none", FLOOR)
     assert isinstance(child, ChildConnector)
     child.close()
+
+
+def test_a_pusher_that_accepts_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    """Where as many connections wait as may, the next one fails: it does not block its thread."""
+    path = tmp_path / "full"
+    way = SocketConnector(path)
+    with socket.socket(socket.AF_UNIX) as listener, filled(listener, path, way):
+        with pytest.raises(BlockingIOError):
+            way.connect()
+        listener.accept()[0].close()
+        way.connect().close()
+
+
+@contextmanager
+def filled(listener: socket.socket, path: Path, way: SocketConnector) -> Iterator[None]:
+    """Let a socket listen for one connection, and use that up."""
+    listener.bind(str(path))
+    listener.listen(0)
+    with way.connect():
+        yield
+
+
+@pytest.mark.parametrize("number", [0, signal.SIGSTOP])
+def test_a_child_ends_whatever_it_does(sim: SimHost, number: int) -> None:
+    """One that stands still is killed; and a connector that was closed starts none."""
+    way = ChildConnector(FLOOR, SERVE, "--host", str(sim.path))
+    pusher = PusherClient(way, patience_s=WITHIN_S)
+    assert pusher.domains()
+    assert way.process is not None
+    process = way.process
+    process.send_signal(number)
+    pusher.close()
+    assert process.returncode == (0 if number == 0 else -signal.SIGKILL)
+    with pytest.raises(ConnectionAbortedError):
+        way.connect()
+    assert way.process is None
+
+
+def test_a_child_that_cannot_be_killed_is_left(
+    sim: SimHost, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a hypercall that hangs not even SIGKILL ends it: closing goes on without it."""
+    way = ChildConnector(FLOOR, SERVE, "--host", str(sim.path))
+    pusher = PusherClient(way, patience_s=WITHIN_S)
+    assert pusher.domains()
+    assert way.process is not None
+    process = way.process
+    process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(process, "kill", lambda: None)
+    monkeypatch.setattr(connect, "ENDS_WITHIN_S", 0.01)
+    pusher.close()
+    assert "it is killed" in caplog.text
+    assert process.poll() is None
+    monkeypatch.undo()
+    process.kill()
+    process.wait()

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from maxmemd import client
+from maxmemd.cli import main
 from maxmemd.client import calls
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.reply import Unreachable
 from maxmemd.rest.tls_trouble import tls_trouble
 from tests.support.certificates import make, needs_openssl
+from tests.support.elsewhere import elsewhere
 
 REPLY = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
@@ -125,6 +127,45 @@ def test_a_certificate_of_another_time(code: int, said: str) -> None:
     wrapped = OSError("cannot connect")
     wrapped.__cause__ = error
     assert said in str(tls_trouble(wrapped))
+
+
+@needs_openssl
+def test_plain_http_to_the_daemons_tls_port_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By every client, at once: the daemon answers what a library for TLS would only cut off."""
+    with elsewhere(tmp_path) as far:
+        url = f"http://127.0.0.1:{far.port}"
+        for words in ("list", "watch", "mem-max web 700", "health"):
+            assert main(["--url", url, *words.split()]) == 1
+            assert "port that speaks TLS (give https://)" in capsys.readouterr().err
+        with client.Client(url=url) as asking, pytest.raises(client.Refused, match="give https://"):
+            asking.do(calls.health())
+
+
+@needs_openssl
+def test_plain_http_to_what_is_not_ours(folder: Path) -> None:
+    """A server that answers with an alert: the hint is ours."""
+    with alerting() as port, pytest.raises(Unreachable, match=r"does it serve https://\?"):
+        DaemonConnection("", f"http://127.0.0.1:{port}", {}, retry_s=0).ask("GET", "/v1/health")
+
+
+@contextmanager
+def alerting() -> Iterator[int]:
+    """Answer one connection with TLS's alert, as many servers do; yield the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield listener.getsockname()[1]
+    thread.join()
+    listener.close()
 
 
 def test_what_is_not_about_tls() -> None:

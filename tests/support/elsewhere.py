@@ -71,6 +71,7 @@ def elsewhere(folder: Path) -> Iterator[Elsewhere]:
     make(folder, "watcher", "/CN=watcher")
     make(folder, "stranger", "/CN=stranger")
     make(folder, "liar", "/CN=xapi,O=Example")
+    make(folder, "both-in-one", "/CN=xapi+O=Example")
     make(folder, "self", "/CN=watcher", ca=None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

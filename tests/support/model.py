@@ -14,7 +14,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -87,7 +87,7 @@ def wanted(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a wish a case
     after, written = deepcopy(domain), deepcopy(nodes)
     components, static_max = dict(domain.components), domain.static_max
     match wish:
-        case SetLimit(amount, force):
+        case SetMaxMem(amount, force):
             if _too_low(domain, nodes, amount.kib, force=force):
                 return None
             components |= {MAX_MEM: amount.kib, SLACK: SLACK_KIB}

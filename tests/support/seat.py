@@ -11,6 +11,7 @@ from maxmemd.errors import MaxmemError
 from maxmemd.policy.components import Key, Record
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.reference import Domid
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import PushState
@@ -61,6 +62,7 @@ class Seat:
     rules: Rules = field(default_factory=Rules)
     boot: str = "boot-1"
     keep_gone_s: float = 3600.0
+    keep_gone: tuple[int, int] = (4000, 1000)
     by_name: tuple[str, ...] = ()
     ledger_of: Callable[[], Ledger] | None = None
     hypervisor: Hypervisor | None = None
@@ -85,7 +87,13 @@ class Seat:
             self.memory if self.ledger_of is None else self.ledger_of(),
             LocalPusher(self.hypervisor, self.xenstore),
             self.clock,
-            Settings(self.rules, self.drift_rules, self.keep_gone_s, self.fights, self.by_name),
+            Settings(
+                self.rules,
+                self.drift_rules,
+                GoneRules(self.keep_gone_s, *self.keep_gone),
+                self.fights,
+                self.by_name,
+            ),
             boot=self.boot,
         )
         return self

@@ -5,16 +5,14 @@ import logging
 import sys
 from pathlib import Path
 
-import uvloop
-
 from maxmemd.arbiter import mailbox
 from maxmemd.backend import Backend
 from maxmemd.config.settings import Config
-from maxmemd.daemon import serve_on
+from maxmemd.daemon import run_to_the_end, serve_on
 from maxmemd.errors import MaxmemError
 from maxmemd.ports import Pusher
 from maxmemd.pusher.client import PusherClient
-from maxmemd.pusher.connect import ChildConnector
+from maxmemd.pusher.connect import ChildConnector, SocketConnector
 from maxmemd.pusher.local import LocalPusher
 from tests.support.simhost import RemoteHypervisor, RemoteXenstore
 
@@ -29,6 +27,7 @@ def main() -> None:
     parser.add_argument("--answer-within", type=float, default=mailbox.ANSWER_WITHIN_S)
     parser.add_argument("--drift", default="restore")
     parser.add_argument("--separate", action="store_true", help="push from a child process")
+    parser.add_argument("--pusher", type=Path, help="push through this socket")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     mailbox.ANSWER_WITHIN_S = asked.answer_within
@@ -39,6 +38,8 @@ def main() -> None:
             floor = Config().dom0_floor
             words = ("tests.support.serve_pusher", "--host", str(asked.host))
             pusher = PusherClient(ChildConnector(floor, *words))
+        elif asked.pusher is not None:
+            pusher = PusherClient(SocketConnector(asked.pusher))
         else:
             pusher = LocalPusher(RemoteHypervisor(asked.host), RemoteXenstore(asked.host))
         return Backend(pusher, "one-boot", "the surviving host", simulated=True)
@@ -47,7 +48,7 @@ def main() -> None:
         socket=asked.socket, database=asked.database, poll_s=asked.poll, drift=asked.drift
     )
     try:
-        uvloop.run(serve_on(config, world))
+        run_to_the_end(serve_on(config, world))
     except MaxmemError as error:
         sys.exit(f"maxmemd: {error}")
 

@@ -1,5 +1,6 @@
 """Wait for a condition."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -16,3 +17,10 @@ def until(
         assert time.monotonic() - began_s < within_s, f"not within {within_s} s: {what}"
         time.sleep(every_s)
     return time.monotonic() - began_s
+
+
+async def until_so(true: Callable[[], object], *, within_s: float = WITHIN_S) -> None:
+    """Wait in an event loop until something is true, which another thread or task makes so."""
+    async with asyncio.timeout(within_s):
+        while not true():  # noqa: ASYNC110 - it may be a thread's doing
+            await asyncio.sleep(0.001)

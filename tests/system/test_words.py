@@ -86,12 +86,28 @@ def test_no_string_has_a_former_word(path: Path) -> None:
 def test_tables_and_columns() -> None:
     """The ledger's tables and columns are called what they are."""
     found = {table.name: set(table.columns.keys()) for table in METADATA.tables.values()}
-    assert set(found) == {"history", "record", "instance", "push", "drift_mode"}
-    assert found["record"] == {"uuid", "head", "newest", "observed", "name"}
+    assert set(found) == {
+        "history",
+        "record",
+        "instance",
+        "push",
+        "drift_mode",
+        "former",
+        "last_push",
+        "pruned",
+        "kept",
+    }
+    assert found["record"] == {"uuid", "head", "newest", "observed", "name", "incarnation"}
     assert {"push_state", "build", "drift_pages"} <= found["instance"]
     assert not {"state", "birth", "tracking"} & found["instance"]
     assert {index.name for table in METADATA.tables.values() for index in table.indexes} == {
-        "history_by_key"
+        "history_by_key",
+        "kept_by_slot",
+        "history_milestones",
+        "history_milestone_revisions",
+        "history_beginnings",
+        "history_ends",
+        "push_milestones",
     }
 
 
@@ -155,7 +171,7 @@ def test_kinds_that_documents_name_exist() -> None:
     }  # fmt: skip
     asked_for |= {EntryKind.DRIFT_MODE_SET, EntryKind.DRIFT_MODE_CLEARED}
     said = set(re.findall(r"`([a-z-]+)`", row.split("|")[1]))
-    assert said == KINDS - asked_for - {EntryKind.REFUSED, PushKind.APPLIED}
+    assert said == KINDS - asked_for - {EntryKind.REFUSED, EntryKind.UNCHANGED, PushKind.APPLIED}
 
 
 def test_the_glossary_has_every_word() -> None:

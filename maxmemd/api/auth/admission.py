@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from maxmemd.api.asgi import Headers, Scope
 from maxmemd.api.auth.access import RULES, Access
+from maxmemd.api.auth.cost import Cost, plain
 from maxmemd.api.auth.peers import Peer, device_model_of, peer_of, token_peer
 from maxmemd.api.auth.rate_limit import TokenBuckets
 from maxmemd.api.auth.refusal_log import label
@@ -87,6 +88,8 @@ class Admission:
 
     def unregister(self, peer: Peer) -> None:
         """Stop counting a connection."""
+        if peer.process is not None:
+            peer.process.release()
         self._remote -= peer.remote
         left = self._open.pop(peer.client) - 1
         if left:
@@ -120,8 +123,8 @@ class Admission:
         name = peer.role.name
         return self.rules.rates.get(name, UNKNOWN_RATE if name == NOBODY else None)
 
-    def identify(self, scope: Scope) -> Peer:
-        """Return who sent this request, and count it against that client's rate.
+    def identify(self, scope: Scope, cost: Cost = plain) -> Peer:
+        """Return who sent this request, and take what it costs from that client's rate.
 
         Over TCP a caller is known by its certificate or its bearer token. A Host header that names
         this host is removed, so that the checks for browsers see what they see on the Unix socket;
@@ -132,15 +135,23 @@ class Admission:
             peer = self._remote_caller(peer, scope["headers"])
         rate = self._rate(peer)
         if rate is not None:
-            self._spend(self._spent, peer, rate)
+            self._spend(self._spent, peer, rate, units=cost.of(scope["query_string"]))
         if peer.remote:
             scope["headers"] = self._without_ours(scope["headers"])
         return peer
 
+    def charge(self, peer: Peer, cost: Cost) -> None:
+        """Take from a client's rate what its request turned out to cost more."""
+        rate = self._rate(peer)
+        if rate is not None:
+            now_s = self._clock_s()
+            self._spent.of(peer.client, 1 / rate, BURST_S, now_s).owe(now_s, cost.units)
+
     def is_current(self, peer: Peer) -> bool:
-        """Whether a caller still has its role and, if it sent one, a valid token."""
+        """Whether a caller lives and has its role, and what it sent is still valid."""
         if peer.token is None:
-            return peer.under(self.rules.roles).role == peer.role
+            is_same = peer.under(self.rules.roles).role == peer.role
+            return is_same and time.time() < peer.valid_until_s and peer.is_alive
         valid = self._tokens is not None and self._tokens.holds(peer.token)
         return valid and not peer.token.has_expired(time.time_ns())
 
@@ -155,6 +166,9 @@ class Admission:
         if shown:
             detail = "cannot accept a token and a certificate together (send only one of them)"
             raise Rejected("token-invalid", detail)
+        if time.time() >= peer.valid_until_s:
+            detail = "cannot accept this certificate: it, or one above it, has expired since the"
+            raise Rejected("certificate-expired", f"{detail} connection began (get another)")
         return peer
 
     def _by_token(self, peer: Peer, shown: Sequence[bytes]) -> Peer:
@@ -198,11 +212,14 @@ class Admission:
             raise Rejected("not-allowed", detail, uid=peer.uid, role=peer.role.name)
 
     def _spend(
-        self, buckets: TokenBuckets, peer: Peer, rate: float, what: str = "requests"
+        self, buckets: TokenBuckets, peer: Peer, rate: float, what: str = "requests", units: int = 1
     ) -> None:
         now_s = self._clock_s()
-        wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s)
+        wait_s = buckets.of(peer.client, 1 / rate, BURST_S, now_s).wait_s(now_s, units)
         if wait_s:
             detail = f"cannot serve {label(peer)}: its limit is {rate:g} {what} per second"
+            if units > 1:
+                detail = f"{detail}, and this one counts as {units}"
             after_s = math.ceil(wait_s)
-            raise Rejected("too-many-requests", detail, rate_per_s=rate, retry_after_s=after_s)
+            numbers = {"rate_per_s": rate, "cost": units, "retry_after_s": after_s}
+            raise Rejected("too-many-requests", detail, **numbers)

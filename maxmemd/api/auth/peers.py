@@ -5,17 +5,19 @@ Over TCP by the subject of a verified certificate, or else by the name of a bear
 
 import asyncio
 import json
+import math
 import os
-import pwd
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
-from typing import Any
 
+from maxmemd.api.auth.certificates import subject_of, valid_until_s
+from maxmemd.api.auth.peer_process import PeerProcess, process_of
 from maxmemd.api.auth.token_store import Token
+from maxmemd.api.auth.user_names import USER_NAMES, unnamed
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import NOBODY as NO_ROLE
 from maxmemd.policy.roles import OVERFLOW_UID, Role, Roles
@@ -47,10 +49,13 @@ class Pin:
 class Peer:
     """The process at the other end of a Unix socket when it connected, or a TCP client.
 
-    `actor` is the JSON text that the history keeps. `client` names the peer in rate limits and
-    idempotency keys: all connections of one uid are one client. A `remote` peer came over TCP from
+    `actor` is the JSON text that the history keeps. `client` names the peer in rate limits: all
+    connections of one uid are one client. `keys_of` names it in idempotency keys, where it is not
+    `client`. A `remote` peer came over TCP from
     `address`; its pid and uids are the kernel's overflow values. `role` follows from `roles` and
-    `known_by`, or from `token`.
+    `known_by`, or from `token`. `valid_until_s` is the end of a certificate, by the host's clock.
+    `is_named` is false while the user's name is still to be looked up, where `actor` has the uid.
+    `process` is None over TCP, and `pin` is used for device models only.
     """
 
     pid: int
@@ -60,12 +65,36 @@ class Peer:
     role: Role
     client: str
     remote: bool = False
+    is_named: bool = True
     address: str = ""
     pin: Pin = field(default_factory=Pin, compare=False)
+    process: PeerProcess | None = field(default=None, compare=False, repr=False)
     groups: tuple[int, ...] = field(default=(), repr=False)
     known_by: str = field(default="", repr=False)
     roles: Roles = field(default=NO_ROLES, compare=False, repr=False)
     token: Token | None = field(default=None, repr=False)
+    keys_of: str = field(default="", repr=False)
+    valid_until_s: float = field(default=math.inf, repr=False)
+
+    def stored_key(self, key: str) -> str:
+        """Return an idempotency key as the history keeps it: no other client's can be the same.
+
+        A colon ends the client's name. Only the subject of a certificate may have colons of its
+        own; they are escaped, in its keys as well, since earlier versions wrote neither so: what
+        they wrote ambiguously is found for no client.
+        """
+        if not self.client.startswith(CERTIFICATE):
+            return f"{self.keys_of or self.client}:{key}"
+        return ":".join(part.replace(":", r"\:") for part in (self.client, key))
+
+    def held(self) -> AbstractContextManager[object]:
+        """Return what keeps this peer's process in sight for the time of one request."""
+        return nullcontext() if self.process is None else self.process
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process that connected still lives; over TCP there is none that could end."""
+        return self.process is None or self.process.is_alive
 
     def under(self, roles: Roles) -> "Peer":
         """Return this peer with the role it has under `roles`, which may have changed since."""
@@ -94,7 +123,7 @@ def peer_of(transport: asyncio.BaseTransport, roles: Roles = NO_ROLES) -> Peer:
         return UNKNOWN_PEER
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, uid, gid = _UCRED.unpack(raw)
-    return peer(pid, uid, gid, _groups(sock), roles)
+    return replace(peer(pid, uid, gid, _groups(sock), roles), process=process_of(sock, pid, uid))
 
 
 def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Peer:
@@ -113,25 +142,41 @@ def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Pe
 
 def peer(pid: int, uid: int, gid: int, groups: Iterable[int] = (), roles: Roles = NO_ROLES) -> Peer:
     """Return a peer by its numbers."""
-    actor = {"name": _name(uid), "uid": uid, "gid": gid, "pid": pid}
+    name = USER_NAMES.known(uid)
+    actor = _actor(name or unnamed(uid), uid, gid, pid)
     role = roles.of_process(pid, uid, (gid, *groups), os.geteuid())
-    text = json.dumps(actor, separators=(",", ":"))
     return Peer(
-        pid, uid, gid, text, role, str(uid),
+        pid, uid, gid, actor, role, str(uid), is_named=name is not None,
         groups=tuple(groups), known_by=BY_PROCESS, roles=roles,
     )  # fmt: skip
 
 
+async def named(peer: Peer) -> Peer:
+    """Return a peer whose actor has the name of its user, as far as that can be found."""
+    if peer.is_named:
+        return peer
+    name = await USER_NAMES.find(peer.uid)
+    return replace(peer, actor=_actor(name, peer.uid, peer.gid, peer.pid))
+
+
+def _actor(name: str, uid: int | None, gid: int | None, pid: int | None) -> str:
+    """Return a peer as the JSON text that the history keeps."""
+    actor = {"name": name, "uid": uid, "gid": gid, "pid": pid}
+    return json.dumps(actor, separators=(",", ":"))
+
+
 def certificate_peer(name: str, role: Role, client: str, address: str) -> Peer:
     """Return a remote peer, which has no uid."""
-    actor = json.dumps({"name": name, "uid": None, "gid": None, "pid": None}, separators=(",", ":"))
+    actor = _actor(name, None, None, None)
     return Peer(0, OVERFLOW_UID, OVERFLOW_UID, actor, role, client, remote=True, address=address)
 
 
 def token_peer(token: Token, address: str) -> Peer:
     """Return the peer that presented a token; it has the token's role."""
     name = f"token {token.name}"
-    return replace(certificate_peer(name, Role(token.role), name, address), token=token)
+    keys_of = name if token.serial is None else f"{name} {token.serial}"
+    known = certificate_peer(name, Role(token.role), name, address)
+    return replace(known, token=token, keys_of=keys_of)
 
 
 def unauthenticated(address: str) -> Peer:
@@ -148,8 +193,7 @@ def unauthenticated(address: str) -> Peer:
 
 def on_behalf_of(peer: Peer, stub_domid: int) -> Peer:
     """Return root's process as the stub domain that it acts for, which the history names."""
-    actor = {"name": f"stub domain {stub_domid}", "uid": None, "gid": None, "pid": peer.pid}
-    return replace(peer, actor=json.dumps(actor, separators=(",", ":")))
+    return replace(peer, actor=_actor(f"stub domain {stub_domid}", None, None, peer.pid))
 
 
 def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
@@ -159,32 +203,10 @@ def _remote(transport: asyncio.BaseTransport, roles: Roles) -> Peer:
     certificate = transport.get_extra_info("peercert")
     if not certificate:
         return unauthenticated(address)
-    subject = subject_of(certificate)
-
+    subject, context = subject_of(certificate), transport.get_extra_info("sslcontext")
     known = certificate_peer(subject, roles.of_subject(subject), CERTIFICATE + subject, address)
-    return replace(known, known_by=BY_CERTIFICATE, roles=roles)
-
-
-def subject_of(certificate: Mapping[str, Any]) -> str:
-    """Return a subject as one text, like "CN=xapi,O=Example", in the certificate's order."""
-    pairs = [pair for relative in certificate.get("subject", ()) for pair in relative]
-    return ",".join(f"{_SHORT.get(key, key)}={_escaped(value)}" for key, value in pairs)
-
-
-_SHORT = {
-    "commonName": "CN",
-    "organizationName": "O",
-    "organizationalUnitName": "OU",
-    "countryName": "C",
-    "stateOrProvinceName": "ST",
-    "localityName": "L",
-    "domainComponent": "DC",
-}
-
-
-def _escaped(value: str) -> str:
-    """Escape separators, so that no value can imitate another subject."""
-    return "".join(f"\\{c}" if c in ",=+\\" else c for c in value)
+    until_s = valid_until_s(certificate, context)
+    return replace(known, known_by=BY_CERTIFICATE, roles=roles, valid_until_s=until_s)
 
 
 def _groups(sock: socket.socket) -> tuple[int, ...]:
@@ -194,11 +216,3 @@ def _groups(sock: socket.socket) -> tuple[int, ...]:
     except OSError:
         return ()
     return struct.unpack(f"{len(raw) // 4}I", raw)
-
-
-@lru_cache(maxsize=256)
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return f"uid {uid}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 
 from maxmemd.errors import ConfigError, TokensError, TokensFull
-from maxmemd.files import NO_SPACE, check_trusted, open_private, sync, why_unusable
+from maxmemd.files import NO_SPACE, check_trusted, open_private, open_regular, sync, why_unusable
 from maxmemd.policy.roles import GIVEN
 
 PREFIX = "mxm_"
@@ -26,7 +26,9 @@ MOST = 1000
 class Token:
     """What is stored of a token. `actor` is JSON text: who created it.
 
-    `expires_ns` is by the host's clock; None: the token is valid until it is revoked.
+    `expires_ns` is by the host's clock; None: the token is valid until it is revoked. `serial`
+    tells it from another one of its name, which its client's idempotency keys are not for; a token
+    of an earlier version has none.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Token:
     created_ns: int
     actor: str
     expires_ns: int | None = None
+    serial: str | None = None
 
     def has_expired(self, now_ns: int) -> bool:
         """Whether the token is refused at this time."""
@@ -79,7 +82,8 @@ class TokenStore:
                 return None
             if len(kept) >= MOST:
                 raise TokensError(f"cannot keep more than {MOST} tokens: revoke some")
-            token = Token(name, _hash(secret), role, now_ns, actor, expires_ns)
+            serial = secrets.token_hex(8)
+            token = Token(name, _hash(secret), role, now_ns, actor, expires_ns, serial)
             self._keep({**kept, token.sha256: token})
         return secret
 
@@ -113,7 +117,7 @@ class TokenStore:
 
 def _read(path: Path) -> list[Token]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = os.fstat(file.fileno())
             check_trusted(path, found, is_secret=True)
             tokens = [Token(**one) for one in json.load(file)["tokens"]]
@@ -131,6 +135,8 @@ def _read(path: Path) -> list[Token]:
             raise ConfigError(f"cannot use {path}: {token.name} has the role {token.role!r}")
         if not isinstance(token.expires_ns, int | None):
             raise ConfigError(f"cannot use {path}: {token.name} expires at {token.expires_ns!r}")
+        if not isinstance(token.serial, str | None):
+            raise ConfigError(f"cannot use {path}: {token.name} has the serial {token.serial!r}")
     return tokens
 
 

@@ -1,11 +1,11 @@
 """GET /v1/events: where a client's stream begins, and its filter."""
 
-import asyncio
-
 from maxmemd.api import event_format
 from maxmemd.api.handlers.service import Service, look
+from maxmemd.api.reading.strides import Reading
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response, StreamingResponse
+from maxmemd.ledger.follow import Position
 from maxmemd.policy.reference import Uuid, parse_reference
 
 
@@ -20,10 +20,13 @@ async def events(service: Service, call: Request) -> Response | StreamingRespons
             return view
         uuid = view.uuid
     after = call.after or call.query.get("since")
-    if after is None:
-        place = await asyncio.to_thread(service.follower.end)
-    else:
-        place = await asyncio.to_thread(event_format.position_of, after, service.follower)
+
+    def find(_: Reading) -> Position:
+        if after is None:
+            return service.follower.end()
+        return event_format.position_of(after, service.follower)
+
+    place = await service.reads.of(call.peer.role.name).run(call.peer.client, find)
 
     def wanted(event: event_format.FormattedEvent) -> bool:
         return (kinds is None or event.kind in kinds) and uuid in (None, event.uuid)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from maxmemd import __version__
-from maxmemd.api import metrics, serialize
+from maxmemd.api import domain_json, metrics, serialize
+from maxmemd.api.auth.cost import MOST_ROWS, ROWS_UNLESS_ASKED
 from maxmemd.api.drift import drift_reply, findings
-from maxmemd.api.handlers.service import Service, as_json, look, refusal
+from maxmemd.api.handlers.service import Service, as_json, look, refusal, to_bytes
 from maxmemd.api.health import is_ready
+from maxmemd.api.reading.strides import Reading
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
-from maxmemd.arbiter.messages import DomainView, LookAtDomains, LookAtHost, Refused
+from maxmemd.arbiter.messages import DomainView, LookAtHost, Refused
+from maxmemd.ledger.reader import Encoder, ReadPage
 from maxmemd.policy.components import Record
 from maxmemd.policy.which_domain import nothing_recorded, own_domain
 from maxmemd.units import Memory
-from maxmemd.wire.replies import Condition, DomainsReply, Health, HostReply
+from maxmemd.wire.replies import Condition, Health, HostReply
 
 
 async def get_host(service: Service, call: Request) -> Response:
@@ -42,9 +45,8 @@ async def get_host(service: Service, call: Request) -> Response:
 
 
 async def get_domains(service: Service, call: Request) -> Response:
-    """Return all domains."""
-    views = await service.mailbox.ask(LookAtDomains())
-    return as_json(DomainsReply.model_construct(domains=[serialize.domain(v) for v in views]))
+    """Return all domains; at most a second old, and never older than the last change."""
+    return Response(200, await service.all_domains.get())
 
 
 async def get_domain(service: Service, call: Request) -> Response:
@@ -53,7 +55,7 @@ async def get_domain(service: Service, call: Request) -> Response:
     if isinstance(view, Response):
         return view
     revision = None if view.record is None else view.record.revision
-    return as_json(serialize.domain(view), revision=revision)
+    return Response(200, domain_json.domain(view), revision=revision)
 
 
 async def get_record(service: Service, call: Request) -> Response:
@@ -73,8 +75,13 @@ async def explain(service: Service, call: Request) -> Response:
     view, record = found
     revisions = sorted({component.revision for component in record.components.values()})
     generation = service.mailbox.status.generation
-    entries = await asyncio.to_thread(service.reader.entries_of, record.uuid, revisions, generation)
-    return as_json(serialize.explanation(view, record, entries), revision=record.revision)
+
+    def read(reading: Reading) -> bytes:
+        made_by = service.reader.made_by(record.uuid, revisions, generation, reading.deadline)
+        reading.rest()
+        return to_bytes(serialize.explanation(view, record, made_by))
+
+    return Response(200, await _in_pool(service, call, read), revision=record.revision)
 
 
 async def get_drift(service: Service, call: Request) -> Response:
@@ -87,26 +94,35 @@ async def get_drift(service: Service, call: Request) -> Response:
 
 
 async def history(service: Service, call: Request) -> Response:
-    """Return the decisions about a domain, newest first."""
-    limit = call.number("limit", 50, 500) or 50
+    """Return a page of the decisions about a domain, newest first."""
+    return await _get_page(service, call, "entries", service.reader.history, serialize.entry)
+
+
+async def pushes(service: Service, call: Request) -> Response:
+    """Return a page of the pushes of a domain, newest first."""
+    return await _get_page(service, call, "pushes", service.reader.pushes, serialize.past_push)
+
+
+async def _get_page(
+    service: Service, call: Request, kind: str, read_page: ReadPage, encode: Encoder
+) -> Response:
+    limit = call.number("limit", ROWS_UNLESS_ASKED, MOST_ROWS) or ROWS_UNLESS_ASKED
     before = call.number("before", None, 2**52)
     found = await _get_recorded(service, call)
     if isinstance(found, Response):
         return found
-    rows = await asyncio.to_thread(
-        service.reader.history, found[1].uuid, limit=limit, before=before
-    )
-    return as_json(serialize.history(rows, limit))
 
+    def read(reading: Reading) -> bytes:
+        page = read_page(
+            found[1].uuid,
+            reading.resting(encode),
+            limit=limit,
+            before=before,
+            until=reading.deadline,
+        )
+        return serialize.page(kind, page)
 
-async def pushes(service: Service, call: Request) -> Response:
-    """Return the pushes of a domain, newest first."""
-    limit = call.number("limit", 50, 500) or 50
-    found = await _get_recorded(service, call)
-    if isinstance(found, Response):
-        return found
-    rows = await asyncio.to_thread(service.reader.pushes, found[1].uuid, limit=limit)
-    return as_json(serialize.pushes(rows))
+    return Response(200, await _in_pool(service, call, read))
 
 
 async def health(service: Service, call: Request) -> Response:
@@ -118,29 +134,25 @@ async def health(service: Service, call: Request) -> Response:
     body = Health(
         live=True,
         ready=ready,
+        simulated=service.simulated,
         parts=dict(parts),
         findings=findings(fights, service.config),
         conditions=[Condition(**each._asdict()) for each in status.conditions],
+        history=service.proved,
     )
     return Response(200 if ready else 503, body.model_dump_json().encode())
 
 
 async def get_metrics(service: Service, call: Request) -> Response:
     """Return the metrics in OpenMetrics' text format, or in Prometheus' if asked for."""
-    domains = await service.mailbox.ask(LookAtDomains())
-    if service.disk.space is None:
-        await service.disk.look()
-    scene = metrics.Scene(
-        service.mailbox,
-        domains,
-        service.parts(),
-        service.event_stream.streams,
-        service.disk.space,
-        service.refusals.counts,
-    )
     plain = metrics.wants_plain(call.accept)
-    text = await asyncio.to_thread(metrics.to_text, scene, plain=plain)
+    text = await service.metrics[plain].get()
     return Response(200, text, metrics.PLAIN if plain else metrics.OPENMETRICS)
+
+
+async def _in_pool(service: Service, call: Request, read: Callable[[Reading], bytes]) -> bytes:
+    """Return what is read in a thread for clients of the caller's role."""
+    return await service.reads.of(call.peer.role.name).run(call.peer.client, read)
 
 
 async def _get_recorded(service: Service, call: Request) -> tuple[DomainView, Record] | Response:

@@ -25,7 +25,7 @@ from maxmemd.policy.wishes import (
     RemoveComponent,
     Rollback,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -36,7 +36,7 @@ from maxmemd.wire import requests
 async def set_limit(service: Service, call: Request) -> Response:
     """Xl mem-max."""
     body: requests.LimitRequest = call.body
-    wish = SetLimit(Memory(kib=body.max_mem_kib), body.force, body.static_max)
+    wish = SetMaxMem(Memory(kib=body.max_mem_kib), body.force, body.static_max)
     return await _decide(service, call, wish)
 
 

@@ -7,18 +7,14 @@ number of pipelined requests; each is a denial of service.
 import asyncio
 from collections.abc import Awaitable, Iterable
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from maxmemd.api import problems
 from maxmemd.api.asgi import Receive, Scope, Send
 from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.problems import Rejected
 from maxmemd.api.request import MOST_BODY_BYTES
+from maxmemd.api.response import last_reply
 from maxmemd.policy.roles import ADMIN, TOOLSTACK
 
 MOST_HEADER_BYTES = 16 * 1024
@@ -166,12 +162,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _end_with(self, why: Rejected, more: str = "") -> None:
         """Answer with a problem document, outside of any cycle, and close the connection."""
-        status, body = problems.document(why.code, why.detail, why.numbers)
-        head = (
-            f"Content-Type: {problems.MEDIA_TYPE.decode()}\r\n"
-            f"Content-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
-        )
-        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.write(last_reply(why, self.dispatcher.common, more))
         self.transport.close()
 
     def cut(self) -> None:

@@ -22,7 +22,9 @@ from maxmemd.api.server.tcp import TcpListener
 from maxmemd.api.server.tls_acceptor import TlsAcceptor
 
 LOG = logging.getLogger("maxmemd.api")
-STOP_WITHIN_S = 2
+STOP_WITHIN_S = 1
+"""How long answers in flight may take after a signal. What is left of systemd's patience is for
+notes and the ledger."""
 
 
 async def run(
@@ -34,7 +36,7 @@ async def run(
     remote: TcpListener | None = None,
     device_model_socket: socket.socket | None = None,
 ) -> None:
-    """Serve `app` on a bound socket until SIGTERM or SIGINT; `stopping` is to end its streams.
+    """Serve `app` on a bound socket until SIGTERM or SIGINT; `on_stop` is to end its streams.
 
     `remote` serves clients over TCP, `device_model_socket` device models only.
     """
@@ -88,7 +90,8 @@ class _Server(uvicorn.Server):
             self._acceptors += (Acceptor(self._device_model_socket, self._device_model),)
         if self._remote is not None:
             admission, refusals = self._dispatcher.admission, self._dispatcher.refusals
-            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals)
+            common = self._dispatcher.common
+            acceptor = TlsAcceptor(self._remote, self._connection, admission, refusals, common)
             self._acceptors += (acceptor,)
 
     def _connection(self) -> BoundedHttpProtocol:
@@ -113,9 +116,9 @@ class _Server(uvicorn.Server):
 
 
 def _raise_descriptor_limit() -> None:
-    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS plus SQLite's and Xen's descriptors."""
+    """Raise RLIMIT_NOFILE to cover MOST_CONNECTIONS, each with its process, and all else."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + 256
+    wanted = 2 * MOST_CONNECTIONS + 256
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
+from maxmemd.files import open_regular
 
 BACKLOG = 128
 
@@ -40,10 +41,13 @@ def check_usable(config: Config) -> ssl.SSLContext | None:
 def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLContext:
     """Return the server's TLS context; with `clients`, client certificates are verified.
 
-    A client without one may still send a token. Raises ConfigError.
+    A client without one may still send a token. No session is resumed: a ticket is good for two
+    hours, whatever has become of the certificate meanwhile. Raises ConfigError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET  # with tickets, only how they are kept
     _check_readable("tls_certificate", certificate)
     if _check_readable("tls_key", key) & stat.S_IRWXO:
         detail = f"cannot trust tls_key {key}: every user may use it (chmod o= {key})"
@@ -68,7 +72,7 @@ def tls_context(certificate: Path, key: Path, clients: Path | None) -> ssl.SSLCo
 def _check_readable(name: str, path: Path) -> int:
     """Return a file's mode. Raises ConfigError if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return os.fstat(file.fileno()).st_mode
     except OSError as error:
         detail = f"cannot use {name} {path}: {error.strerror}"

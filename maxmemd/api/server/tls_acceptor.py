@@ -6,18 +6,25 @@ Until the handshake is done the peer is unknown, and the limits of connections d
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+from maxmemd.api.asgi import Headers
 from maxmemd.api.auth.admission import Admission
 from maxmemd.api.auth.peers import Peer, unauthenticated
 from maxmemd.api.auth.refusal_log import RefusalLog
 from maxmemd.api.problems import Rejected
+from maxmemd.api.response import last_reply
 from maxmemd.api.server.acceptor import Acceptor
 from maxmemd.api.server.tcp import TcpListener
 
-HANDSHAKE_WITHIN_S = 5.0
+HANDSHAKE_WITHIN_S, LEAST_HANDSHAKE_S = 5.0, 0.1
 MOST_HANDSHAKES, MOST_HANDSHAKES_EACH = 128, 16
 """Concurrent handshakes: in all, and of one address. One more cancels the oldest, because a
 handshake that makes progress is done long before it is the oldest."""
+MOST_PEEKED = 64 * 1024
+PLAIN_HTTP = (
+    "cannot read the request: plain HTTP was sent to a port that speaks TLS (give https://)"
+)
 
 
 class TlsAcceptor(Acceptor):
@@ -29,9 +36,14 @@ class TlsAcceptor(Acceptor):
         make: Callable[[], asyncio.Protocol],
         admission: Admission,
         refusals: RefusalLog,
+        common: Headers = (),
     ) -> None:
-        """Start accepting. `make` creates the protocol of a connection."""
+        """Start accepting. `make` creates the protocol of a connection.
+
+        `common` are the headers of every response.
+        """
         self._context, self._admission, self._refusals = remote.context, admission, refusals
+        self._common = common
         self._handshakes: dict[asyncio.Task[None], Peer] = {}
         super().__init__(remote.sock, make)
 
@@ -61,12 +73,57 @@ class TlsAcceptor(Acceptor):
 
     async def _shake_hands(self, connection: socket.socket, peer: Peer) -> None:
         """Run the handshake; a failure is logged as a refusal."""
+        began_s = self._loop.time()
         try:
+            if await self._speaks_plain_http(connection):
+                self._refuse_plain_http(connection, peer)
+                return
             await self._loop.connect_accepted_socket(
                 self._make,
                 connection,
                 ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_WITHIN_S,
+                ssl_handshake_timeout=max(
+                    LEAST_HANDSHAKE_S, HANDSHAKE_WITHIN_S - (self._loop.time() - began_s)
+                ),
             )
         except OSError as error:
             self._refusals.count_and_log(peer, "tls-failed", f"the TLS handshake failed: {error}")
+
+    async def _speaks_plain_http(self, connection: socket.socket) -> bool:
+        """Whether a client begins with a letter: a method of HTTP does, a handshake does not.
+
+        OpenSSL would end such a connection without a word, and the client would take it for lost.
+        Raises OSError, and the connection is closed.
+        """
+        try:
+            await self._wait_for_bytes(connection)
+            return connection.recv(1, socket.MSG_PEEK).isalpha()
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _wait_for_bytes(self, connection: socket.socket) -> None:
+        ready = self._loop.create_future()
+
+        def on_readable() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        self._loop.add_reader(connection.fileno(), on_readable)
+        try:
+            async with asyncio.timeout(HANDSHAKE_WITHIN_S):
+                await ready
+        except TimeoutError:
+            raise TimeoutError(f"nothing came within {HANDSHAKE_WITHIN_S:.0f} s") from None
+        finally:
+            self._loop.remove_reader(connection.fileno())
+
+    def _refuse_plain_http(self, connection: socket.socket, peer: Peer) -> None:
+        """Answer in plain HTTP that this is TLS."""
+        why = Rejected("request-invalid", PLAIN_HTTP)
+        why_failed = "the TLS handshake failed: the client sent plain HTTP"
+        self._refusals.count_and_log(peer, "tls-failed", why_failed)
+        with connection, suppress(OSError):
+            connection.recv(MOST_PEEKED)  # what is left unread would reset the connection
+            connection.sendall(last_reply(why, self._common))
+            connection.shutdown(socket.SHUT_WR)

@@ -10,7 +10,7 @@ from pathlib import Path
 from maxmemd.config.parsers import NONE
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
-from maxmemd.files import need_folder
+from maxmemd.files import need_folder, need_safe_folders
 
 LOG = logging.getLogger("maxmemd.api")
 UNITS = {"socket": "maxmemd.socket", "device_model_socket": "maxmemd-device-model.socket"}
@@ -29,6 +29,10 @@ def open_sockets(
             config.device_model_socket_path
         )
     api, device_model = passed
+    for path in [Path(sock.getsockname()) for sock in passed if sock is not None]:
+        # systemd's folder may be closed to us (0700 root): the socket in it cannot be looked at
+        if path.parent.exists():
+            need_safe_folders(path, f"serve systemd's socket {path}")
     _compare("socket", api, config.socket)
     if device_model is not None and config.device_model_socket == NONE:
         LOG.warning(
@@ -71,8 +75,8 @@ def bind(path: Path, group: str = "") -> socket.socket:
     Raises ConfigError.
     """
     need_folder(path, f"listen on {path}")
+    need_safe_folders(path, f"listen on {path}")
     _clear(path)
-    _safe_folder(path)
     return _bind(path, 0o117, _group_id(path, group) if group else -1)
 
 
@@ -84,6 +88,7 @@ def bind_device_model_socket(path: Path) -> socket.socket:
     Raises ConfigError.
     """
     _closed_folder(path)
+    need_safe_folders(path, f"listen on {path}")
     _clear(path)
     return _bind(path, 0o111, -1)
 
@@ -111,14 +116,6 @@ def _group_id(path: Path, group: str) -> int:
     except KeyError:
         detail = f"cannot give {path} to group {group!r}: there is no such group"
         raise ConfigError(f"{detail} (create it, or change socket_group)") from None
-
-
-def _safe_folder(path: Path) -> None:
-    """Refuse a folder in which any user could replace the socket."""
-    mode = path.parent.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        detail = f"cannot listen on {path}: every user may write to {path.parent}"
-        raise ConfigError(f"{detail} (chmod o-w {path.parent})")
 
 
 def _closed_folder(path: Path) -> None:

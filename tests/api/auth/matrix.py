@@ -13,10 +13,10 @@ BEGIN, END = "<!-- the route table: python -m tests.api.auth.matrix -->\n", "<!-
 def table() -> str:
     """Return the access matrix in Markdown."""
     columns = (*ROLES, NOBODY)
-    lines = [f"| route | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    lines = [f"| route | {' | '.join(columns)} | cost |", "|---|" + "---|" * (len(columns) + 1)]
     for route in ROUTES:
         cells = " | ".join(_cell(route.access, role) for role in columns)
-        lines.append(f"| {route.method} `{route.path}` | {cells} |")
+        lines.append(f"| {route.method} `{route.path}` | {cells} | {route.cost} |")
     return "\n".join(lines) + "\n"
 
 

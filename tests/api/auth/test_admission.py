@@ -36,7 +36,7 @@ def admission_of(clock: FakeClock, **rates: float) -> Admission:
 
 def asks(admission: Admission, caller: Peer, access: Access = anyone) -> None:
     """Ask once."""
-    known = admission.identify({"maxmemd.peer": caller, "headers": []})
+    known = admission.identify({"maxmemd.peer": caller, "headers": [], "query_string": b""})
     admission.authorize(known, access, {})
 
 

@@ -5,8 +5,19 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from maxmemd.api.auth.peers import peer
+from maxmemd.api.auth.certificates import subject_of
+from maxmemd.api.auth.peers import (
+    CERTIFICATE,
+    Peer,
+    certificate_peer,
+    peer,
+    token_peer,
+)
+from maxmemd.api.auth.token_store import Token, TokenStore
+from maxmemd.policy.roles import Role
 from tests.support.http import UnixConnection
 from tests.support.inside import Inside, problem
 from tests.support.outside import Outside, as_user
@@ -64,3 +75,71 @@ def _ask_three(path: Path) -> list[int]:
     roms = "/v1/domains/web/components/device-model/roms"
     asked = [("GET", "/v1/domains/web", None), ("PUT", roms, {"amount_kib": 64})]
     return [connection.ask(*one)[0] for one in (*asked, asked[0])]
+
+
+VALUES = st.text(alphabet=":\\,=+ka", max_size=6)
+KEYS = st.text(alphabet=":\\k", min_size=1, max_size=6)
+
+
+def a_certificate_of(value: str) -> Peer:
+    """Return the client whose certificate has this common name."""
+    subject = subject_of({"subject": ((("commonName", value),),)})
+    return certificate_peer(subject, Role("toolstack"), CERTIFICATE + subject, "192.0.2.1")
+
+
+def a_token(name: str, serial: str | None = None) -> Peer:
+    """Return the client that sent this token."""
+    return token_peer(Token(name, "hash", "toolstack", 7, "{}", None, serial), "192.0.2.1")
+
+
+CLIENTS = st.one_of(
+    VALUES.map(a_certificate_of),
+    st.builds(a_token, st.sampled_from(["a", "b"]), st.sampled_from([None, "1", "2"])),
+    st.integers(0, 3).map(lambda uid: peer(1, uid, uid)),
+)
+
+
+@given(CLIENTS, KEYS, CLIENTS, KEYS)
+@example(a_certificate_of("a"), "b:k", a_certificate_of("a:b"), "k")
+@example(a_certificate_of("a\\"), "k", a_certificate_of("a"), "\\:k")
+@example(a_token("a"), "k", a_token("a", "1"), "k")
+def test_no_two_clients_share_a_key(one: Peer, its: str, other: Peer, others: str) -> None:
+    """Whatever a certificate's subject and a client's key are made of."""
+    is_same = (one.client, one.keys_of, its) == (other.client, other.keys_of, others)
+    assert (one.stored_key(its) == other.stored_key(others)) == is_same
+
+
+@pytest.mark.parametrize(
+    ("client", "key", "stored"),
+    [
+        (peer(1, 0, 0), "boot:uuid:7:r1", "0:boot:uuid:7:r1"),
+        (peer(1, 300_001, 5), "k", "300001:k"),
+        (a_certificate_of("xapi"), "k", "cert CN=xapi:k"),
+        (a_certificate_of("x\\y"), "k", r"cert CN=x\\y:k"),
+        (a_token("backup"), "a:b", "token backup:a:b"),
+    ],
+)
+def test_what_earlier_versions_wrote_is_found(client: Peer, key: str, stored: str) -> None:
+    """A request that is repeated over an upgrade counts once, as it did before."""
+    assert client.stored_key(key) == stored
+
+
+@given(VALUES, KEYS)
+def test_what_earlier_versions_wrote_for_two_clients_is_found_for_none(
+    value: str, key: str
+) -> None:
+    """A key whose client could have been another one is nobody's."""
+    client = a_certificate_of(value)
+    formerly = f"{client.client}:{key}"
+    assert (client.stored_key(key) == formerly) == (formerly.count(":") == 1)
+
+
+def test_a_token_made_again_has_no_keys_of_the_former(tmp_path: Path) -> None:
+    """Neither has one that took the name of an expired one."""
+    tokens, stored = TokenStore(tmp_path / "tokens"), set()
+    for number in range(3):
+        secret = tokens.create("backup", "toolstack", "{}", number, expires_ns=number + 1)
+        found = TokenStore(tmp_path / "tokens").find(secret or "")
+        assert found is not None
+        stored.add(token_peer(found, "192.0.2.1").stored_key("k"))
+    assert len(stored) == 3

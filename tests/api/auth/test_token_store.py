@@ -41,6 +41,31 @@ def test_a_life(tmp_path: Path) -> None:
     assert tokens.find(two) is not None
 
 
+def test_a_change_is_on_the_disk_when_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is synced before it gets its name, and the folder after: the name survives too."""
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+
+    def renamed(source: Path, target: Path) -> None:
+        replace(source, target)
+        done.append(f"rename to {Path(target).name}")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", renamed)
+    tokens = TokenStore(tmp_path / "t")
+    durably = ["sync t.new", "rename to t", f"sync {tmp_path.name}"]
+    created(tokens, "a")
+    assert done == durably
+    assert tokens.revoke("a")
+    assert done == [*durably, *durably]
+
+
 def test_a_name_is_used_once(tmp_path: Path) -> None:
     """Another token of a name is not made while there is one."""
     tokens = TokenStore(tmp_path / "t")
@@ -159,6 +184,13 @@ def test_a_file_that_is_none(tmp_path: Path, text: str) -> None:
     path.chmod(0o600)
     with pytest.raises(ConfigError, match=f"cannot read {path}: .* create the tokens again"):
         TokenStore(path)
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    """It stops the start as well."""
+    os.mkfifo(tmp_path / "t", 0o600)
+    with pytest.raises(ConfigError, match="it is not a regular file"):
+        TokenStore(tmp_path / "t")
 
 
 def test_a_role_that_is_none(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The routes that only read: the host, domains, explain, history, pushes."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.inside import Inside
@@ -99,6 +101,32 @@ def test_history_in_pages(api: Inside) -> None:
     assert seqs == sorted(set(seqs), reverse=True)
 
 
+def test_pages_of_large_entries_are_bounded_in_bytes(api: Inside) -> None:
+    """However many are asked for: what has no room is on the next page, and none is lost."""
+    own = [{"owner": "operator", "name": f"share-{n:02}", "amount_kib": n} for n in range(60)]
+    limit = [{"owner": "operator", "name": "max-mem", "amount_kib": 600 * 1024}]
+    uuid, wishes = api.uuid(1), 80
+    for n in range(wishes):
+        own[0]["amount_kib"] = n + 1
+        api.put(f"/v1/records/{uuid}", {"components": limit + own})
+    entries: list[dict[str, Any]] = []
+    before, pages = "", 0
+    while True:
+        reply = api.ask("GET", f"/v1/domains/web/history?limit=500{before}")
+        assert len(reply.content) < 512 * 1024 + 16 * 1024
+        body = reply.json()
+        entries += body["entries"]
+        pages += 1
+        if body["next_before"] is None:
+            break
+        assert len(reply.content) > 512 * 1024
+        before = f"&before={body['next_before']}"
+    assert pages > 1
+    assert [one["kind"] for one in entries].count("import") == wishes
+    seqs = [one["seq"] for one in entries]
+    assert seqs == sorted(set(seqs), reverse=True)
+
+
 def test_pushes(api: Inside) -> None:
     """Every push is listed with its read-back, newest first, up to the limit."""
     for mib in (700, 800):
@@ -108,4 +136,8 @@ def test_pushes(api: Inside) -> None:
     pushes = api.get("/v1/domains/web/pushes")["pushes"]
     assert {801 * 256, 701 * 256} <= {one["max_pages"] for one in pushes}
     assert all(one["seen_pages"] == one["max_pages"] for one in pushes)
-    assert len(api.get("/v1/domains/web/pushes?limit=1")["pushes"]) == 1
+    first = api.get("/v1/domains/web/pushes?limit=1")
+    rest = api.get(f"/v1/domains/web/pushes?before={first['next_before']}")
+    assert rest["next_before"] is None
+    whole = first["pushes"] + rest["pushes"]  # some may have been written meanwhile
+    assert whole[-len(pushes) :] == pushes

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import socket
 import ssl
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from maxmemd.api.auth.admission import Admission, AdmissionRules
-from maxmemd.api.auth.peers import UNKNOWN_PEER, Peer, certificate_peer, subject_of, token_peer
+from maxmemd.api.auth.peers import Peer, certificate_peer, token_peer
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.server.tcp import listen_tcp, tls_context
 from maxmemd.cli import main
@@ -63,6 +64,7 @@ ROMS = "/v1/domains/1/components/device-model/roms"
         ("watcher", [200, 403, 403, 403]),
         ("stranger", [401, 401, 401, 401]),
         ("liar", [401, 401, 401, 401]),
+        ("both-in-one", [401, 401, 401, 401]),
         ("", [401, 401, 401, 401]),
     ],
 )
@@ -86,11 +88,28 @@ def test_a_certificate_that_nobody_signed(far: Elsewhere) -> None:
         ask(link, "GET", "/v1/health")
 
 
+@pytest.mark.parametrize("certificate", ["xapi", ""])
+def test_no_session_is_resumed(far: Elsewhere, certificate: str) -> None:
+    """Each connection shows its certificate: there is no ticket that would stand for it."""
+    context, session = far.context(certificate), None
+    for _ in range(2):
+        plain = socket.create_connection(("127.0.0.1", far.port), timeout=20)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as link:
+            link.sendall(b"GET /v1/host HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            while link.recv(65536):
+                pass
+            session = link.session
+            assert session is not None
+            assert (session.has_ticket, link.session_reused) == (False, False)
+
+
 def test_plain_and_old(far: Elsewhere) -> None:
-    """Without TLS, or with an old one, there is no answer."""
+    """Without TLS the answer says only that this is TLS; with an old one there is none."""
     plain = http.client.HTTPConnection("127.0.0.1", far.port, timeout=20)
-    with pytest.raises((OSError, http.client.HTTPException)):
-        ask(plain, "GET", "/v1/health")
+    for method, body in (("GET", None), ("DELETE", None), ("PUT", {"max_mem_kib": 4})):
+        status, told = ask(plain, method, "/v1/domains/1/limit", body)
+        assert (status, told["code"]) == (400, "request-invalid")
+        assert told["detail"].endswith("to a port that speaks TLS (give https://)")
     context = far.context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     link = http.client.HTTPSConnection("127.0.0.1", far.port, timeout=20, context=context)
@@ -336,17 +355,6 @@ async def _twice(api: Inside, caller: Peer, headers: list[tuple[str, str]]) -> A
     return await api.client.get("/v1/health", headers=headers)
 
 
-def test_subjects() -> None:
-    """A subject is one text, in order, and no value can look like two."""
-    assert subject_of({"subject": ((("commonName", "a"),), (("organizationName", "b"),))}) == (
-        "CN=a,O=b"
-    )
-    assert subject_of({"subject": ((("commonName", "a,O=b"),),)}) == r"CN=a\,O\=b"
-    assert subject_of({"subject": ((("title", "x"),),)}) == "title=x"
-    assert subject_of({}) == ""
-    assert UNKNOWN_PEER.role.name == "nobody"
-
-
 def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     """Files that are missing, do not match, or are world-readable are named in an error."""
     make(tmp_path, "one", "/CN=one", ca=None)
@@ -361,6 +369,7 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
     subprocess.run(["openssl", "ec", "-in", str(key), *sealing], capture_output=True, check=True)
     for path in (other, locked):
         path.chmod(0o600)
+    os.mkfifo(fifo := tmp_path / "fifo")
     own = "write a certificate and its own key, both PEM, the key without a passphrase"
     for files, name, said in (
         ((one, other, None), "tls_certificate", own),
@@ -369,7 +378,10 @@ def test_what_cannot_be_listened_with(tmp_path: Path) -> None:
         ((none, key, None), "tls_certificate", f"tls_certificate {none}: No such file"),
         ((one, none, None), "tls_key", f"tls_key {none}: No such file"),
         ((one, key, none), "tls_clients", f"tls_clients {none}: No such file"),
-        ((one, key, tmp_path), "tls_clients", "Is a directory: write a file that the daemon"),
+        ((one, key, tmp_path), "tls_clients", "not a regular file: write a file that the daemon"),
+        ((fifo, key, None), "tls_certificate", f"tls_certificate {fifo}: it is not a regular file"),
+        ((one, fifo, None), "tls_key", f"tls_key {fifo}: it is not a regular file"),
+        ((one, key, fifo), "tls_clients", f"tls_clients {fifo}: it is not a regular file"),
         ((one, key, key), "tls_clients", "write a file of certificates, PEM"),
     ):
         with pytest.raises(ConfigError, match=re.escape(said)) as refused:

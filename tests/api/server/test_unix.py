@@ -1,11 +1,12 @@
 """The device models' socket: which clients can reach it, and that others have no role there."""
 
+import errno
 import grp
 import os
 import socket
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 
 from maxmemd import files
 from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission, AdmissionRules
+from maxmemd.api.auth.peer_process import SO_PEERPIDFD
 from maxmemd.api.auth.peers import STRANGERS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
@@ -23,6 +25,8 @@ from maxmemd.config.file import parse
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.roles import DEVICE_MODEL, NOBODY, Role, Roles
+from maxmemd.pusher.connect import choose_connector
+from maxmemd.units import Memory
 from tests.support.fakes import FakeClock
 from tests.support.http import UnixConnection, connect
 from tests.support.outside import Outside, as_user
@@ -208,6 +212,8 @@ class Connected:
             return socket.AF_UNIX
         if name == socket.SO_PEERCRED:
             return b"".join(n.to_bytes(4, "little") for n in (self._pid, self._uid, self._uid))
+        if name == SO_PEERPIDFD:
+            raise ProcessLookupError(errno.ESRCH, "it has ended")
         return b""
 
 
@@ -340,6 +346,46 @@ def test_somebody_elses_folder(tmp_path: Path) -> None:
         unix.bind_device_model_socket(tmp_path / "s")
 
 
+def by_systemd(path: Path) -> None:
+    """Take a socket that systemd passed."""
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(path))
+        unix.open_sockets((passed, None), Config(socket=path))
+
+
+def apart_by_systemd(path: Path) -> None:
+    """Take one for device models that systemd passed beside it."""
+    with socket.socket(socket.AF_UNIX) as passed, socket.socket(socket.AF_UNIX) as apart:
+        passed.bind(str(path.parents[2] / "api"))
+        apart.bind(str(path))
+        unix.open_sockets((passed, apart), Config(socket=path.parents[2] / "api"))
+
+
+def of_the_pusher(path: Path) -> None:
+    """Connect to the pusher's."""
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(path))
+        choose_connector(path, Memory(kib=4)).close()
+
+
+@pytest.mark.parametrize(
+    "use", [unix.bind, unix.bind_device_model_socket, by_systemd, apart_by_systemd, of_the_pusher]
+)
+def test_a_socket_that_another_user_could_replace(tmp_path: Path, use: Callable[..., Any]) -> None:
+    """Whichever socket it is, each folder above it is only root's or ours to change."""
+    folder = tmp_path / "above" / "own"
+    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match=f"every user may write to {folder.parent} "):
+        use(folder / "s")
+    folder.parent.chmod(0o755)
+    for name in (folder / "s", tmp_path / "api"):
+        name.unlink(missing_ok=True)
+    found = use(folder / "s")
+    if found is not None:
+        found.close()
+
+
 def test_where_it_is() -> None:
     """Beside the default socket by default; a daemon with another socket has none unless told."""
     default = Path("/run/maxmemd-device-model/maxmemd.sock")
@@ -385,7 +431,8 @@ def test_none_by_the_configuration_beside_systemds(
             admission = Admission(AdmissionRules(roles), has_device_model_socket=has_apart)
             came = admission.register_device_model(Transport(mine))
             assert came.role.name == name
-            assert admission.identify({"maxmemd.peer": came, "headers": []}).role.name == name
+            scope = {"maxmemd.peer": came, "headers": [], "query_string": b""}
+            assert admission.identify(scope).role.name == name
 
 
 class Transport:

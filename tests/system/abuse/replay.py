@@ -18,7 +18,7 @@ from maxmemd.policy.wishes import (
     Increase,
     RemoveComponent,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
     Wish,
 )
@@ -70,7 +70,7 @@ def wish_of(kind: str, words: Mapping[str, Any]) -> Wish:
     """Return the wish that a line's words stand for."""
     match kind:
         case "mem-max":
-            return SetLimit(Memory(kib=words["max_mem_kib"]), words.get("force", False))
+            return SetMaxMem(Memory(kib=words["max_mem_kib"]), words.get("force", False))
         case "mem-set":
             target = words.get("target_kib")
             amount = None if target is None else Memory(kib=target)

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from maxmemd.arbiter.actor import Arbiter
-from maxmemd.ledger import writer
 from maxmemd.ledger.high_water import HighWaterMark
+from maxmemd.ledger.statements import HEADS
 from maxmemd.ledger.writer import SqliteLedger
 from tests.support import serve
 from tests.support.simhost import RemoteHypervisor, RemoteXenstore
@@ -58,7 +58,7 @@ def _at_commit(die: Die) -> None:
 
 POINTS: Mapping[str, Callable[[Die], None]] = {
     "before the transaction": _before(SqliteLedger, "commit"),
-    "between the lines and the records": _before(type(writer.HEADS), "run"),
+    "between the lines and the records": _before(type(HEADS), "run"),
     "before COMMIT": _at_commit,
     "after COMMIT": _before(HighWaterMark, "write"),
     "before the hypercall": _before(RemoteHypervisor, "set_max_mem"),

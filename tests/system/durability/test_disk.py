@@ -185,7 +185,7 @@ def test_a_ledger_that_may_not_grow_is_full(bench: Bench) -> None:
     assert isinstance(bench.turn((bench.uuids[0], rom(4)))[0], Granted)
     pages = [1]
 
-    @sa.event.listens_for(bench.ledger._engine, "connect")
+    @sa.event.listens_for(bench.ledger._database._engine, "connect")
     def _cap(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA max_page_count={pages[0]}")
 

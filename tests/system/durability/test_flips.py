@@ -22,7 +22,7 @@ from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.components import Record
 from maxmemd.policy.entries import Entry
 from maxmemd.policy.facts import StoreFacts
-from maxmemd.policy.wishes import SetLimit
+from maxmemd.policy.wishes import SetMaxMem
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
 from tests.support.figures import figure
@@ -253,7 +253,7 @@ def test_what_is_still_to_be_written_is_sealed(tmp_path: Path) -> None:
     bench = Bench(tmp_path / NAME)
     bench.arbiter.start()
     bench.host.fail("write", 5)
-    bench.turn((bench.uuids[0], SetLimit(Memory.of_mib(300))))
+    bench.turn((bench.uuids[0], SetMaxMem(Memory.of_mib(300))))
     bench.close()
     with closing(sqlite3.connect(tmp_path / NAME)) as connection:
         found = "SELECT effects FROM instance WHERE effects IS NOT NULL"

@@ -9,7 +9,7 @@ import pytest
 
 from maxmemd.arbiter.messages import Granted
 from maxmemd.ledger.migrate import migrate
-from maxmemd.policy.wishes import SetComponent, SetLimit
+from maxmemd.policy.wishes import SetComponent, SetMaxMem
 from maxmemd.units import Memory
 from tests.support.audit import audit
 from tests.support.figures import figure
@@ -81,7 +81,7 @@ def test_a_push_that_xen_refuses_is_said_and_retried(well: Stand, errno: int) ->
 def test_a_domain_that_xen_still_has_is_not_gone(bench: Bench) -> None:
     """ESRCH for a domain that is there fails; the decision is not taken for a former life's."""
     bench.host.fail("set_max_mem", ESRCH, domid=1)
-    (granted,) = bench.turn((bench.uuids[0], SetLimit(Memory.of_mib(300))))
+    (granted,) = bench.turn((bench.uuids[0], SetMaxMem(Memory.of_mib(300))))
     assert (granted.push.state, granted.push.errno) == ("failed", ESRCH)
     for _ in range(3):
         bench.clock.tick(100)
@@ -179,7 +179,7 @@ def test_set_xenstore_away_and_back(well: Stand) -> None:
 def test_xenstore_that_goes_in_between_is_written_later(bench: Bench) -> None:
     """The limit is in force, static-max is failed for itself, and written when xenstore is back."""
     bench.host.fail("write", 111)
-    (granted,) = bench.turn((bench.uuids[0], SetLimit(Memory.of_mib(300))))
+    (granted,) = bench.turn((bench.uuids[0], SetMaxMem(Memory.of_mib(300))))
     assert isinstance(granted, Granted)
     assert granted.push is not None
     assert granted.push.state == "applied"  # the limit is not held up by a node

@@ -22,8 +22,9 @@ from maxmemd.errors import LedgerError
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.drift import DriftMode, DriftRules
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.rules import Rules
-from maxmemd.policy.wishes import Increase, SetComponent, SetLimit, SetTarget, Wish
+from maxmemd.policy.wishes import Increase, SetComponent, SetMaxMem, SetTarget, Wish
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
@@ -75,7 +76,7 @@ class Bench:
                 self.ledger,
                 LocalPusher(self.xen, self.host.xenstore()),
                 self.clock,
-                Settings(Rules(), DriftRules(DriftMode(drift)), keep_gone_s),
+                Settings(Rules(), DriftRules(DriftMode(drift)), GoneRules(keep_gone_s)),
                 boot="one-boot",
             )
         except BaseException:
@@ -108,7 +109,7 @@ def wish_of(dice: random.Random) -> Wish:
     """Return a wish of any common kind."""
     kind = dice.randrange(4)
     if kind == 0:
-        return SetLimit(Memory(kib=4 * dice.randrange(64 * 256, 512 * 256)))
+        return SetMaxMem(Memory(kib=4 * dice.randrange(64 * 256, 512 * 256)))
     if kind == 1:
         return SetTarget(Memory(kib=4 * dice.randrange(16 * 256, 60 * 256)))
     if kind == 2:

@@ -1,15 +1,21 @@
 """What makes an input do the same each time: a loop without time, and nothing in another thread."""
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+from maxmemd.api.auth.peer_process import SO_PEERPIDFD
+from maxmemd.api.reading.pool import ReadPool, ReadPools
+from maxmemd.api.reading.strides import Reading, Strides
 from maxmemd.arbiter.messages import DecisionRequest, Query
 from maxmemd.arbiter.thread import ArbiterThread
+from maxmemd.pacing import Deadline
 
+T = TypeVar("T")
 MOST_PASSES = 100_000
 """An input after which the loop runs on for so long never comes to rest."""
 
@@ -49,6 +55,24 @@ class _Here(ThreadPoolExecutor):
         except Exception as error:  # noqa: BLE001 - the waiter of the future gets it
             done.set_exception(error)
         return done
+
+
+class PromptPools(ReadPools):
+    """Pools without threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = _PromptPool("shared", Strides())
+
+    def of(self, role: str) -> ReadPool:
+        """Return the one that reads at once."""
+        return self.shared
+
+
+class _PromptPool(ReadPool):
+    async def run(self, client: str, work: Callable[[Reading], T]) -> T:
+        """Read at once."""
+        return work(Reading(Deadline(60.0), Strides(sleep=lambda _: None)))
 
 
 class Prompt(ArbiterThread):
@@ -118,6 +142,8 @@ class _Socket:
     def getsockopt(self, _level: int, name: int, _size: int = 0) -> int | bytes:
         if name == socket.SO_DOMAIN:
             return int(socket.AF_UNIX)
+        if name == SO_PEERPIDFD:
+            return os.pidfd_open(os.getpid())
         return struct.pack("iII", 4711, self._uid, self._uid) if name == socket.SO_PEERCRED else b""
 
     def getsockname(self) -> str:

@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from maxmemd.api.auth.token_store import TokenStore
+from maxmemd.api.auth.user_names import USER_NAMES, name_of
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
@@ -37,7 +38,7 @@ from maxmemd.pusher.local import LocalPusher
 from tests.support.fakes import FakeClock, MemoryLedger
 from tests.support.inside import small_host
 from tests.system.fuzz.answers import Broken, read_answers
-from tests.system.fuzz.still import Loop, Prompt, Transport
+from tests.system.fuzz.still import Loop, Prompt, PromptPools, Transport
 
 BASE = 300_000
 UIDS = (0, 1001, BASE + 1, 1003, 65534)
@@ -62,6 +63,8 @@ class Target:
         migrate(config.database)
         self._loop = Loop()
         self._service = self._make_service(config)
+        for uid in UIDS:  # so that nothing is looked up in another thread
+            USER_NAMES.keep(uid, name_of(uid))
         self.dispatcher = Dispatcher(self._service)
         self._state = ServerState()
         self._http = uvicorn.Config(
@@ -110,7 +113,8 @@ class Target:
         disk, tokens = DiskMonitor(config.database), TokenStore(config.tokens_path)
         mailbox = Mailbox(partial(self._arbiter, MemoryLedger()), poll_s=config.poll_s)
         reader = LedgerReader(config.database)
-        return Service(mailbox, reader, tail, EventStream(tail), config, True, disk, tokens)
+        stream, reads = EventStream(tail), PromptPools()
+        return Service(mailbox, reader, tail, stream, config, True, disk, tokens, reads=reads)
 
     def _arbiter(self, ledger: MemoryLedger) -> Arbiter:
         host = small_host()
@@ -118,7 +122,7 @@ class Target:
             ledger,
             LocalPusher(host.hypervisor(), host.xenstore()),
             FakeClock(),
-            Settings(CONFIG.rules, DriftRules(), 3600.0),
+            Settings(CONFIG.rules, DriftRules()),
             boot="one-boot",
         )
 
@@ -136,6 +140,7 @@ class Target:
         if service.config.tokens_path.exists():
             service.config.tokens_path.unlink()
             service.tokens = TokenStore(service.config.tokens_path)
+        service.share_answers()
         self._faults.found.clear()
         return ledger
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from maxmemd.api import domain_json
 from maxmemd.api.auth.admission import Admission
 from maxmemd.api.event_stream import EventStream
-from maxmemd.api.handlers import writes
 from maxmemd.errors import LedgerError
 from tests.support.figures import figure
 from tests.support.soak import SOAK
@@ -90,8 +90,8 @@ def _unwell(*_: object) -> None:
 @pytest.mark.parametrize(
     ("where", "name", "instead", "said"),
     [
-        (writes.serialize, "domain", _fails, "ZeroDivisionError"),
-        (writes.serialize, "domain", _unwell, "503: .*cannot read the ledger"),
+        (domain_json, "domain", _fails, "ZeroDivisionError"),
+        (domain_json, "domain", _unwell, "503: .*cannot read the ledger"),
         (Admission, "unregister", lambda *_: None, "a count of connections is left behind"),
         (EventStream, "remove_client", lambda *_: None, "a stream is left behind"),
     ],
@@ -100,7 +100,7 @@ def test_a_fault_is_seen(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, instead: object, said: str
 ) -> None:
     """The target is no blind one: an exception, a 5xx, and what is left behind all break it."""
-    path = "domains/web" if where is writes.serialize else "events"
+    path = "domains/web" if where is domain_json else "events"
     request = f"GET /v1/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     target = Target()
     try:

@@ -96,10 +96,22 @@ def build(directory: Path, *flags: str) -> Built:
     _do("gcc", *shared, *client, f"-L{directory}", "-lxenlight")
     locked = [str(HERE / "locked.c"), "-o", str(directory / "qemu-locked")]
     _do("gcc", *shared, *locked, f"-L{directory}", "-lxenlight")
+    _build_plugin(directory, shared)
     _do("gcc", "-O1", str(HERE / "descriptors.c"), "-o", str(directory / "descriptors"))
     shutil.copy(directory / "client", directory / "qemu-client")
     shutil.copy(directory / "qemu-locked", directory / "locked")
     return Built(directory)
+
+
+def _build_plugin(directory: Path, shared: list[str]) -> None:
+    """Build a plugin that uses Xen's libraries, its program that has none, and what both load."""
+    library = ["gcc", *shared, "-fPIC", "-shared"]
+    sources = [str(HERE / "plugin.c"), str(HERE / "stress.c")]
+    _do(*library, *sources, "-o", str(directory / "plugin.so"), f"-L{directory}", "-lxenlight")
+    _do(*library, str(HERE / "passing.c"), "-o", str(directory / "passing.so"))
+    constructor = ["-o", str(directory / "constructor.so"), str(directory / "plugin.so")]
+    _do(*library, str(HERE / "constructor.c"), *constructor)
+    _do("gcc", *shared, str(HERE / "loader.c"), "-o", str(directory / "loader"))
 
 
 def _do(*command: str) -> None:
@@ -122,10 +134,24 @@ def _sanitized(tmp_path_factory: pytest.TempPathFactory) -> Built:
 @pytest.fixture
 def sanitized(_sanitized: Built) -> Built:
     """Give a build that watches itself; no daemon runs for it."""
-    asan = subprocess.run(
-        ["gcc", "-print-file-name=libasan.so"], text=True, capture_output=True, check=True
-    )
-    return Built(_sanitized.directory, environment={"LD_PRELOAD": asan.stdout.strip()})
+    return Built(_sanitized.directory, environment={"LD_PRELOAD": _runtime("libasan.so")})
+
+
+@pytest.fixture(scope="session")
+def _thread_sanitized(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("threads"), "-fsanitize=thread")
+
+
+@pytest.fixture
+def thread_sanitized(_thread_sanitized: Built) -> Built:
+    """Give a build that watches its threads; no daemon runs for it."""
+    return Built(_thread_sanitized.directory, environment={"LD_PRELOAD": _runtime("libtsan.so")})
+
+
+def _runtime(library: str) -> str:
+    """Return the path of a sanitizer's library, which has to be the first one."""
+    found = ["gcc", f"-print-file-name={library}"]
+    return subprocess.run(found, text=True, capture_output=True, check=True).stdout.strip()
 
 
 def valgrind() -> tuple[str, ...]:
@@ -168,6 +194,12 @@ def web() -> int:
 def born() -> int:
     """Give the domid of a domain without a maximum that no other test has touched."""
     return next(_newborn)
+
+
+@pytest.fixture
+def two() -> tuple[int, int]:
+    """Give two of those."""
+    return next(_newborn), next(_newborn)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Threads, forks, execs, and what valgrind and the sanitizers say."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -66,9 +67,28 @@ def test_what_is_exported(plain: Built) -> None:
     assert "libc.so.6" in needed[0]
 
 
+def test_how_it_is_hardened(plain: Built) -> None:
+    """As Debian's own libraries, and no variable is read where the caller has fewer rights."""
+
+    def listed(*command: str) -> str:
+        argv = [*command, str(plain.library)]
+        return subprocess.run(argv, text=True, capture_output=True, check=True).stdout
+
+    imported = {line.split()[-1].split("@")[0] for line in listed("nm", "-D", "-u").splitlines()}
+    assert {"__stack_chk_fail", "__vsnprintf_chk", "secure_getenv"} <= imported
+    assert not imported & {"getenv", "dlopen", "dlsym", "dlerror", "vsnprintf"}
+    segments, dynamic = listed("readelf", "-lW"), listed("readelf", "-dW")
+    assert "GNU_RELRO" in segments
+    assert "BIND_NOW" in dynamic
+    assert "TEXTREL" not in dynamic
+    assert not [line for line in segments.splitlines() if "GNU_STACK" in line and "RWE" in line]
+    if os.uname().machine == "x86_64":
+        assert "endbr64" in listed("objdump", "-d", "-j", ".text", "--no-show-raw-insn")
+
+
 @pytest.mark.needs("gcc", "libxen-dev")
 def test_the_layout_that_it_reads(tmp_path: Path) -> None:
-    """xc_dominfo_t's maximum is where xc.c thinks it is."""
+    """The maximum and the UUID are where xc.c and domain.c think they are."""
     if "xc_domain_getinfo(" not in Path("/usr/include/xenctrl.h").read_text():
         pytest.skip("libxen-dev is of a Xen after 4.17, which has no xc_dominfo_t")
     source = tmp_path / "layout.c"
@@ -76,6 +96,10 @@ def test_the_layout_that_it_reads(tmp_path: Path) -> None:
         "#include <stddef.h>\n#include <xenctrl.h>\n"
         '_Static_assert(offsetof(xc_dominfo_t, max_memkb) == 64, "max_memkb");\n'
         '_Static_assert(offsetof(xc_dominfo_t, domid) == 0, "domid");\n'
+        '_Static_assert(offsetof(xc_domaininfo_t, domain) == 0, "domain");\n'
+        '_Static_assert(offsetof(xc_domaininfo_t, max_pages) == 16, "max_pages");\n'
+        '_Static_assert(offsetof(xc_domaininfo_t, handle) == 76, "handle");\n'
+        '_Static_assert(sizeof(xc_domaininfo_t) <= 1024, "xc_domaininfo_t");\n'
     )
     subprocess.run(["gcc", "-fsyntax-only", str(source)], check=True)
 

@@ -18,6 +18,7 @@ from maxmemd.policy.codec import build_from_text, record_from_text
 from maxmemd.policy.components import MAX_MEM, Record
 from maxmemd.policy.drift import DriftRules
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.gone import GoneRules
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import IN_FORCE
 from maxmemd.policy.wishes import Wish
@@ -126,7 +127,7 @@ class Lab:
             self.ledger,
             LocalPusher(self.xen_port(self), WatchedStore(self)),
             self.clock,
-            Settings(RULES, DriftRules(), 1e9),
+            Settings(RULES, DriftRules(), GoneRules(keep_s=1e9)),
             boot="boot-1",
         )
         self.arbiter.start()

@@ -9,7 +9,7 @@ from maxmemd.policy.wishes import (
     Build,
     Increase,
     SetComponent,
-    SetLimit,
+    SetMaxMem,
     SetTarget,
 )
 from maxmemd.units import Memory
@@ -22,7 +22,7 @@ mib = Memory.of_mib
 
 def mem_max(amount: int) -> Say:
     """Return xl mem-max."""
-    return Say(f"mem-max {amount}", lambda _: SetLimit(mib(amount)))
+    return Say(f"mem-max {amount}", lambda _: SetMaxMem(mib(amount)))
 
 
 def mem_set(amount: int) -> Say:

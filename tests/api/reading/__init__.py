@@ -1,0 +1,1 @@
+"""Dear reads: off the loop, in turns, shared, and ended in time."""

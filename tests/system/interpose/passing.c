@@ -1,0 +1,7 @@
+/* A library that is loaded and unloaded. */
+int passing(void);
+
+int passing(void)
+{
+    return 0;
+}
