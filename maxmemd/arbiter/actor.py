@@ -14,6 +14,7 @@ from maxmemd.arbiter.conditions import Condition, conditions_of
 from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.limit_pusher import LimitPusher
@@ -238,7 +239,7 @@ class Arbiter:
         for instance, wanted in effects.items():
             build = builds.get(instance, instance.build)
             if wanted is not instance.effects or build != instance.build:
-                rows.append(instance.to_row(effects=wanted, build=build))
+                rows.append(row_of(instance, effects=wanted, build=build))
         self.records.commit(batch.entries, batch.decided, instances=rows)
         for instance, wanted in effects.items():
             instance.on_effects_decided(wanted)

@@ -7,7 +7,7 @@ which of the states may follow which is in policy/states.py, and is checked here
 
 from dataclasses import dataclass
 
-from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
+from maxmemd.policy.codec import build_from_text, effects_from_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.fights import Fight, FightRules, ForeignWrites, Pace
@@ -92,57 +92,6 @@ class Instance:
     writes: ForeignWrites = NO_WRITES
     pace: Pace = NO_PACE
     awaits_adoption: bool = False
-
-    @classmethod
-    def of_row(cls, row: InstanceRow) -> "Instance":
-        """Return an instance that the ledger held open.
-
-        Of one that is not settled we do not know whether it has run since: it counts as being
-        built until Xen says otherwise, for a build is never lowered (A4).
-        """
-        build = build_from_text(row.build)
-        pushed = build.pushed_pages
-        return cls(
-            row.uuid,
-            row.domid,
-            row.incarnation,
-            row.boot,
-            row.began_ns,
-            building=build.phase is not BuildPhase.SETTLED,
-            build_phase=build.phase,
-            push_state=row.push_state,
-            settled_revision=row.settled_revision,
-            effects=effects_from_text(row.effects),
-            drift_pages=row.drift_pages,
-            wanted_pages=0 if pushed is None else pushed,
-            toolstack_pages=build.toolstack_pages,
-            build_pages=build.build_pages,
-            is_newcomer=build.is_newcomer,
-            writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
-        )
-
-    def to_row(
-        self,
-        *,
-        effects: Effects | None = None,
-        build: BuildState | None = None,
-        ended_ns: int | None = None,
-    ) -> InstanceRow:
-        """Return what the ledger keeps of it; what is given, instead of its own."""
-        return InstanceRow(
-            self.uuid,
-            self.domid,
-            self.incarnation,
-            self.boot,
-            self.began_ns,
-            ended_ns,
-            self.push_state,
-            self.settled_revision,
-            effects_to_text(self.effects if effects is None else effects),
-            build_to_text(self.build if build is None else build),
-            self.drift_pages,
-            self.writes.since_ns,
-        )
 
     @property
     def fight(self) -> Fight | None:
