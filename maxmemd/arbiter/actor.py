@@ -61,7 +61,7 @@ class Arbiter:
         self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
         self.limits = LimitPusher(self.lifecycle, self.records, pusher, clock)
         self.reconciler = Reconciler(
-            self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
+            self.drift, self.fights, self.lifecycle, self.records, self.limits
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.pruning = Pruning(self.settings, self.records, clock, kept.newest_ns)
@@ -96,7 +96,7 @@ class Arbiter:
             self._make_certain()
             self.drift.end_old()
         try:
-            self.reconciler.poll()
+            self.reconciler.poll(self.pusher.domains())
             if looks_around:
                 self.lifecycle.nodes.look_around(self.instances)
         finally:
