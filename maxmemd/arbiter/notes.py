@@ -6,7 +6,7 @@ takes nothing they go on waiting, bounded in number.
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from maxmemd.arbiter.instance import Instance
@@ -55,6 +55,11 @@ class NoteQueue:
         for entry in entries:
             self._make_room(self.entries)
             self.entries.append(entry._replace(at_ns=self._clock.wall_ns()))
+
+    def end_repeats(self, uuids: Iterable[str]) -> None:
+        """Let the counts of domains' refusals wait: as they came before what is written next."""
+        for uuid in uuids:
+            self.entries += self.repeats.flush(uuid)
 
     def add_push(self, row: PushRow, written: int) -> None:
         """Let a push wait; the entries that it follows are those written and those that wait."""

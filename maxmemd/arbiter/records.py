@@ -203,9 +203,7 @@ class Records:
         """
         start_s = self._clock.monotonic_s()
         names = {**self._names_before(records), **self._new_names, **names}
-        # What was counted of a domain's refusals comes before its next entry, as it happened.
-        for entry in entries:
-            self.notes.entries += self.notes.repeats.flush(entry.uuid)
+        self.notes.end_repeats(entry.uuid for entry in entries)
         with self._troubled():
             notes = self.notes.take()
             self._ledger.commit(
@@ -222,15 +220,21 @@ class Records:
         self.trouble = None
         self.notes.on_written()
         self._new_names = {}
-        self._names.update(names)
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
-        self._records.update(records)
-        self._clients |= {entry.uuid: client_of(entry.actor) for entry in entries if entry.state}
+        self._hold(records, entries, names)
         self._set_modes(drift_modes)
         self._forget(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)
+
+    def _hold(
+        self, records: Mapping[str, Record], entries: Sequence[Entry], names: Mapping[str, str]
+    ) -> None:
+        """Keep in memory what was committed, and log what the daemon decided by itself."""
+        self._records.update(records)
+        self._names.update(names)
+        self._clients |= {entry.uuid: client_of(entry.actor) for entry in entries if entry.state}
         for entry in entries:
             if entry.actor == DAEMON:
                 log_event(entry.uuid, entry.kind, from_text(entry.wish))
