@@ -48,12 +48,12 @@ class Fights:
         self.records.note_instance(instance)
 
     def on_undo(self, instance: Instance) -> None:
-        """Know that ours is put back now, in a fight less often from time to time."""
+        """Note that ours is put back now, in a fight less often from time to time."""
         if instance.writes.is_fight:
             instance.on_fight_push(self.clock.monotonic_s())
 
     def on_foreign_taken(self, instance: Instance) -> None:
-        """Know that a foreign maximum was adopted, or noted, just now: the next one may wait."""
+        """Note that a foreign maximum was adopted, or noted, just now: the next one may wait."""
         instance.on_foreign_taken(self.settings.value.fights, self.clock.monotonic_s())
 
     def pause_s(self, instance: Instance) -> float:

@@ -123,7 +123,7 @@ def test_references(seat: Seat, ref: str) -> None:
 
 
 @pytest.mark.parametrize("ref", ["9", "nobody", STRANGER, "", "9" * 12])
-def test_nobody(seat: Seat, ref: str) -> None:
+def test_a_reference_that_means_no_domain_is_refused(seat: Seat, ref: str) -> None:
     """What means no domain is refused, and leaves no line."""
     lines = len(seat.memory.lines)
     assert seat.refuse(ref, more().wish) == "unknown-domain"

@@ -88,7 +88,7 @@ def test_no_stream_at_first(stub: Stub, ctl: Ctl, reply: Any, said: str) -> None
     assert said in err
 
 
-def test_nobody_there(ctl: Ctl) -> None:
+def test_without_a_listener_it_ends_at_once(ctl: Ctl) -> None:
     """A socket or an address without a listener ends it at once."""
     for words in (["--socket", "/nowhere"], ["--url", "http://127.0.0.1:1"], ["--url", "ftp://x"]):
         status, _, err = ctl(*words, "watch")
