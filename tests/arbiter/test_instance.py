@@ -9,7 +9,7 @@ import pytest
 
 import maxmemd
 from maxmemd.arbiter.instance import Instance
-from maxmemd.arbiter.instance_rows import instance_of, row_of
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
@@ -76,24 +76,6 @@ def test_what_is_adopted_is_what_was_wanted() -> None:
     instance = instance_in(PushState.PENDING)
     instance.on_adopted(FACT, 3)
     assert (instance.wanted_pages, instance.settled_revision) == (FACT.max_pages, 3)
-
-
-@pytest.mark.parametrize("phase", BuildPhase)
-def test_a_row_is_all_of_an_instance_that_a_restart_needs(phase: BuildPhase) -> None:
-    """What the ledger held open is taken up as it was, and written as the same row again."""
-    instance = Instance(
-        UUID, 7, 3, "boot-1", 41, build_phase=phase, push_state=PushState.FAILED,
-        settled_revision=5, effects=Effects(target=Memory(kib=4)), drift_pages=0,
-        wanted_pages=512, toolstack_pages=640,
-    )  # fmt: skip
-    row = row_of(instance)
-    again = instance_of(row)
-    assert row_of(again) == row
-    assert (again.incarnation, again.began_ns, again.settled_revision) == (3, 41, 5)
-    is_settled = phase is BuildPhase.SETTLED
-    assert again.building is not is_settled
-    assert again.wanted_pages == (0 if is_settled else 512)
-    assert row_of(again, ended_ns=42).ended_ns == 42
 
 
 def test_what_a_toolstack_wrote_is_shown_in_place_of_our_push() -> None:
