@@ -118,6 +118,14 @@ def test_with_maximum_beside_a_device_model(
     assert amounts(after) == {MAX_MEM: limit, SLACK: slack, ROM: rom}
 
 
+def test_a_maximum_that_was_taken_over_is_observed_and_no_decision() -> None:
+    """Neither max-mem nor static-max outlives the instance, also where a client decided both."""
+    decided = record_of(65536, static_max=65536)
+    assert lives.with_maximum(RULES, decided, 16640).observed == {MAX_MEM}
+    taken = lives.with_maximum(RULES, decided, 16640, static_max=kib(32768))
+    assert (taken.observed, taken.static_max) == (OBSERVABLE, kib(32768))
+
+
 @pytest.mark.parametrize(
     ("wanted", "seen", "building", "push"),
     [
