@@ -9,7 +9,7 @@ from maxmemd.policy.decide import decide
 from maxmemd.policy.verdicts import Effects, Grant
 from maxmemd.policy.wishes import Import, Rollback, SetMaxMem, SetTarget, Wish
 from maxmemd.units import Memory
-from tests.policy.values import granted, kib, picture_of, record_of, store_of
+from tests.policy.values import RULES, granted, kib, picture_of, record_of, store_of, xen_of
 
 FIRST, SECOND, SEEN = kib(40960), kib(49152), kib(57344)
 
@@ -92,3 +92,11 @@ def test_an_import_without_a_target_ends_the_recorded_one() -> None:
     grant = grant_of(Import({MAX_MEM: kib(65536)}, None), with_targets(SECOND, FIRST))
     assert (grant.record.target, grant.record.former_target) == (None, None)
     assert grant.effects == Effects()
+
+
+@pytest.mark.parametrize("wish", [Rollback(1), Import({MAX_MEM: kib(65536)}, None, FIRST)])
+def test_the_populate_on_demand_target_of_an_hvm_guest_goes_with_it(wish: Wish) -> None:
+    """It is the target and the slack, as where a client sets the target itself."""
+    record, past = with_targets(SECOND, SEEN), with_targets(FIRST, SEEN)
+    picture = picture_of(record, store_of(SEEN.kib, 65536), past=past, xen=xen_of(hvm=True))
+    assert granted(decide(picture, wish)).effects == Effects(FIRST + RULES.slack, None, FIRST)

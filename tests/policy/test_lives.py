@@ -186,6 +186,26 @@ def test_what_contradicts_after_an_end_that_was_seen(reason: int) -> None:
         assert lives.contradiction(RULES, record, xen_of(), store_of(65536, 99999), unseen)
 
 
+@pytest.mark.parametrize(
+    ("reason", "goes_on"), [(REBOOT, True), (SUSPEND, True), (POWEROFF, False), (None, False)]
+)
+def test_what_a_guest_held_counts_only_after_an_end_that_was_seen(
+    reason: int | None, *, goes_on: bool
+) -> None:
+    """A domain that was shut down and created again is another one: its target is the new one."""
+    record, ending = record_of(65536, static_max=131072), Ending(reason, "boot-1", kib(90000))
+    why = lives.contradiction(RULES, record, xen_of(), store_of(90000, 131072), ending)
+    assert (why is None) is goes_on
+
+
+@pytest.mark.parametrize(("over_kib", "goes_on"), [(0, True), (1, False)])
+def test_video_ram_is_on_both_sides_of_a_contradiction(over_kib: int, *, goes_on: bool) -> None:
+    """max-mem does not have it, and neither does the target in xenstore."""
+    record = record_of(65536, static_max=131072)
+    store = store_of(65536 + SLACK_KIB + over_kib, 131072, 8192)
+    assert (lives.contradiction(RULES, record, xen_of(), store) is None) is goes_on
+
+
 @pytest.mark.parametrize(("tot_pages", "goes_on"), [(16640, True), (16641, False)])
 def test_what_a_guest_holds_stands_for_a_target_that_is_missing(
     tot_pages: int, *, goes_on: bool
