@@ -12,10 +12,12 @@ from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.policy.entries import BuildState
 from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
     PUSH_TRANSITIONS,
     BuildPhase,
+    EffectState,
     IllegalTransition,
     PushState,
 )
@@ -90,6 +92,29 @@ def test_what_is_seen_of_an_instance_is_kept_with_its_time() -> None:
     assert instance.nodes == (5.0, nodes)
     instance.on_push_begun(512)
     assert (instance.nodes, instance.wanted_pages) == (None, 512)
+
+
+def test_what_a_push_wrote_is_known_and_the_rest_is_not() -> None:
+    """A node that could not be written is as it was seen, and is still to be written."""
+    instance = instance_in(PushState.PENDING)
+    instance.on_nodes_read(1.0, StoreFacts(name="web", target=Memory(kib=1)))
+    target, static_max = Memory(kib=8), Memory(kib=16)
+    instance.on_effects_decided(Effects(static_max=static_max, target=target))
+    written = EffectOutcome("static-max", EffectState.WRITTEN, static_max)
+    failed = EffectOutcome("target", EffectState.FAILED, target, 5, "cannot write it")
+    instance.on_effects_pushed((written, failed))
+    assert instance.known == StoreFacts("web", target=Memory(kib=1), static_max=static_max)
+    assert instance.effects == Effects(target=target)
+
+
+def test_polls_that_see_a_guest_shrink_no_further_are_counted() -> None:
+    """From the first that sees it as large as before; a smaller one begins again."""
+    instance = instance_in(PushState.PENDING)
+    counts = []
+    for tot_pages in (600, 600, 601, 590, 590, 512, 513):
+        instance.on_in_force(FACT._replace(tot_pages=tot_pages), 1)
+        counts.append(instance.still_polls)
+    assert counts == [0, 1, 2, 0, 1, 0, 1]
 
 
 def test_a_newcomer_is_one_until_limits_by_name_are_decided() -> None:

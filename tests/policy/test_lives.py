@@ -246,6 +246,14 @@ def test_observed_numbers_are_the_toolstacks_again() -> None:
     assert same is record
 
 
+def test_a_decided_static_max_is_not_the_toolstacks_again() -> None:
+    """Where max-mem was only observed and static-max decided, only max-mem is renewed."""
+    record = replace(record_of(65536, static_max=131072), observed=frozenset({MAX_MEM}))
+    after = lives.observed_again(RULES, record, xen_of(max_pages=8448), store_of(32768, 65536))
+    assert amounts(after) == {MAX_MEM: 32768, SLACK: SLACK_KIB}
+    assert (after.static_max, after.observed) == (kib(131072), {MAX_MEM})
+
+
 def test_what_was_decided_is_never_observed_again() -> None:
     """Each number by itself: max-mem stays, and a static-max that was only observed is renewed."""
     record = replace(record_of(65536, static_max=131072), observed=frozenset({STATIC_MAX}))
@@ -297,6 +305,7 @@ def test_a_rebuilt_record_is_an_adopted_one(
     fresh = lives.adopted(RULES, xen, store)
     assert amounts(after) == amounts(fresh)
     assert (after.static_max, after.revision) == (fresh.static_max, record.revision + 1)
+    assert after.observed == fresh.observed
 
 
 def test_a_record_follows_its_build() -> None:
