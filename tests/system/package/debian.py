@@ -108,19 +108,24 @@ class Debian:
         self._restarted.unlink(missing_ok=True)
         return set(text.split())
 
+    def interposed(self) -> list[str]:
+        """Return how the interposing library was installed or removed: DESTDIR and verb of each."""
+        return self._interposed.read_text().splitlines() if self._interposed.exists() else []
+
     def break_interpose(self) -> None:
-        """Let the removal of the interposing library fail."""
+        """Let the installation and removal of the interposing library fail."""
         self._program("maxmemd-interpose", "#!/bin/sh\nexit 1\n")
 
     def _settle(self, place: Path) -> None:
         self._place, self._restarted = place, place / "restarted"
+        self._interposed = place / "interposed"
         self.root, self._programs, self._runs = place / "debian", place / "bin", place / "runs"
 
     def _write_programs(self) -> None:
         real = shutil.which("systemctl")
         text = SYSTEMCTL.format(real=real, runs=self._runs, restarted=self._restarted)
         self._program("systemctl", text)
-        self._program("maxmemd-interpose", "#!/bin/sh\n")
+        self._program("maxmemd-interpose", f'#!/bin/sh\necho "$DESTDIR $1" >>{self._interposed}\n')
 
     def _program(self, name: str, text: str) -> None:
         (self._programs / name).write_text(text)

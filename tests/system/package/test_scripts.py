@@ -123,6 +123,21 @@ def test_an_upgrade(dom0: Debian, deb: Path) -> None:
     assert dom0.restarted() == SERVICES
 
 
+def test_an_upgrade_renews_the_interposing_library_that_was_installed(
+    dom0: Debian, deb: Path
+) -> None:
+    """Its copy is replaced where there is one, and nothing is installed where there is none."""
+    dom0.dpkg("-i", deb)
+    assert dom0.interposed() == []
+    library = dom0.root / "usr/local/lib/maxmemd/libmaxmem-interpose.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    dom0.dpkg("-i", deb)
+    assert dom0.interposed() == [f"{dom0.root} install"]
+    dom0.break_interpose()
+    assert "until you run: maxmemd-interpose install" in dom0.dpkg("-i", deb).stderr
+
+
 def test_a_masked_unit_before_the_first_installation(tmp_path: Path, deb: Path) -> None:
     """It is neither enabled nor started; the others are."""
     system = Debian(tmp_path)
