@@ -11,14 +11,14 @@ import pytest
 from benchmarks import allowed
 from benchmarks.filled import BATCH, fill
 from tests.support.figures import figure
+from tests.support.memory_cgroup import can_bound_memory, memory_cgroup, memory_of_unit
 from tests.support.soak import SOAK
 
 SIZES = (20, 300, 1000, 10_000) if SOAK else (300,)
 HISTORIES = (1_000, 1_000_000) if SOAK else (0,)
 """Entries of the history before it starts."""
 SECONDS = 10.0 if SOAK else 0.5
-MOST_RESIDENT_MB = 256
-"""What the unit allows (MemoryMax=)."""
+MOST_RESIDENT_MB = memory_of_unit() / 2**20
 
 
 def most_of(domains: int) -> float:
@@ -35,15 +35,28 @@ def directory() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+@pytest.fixture
+def prefix() -> Iterator[list[str]]:
+    """Give what confines the daemon to its unit's memory, if that can be done. It must suffice."""
+    if not can_bound_memory():
+        yield []
+        return
+    with memory_cgroup(memory_of_unit()) as cgroup:
+        yield cgroup.prefix
+        assert cgroup.kills == 0
+
+
 @pytest.mark.soak
 @pytest.mark.skipif(os.geteuid() != 0, reason="asks as several users, which only root can be")
 @pytest.mark.parametrize("entries", HISTORIES)
 @pytest.mark.parametrize("domains", SIZES)
-def test_others_beside_dear_reads(directory: Path, domains: int, entries: int) -> None:
+def test_others_beside_dear_reads(
+    directory: Path, prefix: list[str], domains: int, entries: int
+) -> None:
     """Each dear route by three observers, a device model and a toolstack; memory is bounded."""
     if entries:
         fill(directory / "ledger.sqlite", domains=domains, revisions=max(entries, BATCH))
-    with allowed.daemon(directory, domains) as server:
+    with allowed.daemon(directory, domains, prefix) as server:
         found = allowed.measure(server, list(allowed.DEAR), SECONDS)
     where = f"{domains} domains, {entries} entries"
     for harm in found:
