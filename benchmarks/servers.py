@@ -31,6 +31,13 @@ class Server:
         """Return status and JSON body of a GET."""
         return get(self.path, path)
 
+    def stop(self) -> float:
+        """End it as systemd does; return how long that took."""
+        began_s = time.monotonic()
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+        return time.monotonic() - began_s
+
     def cpu_s(self) -> float:
         """Return the CPU time of all its threads, including ended ones."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ HISTORIES = (1_000, 1_000_000) if SOAK else (0,)
 """Entries of the history before it starts."""
 SECONDS = 10.0 if SOAK else 0.5
 MOST_RESIDENT_MB = memory_of_unit() / 2**20
+MOST_STOP_S = 2.0
 
 
 def most_of(domains: int) -> float:
@@ -58,6 +59,7 @@ def test_others_beside_dear_reads(
         fill(directory / "ledger.sqlite", domains=domains, revisions=max(entries, BATCH))
     with allowed.daemon(directory, domains, prefix) as server:
         found = allowed.measure(server, list(allowed.DEAR), SECONDS)
+        stopped_s = server.stop()
     where = f"{domains} domains, {entries} entries"
     for harm in found:
         assert harm.answered > 0, harm.what
@@ -66,3 +68,5 @@ def test_others_beside_dear_reads(
         assert harm.resident_mb < MOST_RESIDENT_MB, harm.what
     worst = max(ratio for harm in found for ratio in harm.ratios.values())
     assert worst <= most_of(domains) or not SOAK
+    figure("allowed load", f"{where}, from SIGTERM to the end", f"{stopped_s:.2f} s")
+    assert stopped_s <= MOST_STOP_S or not SOAK
