@@ -9,6 +9,7 @@ import pytest
 
 import maxmemd
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instance_rows import instance_of, row_of
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
@@ -85,14 +86,14 @@ def test_a_row_is_all_of_an_instance_that_a_restart_needs(phase: BuildPhase) -> 
         settled_revision=5, effects=Effects(target=Memory(kib=4)), drift_pages=0,
         wanted_pages=512, toolstack_pages=640,
     )  # fmt: skip
-    row = instance.to_row()
-    again = Instance.of_row(row)
-    assert again.to_row() == row
+    row = row_of(instance)
+    again = instance_of(row)
+    assert row_of(again) == row
     assert (again.incarnation, again.began_ns, again.settled_revision) == (3, 41, 5)
     is_settled = phase is BuildPhase.SETTLED
     assert again.building is not is_settled
     assert again.wanted_pages == (0 if is_settled else 512)
-    assert again.to_row(ended_ns=42).ended_ns == 42
+    assert row_of(again, ended_ns=42).ended_ns == 42
 
 
 def test_what_a_toolstack_wrote_is_shown_in_place_of_our_push() -> None:
@@ -145,7 +146,7 @@ def test_a_decision_ends_all_guesses(before: BuildPhase, *, building: bool) -> N
 
 def test_a_reread_row_never_takes_a_build_back() -> None:
     """What a failed commit kept counts, unless Xen has shown more since."""
-    row = replace(instance_in(PushState.PENDING), build_phase=BuildPhase.ANNOUNCED).to_row()
+    row = row_of(replace(instance_in(PushState.PENDING), build_phase=BuildPhase.ANNOUNCED))
     effects = Effects(target=Memory(kib=0))
     early = instance_in(PushState.PENDING, BuildPhase.UNDECIDED)
     late = instance_in(PushState.PENDING, BuildPhase.SETTLED)

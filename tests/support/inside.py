@@ -18,11 +18,11 @@ from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
+from maxmemd.api.reload import settings_of
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
-from maxmemd.daemon import settings_of
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader

@@ -96,7 +96,7 @@ def test_no_rate() -> None:
     assert len(admission._spent) == 0
 
 
-def test_nobody_has_a_bound() -> None:
+def test_a_client_without_a_role_has_bounds() -> None:
     """A client without a role has a rate and a number of connections that no key can raise."""
     clock = FakeClock()
     admission, caller = admission_of(clock), peer(1, 65534, 65534, (), WHO)
@@ -312,7 +312,7 @@ def whole(sock: socket.socket) -> bytes:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
-def test_nobody_by_the_kernels_word(strict: Outside) -> None:
+def test_a_process_of_the_overflow_uid_has_bounds(strict: Outside) -> None:
     """A process of uid 65534 takes neither all connections nor the daemon's time."""
     with for_all(strict.socket):
         found = as_user(65534, [0, 65534], lambda: held_and_refused(strict.socket))

@@ -28,7 +28,7 @@ from maxmemd.api.server.slow_readers import EACH_S
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.settings import Settings
-from maxmemd.config.parsers import Identity
+from maxmemd.config.identities import Identity
 from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.migrate import migrate

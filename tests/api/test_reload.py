@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from maxmemd.api.reload import Reload
 from maxmemd.config.settings import Config
-from maxmemd.daemon import Reload
 from tests.support.http import UnixConnection
 from tests.support.outside import Outside
 from tests.support.until import until
@@ -152,7 +152,7 @@ def test_a_configuration_that_hangs_holds_up_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is given up, and one that is asked for meanwhile is read once that has ended."""
-    monkeypatch.setattr("maxmemd.daemon.READ_WITHIN_S", 0.05)
+    monkeypatch.setattr("maxmemd.api.reload.READ_WITHIN_S", 0.05)
     goes_on, begun = threading.Event(), threading.Semaphore(0)
     modes = iter(["alert", "alert", "adopt"])
 
