@@ -60,7 +60,7 @@ models: $(READY) ## Verify the models of the argument with spin as well (install
 argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer and the real Xen
 	$(PY) -m tests.system.models.document
 
-test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
+test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite (XEN=4.20: of Debian 13)
 	$(PY) -m tests.support.again tests/dom0 -m xen -q -s -p no:randomly
 
 test-xen-smoke: $(READY) ## A smoke of it: hypercalls, xenstore, xl beside maxmemctl, save and restore, races
