@@ -1,7 +1,8 @@
 """Numbers and structure layouts of Xen's hypercalls on x86-64; no code that calls them.
 
 The same from Xen 4.14 to 4.22 but for the interface version, the size of a list entry, and the
-offset of the totals in physinfo (A2).
+offset of the totals in physinfo (A2). Compared with the public headers of 4.17 and 4.20
+(tests/xen/test_public_headers.py); read from Xen's source for the others.
 """
 
 import struct
