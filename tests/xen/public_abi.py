@@ -93,6 +93,12 @@ LIBXL = {
 }
 """What deploy/interpose/ has in libxl.c, intent.h and logger.c."""
 
+UNIQUE_ID = {
+    "XEN_DOMCTL_get_domain_state": abi.GET_DOMAIN_STATE,
+    "offsetof(struct xen_domctl, u.get_domain_state.unique_id)": abi.STATE.size - 8,
+}
+"""What headers of Xen 4.21 and later have of it."""
+
 OLD_XENCTRL = {
     "offsetof(xc_dominfo_t, domid)": 0,
     "offsetof(xc_dominfo_t, max_memkb)": 64,

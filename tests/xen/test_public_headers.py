@@ -4,6 +4,7 @@ Xen 4.17 and 4.20 are required, as Debian 12 and 13 have them. Another suite's a
 were fetched (`python -m tests.support.xen_headers sid`).
 """
 
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from maxmemd.xen import abi
-from tests.support.xen_headers import headers_of, suites
+from tests.support.process import ROOT
+from tests.support.xen_headers import REQUIRED, headers_of, suites
 from tests.xen.public_abi import (
     CALLS,
     FLAGS,
@@ -19,6 +21,7 @@ from tests.xen.public_abi import (
     NUMBERS,
     OLD_CALLS,
     OLD_XENCTRL,
+    UNIQUE_ID,
     WIRE,
     layouts,
 )
@@ -132,6 +135,14 @@ def test_a_structure_that_ended_with_4_17_is_read_where_it_is(headers: Headers) 
         assert headers.values_of(OLD_XENCTRL) == OLD_XENCTRL
 
 
+def test_unique_ids_are_where_the_headers_have_them(headers: Headers) -> None:
+    """Before Xen 4.21 they have none; those of Debian 12 and 13 are of before."""
+    has_them = "XEN_DOMCTL_get_domain_state" in (headers.include / "xen/domctl.h").read_text()
+    assert not (has_them and headers.suite in REQUIRED)
+    if has_them:
+        assert headers.values_of(UNIQUE_ID) == UNIQUE_ID
+
+
 def test_a_wrong_offset_is_noticed(headers: Headers) -> None:
     """The comparison fails where one number differs."""
     ours = layouts(versions_of(headers)[1])
@@ -143,3 +154,17 @@ def versions_of(headers: Headers) -> tuple[int, int]:
     names = ("XEN_DOMCTL_INTERFACE_VERSION", "XEN_SYSCTL_INTERFACE_VERSION")
     domctl, sysctl = headers.values_of(names).values()
     return domctl, sysctl
+
+
+def test_every_name_of_newer_interfaces_is_in_the_headers() -> None:
+    """ARCHITECTURE.md says of each since when it is there; later ones are in none of these."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    table = page[page.index("### What newer Xens offer") : page.index("## The house")]
+    include, checked = headers_of("trixie"), 0
+    for row in table.splitlines():
+        for header, symbol in re.findall(r"`([\w/]+\.h):(\w+)`", row):
+            path = include / header
+            is_there = path.exists() and re.search(rf"\b{symbol}\b", path.read_text()) is not None
+            assert is_there == (not row.startswith(("| 4.21", "| 4.22"))), (header, symbol)
+            checked += 1
+    assert checked > 10
