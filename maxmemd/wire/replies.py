@@ -1,11 +1,10 @@
-"""What is answered: reply and problem bodies. Amounts are integers named *_kib, times RFC 3339."""
+"""What is answered about domains, and problems. Amounts are integers named *_kib."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from maxmemd.policy.drift import DriftMode
-from maxmemd.policy.kinds import EntryKind, PushKind
 from maxmemd.policy.outlook import Outlook
 from maxmemd.policy.states import EffectState, PushState
 from maxmemd.wire.requests import ComponentBody, RecordBody
@@ -222,117 +221,6 @@ class DomainsReply(Reply):
     domains: list[DomainReply]
 
 
-class HostReply(Reply):
-    """The host's memory and how limits are kept."""
-
-    hypervisor: str
-    simulated: bool
-    total_kib: int
-    free_kib: int = Field(description="free pages as Xen counts them, outstanding claims included")
-    scrub_kib: int
-    outstanding_kib: int = Field(description="claimed by builds that run")
-    sharing_freed_kib: int = Field(description="saved by memory sharing")
-    sharing_used_kib: int = Field(description="held by shared pages")
-    drift: DriftMode
-    floor: Literal["target", "none"]
-    domains: int
-    version: str
-
-
-class TokenCreated(Reply):
-    """The token: it is told this once, and only its hash is kept."""
-
-    name: str
-    role: str
-    token: str
-    expires: str | None = None
-
-
-class TokenRevoked(Reply):
-    """A token that is refused from now on."""
-
-    name: str
-
-
-class TokenRow(Reply):
-    """What is kept of a token; `expires` is null where it is valid until it is revoked."""
-
-    name: str
-    role: str
-    created: str
-    expires: str | None
-    by: Actor
-
-
-class TokensReply(Reply):
-    """The tokens that were not revoked, by name; one that has expired is refused all the same."""
-
-    tokens: list[TokenRow]
-
-
-class ExplainedComponent(Reply):
-    """One component of the limit, and who asked for it."""
-
-    owner: str
-    name: str
-    amount_kib: int
-    revision: int
-    at: str | None = Field(description="when this amount was asked for")
-    by: Actor | None
-    kind: str | None = Field(description="which wish set it")
-    reason: str
-
-
-class ExplainReply(Reply):
-    """Why the limit is what it is."""
-
-    uuid: str
-    domid: int | None
-    name: str | None
-    revision: int
-    components: list[ExplainedComponent]
-    max_mem_kib: int | None = MAX_MEM
-    limit_kib: int
-    max_pages: int
-    unlimited: bool
-    recorded_static_max_kib: int | None
-    static_max_kib: int | None
-    target_kib: int | None
-    drift: Drift | None = None
-    push: Push | None
-    tot_pages: int | None
-    target_above_limit: bool = TARGET_ABOVE
-    outlook: Outlook | None = OUTLOOK
-    unreadable: list[Unreadable] = Field(default_factory=list)
-    text: str = Field(description="the same in one paragraph")
-
-
-class HistoryEntry(Reply):
-    """One entry of the history: a decision, a refusal, drift, or the life of an instance."""
-
-    seq: int
-    at: str
-    revision: int = Field(description="the record's revision after this")
-    kind: EntryKind
-    by: Actor
-    wish: dict[str, Any]
-    max_mem_kib: int | None = MAX_MEM
-    limit_kib: int | None
-    components: list[ComponentReply] | None
-    static_max_kib: int | None
-    target_kib: int | None = Field(
-        default=None, description="the target that was decided, without video RAM"
-    )
-    hash: str
-
-
-class HistoryReply(Reply):
-    """A page, newest first. `next_before` asks for the page that follows, as ?before=SEQ."""
-
-    entries: list[HistoryEntry]
-    next_before: int | None
-
-
 class Problem(BaseModel):
     """RFC 9457 problem document: a permanent `code`, the numbers as fields of their own."""
 
@@ -343,84 +231,3 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description='a sentence that starts with "cannot"')
     code: str
-
-
-class Condition(Reply):
-    """What an administrator should know of one domain, though the daemon is well."""
-
-    uuid: str
-    domid: int | None
-    name: str | None
-    kind: Literal["not-compared", "target-above-limit", "node-unreadable", "effect-failed"]
-    detail: str
-
-
-class Finding(Reply):
-    """Something that an administrator has to settle, though every part is ready.
-
-    `configuration` and `commands` are what settles it, ready to be pasted: a line of maxmemd.toml
-    in place of the one there, and alternatives of it on the command line.
-    """
-
-    kind: Literal["fight"]
-    uuid: str
-    domid: int
-    name: str | None
-    since: str
-    detail: str
-    configuration: str
-    commands: list[str]
-
-
-class Health(Reply):
-    """Readiness by part; `ready` is true when every part is "ok".
-
-    `findings` and `conditions` do not change it. `conditions` are of single domains, as of the last
-    poll, and 100 at most.
-    """
-
-    live: bool
-    ready: bool
-    simulated: bool = Field(description="whether the host is no real Xen")
-    parts: dict[str, str]
-    conditions: list[Condition] = Field(default_factory=list)
-    findings: list[Finding] = []
-    history: str | None = Field(None, description="from which entry on the history is proved")
-
-
-class Event(Reply):
-    """An entry of the history or a push, as `data` of /v1/events has it."""
-
-    id: str = Field(description="resumes after this event, as Last-Event-ID or ?since=")
-    kind: EntryKind | PushKind
-    at: str
-    uuid: str
-    domid: int | None
-    revision: int = Field(description="the record's revision after this")
-    by: Actor | None
-    wish: dict[str, Any] | None
-    code: str | None = Field(description="why it was refused")
-    max_mem_kib: int | None = MAX_MEM
-    limit_kib: int | None
-    max_pages: int | None
-    seen_pages: int | None
-    errno: int | None
-
-
-class PastPush(Reply):
-    """One push and its read-back."""
-
-    at: str
-    domid: int
-    incarnation: int
-    revision: int
-    max_pages: int
-    seen_pages: int | None
-    errno: int | None
-
-
-class PushesReply(Reply):
-    """A page, newest first. `next_before` asks for the page that follows, as ?before=."""
-
-    pushes: list[PastPush]
-    next_before: int | None

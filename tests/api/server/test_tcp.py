@@ -81,7 +81,7 @@ def test_certificates(far: Elsewhere, certificate: str, expected: list[int]) -> 
     link.close()
 
 
-def test_a_certificate_that_nobody_signed(far: Elsewhere) -> None:
+def test_a_certificate_that_no_known_ca_signed(far: Elsewhere) -> None:
     """The handshake fails: no request of it is read."""
     link = far.open("self")
     with pytest.raises((ConnectionError, ssl.SSLError)):

@@ -202,6 +202,7 @@ def test_the_daemon_is_ready_in_a_second() -> None:
     The second is demanded under SOAK, and of `make bench`: a short run has the machine to share.
     """
     with Stand(GUESTS) as stand:
+        stand.database.unlink()
         first_s = stand.start()
         assert stand.stop() == 0
         again_s: list[float] = []

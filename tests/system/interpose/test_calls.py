@@ -130,7 +130,7 @@ def test_a_device_model_gets_headroom(here: Built, daemon: Outside, web: int) ->
     assert amounts(daemon, web)["populated"] == (1000 + 16 - 256) * 4
 
 
-def test_a_device_model_may_populate_where_nobody_answers(away: Built) -> None:
+def test_a_device_model_may_populate_where_no_daemon_answers(away: Built) -> None:
     """Xen has the last word on pages; the message says who was not asked."""
     ran = away.run("populate", 1, 64, program="qemu-client")
     assert (ran.rc, ran.xen) == (0, ["populate 1 64"])

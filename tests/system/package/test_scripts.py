@@ -35,12 +35,18 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return skeleton(tmp_path_factory.mktemp("skeleton"))
 
 
-@pytest.fixture
-def dom0(tmp_path: Path, deb: Path) -> Debian:
-    """Give a dom0 with the package."""
-    made = Debian(tmp_path)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, deb: Path) -> Debian:
+    """Give a dom0 on which the package was installed for the first time; no test changes it."""
+    made = Debian(tmp_path_factory.mktemp("installed"))
     made.dpkg("-i", deb)
     return made
+
+
+@pytest.fixture
+def dom0(tmp_path: Path, installed: Debian) -> Debian:
+    """Give a dom0 with the package, to be changed."""
+    return installed.copied(tmp_path)
 
 
 def enabled(system: Debian) -> set[str]:
