@@ -28,11 +28,18 @@ def doctor(call: Invocation) -> int:
     loose = [each for each in found if not _is_harmless(each)]
     harmless = [each for each in found if _is_harmless(each)]
     drifts, namesakes = _findings(call)
-    conditions = call.read("health").body.get("conditions") or []
-    status = 1 if loose or drifts or conditions else 0
+    health = call.read("health").body
+    conditions, service = health.get("conditions") or [], health.get("service") or []
+    status = 1 if loose or drifts or conditions or service else 0
     if call.wants_json:
-        body = {"loose": loose, "harmless": harmless, "drifts": drifts, "namesakes": namesakes}
-        call.print_json({**body, "processes_seen": seen, "conditions": conditions})
+        body: Body = {
+            "loose": loose,
+            "harmless": harmless,
+            "drifts": drifts,
+            "namesakes": namesakes,
+        }
+        body |= {"processes_seen": seen, "conditions": conditions, "service": service}
+        call.print_json({**body, "history": health.get("history")})
         return status
 
     if loose:
@@ -53,6 +60,10 @@ def doctor(call: Invocation) -> int:
         print("No domain's target or memory nodes are out of order.")
     for each in namesakes:
         print(plain(_namesake_line(each)))
+    for each in service:
+        print(plain(f"{each['kind']}: {each['detail']}"))
+    proved = health.get("history") or "being checked, or not whole: see maxmemctl health"
+    print(plain(f"The history is {proved}."))
     return status
 
 
