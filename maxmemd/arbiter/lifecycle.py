@@ -139,6 +139,9 @@ class Lifecycle:
         return RESTARTED_WITHIN_S if self.endings.of_uuid(uuid).is_restart else -1.0
 
     def _is_worth_keeping(self, uuid: str) -> bool:
+        """Whether a client decided something: numbers of the record, or the mode of its drift."""
+        if uuid in self.records.drift_modes:
+            return True
         record = self.records.get(uuid)
         return record is not None and lives.is_worth_keeping(record, self.endings.of_uuid(uuid))
 

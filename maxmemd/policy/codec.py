@@ -201,9 +201,10 @@ def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, b
             return {"owner": owner, "name": name, "by_kib": by_kib}
         case Rollback(revision, force):
             return {"revision": revision, **({"force": True} if force else {})}
-        case Import(amounts, static_max, target):
+        case Import(amounts, static_max, target, force):
             components = [[*key, amount.kib] for key, amount in amounts.items()]
             known = {} if target is None else {"target_kib": target.kib}
+            known |= {"force": True} if force else {}
             return {"components": components, "static_max_kib": kib_or_none(static_max), **known}
         case Build(target, life, static_max):
             known = {} if static_max is None else {"static_max_kib": static_max.kib}
