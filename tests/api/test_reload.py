@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from maxmemd.api.reload import Reload
 from maxmemd.config.settings import Config
 from tests.support.http import UnixConnection
-from tests.support.outside import Outside
+from tests.support.outside import Outside, open_folder
 from tests.support.until import until
 
 HOST = "/v1/host"
@@ -82,9 +81,8 @@ def test_a_file_that_cannot_be_used_changes_nothing(reloading: Reloading) -> Non
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 def test_who_is_what_counts_on_open_connections_too() -> None:
     """Who has another role now has it from the next request on; what it listens to ends."""
-    with TemporaryDirectory(prefix="maxmemd-reload-") as folder:
-        Path(folder).chmod(0o755)
-        reloading = Reloading(Path(folder))
+    with open_folder() as folder:
+        reloading = Reloading(folder)
         with reloading.daemon as daemon:
             daemon.socket.chmod(0o666)
             other, listener = (as_user(UID, daemon) for _ in range(2))

@@ -29,7 +29,7 @@ from maxmemd.pusher.connect import choose_connector
 from maxmemd.units import Memory
 from tests.support.fakes import FakeClock
 from tests.support.http import UnixConnection, connect
-from tests.support.outside import Outside, as_user
+from tests.support.outside import Outside, as_user, open_folder
 from tests.support.until import until
 from tests.support.wishes import BODIES, path_of
 
@@ -59,13 +59,9 @@ class Apart(Outside):
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+def daemon() -> Iterator[Apart]:
     """Give such a daemon, whose folder all users may enter, except for the socket's own."""
-    folder = tmp_path_factory.mktemp("apart")
-    for above in (folder, *folder.parents[:3]):
-        if str(above).startswith("/tmp/"):
-            above.chmod(0o755)
-    with Apart(folder) as apart:
+    with open_folder() as folder, Apart(folder) as apart:
         yield apart
 
 
