@@ -413,7 +413,7 @@ CAPPED: dict[str, tuple[str, str, str, object]] = {
     "import, a device model's": (
         "device-model", "PUT", "/v1/records/{uuid}",
         {"components": [
-            {"owner": "operator", "name": "max-mem", "amount_kib": MIB},
+            {"owner": "operator", "name": "max-mem", "amount_kib": 512 * MIB},
             {"owner": "device-model", "name": "populated", "amount_kib": 500 * MIB},
         ]},
     ),
