@@ -26,7 +26,7 @@ run: $(READY) ## Start the daemon on the simulated host and show it at work (RUN
 packages: $(READY) ## Install the Debian packages that tests need and that are not there (root)
 	@$(PY) -m tests.support.packages
 
-test: $(READY) ## All fast tests, with a short run of each long one (about three minutes)
+test: $(READY) ## All fast tests, with a short run of each long one (under four minutes on two quiet processors)
 	$(TESTS) $(if $(filter true,$(CI)),tests.support.covered run,tests.support.again) -q $(SIDE_BY_SIDE)
 
 check: $(READY) format lint types layers coverage docs-test ## What CI runs: format, lint, types, layers, tests, docs
@@ -60,7 +60,7 @@ models: $(READY) ## Verify the models of the argument with spin as well (install
 argument: $(READY) ## Renew what docs/why-one-arbiter.md has from the explorer and the real Xen
 	$(PY) -m tests.system.models.document
 
-test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite
+test-xen: $(READY) ## Build the dom0 image if need be, boot a real Xen under QEMU, run its suite (XEN=4.20: of Debian 13)
 	$(PY) -m tests.support.again tests/dom0 -m xen -q -s -p no:randomly
 
 test-xen-smoke: $(READY) ## A smoke of it: hypercalls, xenstore, xl beside maxmemctl, save and restore, races

@@ -80,13 +80,16 @@ class Harm:
 
 
 @contextmanager
-def daemon(directory: Path, domains: int) -> Iterator[Server]:
-    """Run the daemon on a host of so many guests, reachable for other users. Only as root."""
+def daemon(directory: Path, domains: int, prefix: Sequence[str] = ()) -> Iterator[Server]:
+    """Run the daemon on a host of so many guests, reachable for other users. Only as root.
+
+    `prefix` is put before its command.
+    """
     if os.geteuid() != 0:
         raise CannotMeasure("cannot ask as several users: run as root")
     directory.chmod(0o711)
     directory.parent.chmod(0o711)
-    with servers.ours(directory, domains) as server:
+    with servers.ours(directory, domains, prefix=prefix) as server:
         server.path.chmod(0o666)
         yield server
 

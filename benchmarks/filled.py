@@ -4,11 +4,11 @@ from pathlib import Path
 
 from benchmarks.ours import BOOT
 from benchmarks.report import CannotMeasure
+from maxmemd.api.reload import settings_of
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.messages import DecisionRequest, Granted
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
-from maxmemd.daemon import settings_of
 from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetMaxMem

@@ -15,7 +15,7 @@ on_started = rest_collector()  # before the imports, as `maxmemd serve` does
 import uvloop
 
 from maxmemd.backend import Backend
-from maxmemd.config.parsers import Identity
+from maxmemd.config.identities import Identity
 from maxmemd.config.settings import Config
 from maxmemd.daemon import serve_on
 from maxmemd.pusher.client import PusherClient

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,13 @@ class Server:
         """Return status and JSON body of a GET."""
         return get(self.path, path)
 
+    def stop(self) -> float:
+        """End it as systemd does; return how long that took."""
+        began_s = time.monotonic()
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+        return time.monotonic() - began_s
+
     def cpu_s(self) -> float:
         """Return the CPU time of all its threads, including ended ones."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
@@ -47,15 +54,17 @@ class Server:
 
 
 @contextmanager
-def ours(directory: Path, guests: int, *, separate: bool = False) -> Iterator[Server]:
+def ours(
+    directory: Path, guests: int, *, separate: bool = False, prefix: Sequence[str] = ()
+) -> Iterator[Server]:
     """Run the daemon on a simulated host, with its database in `directory`.
 
-    `separate` runs the pusher as a process of its own.
+    `separate` runs the pusher as a process of its own. `prefix` is put before the command.
     """
     path = directory / "ours.sock"
     arguments = ["benchmarks.ours", path, directory / "ledger.sqlite", guests]
     arguments += ["separate"] if separate else []
-    with running(directory, path, arguments, "/v1/health") as server:
+    with running(directory, path, arguments, "/v1/health", prefix) as server:
         yield server
 
 
@@ -69,13 +78,15 @@ def rival(directory: Path, kind: str) -> Iterator[Server]:
 
 
 @contextmanager
-def running(directory: Path, path: Path, arguments: list[object], probe: str) -> Iterator[Server]:
+def running(
+    directory: Path, path: Path, arguments: list[object], probe: str, prefix: Sequence[str] = ()
+) -> Iterator[Server]:
     """Run `python -m ARGUMENTS`, wait for its first reply to `probe`, and end it afterwards.
 
     Raises CannotMeasure, with what the server wrote, if it does not start.
     """
     log = directory / f"{path.stem}.log"
-    command = [sys.executable, "-m", *(str(argument) for argument in arguments)]
+    command = [*prefix, sys.executable, "-m", *(str(argument) for argument in arguments)]
     with log.open("wb") as file:
         began_s = time.monotonic()
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)

@@ -1,4 +1,4 @@
-"""The composition root: build the daemon from its parts, serve, reload, stop."""
+"""The composition root: build the daemon from its parts, serve, stop."""
 
 import asyncio
 import logging
@@ -6,28 +6,25 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import uvloop
 
-from maxmemd.api.aside import Aside
-from maxmemd.api.auth.admission import AdmissionRules
 from maxmemd.api.auth.token_store import TokenStore
 from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor, notify_systemd
 from maxmemd.api.loop_watch import LoopWatch
+from maxmemd.api.reload import Reload, settings_of
 from maxmemd.api.server.run import run
 from maxmemd.api.server.tcp import listen_tcp
 from maxmemd.api.server.unix import open_sockets
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
-from maxmemd.arbiter.settings import Settings
 from maxmemd.backend import Backend, SystemClock, choose_backend
 from maxmemd.config.settings import Config
-from maxmemd.errors import ConfigError, LedgerCorrupt, LedgerError
+from maxmemd.errors import LedgerCorrupt, LedgerError
 from maxmemd.ledger.follow import LedgerFollower
 from maxmemd.ledger.host import check_host, mark_host
 from maxmemd.ledger.lock import exclusive_lock
@@ -42,22 +39,9 @@ CHECK_AFTER_S, CHECK_PAUSE_S = 1.0, 0.01
 """The whole chain is checked once the daemon serves, and rests every few hundred entries."""
 CHECK_AGAIN_S = 30.0
 """The pause before it is checked again, where it could not be read."""
-READ_WITHIN_S = 10.0
-"""How long a configuration may take to be read again."""
 GIVE_UP_AFTER_S = 0.5
 """After a signal, a request that waits for the pusher has this long. What was decided is recorded,
 its client is still answered, and the next start pushes it."""
-REMOTE = ("listen", "tls_certificate", "tls_key", "tls_clients", "hosts")
-FIXED = (
-    "socket",
-    "socket_group",
-    "device_model_socket",
-    "database",
-    "hypervisor",
-    "pusher",
-    *REMOTE,
-)
-"""Keys that only a restart changes."""
 
 
 def serve(read: Callable[[], Config], on_started: Callable[[], None] | None = None) -> None:
@@ -156,18 +140,6 @@ async def _arbiter_running(
         LOG.info("stopped; Xen's maxima stay as they are")
 
 
-def settings_of(config: Config) -> Settings:
-    """Return what the arbiter is to know of the configuration."""
-    return Settings(
-        config.rules,
-        config.drift_rules,
-        config.gone,
-        config.fights,
-        config.by_name,
-        config.retention,
-    )
-
-
 def _service(config: Config, adapters: Backend, watch: LoopWatch) -> Service:
     """Return what answers requests, and the mailbox of an arbiter that is not started yet."""
     place = Place()
@@ -210,61 +182,3 @@ async def _check_ledger(service: Service) -> None:
     service.integrity, service.proved = "ok", f"proved {anchor}"
     LOG.info("the history's chain up to entry %d is whole, %s", entries, anchor)
     service.mailbox.thread.call_soon(lambda arbiter: arbiter.pruning.allow())
-
-
-class Reload:
-    """Called on SIGHUP, in the event loop's thread: takes what the configuration says now."""
-
-    def __init__(
-        self, reread: Callable[[], Config], service: Service, dispatcher: Dispatcher
-    ) -> None:
-        self._reread, self._service, self._dispatcher = reread, service, dispatcher
-        self._aside = Aside(1, READ_WITHIN_S)
-        self._reading: asyncio.Task[None] | None = None
-        self._is_wanted = False
-
-    def __call__(self) -> None:
-        """Read the configuration again, once more if that is going on already."""
-        self._is_wanted = True
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.get_running_loop().create_task(self._read())
-
-    async def _read(self) -> None:
-        """Read it; what cannot be used, or does not come in time, changes nothing.
-
-        A file system or a name service that hangs holds up neither requests nor a later stop.
-        """
-        while self._is_wanted:
-            self._is_wanted = False
-            try:
-                self._take(await self._aside.call(self._reread))
-            except ConfigError as error:
-                LOG.error("the configuration stays as it was: %s", error)  # noqa: TRY400
-            except TimeoutError:
-                LOG.error(  # noqa: TRY400
-                    "the configuration stays as it was: cannot read it within %.0f s"
-                    " (its file system, or the name service for its users and groups, hangs, or"
-                    " an earlier reading of it still does)",
-                    READ_WITHIN_S,
-                )
-            except Exception:
-                LOG.exception("the configuration stays as it was")
-
-    def _take(self, found: Config) -> None:
-        """Apply a configuration.
-
-        Open connections get their new role with the next request, and event streams of clients
-        whose role changed end. Limits stay: new rules apply to new decisions.
-        """
-        now = self._service.config
-        for name in FIXED:
-            if getattr(found, name) != getattr(now, name):
-                LOG.warning("%s stays %r until a restart", name, getattr(now, name))
-        taken = replace(found, **{name: getattr(now, name) for name in FIXED})
-        self._service.config = taken
-        rules = AdmissionRules(taken.roles, taken.rates, taken.connections)
-        self._dispatcher.admission.reconfigure(rules)
-        self._service.event_stream.notify()
-        settings = settings_of(taken)
-        self._service.mailbox.reconfigure(settings, poll_s=taken.poll_s)
-        LOG.info("the configuration was read again; drift is %s", taken.drift)

@@ -2,6 +2,8 @@
 
 import signal
 from collections.abc import Generator
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,9 +11,13 @@ from hypothesis import HealthCheck, settings
 from tests.support import figures
 from tests.support.packages import need
 from tests.support.soak import SOAK
+from tests.support.unmeasured import unmeasured
 
 LONG = ("long", "soak")
 """The marks of tests that take many seconds."""
+UNMEASURED = tuple(Path(__file__).parent / name for name in ("system", "support"))
+"""Whole programs, and the helpers of tests, are not counted by coverage: what is attacked, killed,
+timed and explored runs as it ships, and the tests of a module itself have to reach its lines."""
 
 settings.register_profile(
     "short", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -30,6 +36,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave a test out where a package that it needs is not there; under CI it fails."""
     for mark in item.iter_markers("needs"):
         need(*mark.args)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool | None, bool | None]:
+    """Leave tests unmeasured that are there, or that say so, with their fixtures."""
+    is_there = any(map(item.path.is_relative_to, UNMEASURED))
+    with unmeasured() if is_there or item.get_closest_marker("unmeasured") else nullcontext():
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -96,7 +96,7 @@ SAFE: dict[str, Callable[[Path], Path]] = {
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 @pytest.mark.parametrize("way", SAFE.values(), ids=SAFE)
-def test_a_way_that_nobody_else_can_change(tmp_path: Path, way: Callable[[Path], Path]) -> None:
+def test_a_path_that_no_other_user_can_change(tmp_path: Path, way: Callable[[Path], Path]) -> None:
     """Root's or ours, and where others may write it is sticky."""
     need_safe_folders(way(tmp_path) / "sock", "listen")
 

@@ -70,7 +70,7 @@ def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
         assert told.recv(99) == b"STOPPING=1"
 
 
-def test_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without systemd nothing is sent, and nothing fails."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
@@ -105,7 +105,7 @@ def test_the_watchdog_of_another_process(
         manager.recv(99)
 
 
-def test_a_watchdog_that_nobody_hears(
+def test_a_watchdog_whose_socket_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged once while it lasts, and again the next time; the thread continues."""

@@ -1,10 +1,12 @@
 """Amounts: edges, arithmetic, and xl's size grammar."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory, TooLarge
+from maxmemd.units import END_KIB, UNLIMITED, UNLIMITED_PAGES, Memory, TooLarge, kib_or_none
 
 KIB = st.integers(0, END_KIB - 1)
 
@@ -179,6 +181,21 @@ def test_a_size_that_is_too_large_is_called_that(text: str) -> None:
     with pytest.raises(TooLarge, match=r"too large, the most is 4503599627370495 KiB$") as raised:
         Memory.of_xl(text)
     assert len(str(raised.value)) < 150
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("1" * 39 + "t", "1" * 39 + "t"), ("1" * 40 + "t", "1" * 37 + "...")]
+)
+def test_a_size_that_is_too_large_is_quoted_up_to_forty_characters(text: str, shown: str) -> None:
+    """A longer one is cut there, so that a message has one line."""
+    with pytest.raises(TooLarge, match=rf"^cannot take '{re.escape(shown)}': it is too large"):
+        Memory.of_xl(text)
+
+
+@pytest.mark.parametrize(("amount", "kib"), [(None, None), (Memory(kib=0), 0), (Memory(kib=7), 7)])
+def test_an_amount_that_is_not_there_has_no_kib(amount: Memory | None, kib: int | None) -> None:
+    """Nothing known is not 0 KiB."""
+    assert kib_or_none(amount) == kib
 
 
 @pytest.mark.parametrize("text", ["-1", "-18446744073709551615", "1.5g", "1e30", "9" * 30 + "x"])

@@ -8,17 +8,8 @@
 
 #include "real.h"
 
-/* struct xen_domctl_getdomaininfo up to the UUID: the same from Xen 4.8 on. */
-struct info {
-    uint16_t domid, padding;
-    uint32_t flags;
-    uint64_t tot_pages, max_pages, others[5];
-    uint32_t numbers[3];
-    uint8_t handle[16];
-};
-
 union buffer {
-    struct info info;
+    struct domaininfo info;
     char bytes[1024]; /* the whole of it is smaller, in any version */
 };
 

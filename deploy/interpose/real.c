@@ -32,6 +32,7 @@
 static struct { const char *name; _Atomic(void *) found; } table[] = {
     { "xc_domain_setmaxmem", NULL },
     { "xc_domain_getinfo", NULL },
+    { "xc_domain_getinfo_single", NULL },
     { "xc_domain_getinfolist", NULL },
     { "xc_domain_populate_physmap_exact", NULL },
     { "xtl_log", NULL },

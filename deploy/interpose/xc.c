@@ -22,7 +22,9 @@
 #define SLACK_KIB UINT64_C(1024)               /* LIBXL_MAXMEM_CONSTANT */
 #define UNLIMITED_KIB UINT64_C(17179869180)    /* 0xFFFFFFFF pages */
 
-/* The first fields of xc_dominfo_t, from Xen 4.3 to 4.17; 4.18 has removed the function. */
+#define PAGE_KIB UINT64_C(4)
+
+/* The first fields of xc_dominfo_t, from Xen 4.3 to 4.17. 4.18 has xc_domain_getinfo_single() instead. */
 struct dominfo {
     uint32_t domid, ssidref;
     unsigned int flags, shutdown_reason;
@@ -34,6 +36,7 @@ struct dominfo {
 
 EXPORT int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb);
 EXPORT int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct dominfo *info);
+EXPORT int xc_domain_getinfo_single(void *xch, uint32_t domid, struct domaininfo *info);
 EXPORT int xc_domain_populate_physmap_exact(void *xch, uint32_t domid, unsigned long extents,
                                             unsigned int order, unsigned int flags, void *start);
 
@@ -152,6 +155,15 @@ int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb)
     return finish(&answer, xch, domid, max_memkb);
 }
 
+static void note_read(uint32_t domid, uint64_t max_kib)
+{
+    if (!is_device_model())
+        return;
+    last_read.known = true;
+    last_read.domid = domid;
+    last_read.max_kib = max_kib;
+}
+
 int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct dominfo *info)
 {
     int (*next)(void *, uint32_t, unsigned int, struct dominfo *) = real("xc_domain_getinfo");
@@ -161,12 +173,23 @@ int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct domi
         found = next(xch, first, count, info);
     else
         errno = ENOSYS;
-    if (found > 0 && is_device_model()) {
-        last_read.known = true;
-        last_read.domid = info->domid;
-        last_read.max_kib = info->max_memkb;
-    }
+    if (found > 0)
+        note_read(info->domid, info->max_memkb);
     return found;
+}
+
+int xc_domain_getinfo_single(void *xch, uint32_t domid, struct domaininfo *info)
+{
+    int (*next)(void *, uint32_t, struct domaininfo *) = real("xc_domain_getinfo_single");
+    int rc = -1;
+
+    if (next)
+        rc = next(xch, domid, info);
+    else
+        errno = ENOSYS;
+    if (rc == 0 && info) /* without one it is asked whether the domain is there */
+        note_read(domid, info->max_pages * PAGE_KIB);
+    return rc;
 }
 
 /* Populate after asking for headroom. Whatever the daemon answers, Xen decides. */

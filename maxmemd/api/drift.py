@@ -11,7 +11,7 @@ from maxmemd.config.settings import Config
 from maxmemd.policy.drift import WILDCARD, DriftMode
 from maxmemd.policy.fights import Fight
 from maxmemd.policy.reference import Name, parse_reference
-from maxmemd.wire import replies
+from maxmemd.wire import daemon_replies, replies
 
 _BECOMES = {
     DriftMode.RESTORE: "undone",
@@ -71,17 +71,17 @@ def sentence_on_drift(view: DomainView) -> str:
     return " ".join(said)
 
 
-def findings(fights: Sequence[Fight], config: Config) -> list[replies.Finding]:
+def findings(fights: Sequence[Fight], config: Config) -> list[daemon_replies.Finding]:
     """Return the fights that go on, each with what settles it."""
     return [_finding(fight, config) for fight in fights]
 
 
-def _finding(fight: Fight, config: Config) -> replies.Finding:
+def _finding(fight: Fight, config: Config) -> daemon_replies.Finding:
     called = _key_of(fight)
     table = {key: mode for key, mode in config.drift_of.items() if key != called}
     pairs = [f"{json.dumps(key, ensure_ascii=False)} = {json.dumps(mode)}"
              for key, mode in {**table, called: DriftMode.ADOPT.value}.items()]  # fmt: skip
-    return replies.Finding(
+    return daemon_replies.Finding(
         kind="fight",
         uuid=fight.uuid,
         domid=fight.domid,

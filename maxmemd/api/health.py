@@ -10,7 +10,7 @@ from pathlib import Path
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.status import Status
 from maxmemd.systemd import notify
-from maxmemd.wire.replies import ServiceCondition
+from maxmemd.wire.daemon_replies import ServiceCondition
 
 LOG = logging.getLogger("maxmemd")
 READY_WITHIN_S = 30.0

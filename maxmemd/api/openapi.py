@@ -22,7 +22,7 @@ from maxmemd.api.docs_page import page
 from maxmemd.api.event_format import ID_FORM, KINDS
 from maxmemd.api.pages import DOCS, HERE, OPENAPI
 from maxmemd.api.routes import PATTERNS, ROUTES, Route
-from maxmemd.wire import replies
+from maxmemd.wire import daemon_replies, history_replies, replies
 
 FOR_REVIEW = HERE.parents[1] / "docs" / "openapi.json"
 """The same document, sorted and indented, so that a diff shows what changed."""
@@ -63,7 +63,7 @@ def document() -> dict[str, Any]:
         document["components"]["schemas"].pop(name, None)
     schema = replies.Problem.model_json_schema()
     document["components"]["schemas"]["Problem"] = schema
-    document["components"]["schemas"]["Event"] = _flat(document, replies.Event)
+    document["components"]["schemas"]["Event"] = _flat(document, history_replies.Event)
     return document
 
 
@@ -98,7 +98,7 @@ def _to_api_route(route: Route) -> APIRoute:
         media = {"application/problem+json": {"schema": _PROBLEM_REF}}
         responses[status] = {"description": _TITLES[status], "content": media}
     if route.path == "/v1/health":
-        responses[503] = {"model": replies.Health, "description": "not ready"}
+        responses[503] = {"model": daemon_replies.Health, "description": "not ready"}
     if route.gives is None:
         text = {"schema": {"type": "string"}}
         responses[200]["content"] = dict.fromkeys(route.media_types, text)

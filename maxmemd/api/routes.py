@@ -19,7 +19,7 @@ from maxmemd.api.auth.cost import Cost, everything, explained, opened, paged, pl
 from maxmemd.api.handlers import reads, tokens, writes
 from maxmemd.api.handlers.events import events
 from maxmemd.api.handlers.service import Handler
-from maxmemd.wire import replies, requests
+from maxmemd.wire import daemon_replies, history_replies, replies, requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ _AMOUNT, _GRANT = requests.AmountRequest, replies.DecisionReply
 
 # fmt: off
 ROUTES: tuple[Route, ...] = (
-    Route("GET", "/v1/host", readers, opened, None, replies.HostReply, reads.get_host, "The host's memory"),
+    Route("GET", "/v1/host", readers, opened, None, daemon_replies.HostReply, reads.get_host, "The host's memory"),
     Route("GET", "/v1/domains", readers, everything, None, replies.DomainsReply, reads.get_domains, "All domains"),
     Route("GET", _D, reads_own, plain, None, replies.DomainReply, reads.get_domain, "One domain"),
     Route("PUT", _D + "/limit", toolstack, plain, requests.LimitRequest, _GRANT, writes.set_limit, "xl mem-max", _DRY),
@@ -68,9 +68,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", _D + "/builds", toolstack, plain, requests.BuildRequest, _GRANT, writes.build, "A build begins", _DRY),
     Route("POST", _D + "/headroom", writes_own, plain, requests.HeadroomRequest, _GRANT, writes.headroom, "Room for pages", _DRY),
     Route("POST", _D + "/relayed-headroom", local_admin, plain, requests.RelayedHeadroomRequest, _GRANT, writes.relayed_headroom, "Room for pages, asked by a stub domain", _DRY),
-    Route("GET", _D + "/explain", reads_own, explained, None, replies.ExplainReply, reads.explain, "Why is the limit N"),
-    Route("GET", _D + "/history", reads_own, paged, None, replies.HistoryReply, reads.history, "Every revision", _PAGE),
-    Route("GET", _D + "/pushes", reads_own, paged, None, replies.PushesReply, reads.pushes, "Every push", _PAGE),
+    Route("GET", _D + "/explain", reads_own, explained, None, history_replies.ExplainReply, reads.explain, "Why is the limit N"),
+    Route("GET", _D + "/history", reads_own, paged, None, history_replies.HistoryReply, reads.history, "Every revision", _PAGE),
+    Route("GET", _D + "/pushes", reads_own, paged, None, history_replies.PushesReply, reads.pushes, "Every push", _PAGE),
     Route("GET", _D + "/drift", reads_own, plain, None, replies.DriftReply, reads.get_drift, "What becomes of drift"),
     Route("PUT", _D + "/drift", toolstack, plain, requests.DriftRequest, replies.DriftReply, writes.set_drift, "Set that, for a time", _DRY),
     Route("DELETE", _D + "/drift", toolstack, plain, None, replies.DriftReply, writes.clear_drift, "Take it back", _DRY),
@@ -78,10 +78,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", _D + "/record", reads_own, plain, None, replies.RecordReply, reads.get_record, "Export a record"),
     Route("PUT", "/v1/records/{ref}", toolstack, plain, requests.ImportRequest, _GRANT, writes.put_record, "Import a record", _DRY),
     Route("GET", "/v1/events", readers, opened, None, None, events, "What happens, as it happens", _EVENTS, ("text/event-stream",)),
-    Route("GET", "/v1/tokens", local_admin, plain, None, replies.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
-    Route("POST", "/v1/tokens", local_admin, opened, requests.TokenRequest, replies.TokenCreated, tokens.create_token, "Create a token"),
-    Route("DELETE", "/v1/tokens/{name}", local_admin, opened, None, replies.TokenRevoked, tokens.revoke_token, "Revoke a token"),
-    Route("GET", "/v1/health", anyone, plain, None, replies.Health, reads.health, "Liveness and readiness"),
+    Route("GET", "/v1/tokens", local_admin, plain, None, daemon_replies.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
+    Route("POST", "/v1/tokens", local_admin, opened, requests.TokenRequest, daemon_replies.TokenCreated, tokens.create_token, "Create a token"),
+    Route("DELETE", "/v1/tokens/{name}", local_admin, opened, None, daemon_replies.TokenRevoked, tokens.revoke_token, "Revoke a token"),
+    Route("GET", "/v1/health", anyone, plain, None, daemon_replies.Health, reads.health, "Liveness and readiness"),
     Route("GET", "/metrics", readers, everything, None, None, reads.get_metrics, "OpenMetrics", media_types=("application/openmetrics-text", "text/plain")),
 )
 # fmt: on

@@ -17,7 +17,7 @@ from maxmemd.policy.components import Record
 from maxmemd.policy.outlook import SENTENCES
 from maxmemd.policy.states import IN_FORCE, EffectState, PushState
 from maxmemd.units import UNLIMITED_PAGES, Memory, kib_or_none
-from maxmemd.wire import replies, requests
+from maxmemd.wire import history_replies, replies, requests
 
 
 def decision(granted: Granted) -> bytes:
@@ -85,14 +85,14 @@ def exported_record(record: Record) -> replies.RecordReply:
 
 def explanation(
     view: DomainView, record: Record, made_by: Mapping[int, MadeBy]
-) -> replies.ExplainReply:
+) -> history_replies.ExplainReply:
     """Return why the limit is what it is; `made_by` says what made each revision."""
     terms = [
         _explained_component(component, made_by.get(component.revision))
         for component in components(record)
     ]
     limit = record.limit
-    return replies.ExplainReply(
+    return history_replies.ExplainReply(
         uuid=view.uuid,
         domid=view.domid,
         name=view.name,
@@ -141,7 +141,7 @@ def entry(row: Any) -> bytes:
     record = None
     if row.state is not None:
         record = record_from_text(row.uuid, row.revision, row.state)
-    reply = replies.HistoryEntry(
+    reply = history_replies.HistoryEntry(
         seq=row.seq,
         at=when(row.at_ns),
         revision=row.revision,
@@ -160,8 +160,8 @@ def entry(row: Any) -> bytes:
 
 def _explained_component(
     component: replies.ComponentReply, made: MadeBy | None
-) -> replies.ExplainedComponent:
-    return replies.ExplainedComponent(
+) -> history_replies.ExplainedComponent:
+    return history_replies.ExplainedComponent(
         owner=component.owner,
         name=component.name,
         amount_kib=component.amount_kib,
@@ -173,7 +173,9 @@ def _explained_component(
     )
 
 
-def _text(view: DomainView, terms: Sequence[replies.ExplainedComponent], limit: Memory) -> str:
+def _text(
+    view: DomainView, terms: Sequence[history_replies.ExplainedComponent], limit: Memory
+) -> str:
     """Return what is so, and of what will be only what the facts hold."""
     total = " + ".join(f"{term.owner}/{term.name} {term.amount_kib}" for term in terms)
     pages = "unlimited" if limit.max_pages == UNLIMITED_PAGES else f"{limit.max_pages} pages"

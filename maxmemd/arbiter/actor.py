@@ -14,6 +14,7 @@ from maxmemd.arbiter.conditions import Condition, conditions_of
 from maxmemd.arbiter.drift_modes import DriftModes
 from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.fights import Fights
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.limit_pusher import LimitPusher
@@ -60,7 +61,7 @@ class Arbiter:
         self.fights = Fights(self.settings, self.records, self.lifecycle, self.drift, clock)
         self.limits = LimitPusher(self.lifecycle, self.records, pusher, clock)
         self.reconciler = Reconciler(
-            self.drift, self.fights, self.lifecycle, self.records, self.limits, pusher, clock
+            self.drift, self.fights, self.lifecycle, self.records, self.limits
         )
         self.queries = Queries(self.records, self.lifecycle, self.drift, pusher, clock)
         self.pruning = Pruning(self.settings, self.records, clock, kept.newest_ns)
@@ -95,7 +96,7 @@ class Arbiter:
             self._make_certain()
             self.drift.end_old()
         try:
-            self.reconciler.poll()
+            self.reconciler.poll(self.pusher.domains())
             if looks_around:
                 self.lifecycle.nodes.look_around(self.instances)
         finally:
@@ -243,7 +244,7 @@ class Arbiter:
         for instance, wanted in effects.items():
             build = builds.get(instance, instance.build)
             if wanted is not instance.effects or build != instance.build:
-                rows.append(instance.to_row(effects=wanted, build=build))
+                rows.append(row_of(instance, effects=wanted, build=build))
         self.records.commit(batch.entries, batch.decided, instances=rows)
         for instance, wanted in effects.items():
             instance.on_effects_decided(wanted)

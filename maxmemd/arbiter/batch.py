@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from maxmemd.arbiter.answers import change_of, granted_of, refused_of
 from maxmemd.arbiter.entries import client_of, entry_of
 from maxmemd.arbiter.instance import Instance
 from maxmemd.arbiter.lifecycle import Lifecycle
 from maxmemd.arbiter.messages import (
-    Amounts,
     Answer,
     Change,
     DecisionRequest,
@@ -28,7 +28,7 @@ from maxmemd.policy.reference import Name, Uuid, parse_reference
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.rules import Rules
 from maxmemd.policy.states import BuildPhase, ends_guessing
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Grant, Refusal
+from maxmemd.policy.verdicts import Grant, Refusal
 from maxmemd.policy.which_domain import dying, not_here, own_domain, unknown_domain
 from maxmemd.policy.wishes import (
     KINDS,
@@ -40,7 +40,6 @@ from maxmemd.policy.wishes import (
     needs_store,
     says_the_limit,
 )
-from maxmemd.units import kib_or_none
 
 
 @dataclass(slots=True)
@@ -102,15 +101,15 @@ class Batch:
         no_room = self._no_room_for(ask) if is_unheard_of else None
         verdict = no_room or self._verdict(ask, record, seen)
         if isinstance(verdict, Refusal):
-            refused = _about(verdict, uuid, seen)
+            refused = refused_of(verdict, uuid, seen)
             # The history of a domain begins when something is known of it: were there entries of
             # what is refused to any UUID, it would grow with all that a client can think of.
             return self._counted(refused) if is_unheard_of else self._refused(ask, refused)
         change = None
         if ask.dry_run or isinstance(ask.wish, Rollback):
-            change = _change(record, verdict, self._nodes(seen))
+            change = change_of(record, verdict, self._nodes(seen))
         if ask.dry_run:
-            return _granted(verdict.record, seen, verdict.effects, change=change, dry=True)
+            return granted_of(verdict.record, seen, verdict.effects, change=change, dry=True)
         return self._grant(index, ask, verdict, seen, change)
 
     def _is_to_adopt(self, ask: DecisionRequest, instance: Instance) -> bool:
@@ -218,7 +217,7 @@ class Batch:
                 self._add(
                     unchanged_entry(record.uuid, record.revision, kind, ask.actor, words, ask.key)
                 )
-            return _granted(record, seen)
+            return granted_of(record, seen)
         self._add(entry_of(record, kind, ask.actor, to_text(words), ask.key))
         self.decided[record.uuid] = self.made[record.uuid, record.revision] = record
         if seen is None and self.gone is not None and record.revision == 1:
@@ -226,13 +225,13 @@ class Batch:
         if isinstance(seen, Halted):
             self.ahead.add(seen.uuid)
         if not isinstance(seen, Observation):
-            return _granted(record, seen, change=change)
+            return granted_of(record, seen, change=change)
         if isinstance(ask.wish, Build):
             self.builds[seen.instance] = grant.build_pages or 0
         elif says_the_limit(ask.wish):
             self.limited.append(seen.instance)
         seen.on_effects_granted(grant.effects)
-        return _granted(record, seen, grant.effects, change=change)
+        return granted_of(record, seen, grant.effects, change=change)
 
     def _add(self, entry: Entry) -> None:
         self.entries.append(entry)
@@ -291,42 +290,6 @@ class Batch:
 
 def _uuid_of(seen: Observation | Halted) -> str:
     return seen.uuid if isinstance(seen, Halted) else seen.instance.uuid
-
-
-def _granted(
-    record: Record,
-    seen: Observation | Halted | None,
-    effects: Effects = NO_EFFECTS,
-    *,
-    change: Change | None = None,
-    dry: bool = False,
-) -> Granted:
-    domid, name = _called(seen)
-    kib = kib_or_none(effects.target)
-    writes = tuple(named for named, _ in effects.named())
-    return Granted(record, domid, name, kib, dry_run=dry, change=change, writes=writes)
-
-
-def _change(before: Record, grant: Grant, nodes: StoreFacts | None) -> Change:
-    """Return what a grant changes, nodes in xenstore included."""
-    nodes = nodes or StoreFacts(target=before.target, static_max=before.static_max)
-    return Change(_amounts(before, nodes), _amounts(grant.record, grant.effects.on(nodes)))
-
-
-def _amounts(record: Record, nodes: StoreFacts) -> Amounts:
-    static_max_kib, target_kib = kib_or_none(nodes.static_max), kib_or_none(nodes.target)
-    return Amounts(record.max_mem_kib, record.limit_kib, static_max_kib, target_kib)
-
-
-def _called(seen: Observation | Halted | None) -> tuple[int | None, str | None]:
-    """Return the domid and name that an answer has for a domain."""
-    if isinstance(seen, Observation):
-        return seen.instance.domid, seen.instance.name
-    return None, None if seen is None else seen.name
-
-
-def _about(refusal: Refusal, uuid: str, seen: Observation | Halted | None) -> Refused:
-    return Refused(refusal, uuid, *_called(seen))
 
 
 def _with_store(ask: DecisionRequest) -> bool:

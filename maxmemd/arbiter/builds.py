@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from maxmemd.arbiter.endings import EndingTable
 from maxmemd.arbiter.entries import note_of, own_entry_of
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.nodes import NodeReader
 from maxmemd.arbiter.records import Records
@@ -65,14 +66,14 @@ class Builds:
             except Exception as surprise:  # noqa: BLE001 - of one domain, and noted
                 self.surprises.note(each.uuid, surprise)
         rows = [
-            i.to_row(effects=decided.effects_of(i), build=i.build_in(phase))
+            row_of(i, effects=decided.effects_of(i), build=i.build_in(phase))
             for i, phase in phases.items()
             if i.build_in(phase) != i.build or i in decided.confirmed
         ]
         if decided.entries:
             self.records.commit(decided.entries, decided.records, instances=rows)
         else:
-            self.records.note_rows(rows)
+            self.records.notes.add_rows(rows)
         for instance, phase in phases.items():
             try:
                 self._enter(decided, instance, phase, facts[instance.domid])

@@ -10,7 +10,7 @@ from maxmemd.policy.states import EffectState
 NOT_COMPARED = "not-compared"
 EFFECT_FAILED = "effect-failed"
 MOST = 100
-"""So many are told."""
+"""No more are reported."""
 
 
 class Condition(NamedTuple):

@@ -47,6 +47,19 @@ class Fights:
         self.records.note(instance.uuid, EntryKind.FIGHT_BEGAN, words)
         self.records.note_instance(instance)
 
+    def on_undo(self, instance: Instance) -> None:
+        """Note that ours is put back now, in a fight less often from time to time."""
+        if instance.writes.is_fight:
+            instance.on_fight_push(self.clock.monotonic_s())
+
+    def on_foreign_taken(self, instance: Instance) -> None:
+        """Note that a foreign maximum was adopted, or noted, just now: the next one may wait."""
+        instance.on_foreign_taken(self.settings.value.fights, self.clock.monotonic_s())
+
+    def pause_s(self, instance: Instance) -> float:
+        """Return how long a foreign maximum still waits to be adopted, or noted."""
+        return instance.pace.pause_s(self.clock.monotonic_s())
+
     def watch(self, instance: Instance) -> None:
         """End a fight that is over: at rest, or because another mode is in force by now."""
         now_s = self.clock.monotonic_s()

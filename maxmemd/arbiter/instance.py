@@ -7,7 +7,7 @@ which of the states may follow which is in policy/states.py, and is checked here
 
 from dataclasses import dataclass
 
-from maxmemd.policy.codec import build_from_text, build_to_text, effects_from_text, effects_to_text
+from maxmemd.policy.codec import build_from_text, effects_from_text
 from maxmemd.policy.entries import SETTLED_BUILD, BuildState, InstanceRow
 from maxmemd.policy.facts import StoreFacts, UnreadableNode, XenFacts
 from maxmemd.policy.fights import Fight, FightRules, ForeignWrites, Pace
@@ -93,57 +93,6 @@ class Instance:
     pace: Pace = NO_PACE
     awaits_adoption: bool = False
 
-    @classmethod
-    def of_row(cls, row: InstanceRow) -> "Instance":
-        """Return an instance that the ledger held open.
-
-        Of one that is not settled we do not know whether it has run since: it counts as being
-        built until Xen says otherwise, for a build is never lowered (A4).
-        """
-        build = build_from_text(row.build)
-        pushed = build.pushed_pages
-        return cls(
-            row.uuid,
-            row.domid,
-            row.incarnation,
-            row.boot,
-            row.began_ns,
-            building=build.phase is not BuildPhase.SETTLED,
-            build_phase=build.phase,
-            push_state=row.push_state,
-            settled_revision=row.settled_revision,
-            effects=effects_from_text(row.effects),
-            drift_pages=row.drift_pages,
-            wanted_pages=0 if pushed is None else pushed,
-            toolstack_pages=build.toolstack_pages,
-            build_pages=build.build_pages,
-            is_newcomer=build.is_newcomer,
-            writes=NO_WRITES if row.fight_ns is None else ForeignWrites(since_ns=row.fight_ns),
-        )
-
-    def to_row(
-        self,
-        *,
-        effects: Effects | None = None,
-        build: BuildState | None = None,
-        ended_ns: int | None = None,
-    ) -> InstanceRow:
-        """Return what the ledger keeps of it; what is given, instead of its own."""
-        return InstanceRow(
-            self.uuid,
-            self.domid,
-            self.incarnation,
-            self.boot,
-            self.began_ns,
-            ended_ns,
-            self.push_state,
-            self.settled_revision,
-            effects_to_text(self.effects if effects is None else effects),
-            build_to_text(self.build if build is None else build),
-            self.drift_pages,
-            self.writes.since_ns,
-        )
-
     @property
     def fight(self) -> Fight | None:
         """The fight over its maximum, if there is one."""
@@ -222,61 +171,61 @@ class Instance:
     # what is seen of it
 
     def on_nodes_read(self, now_s: float, nodes: StoreFacts) -> None:
-        """Know what xenstore says of it now."""
+        """Note what xenstore says of it now."""
         self.known, self.known_at_s = nodes, now_s
         self.name = nodes.name
         self.had_path = self.had_path or nodes.has_path
 
     def on_looked_at(self, now_s: float) -> None:
-        """Have had its turn, whatever could be read."""
+        """Note that its nodes were asked for now, whether or not they could be read."""
         self.known_at_s = now_s
 
     def on_target_compared(self, above: TargetAboveLimit | None) -> None:
-        """Know whether its target is above its limit."""
+        """Note whether its target is above its limit."""
         self.target_above = above
 
     def on_nodes_shown(self, now_s: float, nodes: StoreFacts) -> None:
-        """Know what those who look at all domains were shown of it, for a moment."""
+        """Note what those who look at all domains were shown of it, for a moment."""
         self.nodes = (now_s, nodes)
 
     def on_observed(self, seen_pages: int) -> None:
-        """Know what Xen holds; nothing is concluded from it yet."""
+        """Note what Xen holds; nothing is concluded from it yet."""
         self.seen_pages = seen_pages
 
     def on_compared(self, seen_pages: int, wanted_pages: int) -> None:
-        """Know what Xen holds, and what its record says. Every poll, of every domain."""
+        """Note what Xen holds, and what its record says. Every poll, of every domain."""
         self.seen_pages, self.wanted_pages = seen_pages, wanted_pages
 
     def on_newcomer_seen(self) -> None:
-        """Know that limits by name are to be decided of it."""
+        """Note that limits by name are to be decided of it."""
         self.is_newcomer = True
 
     def on_takeover_decided(self) -> None:
-        """Know that nothing by name is left to be decided of it."""
+        """Note that nothing by name is left to be decided of it."""
         self.is_newcomer = False
 
     # its build
 
     def on_build_observed(self, phase: BuildPhase, *, building: bool) -> None:
-        """Know whether it has run by now, and what follows from that."""
+        """Note whether it has run by now, and what follows from that."""
         self.building = building
         self._enter_phase(phase)
         if phase is _SETTLED:
             self.build_pages = None
 
     def on_build_decided(self, build: BuildState) -> None:
-        """Know its limit, or what it is built with, from a client: nothing is guessed any more."""
+        """Note its limit, or what it is built with, from a client: nothing is guessed any more."""
         self._enter_phase(build.phase)
         self.build_pages = build.build_pages
 
     # what is still to be written for it
 
     def on_effects_decided(self, effects: Effects) -> None:
-        """Owe these, as they were committed; the push that follows writes them."""
+        """Take up what was committed with a decision; the push that follows writes it."""
         self.effects = effects
 
     def on_effects_inherited(self, effects: Effects) -> None:
-        """Owe what an earlier instance of the domain was still owed, before its own."""
+        """Take up what was not written for an earlier instance of the domain, before its own."""
         self.effects = effects.then(self.effects)
         self.on_put_off()
 
@@ -296,7 +245,7 @@ class Instance:
     # its limit
 
     def on_push_begun(self, max_pages: int) -> None:
-        """Know what is pushed now.
+        """Note what is pushed now.
 
         While it is built, a maximum that is not what we wanted is its toolstack's: it is kept,
         for the push takes its place. 0 was set by nothing yet (A4).
@@ -308,7 +257,7 @@ class Instance:
         self.effect_outcomes = ()
 
     def on_effects_pushed(self, outcomes: tuple[EffectOutcome, ...]) -> None:
-        """Owe only what could not be written and may be later."""
+        """Keep only what could not be written and may be later."""
         over = {each.name for each in outcomes if each.state is not EffectState.FAILED}
         if self.known is not None:
             unwritten = {e.name for e in outcomes if e.state is not EffectState.WRITTEN}
@@ -317,11 +266,11 @@ class Instance:
         self.effect_outcomes = outcomes
 
     def on_effects_failed(self, now_s: float) -> None:
-        """Know that the limit is in force, and that something else is to be tried again."""
+        """Note that the limit is in force, and that something else is to be tried again."""
         self._back_off(now_s)
 
     def on_in_force(self, fact: XenFacts, revision: int) -> None:
-        """Know that Xen holds the limit, read back or seen by a poll.
+        """Note that Xen holds the limit, read back or seen by a poll.
 
         Above it, the guest still has to shrink (A1).
         """
@@ -338,12 +287,12 @@ class Instance:
             self.failures = 0
 
     def on_adopted(self, fact: XenFacts, revision: int) -> None:
-        """Know that Xen holds the limit, for the record was taken from there."""
+        """Note that Xen holds the limit, for the record was taken from there."""
         self.wanted_pages = fact.max_pages
         self.on_in_force(fact, revision)
 
     def on_push_mismatched(self, seen_pages: int, now_s: float) -> None:
-        """Know that Xen holds another number than we just wrote."""
+        """Note that Xen holds another number than we just wrote."""
         self._enter(PushState.MISMATCHED)
         self.seen_pages, self.errno = seen_pages, None
         wrote = f"wrote {self.wanted_pages} pages, Xen holds {seen_pages}"
@@ -351,24 +300,24 @@ class Instance:
         self._back_off(now_s)
 
     def on_push_failed(self, errno: int | None, error: str | None, now_s: float) -> None:
-        """Know why Xen or xenstore refused a push."""
+        """Note why Xen or xenstore refused a push."""
         self._enter(PushState.FAILED)
         self.errno, self.error = errno, error
         self._back_off(now_s)
 
     def on_drift(self, seen_pages: int, error: str | None = None) -> None:
-        """Know that another program wrote this maximum; `error` says so where it is left alone."""
+        """Note that another program wrote this maximum; `error` says so where it is left alone."""
         self.on_put_off()
         self.drift_pages, self.error = seen_pages, error
         self.awaits_adoption = False
 
     def on_adoption_put_off(self, seen_pages: int, error: str) -> None:
-        """Know that another program wrote this maximum, which is to be adopted later."""
+        """Note that another program wrote this maximum, which is to be adopted later."""
         self.on_drift(seen_pages, error)
         self.awaits_adoption = True
 
     def on_foreign_taken(self, rules: FightRules, now_s: float) -> None:
-        """Know that a foreign maximum was adopted, or noted, just now."""
+        """Note that a foreign maximum was adopted, or noted, just now."""
         self.pace = self.pace.after(rules, now_s)
 
     def on_foreign_write(self, rules: FightRules, now_s: float, wall_ns: int) -> None:
@@ -376,11 +325,11 @@ class Instance:
         self.writes = self.writes.with_write(rules, now_s, wall_ns)
 
     def on_fight_watched(self, now_s: float) -> None:
-        """Know that a fight goes on; one that a restart found begins its quiet time."""
+        """Note that a fight goes on; one that a restart found begins its quiet time."""
         self.writes = self.writes.looked_at(now_s)
 
     def on_fight_push(self, now_s: float) -> None:
-        """Be pushed once more in a fight; the next time is later."""
+        """Note that ours is put back in a fight; the next time is later."""
         self.writes = self.writes.with_push(now_s)
 
     def on_fight_ended(self) -> None:
@@ -388,7 +337,7 @@ class Instance:
         self.writes = NO_WRITES
 
     def on_put_off(self) -> None:
-        """Be in force no more, or not wholly, until a later push that is not due yet.
+        """Note that it is not in force, or not wholly, until a later push that is not due yet.
 
         One whose push failed stays named as that.
         """
@@ -396,12 +345,12 @@ class Instance:
             self._enter(PushState.PENDING)
 
     def on_gone(self, errno: int | None = None, error: str | None = None) -> None:
-        """Be no more; with what Xen said where it was a push that showed it."""
+        """Note that the domain is gone, with what Xen said if a push showed it."""
         self._enter(PushState.GONE)
         self.errno, self.error = errno, error
 
     def _back_off(self, now_s: float) -> None:
-        """Be pushed again after 1, 2, 4 ... at most 60 seconds."""
+        """Put the next push off by 1, 2, 4 ... at most 60 seconds."""
         self.retry_s = now_s + min(LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, 10))
         self.failures += 1
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, KeysView, Sequence
 from typing import NamedTuple
 
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instance_rows import instance_of
 from maxmemd.errors import LedgerError
 from maxmemd.policy.entries import InstanceRow
 from maxmemd.policy.facts import XenFacts
@@ -36,7 +37,7 @@ class InstanceTable:
 
     def resume(self, row: InstanceRow) -> None:
         """Take up an instance that the ledger held open, to be confirmed by `compare`."""
-        self._add(Instance.of_row(row))
+        self._add(instance_of(row))
 
     def compare(self, facts: Sequence[XenFacts], now_ns: int) -> Comparison:
         """Bring the table to what Xen says.

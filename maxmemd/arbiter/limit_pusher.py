@@ -86,6 +86,11 @@ class LimitPusher:
                 self.compare_target(instance, due.record)
                 self.records.note_pushed(instance)
 
+    def push_if_due(self, instance: Instance, record: Record) -> None:
+        """Push a record's limit to an instance, unless a push failed a short while ago."""
+        if self.clock.monotonic_s() >= instance.retry_s:
+            self.push([DuePush(instance, record, instance.effects)])
+
     def push_beside(self, instance: Instance, record: Record) -> None:
         """Raise an instance that is being built while another one of its domain was asked about.
 

@@ -116,8 +116,8 @@ class Change(NamedTuple):
 class Granted(NamedTuple):
     """The wish was granted. `push` is None for a dry run and for a domain that lives elsewhere.
 
-    `change` is told of a dry run and of a rollback. `writes` are the names of the effects that this
-    very wish has.
+    `change` is given for a dry run and for a rollback. `writes` are the names of the effects that
+    this very wish has.
     """
 
     record: Record

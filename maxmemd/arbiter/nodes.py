@@ -13,11 +13,11 @@ from maxmemd.policy.reference import lasting_name
 from maxmemd.ports import Clock, Pusher
 
 LOOKED_AT_EVERY_S = 10.0
-"""A domain whose nodes nobody asked for is looked at this often, so that what is wrong is told."""
+"""Nodes that no client asked for are read this often, so that what is wrong is reported."""
 MOST_AT_ONCE = 32
 """So many are looked at in one poll: a host of a thousand domains takes about a minute."""
 AFTER_TROUBLE_S = 30.0
-"""Where xenstored cannot be asked nobody is looked at for so long: a poll must not wait for it."""
+"""Where xenstored does not answer, no nodes are read for this long: a poll must not wait for it."""
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ class Halted:
 
 
 Found = Observation | Halted | Refused
-"""What a reference means: a living instance, a record alone, or nothing that could be told."""
+"""What a reference means: a living instance, a record alone, or why none can be found."""
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ class Queries:
         return self._some(facts, [uuid for uuid in self.records.uuids() if uuid not in here])
 
     def _some(self, facts: Sequence[XenFacts], away: Sequence[str]) -> DomainViews:
-        """Return the first of them: whoever asks for thousands must not hold up the others."""
+        """Return the first of them: who asks for thousands must not hold up other clients."""
         lives = self.lifecycle.instances
         some = facts[:MOST_VIEWS]
         found = [self._view_of(fact, lives.known(fact.domid, fact.uuid)) for fact in some]

@@ -4,6 +4,7 @@ Every poll asks Xen once for all domains. Nothing in Xen tells who wrote a maxim
 foreign write is seen only here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maxmemd.arbiter.drift_modes import DriftModes
@@ -19,7 +20,6 @@ from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.states import PushState
 from maxmemd.policy.verdicts import NO_EFFECTS
-from maxmemd.ports import Clock, Pusher
 
 UNKNOWN_PAGES = 0
 """`Instance.drift_pages` where it is not known which maximum was left alone."""
@@ -34,18 +34,14 @@ class Reconciler:
     lifecycle: Lifecycle
     records: Records
     limits: LimitPusher
-    pusher: Pusher
-    clock: Clock
     drifts: int = 0
 
-    def poll(self) -> None:
-        """Observe every domain once and settle what differs.
+    def poll(self, facts: Sequence[XenFacts]) -> None:
+        """Settle what differs in any domain, by what Xen has just said of all of them.
 
-        Raises HypervisorError when Xen cannot be asked, LedgerError when what must be decided
-        cannot be kept; the other domains are settled all the same, and the next poll starts
-        afresh.
+        Raises LedgerError when what must be decided cannot be kept; the other domains are settled
+        all the same, and the next poll starts afresh.
         """
-        facts = self.pusher.domains()
         trouble: LedgerError | None = None
         try:
             self.lifecycle.rescan(facts)
@@ -87,8 +83,7 @@ class Reconciler:
         elif _is_drift(instance, record):
             self._handle_drift(instance, fact, record)
             return
-        if self.clock.monotonic_s() >= instance.retry_s:
-            self.limits.push([DuePush(instance, record, instance.effects)])
+        self.limits.push_if_due(instance, record)
 
     def _handle_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Act by mode on what another program wrote; each value has one entry in the history."""
@@ -121,18 +116,17 @@ class Reconciler:
 
     def _is_noted_now(self, instance: Instance, *, is_new: bool) -> bool:
         """Whether a maximum that is left alone has an entry now, and not after a pause."""
-        now_s = self.clock.monotonic_s()
-        if not is_new or not instance.pace.is_due(now_s):
+        if not is_new or self.fights.pause_s(instance) > 0:
             return False
-        instance.on_foreign_taken(self.fights.settings.value.fights, now_s)
+        self.fights.on_foreign_taken(instance)
         return True
 
     def _handle_adoption(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         """Adopt what another program wrote; of a program that writes on and on, what stands."""
         if instance.drift_pages != fact.max_pages:
             self.drifts += 1
-        wait_s = instance.pace.next_s - self.clock.monotonic_s()
-        if instance.pace.is_due(self.clock.monotonic_s()):
+        wait_s = self.fights.pause_s(instance)
+        if wait_s <= 0:
             self._adopt(instance, fact, record)
             return
         why = (
@@ -155,7 +149,7 @@ class Reconciler:
     def _adopt(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         words = _words(instance, fact, DriftMode.ADOPT)
         adopted = self.lifecycle.adopt_maximum(record, fact, words)
-        instance.on_foreign_taken(self.fights.settings.value.fights, self.clock.monotonic_s())
+        self.fights.on_foreign_taken(instance)
         instance.on_compared(fact.max_pages, adopted.max_pages)
         if adopted.max_pages == fact.max_pages:
             self.limits.note_in_force(instance, fact, adopted)
@@ -175,8 +169,7 @@ class Reconciler:
 
     def _undo_drift(self, instance: Instance, fact: XenFacts, record: Record) -> None:
         instance.on_drift(fact.max_pages)
-        if instance.writes.is_fight:
-            instance.on_fight_push(self.clock.monotonic_s())
+        self.fights.on_undo(instance)
         self.limits.push([DuePush(instance, record, instance.effects)])
 
 

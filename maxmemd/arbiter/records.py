@@ -4,17 +4,16 @@ After a failed commit it is not known what the file holds: until `make_certain` 
 nothing may be decided and nothing is written.
 """
 
-import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Container, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from maxmemd.arbiter.entries import DAEMON, client_of
 from maxmemd.arbiter.event_log import log_event
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.arbiter.last_names import LastNames
-from maxmemd.arbiter.repeated_refusals import RefusalCoalescer
+from maxmemd.arbiter.notes import NoteQueue
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerMoved
 from maxmemd.histogram import SECONDS, Histogram
 from maxmemd.policy.codec import from_text, to_text
@@ -23,20 +22,7 @@ from maxmemd.policy.drift import SetMode
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow, Snapshot
 from maxmemd.policy.kinds import EntryKind
 from maxmemd.policy.retention import Retention
-from maxmemd.policy.states import PushState
 from maxmemd.ports import NO_MODES, NO_NAMES, Clock, Ledger
-
-LOG = logging.getLogger("maxmemd.records")
-NOTES_KEPT = 10_000
-"""Entries that wait for the next commit; while the disk stays full the oldest are dropped."""
-
-
-class Notes(NamedTuple):
-    """What one commit writes of the notes that waited."""
-
-    entries: Sequence[Entry]
-    pushes: Sequence[PushRow]
-    instances: Sequence[InstanceRow]
 
 
 class Records:
@@ -49,21 +35,13 @@ class Records:
         self._clients: dict[str, str] = {}
         self.drift_modes: dict[str, SetMode] = {}
         """The modes of drift that clients set, by UUID, as committed."""
-        self._notes: deque[Entry] = deque(maxlen=NOTES_KEPT)
-        self._repeats = RefusalCoalescer()
-        self._pushes: deque[PushRow] = deque(maxlen=NOTES_KEPT)
-        self._instances: dict[tuple[str, int], InstanceRow] = {}
-        self._begun: dict[str, int] = {}
-        self._pushed: set[Instance] = set()
+        self.notes = NoteQueue(clock)
         self._names = LastNames({})
         self._new_names: dict[str, str] = {}
         self._extent = (0, 0)
-        self._in_doubt = Notes([], [], [])
         self._stale = False
         self.trouble: LedgerError | None = None
         self.commits = 0
-        self.dropped = 0
-        self._is_dropping = False
         self.generation = 0
         """Grows when a record may have been dropped: until then a revision is one entry."""
         self.took_s = Histogram(SECONDS)
@@ -111,7 +89,7 @@ class Records:
 
         The oldest first. Raises LedgerError.
         """
-        waiting = {entry.uuid: number for number, entry in enumerate(self._notes)}
+        waiting = {entry.uuid: number for number, entry in enumerate(self.notes.entries)}
         with self._troubled():
             written = self._ledger.by_age(uuids)
         return sorted(written, key=lambda uuid: waiting.get(uuid, -1))
@@ -152,25 +130,20 @@ class Records:
         It is what the daemon saw or did by itself, and is in journald at once.
         """
         log_event(uuid, kind, words)
-        self._keep([*self._repeats.flush(uuid), self._entry(uuid, kind, words, DAEMON)])
+        self.notes.add([*self.notes.repeats.flush(uuid), self._entry(uuid, kind, words, DAEMON)])
 
     def note_refusal(self, uuid: str, wish: object, actor: str) -> None:
         """Keep a refusal likewise, or count it where it repeats one of the same domain."""
         refusal = self._entry(uuid, EntryKind.REFUSED, wish, actor)
-        self._keep(self._repeats.add(refusal, self._clock.monotonic_s()))
+        self.notes.add(self.notes.repeats.add(refusal, self._clock.monotonic_s()))
 
     def note_old_repeats(self) -> None:
         """Note how often refusals were repeated whose window is over."""
-        self._keep(self._repeats.flush_old(self._clock.monotonic_s()))
+        self.notes.add(self.notes.repeats.flush_old(self._clock.monotonic_s()))
 
     def note_all_repeats(self) -> None:
         """Note how often refusals were repeated, and begin to count again."""
-        self._keep(self._repeats.flush_all())
-
-    def _keep(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self._make_room(self._notes)
-            self._notes.append(entry._replace(at_ns=self._clock.wall_ns()))
+        self.notes.add(self.notes.repeats.flush_all())
 
     def _entry(self, uuid: str, kind: EntryKind, wish: object, actor: str) -> Entry:
         record = self._records.get(uuid)
@@ -179,18 +152,11 @@ class Records:
 
     def note_push(self, row: PushRow) -> None:
         """Keep a push; it is written with the next transaction, after the notes that it follows."""
-        self._make_room(self._pushes)
-        self._pushes.append(row._replace(after_seq=self._extent[0] + len(self._notes)))
+        self.notes.add_push(row, self._extent[0])
 
     def note_instance(self, instance: Instance, ended_ns: int | None = None) -> None:
         """Keep what an instance is now; the last of these is written with the next transaction."""
-        self.note_rows([instance.to_row(ended_ns=ended_ns)])
-
-    def note_rows(self, rows: Sequence[InstanceRow]) -> None:
-        """Keep rows of instances likewise."""
-        self._instances.update({(row.uuid, row.incarnation): row for row in rows})
-        for row in rows:
-            self._begun[row.uuid] = max(row.incarnation, self._begun.get(row.uuid, 0))
+        self.notes.add_rows([row_of(instance, ended_ns=ended_ns)])
 
     def last_incarnation(self, uuid: str) -> int:
         """Return the last incarnation of a domain, written or waiting; 0 if it had none here.
@@ -198,7 +164,7 @@ class Records:
         Raises LedgerError.
         """
         with self._troubled():
-            return max(self._ledger.last_incarnation(uuid), self._begun.get(uuid, 0))
+            return max(self._ledger.last_incarnation(uuid), self.notes.last_incarnation(uuid))
 
     def forget_name(self, uuid: str) -> None:
         """Forget the name of a domain that ended without a record."""
@@ -208,23 +174,18 @@ class Records:
 
     def note_pushed(self, instance: Instance) -> None:
         """Keep what an instance will be at the next `flush`: its last push of many counts."""
-        self._pushed.add(instance)
+        self.notes.pushed.add(instance)
 
     def flush(self) -> None:
         """Write all notes, if there are any. Raises LedgerError, and they go on waiting."""
-        for instance in self._pushed:
-            if instance.push_state is not PushState.GONE:
-                self.note_instance(instance)
-        self._pushed.clear()
+        self.notes.add_pushed()
         if self.has_notes:
             self.commit([], {})
 
     @property
     def has_notes(self) -> bool:
         """Whether notes wait to be written."""
-        return bool(
-            self._notes or self._pushes or self._instances or self._pushed or self._new_names
-        )
+        return bool(self.notes or self._new_names)
 
     def commit(
         self,
@@ -241,19 +202,10 @@ class Records:
         Raises LedgerError, and then none of `records` holds; the notes go on waiting.
         """
         start_s = self._clock.monotonic_s()
-        # A record has the name that its domain had before there was one.
-        begun = {
-            uuid: self._names[uuid]
-            for uuid in records.keys() - self._records.keys()
-            if uuid in self._names
-        }
-        names = {**begun, **self._new_names, **names}
-        # What was counted of a domain's refusals comes before its next entry, as it happened.
-        for entry in entries:
-            self._notes += self._repeats.flush(entry.uuid)
+        names = {**self._names_before(records), **self._new_names, **names}
+        self.notes.end_repeats(entry.uuid for entry in entries)
         with self._troubled():
-            notes = Notes([*self._notes], [*self._pushes], [*self._instances.values()])
-            self._in_doubt = notes
+            notes = self.notes.take()
             self._ledger.commit(
                 self._clock.wall_ns(),
                 [*notes.entries, *entries],  # notes are older
@@ -266,26 +218,45 @@ class Records:
         # Only now does anything of it hold; had it raised, the notes would wait on, and whether
         # the file has the entries would be for `make_certain` to find out.
         self.trouble = None
-        self._drop(notes)
+        self.notes.on_written()
         self._new_names = {}
-        self._names.update(names)
         seq, push = self._extent
         self._extent = (seq + len(notes.entries) + len(entries), push + len(notes.pushes))
-        self._records.update(records)
-        self._clients |= {entry.uuid: client_of(entry.actor) for entry in entries if entry.state}
-        self.drift_modes |= {uuid: mode for uuid, mode in drift_modes.items() if mode is not None}
-        for uuid in [uuid for uuid, mode in drift_modes.items() if mode is None]:
-            self.drift_modes.pop(uuid, None)
-        for uuid in forgotten:
-            self._records.pop(uuid, None)
-            self._clients.pop(uuid, None)
-            self._names.forget(uuid)
-        self.generation += len(forgotten)
+        self._hold(records, entries, names)
+        self._set_modes(drift_modes)
+        self._forget(forgotten)
         self.commits += 1
         self.took_s.observe(self._clock.monotonic_s() - start_s)
+
+    def _hold(
+        self, records: Mapping[str, Record], entries: Sequence[Entry], names: Mapping[str, str]
+    ) -> None:
+        """Keep in memory what was committed, and log what the daemon decided by itself."""
+        self._records.update(records)
+        self._names.update(names)
+        self._clients |= {entry.uuid: client_of(entry.actor) for entry in entries if entry.state}
         for entry in entries:
             if entry.actor == DAEMON:
                 log_event(entry.uuid, entry.kind, from_text(entry.wish))
+
+    def _names_before(self, records: Mapping[str, Record]) -> dict[str, str]:
+        """Return the names that domains had before there was a record of them."""
+        new = records.keys() - self._records.keys()
+        return {uuid: self._names[uuid] for uuid in new if uuid in self._names}
+
+    def _set_modes(self, modes: Mapping[str, SetMode | None]) -> None:
+        for uuid, mode in modes.items():
+            if mode is None:
+                self.drift_modes.pop(uuid, None)
+            else:
+                self.drift_modes[uuid] = mode
+
+    def _forget(self, uuids: Sequence[str]) -> None:
+        for uuid in uuids:
+            self._records.pop(uuid, None)
+            self._clients.pop(uuid, None)
+            self._names.forget(uuid)
+        self.generation += len(uuids)
 
     def make_certain(self) -> list[InstanceRow]:
         """Check that the ledger's file is in its place; after a failed commit, read what it kept.
@@ -309,7 +280,7 @@ class Records:
             if record.uuid not in before or before[record.uuid].revision != record.revision
         }
         if kept.extent != extent:
-            self._drop(self._in_doubt)
+            self.notes.on_written()
         return [row for row in kept.instances if row.uuid in moved]
 
     def _is_in_place(self) -> bool:
@@ -327,28 +298,6 @@ class Records:
             self.flush()
         finally:
             self._ledger.close()
-
-    def _make_room(self, waiting: deque[Entry] | deque[PushRow]) -> None:
-        """Count what a full queue is about to lose, and say it once until it is written again."""
-        if len(waiting) < NOTES_KEPT:
-            return
-        self.dropped += 1
-        if not self._is_dropping:
-            LOG.error("cannot keep more than %d entries of history unwritten: the oldest are lost"
-                      " (limits are not)", NOTES_KEPT)  # fmt: skip
-        self._is_dropping = True
-
-    def _drop(self, written: Notes) -> None:
-        """Remove the notes that are in the ledger, and no later ones, even if they are equal."""
-        self._is_dropping = False
-        known = {id(one) for one in (*written.entries, *written.pushes, *written.instances)}
-        self._notes = deque((one for one in self._notes if id(one) not in known), NOTES_KEPT)
-        self._pushes = deque((one for one in self._pushes if id(one) not in known), NOTES_KEPT)
-        self._instances = {key: row for key, row in self._instances.items() if id(row) not in known}
-        self._begun = {
-            uuid: life for uuid, life in self._begun.items() if (uuid, life) in self._instances
-        }
-        self._in_doubt = Notes([], [], [])
 
     @contextmanager
     def _troubled(self, *, reading_again: bool = False) -> Iterator[None]:

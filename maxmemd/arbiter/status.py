@@ -107,7 +107,7 @@ def figures_of(
         "ok" if trouble is None else f"{trouble.code}: {trouble}",
         records.generation,
         records.commits,
-        records.dropped,
+        records.notes.dropped,
         decisions,
         reconciler.drifts,
         reconciler.limits.healed,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from maxmemd.arbiter.entries import note_of, own_entry_of
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.arbiter.records import Records
 from maxmemd.arbiter.settings import CurrentSettings
@@ -85,7 +86,7 @@ class Takeover:
                 own_entry_of(taken, EntryKind.LIMITS_TAKEN, {"name": name, "from": halted.uuid}),
             ],
             {taken.uuid: taken},
-            instances=[instance.to_row(effects=effects, build=decided)],
+            instances=[row_of(instance, effects=effects, build=decided)],
             # The name goes over too: it means the new domain from now on, and nothing is taken
             # from the halted one twice.
             names={halted.uuid: ""},

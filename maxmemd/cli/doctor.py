@@ -24,7 +24,7 @@ LINES = 200
 
 def doctor(call: Invocation) -> int:
     """Print every process that bypasses the daemon, every foreign maximum, and what is amiss."""
-    found, seen = _processes()
+    found, outdated, seen = _processes()
     loose = [each for each in found if not _is_harmless(each)]
     harmless = [each for each in found if _is_harmless(each)]
     drifts, namesakes = _findings(call)
@@ -32,14 +32,10 @@ def doctor(call: Invocation) -> int:
     conditions, service = health.get("conditions") or [], health.get("service") or []
     status = 1 if loose or drifts or conditions or service else 0
     if call.wants_json:
-        body: Body = {
-            "loose": loose,
-            "harmless": harmless,
-            "drifts": drifts,
-            "namesakes": namesakes,
-        }
-        body |= {"processes_seen": seen, "conditions": conditions, "service": service}
-        call.print_json({**body, "history": health.get("history")})
+        processes = {"loose": loose, "outdated": outdated, "harmless": harmless}
+        amiss = {"drifts": drifts, "conditions": conditions, "service": service}
+        body = {**processes, **amiss, "namesakes": namesakes, "history": health.get("history")}
+        call.print_json({**body, "processes_seen": seen})
         return status
 
     if loose:
@@ -47,6 +43,9 @@ def doctor(call: Invocation) -> int:
         _print_processes(loose)
     else:
         print(f"No process sets maxima without {LIBRARY} ({seen} could be inspected).")
+    if outdated:
+        print(f"These run with an earlier {LIBRARY} until they are restarted:")
+        _print_processes(outdated)
     if harmless:
         print("These use libxenctrl as well; they are Xen's own and set no maximum:")
         _print_processes(harmless)
@@ -60,11 +59,16 @@ def doctor(call: Invocation) -> int:
         print("No domain's target or memory nodes are out of order.")
     for each in namesakes:
         print(plain(_namesake_line(each)))
-    for each in service:
+    _print_service(health)
+    return status
+
+
+def _print_service(health: Body) -> None:
+    """Print what is amiss with maxmemd itself, and from where its history is proved."""
+    for each in health.get("service") or ():
         print(plain(f"{each['kind']}: {each['detail']}"))
     proved = health.get("history") or "being checked, or not whole: see maxmemctl health"
     print(plain(f"The history is {proved}."))
-    return status
 
 
 def _print_processes(found: list[Body]) -> None:
@@ -91,9 +95,14 @@ def _namesake_line(found: Body) -> str:
     )
 
 
-def _processes() -> tuple[list[Body], int]:
-    """Return the processes with libxenctrl but without our library, and how many were inspected."""
+def _processes() -> tuple[list[Body], list[Body], int]:
+    """Inspect the processes that can set a maximum.
+
+    Return those without our library, those with one that was replaced since they started, and how
+    many processes could be inspected.
+    """
     loose: list[Body] = []
+    outdated: list[Body] = []
     seen = 0
     for pid in sorted(int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
         try:
@@ -101,9 +110,13 @@ def _processes() -> tuple[list[Body], int]:
         except OSError:  # it has ended, or we may not read it
             continue
         seen += 1
-        if any(writer in maps for writer in WRITERS) and LIBRARY not in maps:
+        if not any(writer in maps for writer in WRITERS):
+            continue
+        if LIBRARY not in maps:
             loose.append({"pid": pid, "program": _program(pid)})
-    return loose, seen
+        elif f"{LIBRARY} (deleted)" in maps:
+            outdated.append({"pid": pid, "program": _program(pid)})
+    return loose, outdated, seen
 
 
 def _program(pid: int) -> str:

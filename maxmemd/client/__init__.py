@@ -27,7 +27,7 @@ from maxmemd.client.transport import request_of, settings
 from maxmemd.rest.connection import DEFAULT_SOCKET
 from maxmemd.rest.retry import BUSY, PAUSE_S, RECONNECT_S
 from maxmemd.rest.tls_trouble import tls_trouble
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies, replies
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -87,7 +87,7 @@ class Client:
 
     def events(
         self, *, since: str | int = "", domain: Ref | None = None, kinds: Sequence[str] = ()
-    ) -> Iterator[replies.Event]:
+    ) -> Iterator[history_replies.Event]:
         """Yield events without end; a lost stream continues after the last event.
 
         `since` is the id of the last event seen, "0" for all there are, "" for those from now on.
@@ -163,7 +163,7 @@ class AsyncClient:
 
     async def events(
         self, *, since: str | int = "", domain: Ref | None = None, kinds: Sequence[str] = ()
-    ) -> AsyncIterator[replies.Event]:
+    ) -> AsyncIterator[history_replies.Event]:
         """As Client.events."""
         position = Position(since, domain, kinds)
         while True:
@@ -226,7 +226,7 @@ def _raise_refusal(reply: httpx.Response, position: Position) -> None:
         _read(_EVENTS, reply)
 
 
-_EVENTS = Call("GET", "/v1/events", replies.Event)
+_EVENTS = Call("GET", "/v1/events", history_replies.Event)
 
 
 def _unreachable(where: str, error: Exception) -> Unreachable:

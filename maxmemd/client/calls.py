@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from maxmemd.wire import replies, requests
+from maxmemd.wire import daemon_replies, history_replies, replies, requests
 
 T = TypeVar("T", bound=BaseModel)
 Ref = str | int
@@ -36,9 +36,9 @@ class Call(Generic[T]):
                 raise TypeError(f"cannot send {value!r} as {name}: give a number")
 
 
-def host() -> Call[replies.HostReply]:
+def host() -> Call[daemon_replies.HostReply]:
     """Ask for the host's memory."""
-    return Call("GET", "/v1/host", replies.HostReply)
+    return Call("GET", "/v1/host", daemon_replies.HostReply)
 
 
 def domains() -> Call[replies.DomainsReply]:
@@ -112,21 +112,25 @@ def clear_drift(ref: Ref) -> Call[replies.DriftReply]:
     return Call("DELETE", _of(ref, "drift"), replies.DriftReply)
 
 
-def explain(ref: Ref) -> Call[replies.ExplainReply]:
+def explain(ref: Ref) -> Call[history_replies.ExplainReply]:
     """Ask why the limit is what it is."""
-    return Call("GET", _of(ref, "explain"), replies.ExplainReply)
+    return Call("GET", _of(ref, "explain"), history_replies.ExplainReply)
 
 
-def history(ref: Ref, *, limit: int = 50, before: int | None = None) -> Call[replies.HistoryReply]:
+def history(
+    ref: Ref, *, limit: int = 50, before: int | None = None
+) -> Call[history_replies.HistoryReply]:
     """Ask for a domain's decisions, newest first; `before` is a reply's next_before."""
     query = {"limit": limit} | ({} if before is None else {"before": before})
-    return Call("GET", _of(ref, "history"), replies.HistoryReply, query=query)
+    return Call("GET", _of(ref, "history"), history_replies.HistoryReply, query=query)
 
 
-def pushes(ref: Ref, *, limit: int = 50, before: int | None = None) -> Call[replies.PushesReply]:
+def pushes(
+    ref: Ref, *, limit: int = 50, before: int | None = None
+) -> Call[history_replies.PushesReply]:
     """Ask for a domain's pushes to Xen, newest first; `before` is a reply's next_before."""
     query = {"limit": limit} | ({} if before is None else {"before": before})
-    return Call("GET", _of(ref, "pushes"), replies.PushesReply, query=query)
+    return Call("GET", _of(ref, "pushes"), history_replies.PushesReply, query=query)
 
 
 def export_record(ref: Ref) -> Call[replies.RecordReply]:
@@ -139,9 +143,9 @@ def import_record(uuid: str, body: requests.RecordBody) -> Call[replies.Decision
     return Call("PUT", f"/v1/records/{_quoted(uuid)}", replies.DecisionReply, body)
 
 
-def health() -> Call[replies.Health]:
+def health() -> Call[daemon_replies.Health]:
     """Ask whether the daemon is ready; a reply that it is not is no refusal."""
-    return Call("GET", "/v1/health", replies.Health)
+    return Call("GET", "/v1/health", daemon_replies.Health)
 
 
 def _of(ref: Ref, *more: str) -> str:

@@ -7,7 +7,7 @@ import httpx
 
 from maxmemd.client.calls import Ref
 from maxmemd.rest.retry import CONNECT_S, STREAM_SILENCE_S
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies
 
 TIMEOUT = httpx.Timeout(STREAM_SILENCE_S, connect=CONNECT_S)
 LOST = (httpx.TransportError, httpx.StreamError)
@@ -40,9 +40,9 @@ class Position:
             headers["Last-Event-ID"] = self._last_id
         return {"params": self._query, "headers": headers, "timeout": TIMEOUT}
 
-    def read_line(self, line: str) -> replies.Event | None:
+    def read_line(self, line: str) -> history_replies.Event | None:
         """Follow one line; return its event if it has one. Raises ValidationError."""
         field, _, value = line.partition(": ")
         if field == "id":
             self._last_id, self.is_known = value, True
-        return replies.Event.model_validate_json(value) if field == "data" else None
+        return history_replies.Event.model_validate_json(value) if field == "data" else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from maxmemd.config.parsers import Identity
+from maxmemd.config.identities import Identity
 from maxmemd.config.settings import Config
 from maxmemd.policy.roles import TOOLSTACK
 

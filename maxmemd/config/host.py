@@ -1,7 +1,7 @@
 """Which kind of host this is, and the paths that a simulated one has of its own.
 
-A simulated host never uses the service's ledger or socket unless it is told to by name: its guests
-are invented, and would be recorded beside real ones.
+A simulated host never uses the service's ledger or socket unless they are named: its guests are
+invented, and would be recorded beside real ones.
 """
 
 import os

@@ -4,10 +4,10 @@ import grp
 import pwd
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maxmemd.config.identities import END_ID, parse_identity
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.reference import MOST_NAME
 from maxmemd.policy.retention import LEAST_KEPT
@@ -18,26 +18,12 @@ RANGE_USER = "xen-qemuuser-range-base"
 """The user that Xen's documentation recommends (docs/features/qemu-deprivilege)."""
 AUTO, NONE = "auto", "none"
 _NAME = re.compile(r"[a-z0-9._-]+")
-_WHO = re.compile(r"(user|group|uid|gid) (\S+)|(cert) (.+)")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]")
 _LISTEN = re.compile(r"(?:[0-9.]+|\[[0-9A-Fa-f:.]+\]|localhost):([0-9]{1,5})")
-END_ID = 2**32 - 1
 FIRST_ID = 1000
 """Lower uids are for system users (Debian policy, 9.2.2)."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """An identity that can have a role. `kind` is "uid", "gid", or "cert" with a subject."""
-
-    kind: str
-    number: int
-    subject: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.subject or self.number}"
 
 
 class EntryError(ValueError):
@@ -159,25 +145,6 @@ def _table(
     return parse_table
 
 
-def _identity(value: object) -> Identity:
-    match = _WHO.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('write "user NAME", "group NAME", "uid N", "gid N" or "cert CN=..."')
-    if match[3]:
-        return Identity("cert", 0, match[4])
-    kind, name = match[1], match[2]
-    try:
-        if kind == "user":
-            return Identity("uid", pwd.getpwnam(name).pw_uid)
-        if kind == "group":
-            return Identity("gid", grp.getgrnam(name).gr_gid)
-    except KeyError:
-        raise ValueError(f"there is no {kind} {name!r}: create it, or remove it here") from None
-    if not (name.isascii() and name.isdigit()) or len(name) > 10 or int(name) >= END_ID:
-        raise ValueError(f"{name!r} is not a {kind}: write a number below {END_ID}")
-    return Identity(kind, int(name))
-
-
 def _listen(value: object) -> str:
     match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
     if value != "" and (match is None or not 0 < int(match[1]) < 65536):
@@ -198,7 +165,7 @@ def device_model_base(value: object) -> int | None:
             return pwd.getpwnam(RANGE_USER).pw_uid
         except KeyError:
             return None
-    who = _identity(value)
+    who = parse_identity(value)
     if who.kind != "uid" or who.number == 0:
         raise ValueError('write "auto", "none", "user NAME" or "uid N"; it is never root')
     taken = who.number < FIRST_ID or 0 <= OVERFLOW_UID - who.number < DOMID_FIRST_RESERVED
@@ -253,9 +220,9 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "dom0_floor": _size,
     "owners": _list(_owner, '["introspection"]'),
     "caps": _table(_size, '{ device-model = "1 GiB" }'),
-    "admins": _list(_identity, _PEOPLE),
-    "toolstacks": _list(_identity, _PEOPLE),
-    "observers": _list(_identity, _PEOPLE),
+    "admins": _list(parse_identity, _PEOPLE),
+    "toolstacks": _list(parse_identity, _PEOPLE),
+    "observers": _list(parse_identity, _PEOPLE),
     "default_role": _one_of(OBSERVER, NOBODY),
     "device_model_base": device_model_base,
     "device_model_socket": _device_model_socket,

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maxmemd.config.parsers import AUTO, Identity, device_model_base
+from maxmemd.config.identities import Identity
+from maxmemd.config.parsers import AUTO, device_model_base
 from maxmemd.policy.drift import DriftMode, DriftRules
 from maxmemd.policy.fights import FightRules
 from maxmemd.policy.gone import GoneRules

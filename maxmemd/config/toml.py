@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from maxmemd.config.parsers import NONE, Identity
+from maxmemd.config.identities import Identity
+from maxmemd.config.parsers import NONE
 from maxmemd.config.settings import Config
 from maxmemd.units import Memory
 

@@ -23,7 +23,7 @@ class HighWaterMark:
     """The file `DATABASE-high-water`. A damaged one is ignored: it is only an additional check."""
 
     def __init__(self, database: Path) -> None:
-        self._path = path = database.with_name(f"{database.name}{SUFFIX}")
+        self._path = path = _path_of(database)
         self._is_behind = self._is_displaced = False
         try:
             self._open()
@@ -35,11 +35,7 @@ class HighWaterMark:
 
     def read(self) -> tuple[int, bytes] | None:
         """Return seq and hash of an entry that the history must have; None if unknown."""
-        found = os.pread(self._file, _FORM.size, 0)
-        if len(found) < _FORM.size:
-            return None
-        seq, newest_hash, check = _FORM.unpack(found)
-        return (seq, newest_hash) if check == _check(seq, newest_hash) else None
+        return _entry_in(os.pread(self._file, _FORM.size, 0))
 
     def write(self, seq: int, newest_hash: bytes) -> None:
         """Record the newest entry. A failed write leaves the file behind, not wrong.
@@ -81,6 +77,27 @@ class HighWaterMark:
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
+
+
+def remembered_seq(database: Path) -> int:
+    """Return the number of the newest entry that was written to a database; 0 if none is known."""
+    try:
+        found = _path_of(database).read_bytes()
+    except OSError:
+        return 0
+    entry = _entry_in(found[: _FORM.size])
+    return 0 if entry is None else entry[0]
+
+
+def _path_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}{SUFFIX}")
+
+
+def _entry_in(found: bytes) -> tuple[int, bytes] | None:
+    if len(found) < _FORM.size:
+        return None
+    seq, newest_hash, check = _FORM.unpack(found)
+    return (seq, newest_hash) if check == _check(seq, newest_hash) else None
 
 
 def _check(seq: int, newest_hash: bytes) -> bytes:

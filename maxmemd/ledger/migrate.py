@@ -7,6 +7,7 @@ from pathlib import Path
 from maxmemd.errors import LedgerCorrupt, LedgerTooNew
 from maxmemd.files import open_private, sync
 from maxmemd.ledger.backup import backup, holds_all_of
+from maxmemd.ledger.high_water import remembered_seq
 from maxmemd.ledger.schema import as_ledger_errors, engine
 from maxmemd.ledger.space import as_ledger_error
 
@@ -60,12 +61,27 @@ def migrate(path: Path) -> str:
             f"cannot use {path}: it is at revision {found}, this maxmemd knows up to {HEAD}"
             " (install the later maxmemd again, or restore the backup it took)"
         )
+    if found is None:
+        _check_never_written(path)
     _make_private(path)
     saved = "" if found is None else f"; the database as it was is in {_keep_copy(path, found)}"
     _upgrade(path)
     # Only now: until the new tables are committed, it is needed to check the former ones.
     former.unlink(missing_ok=True)
     return f"{path} is at revision {HEAD} now{saved}"
+
+
+def _check_never_written(path: Path) -> None:
+    """Raise LedgerCorrupt if entries were written to what is no database, or none any more.
+
+    A migration makes the high-water mark anew: nothing would remember them then.
+    """
+    seq = remembered_seq(path)
+    if seq:
+        raise LedgerCorrupt(
+            f"cannot trust the ledger: {path} is missing or empty, but entry {seq} was written to"
+            " it (see docs/recovery.md)"
+        )
 
 
 def _make_private(path: Path) -> None:

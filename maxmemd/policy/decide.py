@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from maxmemd.policy import clauses, lives, which_domain
+from maxmemd.policy import bounds, clauses, lives, which_domain
 from maxmemd.policy.components import MAX_MEM, SLACK, ZERO, Key, Record
 from maxmemd.policy.endings import UNSEEN, Ending
 from maxmemd.policy.facts import STATIC_MAX, TARGET, StoreFacts, XenFacts
@@ -142,7 +142,7 @@ def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     if MAX_MEM in amounts:
         refusal = _max_mem_refused(aimed, kept, force=wish.force)
     if refusal is None and target is not None and picture.is_dom0:
-        refusal = clauses.target_not_below_dom0_floor(picture.rules, target)
+        refusal = bounds.target_not_below_dom0_floor(picture.rules, target)
     if refusal is not None:
         return refusal
     return _replaced(picture, amounts, past.static_max, target)
@@ -162,7 +162,7 @@ def _import(picture: Picture, wish: Import) -> Verdict:
         kept = {**dict.fromkeys(before, ZERO), **amounts}
         refusal = _max_mem_refused(replace(picture, store=store), kept, force=wish.force)
     if refusal is None and wish.target is not None and picture.is_dom0:
-        refusal = clauses.target_not_below_dom0_floor(picture.rules, wish.target)
+        refusal = bounds.target_not_below_dom0_floor(picture.rules, wish.target)
     return refusal or _replaced(picture, amounts, wish.static_max, wish.target)
 
 
@@ -203,7 +203,7 @@ def _replaced(
 ) -> Verdict:
     """Grant the record with these amounts and no others, if it can be kept at all."""
     if picture.is_dom0 and static_max is not None:
-        refusal = clauses.max_mem_not_below_dom0_floor(picture.rules, static_max)
+        refusal = bounds.max_mem_not_below_dom0_floor(picture.rules, static_max)
         if refusal is not None:
             return refusal
     record = picture.record.with_exactly(amounts, static_max=static_max)
@@ -235,16 +235,16 @@ def _max_mem_refused(
     """
     rules, store, max_mem = picture.rules, picture.store, amounts[MAX_MEM]
     if picture.is_dom0:
-        refusal = clauses.max_mem_not_below_dom0_floor(rules, max_mem)
+        refusal = bounds.max_mem_not_below_dom0_floor(rules, max_mem)
         if refusal is not None:
             return refusal
     if force:
         return None
     if store.target is not None or picture.xen is None:
-        return clauses.not_below_target(rules, max_mem, store.target)
+        return bounds.not_below_target(rules, max_mem, store.target)
     now = {key: component.amount for key, component in picture.record.components.items()}
     limit_kib = sum(amount.kib for amount in {**now, **amounts}.values())
-    return clauses.not_below_held(rules, max_mem, limit_kib, picture.xen, store)
+    return bounds.not_below_held(rules, max_mem, limit_kib, picture.xen, store)
 
 
 def _aimed_at(picture: Picture, target: Memory | None) -> StoreFacts:
@@ -256,17 +256,17 @@ def _asked_target(picture: Picture, wish: SetTarget) -> Memory | Refusal:
     """Return memory/target as asked; a difference is floored at 0, as libxl does."""
     store = picture.store
     if wish.target is not None or wish.enforce:
-        refusal = clauses.videoram_readable(store)
+        refusal = bounds.videoram_readable(store)
         if refusal is not None:
             return refusal
     if wish.target is not None:
-        refusal = clauses.not_below_videoram(wish.target, store.videoram)
+        refusal = bounds.not_below_videoram(wish.target, store.videoram)
         return refusal or wish.target - store.videoram
     before, is_absent = store.target, store.unreadable_at(TARGET) is None
     if before is None and is_absent and picture.is_dom0 and picture.xen is not None:
         before = Memory.of_pages(picture.xen.tot_pages)
     if before is None:
-        return clauses.target_unknown(store)
+        return bounds.target_unknown(store)
     kib = max(0, before.kib + (wish.by_kib or 0))
     return clauses.in_range(kib) or Memory(kib=kib)
 
@@ -276,10 +276,10 @@ def _target_refused(picture: Picture, target: Memory) -> Refusal | None:
     if ceiling is None:
         ceiling = _seeded_static_max(picture)
     if ceiling is None:
-        return clauses.static_max_unknown(picture.store)
-    refusal = clauses.not_above_static_max(target, ceiling)
+        return bounds.static_max_unknown(picture.store)
+    refusal = bounds.not_above_static_max(target, ceiling)
     if refusal is None and picture.is_dom0:
-        refusal = clauses.target_not_below_dom0_floor(picture.rules, target)
+        refusal = bounds.target_not_below_dom0_floor(picture.rules, target)
     return refusal
 
 

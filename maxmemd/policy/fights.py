@@ -87,9 +87,9 @@ class Pace:
     last_s: float | None = None
     next_s: float = 0.0
 
-    def is_due(self, now_s: float) -> bool:
-        """Whether there has been a pause for long enough."""
-        return now_s >= self.next_s
+    def pause_s(self, now_s: float) -> float:
+        """Return how long what stands now still waits; it is due when that is not above 0."""
+        return self.next_s - now_s
 
     def after(self, rules: FightRules, now_s: float) -> "Pace":
         """Return the pace after one more was adopted, or noted, now."""

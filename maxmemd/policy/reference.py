@@ -3,7 +3,7 @@
 Digits are a domid, a UUID's form is a UUID, and everything else is a name. A domid means a domain
 of this moment: one that is dying is refused. A UUID or a name means a domain in all its lives: a
 living instance first, then the record that an earlier one left. A UUID that nothing has may be a
-domain's name. Digits never are one, for domids are used again; who asks is told of such a name.
+domain's name. Digits never are one, for domids are used again; the refusal names such a domain.
 """
 
 import re

@@ -14,5 +14,5 @@ def print_error(text: str, program: str = "maxmemctl") -> None:
 
 
 def print_lines(text: str) -> None:
-    """Print xl's lines to stderr, which may quote what somebody typed, likewise."""
+    """Print xl's lines to stderr, which may quote what a user typed, likewise."""
     sys.stderr.write("\n".join(plain(line) for line in text.split("\n")))

@@ -1,1 +1,1 @@
-"""Bodies of requests, replies and problems: `from maxmemd.wire import replies, requests`."""
+"""Bodies: `from maxmemd.wire import requests`, `replies`, `history_replies`, `daemon_replies`."""

@@ -133,7 +133,7 @@ def _in_some_order(scenario: Scenario) -> Callable[[State], str | None]:
 
 
 def _rank(what: str, scenario: Scenario, steps: Sequence[tuple[str, str]], crashes: int) -> Rank:
-    """Return how easy a breach is to tell; the smallest is told.
+    """Return how easy a breach is to explain; the smallest is shown.
 
     Fewer crashes first; then one with a command of the operator's in it, which is what was argued
     about; then fewer steps; then, of a migration, one that needs no interleaving.

@@ -95,7 +95,7 @@ class Scenario:
         if taken is not None:
             yield Move(self.served_by, taken.words, state._replace(host=taken.host))
         if self.may_crash and state.host.may_fall:
-            words = "is killed; whoever waits for it learns nothing"
+            words = "is killed; what waits for it learns nothing"
             yield Move(self.served_by, words, self._kill_server(state))
 
     def _kill_server(self, state: State) -> State:

@@ -108,7 +108,7 @@ async def rested(event_stream: EventStream) -> None:
         await asyncio.wait({reader})
 
 
-def test_where_nobody_listens_nothing_is_read() -> None:
+def test_without_a_stream_nothing_is_read() -> None:
     """A wake-up without a stream reads nothing, however many come."""
 
     async def test(tail: FakeTail, event_stream: EventStream) -> None:

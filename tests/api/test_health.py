@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from errno import EIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from maxmemd.api.health import READY_WITHIN_S, notify_systemd
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.units import Memory
 from tests.support.simhost import SimHost
+from tests.support.until import until
 
 ROOT = Path(__file__).parents[2]
 IN_FORCE = b"READY=1\nSTATUS=Xen and the ledger were compared"
@@ -109,10 +109,7 @@ def test_a_daemon_whose_xen_does_not_answer_yet(
     manager.setblocking(False)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as daemon:
         try:
-            until_s = time.monotonic() + WITHIN_S
-            while not answers(tmp_path / "s") and time.monotonic() < until_s:
-                time.sleep(0.05)
-            assert answers(tmp_path / "s")
+            until("it answers", lambda: answers(tmp_path / "s"), within_s=WITHIN_S, every_s=0.05)
             with pytest.raises(BlockingIOError):
                 manager.recv(999)
             host.call("heal")

@@ -16,7 +16,7 @@ ASKED = (
 
 def test_no_framework_is_loaded(tmp_path: Path) -> None:
     """A daemon that has answered every kind of request never imported FastAPI or Starlette."""
-    with Outside(tmp_path, "tests.support.loaded") as daemon:
+    with Outside(tmp_path, "tests.support.loaded", is_first_start=True) as daemon:
         for method, path, status in ASKED:
             assert (method, path, status_of(daemon, method, path)) == (method, path, status)
         loaded = set(last_words(daemon)["packages"])
@@ -26,7 +26,7 @@ def test_no_framework_is_loaded(tmp_path: Path) -> None:
 
 def test_the_collector_rests_only_while_the_daemon_starts(tmp_path: Path) -> None:
     """What start-up made is out of its sight, and then it runs, seldom."""
-    with Outside(tmp_path, "tests.support.loaded") as daemon:
+    with Outside(tmp_path, "tests.support.loaded", is_first_start=True) as daemon:
         collector = last_words(daemon)["collector"]
     assert collector["is_on"]
     assert collector["frozen"] > 10_000

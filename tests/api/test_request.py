@@ -57,6 +57,13 @@ def test_if_match(api: Inside, method: str, path: str, body: object) -> None:
     problem(api.ask(method, path, body, headers={"If-Match": '"99"'}), "stale-revision", 412)
 
 
+def test_zeros_in_front_of_a_revision(api: Inside) -> None:
+    """They count for nothing."""
+    api.put(ROMS, {"amount_kib": 64}, If_Match='"001"')
+    body = {"amount_kib": 68}
+    problem(api.ask("PUT", ROMS, body, headers={"If-Match": '"001"'}), "stale-revision", 412)
+
+
 @pytest.mark.parametrize(
     "value", ["1", "*", 'W/"1"', '"x"', '"-1"', '""', '"1', '"1", "2"', '"' + "9" * 99 + '"']
 )

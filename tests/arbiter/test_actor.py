@@ -123,7 +123,7 @@ def test_references(seat: Seat, ref: str) -> None:
 
 
 @pytest.mark.parametrize("ref", ["9", "nobody", STRANGER, "", "9" * 12])
-def test_nobody(seat: Seat, ref: str) -> None:
+def test_a_reference_that_means_no_domain_is_refused(seat: Seat, ref: str) -> None:
     """What means no domain is refused, and leaves no line."""
     lines = len(seat.memory.lines)
     assert seat.refuse(ref, more().wish) == "unknown-domain"
@@ -542,16 +542,16 @@ def test_notes_that_no_disk_takes_are_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While nothing can be written the oldest lines are lost: said once each time, and counted."""
-    monkeypatch.setattr("maxmemd.arbiter.records.NOTES_KEPT", 5)
+    monkeypatch.setattr("maxmemd.arbiter.notes.NOTES_KEPT", 5)
     seat = Seat()
     seat.host.create("web", memory=mib(64))
     seat.restart()
     records, uuid = seat.arbiter.records, seat.uuid(1)
     for lost in (3, 2):
-        before = records.dropped
+        before = records.notes.dropped
         for number in range(5 + lost):
             records.note(uuid, "refused", {"number": number})
-        assert records.dropped - before == lost
+        assert records.notes.dropped - before == lost
         seat.arbiter.flush()
     words = [line["number"] for line in seat.memory.words("refused")]
     assert words == [3, 4, 5, 6, 7, 2, 3, 4, 5, 6]

@@ -21,7 +21,6 @@ from hypothesis.stateful import (
 
 from maxmemd.arbiter.messages import DecisionRequest, Granted, Refused
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerFull, MaxmemError
-from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.codec import record_from_state
@@ -43,6 +42,7 @@ from maxmemd.units import UNLIMITED, Memory
 from maxmemd.xen.simulated import Image, finish
 from tests.ledger.lines import rows_of
 from tests.support.decisions import undone
+from tests.support.ledgers import new_ledger
 from tests.support.model import MAX_MEM, SLACK, SLACK_KIB, Domain, Nodes, reborn, wanted
 from tests.support.seat import ACTOR, Seat
 from tests.support.soak import SOAK
@@ -537,7 +537,7 @@ class OnSqlite(Arbitration):
         """Return a seat whose ledger is a file."""
         self.directory = tempfile.TemporaryDirectory()
         self.path = Path(self.directory.name) / "ledger.sqlite"
-        migrate(self.path)
+        new_ledger(self.path)
         self.opened: list[SqliteLedger] = []
         return Seat(ledger_of=self.open, keep_gone_s=1e9)
 
@@ -591,7 +591,7 @@ def parts_of(record: Record) -> dict[tuple[str, str], int]:
 @pytest.mark.soak
 def test_any_history_in_memory() -> None:
     """No wish is lost, whatever happens in whatever order, and no instance breaks the tables."""
-    steps = settings(max_examples=10_000 if SOAK else 100, stateful_step_count=40)
+    steps = settings(max_examples=10_000 if SOAK else 50, stateful_step_count=40)
     with watched(Taken()) as taken:
         run_state_machine_as_test(Arbitration, settings=steps)
     assert taken.pushes
@@ -602,5 +602,5 @@ def test_any_history_in_memory() -> None:
 def test_any_history_on_sqlite() -> None:
     """The same on a real database, whose chain of hashes is whole after every step."""
     run_state_machine_as_test(
-        OnSqlite, settings=settings(max_examples=500 if SOAK else 8, stateful_step_count=25)
+        OnSqlite, settings=settings(max_examples=500 if SOAK else 5, stateful_step_count=25)
     )

@@ -184,7 +184,7 @@ def test_a_paused_domain_whose_path_is_lost_and_that_runs_again_is_a_new_instanc
     assert seat.pages(1) == 1201 * 256
 
 
-def test_a_name_that_is_removed_is_nobodys() -> None:
+def test_a_name_that_is_removed_means_no_domain() -> None:
     """The name of a domain is what xenstore says now; where it has none there is none."""
     seat = seat_of()
     seat.host.nodes.drop(1, "name")

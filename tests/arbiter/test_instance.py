@@ -9,11 +9,15 @@ import pytest
 
 import maxmemd
 from maxmemd.arbiter.instance import Instance
-from maxmemd.policy.facts import XenFacts
+from maxmemd.arbiter.instance_rows import row_of
+from maxmemd.policy.entries import BuildState
+from maxmemd.policy.facts import StoreFacts, XenFacts
+from maxmemd.policy.orders import EffectOutcome
 from maxmemd.policy.states import (
     BUILD_TRANSITIONS,
     PUSH_TRANSITIONS,
     BuildPhase,
+    EffectState,
     IllegalTransition,
     PushState,
 )
@@ -77,22 +81,72 @@ def test_what_is_adopted_is_what_was_wanted() -> None:
     assert (instance.wanted_pages, instance.settled_revision) == (FACT.max_pages, 3)
 
 
-@pytest.mark.parametrize("phase", BuildPhase)
-def test_a_row_is_all_of_an_instance_that_a_restart_needs(phase: BuildPhase) -> None:
-    """What the ledger held open is taken up as it was, and written as the same row again."""
-    instance = Instance(
-        UUID, 7, 3, "boot-1", 41, build_phase=phase, push_state=PushState.FAILED,
-        settled_revision=5, effects=Effects(target=Memory(kib=4)), drift_pages=0,
-        wanted_pages=512, toolstack_pages=640,
-    )  # fmt: skip
-    row = instance.to_row()
-    again = Instance.of_row(row)
-    assert again.to_row() == row
-    assert (again.incarnation, again.began_ns, again.settled_revision) == (3, 41, 5)
-    is_settled = phase is BuildPhase.SETTLED
-    assert again.building is not is_settled
-    assert again.wanted_pages == (0 if is_settled else 512)
-    assert again.to_row(ended_ns=42).ended_ns == 42
+def test_what_is_seen_of_an_instance_is_kept_with_its_time() -> None:
+    """What those who look at all domains were shown is forgotten with the next push."""
+    instance, nodes = instance_in(PushState.PENDING), StoreFacts(name="web")
+    instance.on_looked_at(3.0)
+    assert (instance.known, instance.known_at_s) == (None, 3.0)
+    instance.on_nodes_read(4.0, nodes)
+    assert (instance.known, instance.known_at_s, instance.name) == (nodes, 4.0, "web")
+    instance.on_nodes_shown(5.0, nodes)
+    assert instance.nodes == (5.0, nodes)
+    instance.on_push_begun(512)
+    assert (instance.nodes, instance.wanted_pages) == (None, 512)
+
+
+def test_what_a_push_wrote_is_known_and_the_rest_is_not() -> None:
+    """A node that could not be written is as it was seen, and is still to be written."""
+    instance = instance_in(PushState.PENDING)
+    instance.on_nodes_read(1.0, StoreFacts(name="web", target=Memory(kib=1)))
+    target, static_max = Memory(kib=8), Memory(kib=16)
+    instance.on_effects_decided(Effects(static_max=static_max, target=target))
+    written = EffectOutcome("static-max", EffectState.WRITTEN, static_max)
+    failed = EffectOutcome("target", EffectState.FAILED, target, 5, "cannot write it")
+    instance.on_effects_pushed((written, failed))
+    assert instance.known == StoreFacts("web", target=Memory(kib=1), static_max=static_max)
+    assert instance.effects == Effects(target=target)
+
+
+def test_polls_that_see_a_guest_shrink_no_further_are_counted() -> None:
+    """From the first that sees it as large as before; a smaller one begins again."""
+    instance = instance_in(PushState.PENDING)
+    counts = []
+    for tot_pages in (600, 600, 601, 590, 590, 512, 513):
+        instance.on_in_force(FACT._replace(tot_pages=tot_pages), 1)
+        counts.append(instance.still_polls)
+    assert counts == [0, 1, 2, 0, 1, 0, 1]
+
+
+def test_a_newcomer_is_one_until_limits_by_name_are_decided() -> None:
+    """Its build has that too, so that a restart knows it."""
+    instance = instance_in(PushState.PENDING, BuildPhase.FOLLOWING)
+    instance.on_newcomer_seen()
+    assert (instance.is_newcomer, instance.build.is_newcomer) == (True, True)
+    instance.on_takeover_decided()
+    assert (instance.is_newcomer, instance.build.is_newcomer) == (False, False)
+
+
+def test_what_an_announced_build_needs_is_kept_until_it_has_run() -> None:
+    """In every phase before, whatever is observed of the build."""
+    instance = instance_in(PushState.PENDING, BuildPhase.UNDECIDED)
+    instance.on_build_decided(BuildState(BuildPhase.ANNOUNCED, build_pages=768))
+    assert (instance.build_phase, instance.build_pages) == (BuildPhase.ANNOUNCED, 768)
+    instance.on_build_observed(BuildPhase.ANNOUNCED, building=True)
+    assert (instance.build_pages, instance.build.build_pages) == (768, 768)
+    instance.on_build_observed(BuildPhase.SETTLED, building=False)
+    assert instance.build_pages is None
+
+
+def test_a_reread_row_has_the_effects_and_the_pages_of_its_build() -> None:
+    """The commit kept them after all; one that is settled needs no pages for a build any more."""
+    announced = BuildState(BuildPhase.ANNOUNCED, build_pages=768)
+    owed = Effects(target=Memory(kib=8))
+    row = row_of(instance_in(PushState.PENDING), effects=owed, build=announced)
+    early = instance_in(PushState.PENDING, BuildPhase.UNDECIDED)
+    late = instance_in(PushState.PENDING, BuildPhase.SETTLED)
+    for instance, pages in ((early, 768), (late, None)):
+        instance.on_ledger_reread(row)
+        assert (instance.effects, instance.build_pages) == (owed, pages)
 
 
 def test_what_a_toolstack_wrote_is_shown_in_place_of_our_push() -> None:
@@ -145,7 +199,7 @@ def test_a_decision_ends_all_guesses(before: BuildPhase, *, building: bool) -> N
 
 def test_a_reread_row_never_takes_a_build_back() -> None:
     """What a failed commit kept counts, unless Xen has shown more since."""
-    row = replace(instance_in(PushState.PENDING), build_phase=BuildPhase.ANNOUNCED).to_row()
+    row = row_of(replace(instance_in(PushState.PENDING), build_phase=BuildPhase.ANNOUNCED))
     effects = Effects(target=Memory(kib=0))
     early = instance_in(PushState.PENDING, BuildPhase.UNDECIDED)
     late = instance_in(PushState.PENDING, BuildPhase.SETTLED)

@@ -5,6 +5,7 @@ from collections import defaultdict
 import pytest
 
 from maxmemd.arbiter.instance import Instance
+from maxmemd.arbiter.instance_rows import row_of
 from maxmemd.arbiter.instances import InstanceTable
 from maxmemd.errors import LedgerError
 from maxmemd.policy.codec import build_to_text, effects_to_text
@@ -134,10 +135,10 @@ def test_a_build_is_taken_up_again(build: BuildState) -> None:
     instances = InstanceTable(defaultdict(int, {WEB: 3}).__getitem__, "boot-1")
     instances.resume(row(1)._replace(build=build_to_text(build)))
     [instance] = instances.find(Domid(1))
-    assert (instance.build, instance.to_row().build) == (build, build_to_text(build))
+    assert (instance.build, row_of(instance).build) == (build, build_to_text(build))
     assert instance.building is (build != SETTLED_BUILD)
     instance.on_build_observed(BuildPhase.SETTLED, building=False)
-    assert (instance.build, instance.to_row().build) == (SETTLED_BUILD, None)
+    assert (instance.build, row_of(instance).build) == (SETTLED_BUILD, None)
 
 
 @pytest.mark.parametrize(

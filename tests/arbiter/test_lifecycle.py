@@ -276,7 +276,7 @@ def test_a_domain_without_a_uuid_is_left_alone() -> None:
     assert seat.refuse(web, SetMaxMem(mib(96))) == "unknown-domain"
 
 
-def test_a_zombie_is_nobody() -> None:
+def test_a_zombie_stands_in_no_successors_way() -> None:
     """A domain that is dead and not yet released stands in no successor's way."""
     seat = Seat()
     web = seat.host.create("web", memory=mib(64), maxmem=mib(128), uuid=WEB_UUID)
@@ -359,7 +359,7 @@ def test_records_of_the_gone_are_kept_for_a_time() -> None:
     assert WEB_UUID not in seat.memory.heads
 
 
-def test_whoever_comes_back_in_time_is_not_forgotten() -> None:
+def test_a_domain_that_comes_back_in_time_is_not_forgotten() -> None:
     """The time away is counted from 0 each time; a jump of the wall clock does not count."""
     seat = Seat(keep_gone_s=100)
     web = finish(seat.host.building(web_of(64, 128)))

@@ -115,7 +115,7 @@ def push(limits: LimitPusher, instance: Instance, limit: Memory) -> PushRow:
     """Push a limit, and what is open, as revision 5; return what the ledger is to keep of it."""
     record = Record(WEB, 5, {MAX_MEM: Component(limit, 5)})
     limits.push([DuePush(instance, record, instance.effects)])
-    return limits.records._pushes[-1]
+    return limits.records.notes.pushes[-1]
 
 
 @pytest.mark.parametrize("seen", [4096, 8192, None])
@@ -270,7 +270,7 @@ def test_what_else_is_refused_does_not_hold_the_limit(one: One, case: str, limit
     assert [name for name, _ in instance.effects.named()] == failed
     assert limits.failures == bool(failed)
     assert instance.retry_s == (clock.now_s + 1 if failed else 0)
-    dropped = [line for line in limits.records._notes if line.kind == "effect-dropped"]
+    dropped = [line for line in limits.records.notes.entries if line.kind == "effect-dropped"]
     assert len(dropped) == len(unwritten) - len(failed)
 
     world.wrong = {}

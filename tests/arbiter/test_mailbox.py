@@ -301,7 +301,7 @@ def test_a_fault_of_ours_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
     assert "a batch of 1 failed" in caplog.text
 
 
-def test_a_cancelled_wait_harms_nobody() -> None:
+def test_a_cancelled_wait_harms_no_other_client() -> None:
     """A client that went away is not answered; the others of its batch are."""
 
     async def story(arbiter: FakeArbiter, mailbox: Mailbox) -> None:

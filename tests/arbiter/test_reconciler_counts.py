@@ -143,7 +143,7 @@ def test_a_poll_raises_what_kept_an_adoption_from_the_ledger(seat: Seat) -> None
     seat.host.create("new", memory=mib(64))
     seat.memory.fail(LedgerFull("cannot write: full"))
     with pytest.raises(LedgerError):
-        seat.arbiter.reconciler.poll()
+        seat.arbiter.reconciler.poll(seat.arbiter.pusher.domains())
 
 
 def test_a_poll_raises_what_kept_a_foreign_maximum_from_the_ledger() -> None:
@@ -154,7 +154,7 @@ def test_a_poll_raises_what_kept_a_foreign_maximum_from_the_ledger() -> None:
     seat.host.foreign_write(1, THEIRS)
     seat.memory.fail(LedgerFull("cannot write: full"))
     with pytest.raises(LedgerError):
-        seat.arbiter.reconciler.poll()
+        seat.arbiter.reconciler.poll(seat.arbiter.pusher.domains())
 
 
 def test_a_domain_that_has_no_record_yet_holds_up_no_other() -> None:

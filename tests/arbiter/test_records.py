@@ -27,7 +27,7 @@ def noted(records: Records, number: int) -> None:
     """Note one of each."""
     records.note(UUID, DRIFT, {"n": number})
     records.note_push(push(number))
-    records.note_rows([row(number)])
+    records.notes.add_rows([row(number)])
 
 
 @pytest.mark.parametrize("kept", [True, False])

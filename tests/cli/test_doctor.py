@@ -71,6 +71,18 @@ def test_what_is_found(ctl: Ctl, stub: Stub, proc: Path) -> None:
     assert found["drifts"][0]["times"] == 2
 
 
+def test_a_program_with_the_library_of_before_is_named(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """It asks, so the status is 0; it has to be restarted to ask as the new library does."""
+    process(proc, 42, "libvirtd", "libxenctrl.so.4.17", "libmaxmem-interpose.so (deleted)")
+    stub.replies["GET /v1/domains"] = (200, {"domains": []})
+    status, out, _ = ctl("doctor")
+    assert status == 0
+    assert (
+        "earlier libmaxmem-interpose.so until they are restarted:\n  PID  PROGRAM\n   42  " in out
+    )
+    assert [each["pid"] for each in json.loads(ctl("doctor", "--json")[1])["outdated"]] == [42]
+
+
 def test_a_halted_domain_of_the_same_name_is_named(ctl: Ctl, stub: Stub, proc: Path) -> None:
     """With the record that has the limits and what to write; nothing bypasses the daemon by it."""
     wish = {"name": "web", "from": "the-old-uuid", "advice": "write uuid= in its configuration"}

@@ -8,7 +8,7 @@ from maxmemd.cli.show import OUTLOOKS
 from maxmemd.policy.drift import DriftMode
 from maxmemd.policy.outlook import Outlook
 from maxmemd.policy.states import EffectState
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies, replies
 from tests.support.bodies import UUID, domain, push, xen
 from tests.support.stub import Stub
 
@@ -46,12 +46,12 @@ NAMELESS = CONDITION | {"name": None, "kind": "node-unreadable", "detail": "memo
 def explained(more: dict[str, Any]) -> Bodies:
     """Return an explanation of web; its text is the daemon's and is tested there."""
     given = {name: value for name, value in domain(**more).items() if name in EXPLAINED}
-    return replies.ExplainReply(
+    return history_replies.ExplainReply(
         **{**given, "components": [], "text": "Because.", "tot_pages": None}
     ).model_dump(mode="json")
 
 
-EXPLAINED = set(replies.ExplainReply.model_fields)
+EXPLAINED = set(history_replies.ExplainReply.model_fields)
 
 SAID: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a target above the limit": (

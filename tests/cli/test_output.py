@@ -13,6 +13,7 @@ from maxmemd.cli.commands import VERBS
 from tests.support.bodies import HOST, UUID, decision, domain, problem
 from tests.support.stub import Stub
 
+pytestmark = pytest.mark.unmeasured
 NAME = "日本 \x1b[31mred\x07\x9b2J\r\nforged \ud800 \udcff\u202e"
 """What xenstore lets a toolstack call a guest, and what JSON lets a reply say."""
 ENCODINGS = {

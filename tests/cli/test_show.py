@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies, replies
 from tests.support.bodies import UNKNOWN, UUID, domain, push, xen
 from tests.support.stub import Stub
 
@@ -15,17 +15,17 @@ from .conftest import Ctl
 WEB = "GET /v1/domains/web"
 ROOT = replies.Actor(name="root", uid=0, gid=0, pid=42)
 AT = "2026-11-22T21:06:47.123+00:00"
-EXPLAIN = replies.ExplainReply(
+EXPLAIN = history_replies.ExplainReply(
     uuid=UUID, domid=3, name="web", revision=8, max_mem_kib=524289, limit_kib=525313,
     max_pages=131328, unlimited=False, recorded_static_max_kib=524288, static_max_kib=524288,
     target_kib=102400,
     push=push("failed", seen_pages=100, error="EPERM (Operation not permitted)"), tot_pages=25600,
     text="Because.",
     components=[
-        replies.ExplainedComponent(
+        history_replies.ExplainedComponent(
             owner="operator", name="max-mem", amount_kib=524289, revision=8, at=AT, by=ROOT,
             kind="mem-max", reason="load test"),
-        replies.ExplainedComponent(
+        history_replies.ExplainedComponent(
             owner="toolstack", name="slack", amount_kib=1024, revision=1, at=None, by=None,
             kind=None, reason=""),
     ],
@@ -69,7 +69,7 @@ def entry(seq: int, kind: str, wish: dict[str, Any], **more: Any) -> dict[str, A
         "max_mem_kib": None, "limit_kib": 525312, "components": None, "static_max_kib": None,
         "hash": "00", **more,
     }  # fmt: skip
-    return replies.HistoryEntry(**given).model_dump(mode="json")
+    return history_replies.HistoryEntry(**given).model_dump(mode="json")
 
 
 ENTRIES = [

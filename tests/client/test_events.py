@@ -10,15 +10,15 @@ import httpx
 import pytest
 
 from maxmemd.client import AsyncClient, Client, Refused, Unreachable
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
-Take = Callable[..., list[replies.Event]]
+Take = Callable[..., list[history_replies.Event]]
 
 
-def event(number: int) -> replies.Event:
+def event(number: int) -> history_replies.Event:
     """Return an event by its number."""
-    return replies.Event(
+    return history_replies.Event(
         id=f"{number}-0-0000000{number}", kind="forgotten", at="", uuid=UUID, domid=None,
         revision=1, by=None, wish=None, code=None, limit_kib=None, max_pages=None,
         seen_pages=None, errno=None,
@@ -54,16 +54,16 @@ class Served:
         return httpx.Response(reply["status"], content=json.dumps(reply), headers=TYPE)
 
 
-def sync_take(served: Served, most: int, **options: Any) -> list[replies.Event]:
+def sync_take(served: Served, most: int, **options: Any) -> list[history_replies.Event]:
     """Take so many events by Client."""
     with Client(url="http://d", transport=httpx.MockTransport(served)) as client:
         return list(islice(client.events(**options), most))
 
 
-def async_take(served: Served, most: int, **options: Any) -> list[replies.Event]:
+def async_take(served: Served, most: int, **options: Any) -> list[history_replies.Event]:
     """Take so many events by AsyncClient."""
 
-    async def take() -> list[replies.Event]:
+    async def take() -> list[history_replies.Event]:
         found = []
         async with AsyncClient(url="http://d", transport=httpx.MockTransport(served)) as client:
             events = client.events(**options)
@@ -117,7 +117,7 @@ def test_a_problem_later_on(take: Take) -> None:
         take(Served(text(1), FOREIGN), 2)
 
 
-def test_nobody_there(take: Take) -> None:
+def test_no_listener_at_first_is_logged(take: Take) -> None:
     """If there is no listener at first, that is logged."""
     with pytest.raises(Unreachable, match="cannot get a reply"):
         take(Served(httpx.ConnectError("no")), 1)

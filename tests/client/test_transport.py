@@ -24,7 +24,7 @@ def test_no_reply_is_unreachable(error: Exception, do: Do, clock: list[float]) -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_nobody_at_the_socket() -> None:
+def test_a_socket_without_a_listener_is_unreachable() -> None:
     """Over a real Unix socket that is not there; httpcore leaves closing it to the collector."""
     with TemporaryDirectory() as place:
         path = str(Path(place) / "s")

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from maxmemd.client import AsyncClient, Client, calls
 from maxmemd.client.calls import Call
-from maxmemd.wire import replies, requests
+from maxmemd.wire import daemon_replies, replies, requests
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
@@ -21,7 +21,7 @@ GRANTED = replies.DecisionReply(
 )
 
 
-HEALTH = replies.Health(live=True, ready=False, simulated=False, parts={"xen": "xen-failed"})
+HEALTH = daemon_replies.Health(live=True, ready=False, simulated=False, parts={"xen": "xen-failed"})
 
 
 LIMIT = calls.set_limit("web", requests.LimitRequest(max_mem_kib=524288))

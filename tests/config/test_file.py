@@ -140,7 +140,7 @@ def test_the_group_of_the_daemon_is_no_owner(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner can write to it at any time; root's and the daemon's own are believed."""
     path = tmp_path / "m.toml"
     path.write_text("", encoding="utf-8")

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from maxmemd.config.file import load, parse
-from maxmemd.config.parsers import PARSERS, RANGE_USER, Identity
+from maxmemd.config.identities import Identity
+from maxmemd.config.parsers import PARSERS, RANGE_USER
 from maxmemd.config.settings import Config
 from maxmemd.errors import ConfigError
 from maxmemd.policy.fights import FightRules

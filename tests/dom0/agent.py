@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 PORT = "/dev/virtio-ports/rig"
-SITE_OF_XEN = "/usr/lib/xen-4.17/lib/python"
+LIBRARIES = Path("/usr/lib")
 
 Answer = dict[str, Any]
 Environ = dict[str, str]
@@ -372,8 +372,9 @@ def _fork(
 
 
 def _xen(name: str) -> Any:
-    if SITE_OF_XEN not in sys.path:
-        sys.path.append(SITE_OF_XEN)
+    site = str(next(LIBRARIES.glob("xen-4.*/lib/python")))
+    if site not in sys.path:
+        sys.path.append(site)
     return importlib.import_module(f"xen.lowlevel.{name}")
 
 

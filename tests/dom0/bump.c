@@ -8,27 +8,25 @@
 #include <errno.h>
 #include <string.h>
 
-#include <xenctrl.h>
+#include "reads.h"
 
 #define QEMU_SPARE_PAGES 16
-#define KIB_OF_PAGE (XC_PAGE_SIZE / 1024)
 
 typedef int populate_t(xc_interface *, uint32_t, unsigned long, unsigned int, unsigned int,
                        xen_pfn_t *);
 
 static int make_room(xc_interface *xch, uint32_t domid, unsigned long pages)
 {
-    xc_dominfo_t info;
-    unsigned long max_pages, free_pages;
+    struct pages now;
+    unsigned long free_pages;
 
-    if (xc_domain_getinfo(xch, domid, 1, &info) != 1 || info.domid != domid)
+    if (read_pages(xch, domid, &now))
         return -1;
-    max_pages = info.max_memkb / KIB_OF_PAGE;
-    free_pages = max_pages - info.nr_pages;
+    free_pages = now.most - now.held;
     free_pages = free_pages > QEMU_SPARE_PAGES ? free_pages - QEMU_SPARE_PAGES : 0;
     if (free_pages >= pages)
         return 0;
-    return xc_domain_setmaxmem(xch, domid, (max_pages + pages - free_pages) * KIB_OF_PAGE);
+    return xc_domain_setmaxmem(xch, domid, (now.most + pages - free_pages) * KIB_OF_PAGE);
 }
 
 int xc_domain_populate_physmap_exact(xc_interface *xch, uint32_t domid, unsigned long extents,

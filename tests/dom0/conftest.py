@@ -13,6 +13,7 @@ from tests.dom0 import interposed
 from tests.dom0.guests import Guest, at_rest
 from tests.dom0.interposed import Xl
 from tests.dom0.machine import Machine
+from tests.dom0.recipe import chosen
 from tests.dom0.report import Report
 from tests.dom0.rig import Rig
 from tests.support.soak import SOAK
@@ -28,9 +29,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     They come after all others, and what turns the machine off comes last.
     """
     ours = [item for item in items if item.path.is_relative_to(HERE)]
+    release = chosen()
     for item in ours:
         item.add_marker(pytest.mark.xen)
         item.add_marker(pytest.mark.timeout(SECONDS_FOR_ONE_TEST))
+        if why := release.why_not(f"{item.path.name}::{item.name}"):
+            item.add_marker(pytest.mark.skip(reason=f"Xen {release.xen}: {why}"))
     items.sort(key=_turn)
     asked = any(Path(arg.split("::")[0]).resolve().is_relative_to(HERE) for arg in config.args)
     wanted = asked or "xen" in config.option.markexpr

@@ -10,17 +10,18 @@
 #include <unistd.h>
 
 #include <libxl.h>
-#include <xenctrl.h>
+
+#include "reads.h"
 
 #define MIB 1024
 
 static int bump(xc_interface *xch, uint32_t domid)
 {
-    xc_dominfo_t info;
+    struct pages now;
 
-    if (xc_domain_getinfo(xch, domid, 1, &info) != 1 || info.domid != domid)
+    if (read_pages(xch, domid, &now))
         return -1;
-    return xc_domain_setmaxmem(xch, domid, info.max_memkb + 4);
+    return xc_domain_setmaxmem(xch, domid, (now.most + 1) * KIB_OF_PAGE);
 }
 
 static int write_one(const char *mode, libxl_ctx *context, xc_interface *xch, uint32_t domid)

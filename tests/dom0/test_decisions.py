@@ -68,8 +68,10 @@ def test_a_crash_with_restart_keeps_the_limit_and_every_component(xl: Xl, daemon
     guest.do(PANIC)
     assert comes_back(guest, old, runs, WITHIN_S)
     becomes(xl.rig, "the maximum after the crash", lambda: guest.max_kib, wanted)
-    shown = daemon.get(f"/v1/domains/{guest.domid}/components").body
-    assert '"extra"' in shown
+    shown = daemon.get(f"/v1/domains/{guest.domid}").json()["components"]
+    assert ("toolstack", "extra", EXTRA_KIB) in [
+        (each["owner"], each["name"], each["amount_kib"]) for each in shown
+    ]
     stays(guest, wanted)
 
 

@@ -88,7 +88,8 @@ def test_six_nics_by_qemu_itself(plain: Xl, report: Report) -> None:
 
 def bumping(rig: Rig) -> str:
     """Build, in dom0, what makes a QEMU raise the maximum by itself; return its path."""
-    rig.put(f"{BUMP}.c", Path(__file__).with_name("bump.c").read_bytes())
+    for name in ("bump.c", "reads.h"):
+        rig.put(f"/opt/rig/{name}", Path(__file__).with_name(name).read_bytes())
     rig.run(f"gcc -O1 -Wall -Werror -shared -fPIC {BUMP}.c -o {BUMP}.so -ldl").check()
     return f"{BUMP}.so"
 

@@ -19,14 +19,14 @@ NAMES = [f"pv{number}" for number in range(3, 8)]
 EACH = 100
 BUMPS = 200
 PLACE = "/opt/rig/races"
-SOURCE = Path(__file__).with_name("races.c")
 
 
 @pytest.fixture(scope="module")
 def domids(installed: Rig) -> Iterator[list[int]]:
     """Give five running guests, and the program in dom0."""
     interposed.install(installed)
-    installed.put(f"{PLACE}/races.c", SOURCE.read_bytes())
+    for name in ("races.c", "reads.h"):
+        installed.put(f"{PLACE}/{name}", Path(__file__).with_name(name).read_bytes())
     build = f"cd {PLACE} && gcc -O1 -Wall races.c -o races -lxenlight -lxenctrl -lxentoollog"
     installed.run(f"{build} && cp races qemu-races", timeout=120).check()
     guests = [create(installed, name, "memory = 128\nmaxmem = 320\n") for name in NAMES]

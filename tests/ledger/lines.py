@@ -12,6 +12,7 @@ from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.entries import Entry, InstanceRow, PushRow
 from maxmemd.policy.states import PushState
 from maxmemd.units import Memory
+from tests.support.ledgers import new_ledger
 
 UUID = "51a70000-0000-4000-8000-000000000001"
 OTHER = "51a70000-0000-4000-8000-000000000002"
@@ -61,7 +62,7 @@ def push(revision: int, errno: int | None = None) -> PushRow:
 
 def opened(path: Path, *, busy_ms: int = 1000) -> SqliteLedger:
     """Open the ledger at a path, migrated and loaded."""
-    migrate(path)
+    migrate(new_ledger(path))
     ledger = SqliteLedger(path, busy_ms=busy_ms)
     ledger.load()
     return ledger

@@ -455,7 +455,7 @@ def test_a_missing_index_is_named_at_the_start(tmp_path: Path, name: str) -> Non
     opened(path).close()
 
 
-def test_nobody_else_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_user_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the umask: the ledger, what SQLite makes beside it, a backup, are the owner's."""
     path = tmp_path / "home" / "l.sqlite"
     path.parent.mkdir()

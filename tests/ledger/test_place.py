@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from maxmemd.arbiter.messages import Granted
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerMoved
 from maxmemd.ledger.follow import LedgerFollower
-from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.place import OpenFiles, Place
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
 from tests.ledger.lines import AT_NS, entry, opened, rows_of
+from tests.support.ledgers import new_ledger
 from tests.support.until import until
 from tests.system.durability.workload import Bench
 
@@ -37,7 +37,7 @@ class Site:
         self.folder, self.aside = root / "state", root / "aside"
         self.folder.mkdir()
         self.database = self.folder / "ledger.sqlite"
-        migrate(self.database)
+        new_ledger(self.database)
         self.bench = Bench(self.database)
         self.bench.arbiter.start()
         self.kib = 0

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from maxmemd.errors import LedgerCorrupt
 from maxmemd.ledger import chain, pruning
-from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.policy import retention
@@ -29,6 +27,7 @@ from maxmemd.ports import Ledger
 from maxmemd.units import Memory
 from tests.ledger.lines import AT_NS, OTHER, UUID, entry, instance, note, opened, push, record
 from tests.support.fakes import MemoryLedger
+from tests.support.ledgers import new_ledger
 from tests.support.soak import SOAK
 
 LATER_NS = AT_NS + 401 * DAY_NS
@@ -270,10 +269,8 @@ class Twins:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "pruned.sqlite"
-        empty = _empty()
-        for each in (self.path, folder / "whole.sqlite"):
-            each.write_bytes(empty)
-        self.ledgers = [SqliteLedger(each) for each in (self.path, folder / "whole.sqlite")]
+        paths = self.path, folder / "whole.sqlite"
+        self.ledgers = [SqliteLedger(new_ledger(path)) for path in paths]
         for ledger in self.ledgers:
             ledger.load()
         self.records: dict[str, Record] = {}
@@ -334,15 +331,6 @@ class Twins:
         """Close both."""
         for each in self.ledgers:
             each.close()
-
-
-@cache
-def _empty() -> bytes:
-    """Return a database without any entry: to migrate takes longer than what is tried here."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "l.sqlite"
-        migrate(path)
-        return path.read_bytes()
 
 
 def _sorted(found: Snapshot) -> tuple[object, ...]:

@@ -155,7 +155,7 @@ def test_an_old_records_line_is_checked_too(path: Path, ledger: SqliteLedger) ->
         ledger.load()
 
 
-def test_a_state_that_nobody_can_read(path: Path, ledger: SqliteLedger) -> None:
+def test_a_state_that_cannot_be_read_is_damage(path: Path, ledger: SqliteLedger) -> None:
     """A line whose hash is right but whose state is no record's is LedgerCorrupt."""
     ledger.commit(AT_NS, [type(entry(3))(UUID, 3, "mem-max", "{}", "{}", '{"components":5}')])
     with pytest.raises(LedgerCorrupt, match="cannot read entry 6"):

@@ -202,7 +202,7 @@ def test_a_target_beside_an_absurd_static_max() -> None:
         assert refused(decide(picture, wish))[0] == "limit-out-of-range"
 
 
-def test_the_picture_of_a_stranger_is_not_dom0s() -> None:
+def test_a_picture_without_facts_of_xen_is_not_dom0s() -> None:
     """Without facts of Xen no floor of dom0 applies."""
     assert not Picture(RULES, record_of(), None, StoreFacts()).is_dom0
     assert Picture(RULES, record_of(), DOM0, StoreFacts()).is_dom0

@@ -123,7 +123,8 @@ def test_rollback_to_what_never_was() -> None:
 def test_rollback_to_what_is_no_longer_kept() -> None:
     """A revision below the record's own was there: revisions have no gaps."""
     picture = picture_of(record_of(revision=5))
-    assert refused(decide(picture, Rollback(4))) == ("revision-pruned", {"revision": 4})
+    for gone in (1, 4):
+        assert refused(decide(picture, Rollback(gone))) == ("revision-pruned", {"revision": gone})
     for never in (0, 5, 6):
         assert refused(decide(picture, Rollback(never)))[0] == "unknown-revision"
 

@@ -4,7 +4,7 @@ import re
 
 from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
 from maxmemd.policy.wishes import KINDS
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies
 
 DECISIONS = {
     "mem-max", "mem-set", "component-set", "component-removed", "component-increased", "rollback",
@@ -24,8 +24,8 @@ def test_decisions_are_what_changes_a_record() -> None:
 
 def test_what_travels_has_the_same_kinds() -> None:
     """The API lists the kinds of entries, and of events: entries and pushes."""
-    assert replies.HistoryEntry.model_fields["kind"].annotation is EntryKind
-    assert replies.Event.model_fields["kind"].annotation == EntryKind | PushKind
+    assert history_replies.HistoryEntry.model_fields["kind"].annotation is EntryKind
+    assert history_replies.Event.model_fields["kind"].annotation == EntryKind | PushKind
     assert DECISION not in {*EntryKind, *PushKind}
 
 

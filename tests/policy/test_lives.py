@@ -118,6 +118,14 @@ def test_with_maximum_beside_a_device_model(
     assert amounts(after) == {MAX_MEM: limit, SLACK: slack, ROM: rom}
 
 
+def test_a_maximum_that_was_taken_over_is_observed_and_no_decision() -> None:
+    """Neither max-mem nor static-max outlives the instance, also where a client decided both."""
+    decided = record_of(65536, static_max=65536)
+    assert lives.with_maximum(RULES, decided, 16640).observed == {MAX_MEM}
+    taken = lives.with_maximum(RULES, decided, 16640, static_max=kib(32768))
+    assert (taken.observed, taken.static_max) == (OBSERVABLE, kib(32768))
+
+
 @pytest.mark.parametrize(
     ("wanted", "seen", "building", "push"),
     [
@@ -178,6 +186,26 @@ def test_what_contradicts_after_an_end_that_was_seen(reason: int) -> None:
         assert lives.contradiction(RULES, record, xen_of(), store_of(65536, 99999), unseen)
 
 
+@pytest.mark.parametrize(
+    ("reason", "goes_on"), [(REBOOT, True), (SUSPEND, True), (POWEROFF, False), (None, False)]
+)
+def test_what_a_guest_held_counts_only_after_an_end_that_was_seen(
+    reason: int | None, *, goes_on: bool
+) -> None:
+    """A domain that was shut down and created again is another one: its target is the new one."""
+    record, ending = record_of(65536, static_max=131072), Ending(reason, "boot-1", kib(90000))
+    why = lives.contradiction(RULES, record, xen_of(), store_of(90000, 131072), ending)
+    assert (why is None) is goes_on
+
+
+@pytest.mark.parametrize(("over_kib", "goes_on"), [(0, True), (1, False)])
+def test_video_ram_is_on_both_sides_of_a_contradiction(over_kib: int, *, goes_on: bool) -> None:
+    """max-mem does not have it, and neither does the target in xenstore."""
+    record = record_of(65536, static_max=131072)
+    store = store_of(65536 + SLACK_KIB + over_kib, 131072, 8192)
+    assert (lives.contradiction(RULES, record, xen_of(), store) is None) is goes_on
+
+
 @pytest.mark.parametrize(("tot_pages", "goes_on"), [(16640, True), (16641, False)])
 def test_what_a_guest_holds_stands_for_a_target_that_is_missing(
     tot_pages: int, *, goes_on: bool
@@ -216,6 +244,14 @@ def test_observed_numbers_are_the_toolstacks_again() -> None:
     assert (after.static_max, after.observed) == (kib(65536), OBSERVABLE)
     same = lives.observed_again(RULES, record, xen_of(max_pages=16640), store_of())
     assert same is record
+
+
+def test_a_decided_static_max_is_not_the_toolstacks_again() -> None:
+    """Where max-mem was only observed and static-max decided, only max-mem is renewed."""
+    record = replace(record_of(65536, static_max=131072), observed=frozenset({MAX_MEM}))
+    after = lives.observed_again(RULES, record, xen_of(max_pages=8448), store_of(32768, 65536))
+    assert amounts(after) == {MAX_MEM: 32768, SLACK: SLACK_KIB}
+    assert (after.static_max, after.observed) == (kib(131072), {MAX_MEM})
 
 
 def test_what_was_decided_is_never_observed_again() -> None:
@@ -269,6 +305,7 @@ def test_a_rebuilt_record_is_an_adopted_one(
     fresh = lives.adopted(RULES, xen, store)
     assert amounts(after) == amounts(fresh)
     assert (after.static_max, after.revision) == (fresh.static_max, record.revision + 1)
+    assert after.observed == fresh.observed
 
 
 def test_a_record_follows_its_build() -> None:

@@ -40,7 +40,7 @@ def test_of_process(uid: int, groups: tuple[int, ...], role: Role) -> None:
 
 
 @pytest.mark.parametrize("pid", [0, -1])
-def test_who_has_no_pid_is_nobody(pid: int) -> None:
+def test_a_peer_without_a_pid_has_no_role(pid: int) -> None:
     """The kernel could not say who it is (another pid namespace): not even root is root."""
     assert ROLES.of_process(pid, 0, (), OWN) == Role(NOBODY)
 

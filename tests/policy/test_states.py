@@ -12,6 +12,7 @@ from maxmemd.policy.states import (
     BuildPhase,
     IllegalTransition,
     PushState,
+    ends_guessing,
 )
 
 
@@ -59,3 +60,12 @@ def test_an_illegal_transition_names_both_states_and_the_domain() -> None:
     """What is raised says whose state it is, from where and to where."""
     error = IllegalTransition("51a7", PushState.GONE, PushState.FAILED)
     assert str(error) == "cannot go from gone to failed: 51a7"
+
+
+@pytest.mark.parametrize("phase", BuildPhase)
+def test_a_decision_ends_guessing_for_the_named_and_for_all_that_the_record_follows(
+    phase: BuildPhase,
+) -> None:
+    """Another instance of the UUID that is undecided is still to be understood."""
+    assert ends_guessing(phase, is_named=True)
+    assert ends_guessing(phase, is_named=False) == (phase is BuildPhase.FOLLOWING)

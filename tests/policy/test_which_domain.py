@@ -1,11 +1,8 @@
 """Which domain is meant: the whole sentence of each refusal, and its numbers."""
 
-import pytest
-
 from maxmemd.policy import which_domain
 from maxmemd.policy.roles import Bond
-from maxmemd.policy.verdicts import Refusal
-from tests.policy.values import UUID, Refuses
+from tests.policy.values import UUID, Refuses, each_of
 
 OTHER = UUID[:-1] + "2"
 REFUSES = [
@@ -102,11 +99,7 @@ def test_the_device_model_of_this_very_domain_passes() -> None:
     assert which_domain.own_domain(Bond(7, UUID), 7, UUID) is None
 
 
-@pytest.mark.parametrize(
-    "case", REFUSES, ids=[f"{n}-{case.code}" for n, case in enumerate(REFUSES)]
-)
+@each_of(REFUSES)
 def test_refuses(case: Refuses) -> None:
     """A clause refuses with its code, its sentence and its numbers."""
-    assert case.ask() == Refusal(case.code, case.detail, case.numbers)
-    for name, number in case.numbers.items():
-        assert str(number) in case.detail, name
+    case.check()

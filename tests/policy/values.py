@@ -1,8 +1,9 @@
 """Values that the tests of the policy share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import pytest
 from hypothesis import strategies as st
 
 from maxmemd.policy.components import MAX_MEM, SLACK, Component, Key, Record
@@ -137,3 +138,15 @@ class Refuses(NamedTuple):
     code: str
     detail: str
     numbers: dict[str, int | str]
+
+    def check(self) -> None:
+        """Demand exactly this; the sentence alone has every number and name of the numbers."""
+        assert self.ask() == Refusal(self.code, self.detail, self.numbers)
+        for name, number in self.numbers.items():
+            assert str(number).removeprefix("-") in self.detail, name
+
+
+def each_of(cases: Sequence[Refuses]) -> pytest.MarkDecorator:
+    """Have a test check each of these refusals."""
+    names = [f"{number}-{case.code}" for number, case in enumerate(cases)]
+    return pytest.mark.parametrize("case", cases, ids=names)

@@ -5,9 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from maxmemd.pusher.client import PusherClient
 from maxmemd.pusher.connect import ChildConnector, SocketConnector, choose_connector
 from tests.pusher.orders import FLOOR, ROOT, SERVE, WITHIN_S
 from tests.support.simhost import SimHost
+from tests.support.until import until
 
 
 @pytest.mark.long
@@ -35,12 +35,15 @@ def test_it_ends_with_the_arbiter(sim: SimHost, tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", source, str(sim.path), str(told)], cwd=ROOT, check=False)
     pid = int(told.read_text())
-    until_s = time.monotonic() + WITHIN_S
-    with suppress(ProcessLookupError):
-        while time.monotonic() < until_s:
+
+    def has_ended() -> bool:
+        try:
             os.kill(pid, 0)
-            time.sleep(0.05)
-        pytest.fail("it lives on")
+        except ProcessLookupError:
+            return True
+        return False
+
+    until("it has ended", has_ended, within_s=WITHIN_S)
 
 
 def test_systemds_socket(sim: SimHost, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_uuid_that_others_add_to(told: Scene) -> None:
     assert seen(told) == BOUND
 
 
-def test_a_guest_that_nobody_named(told: Scene, daemon: Stub) -> None:
+def test_a_guest_that_is_no_stub_domain_gets_no_nodes(told: Scene, daemon: Stub) -> None:
     """It gets no nodes, cannot make them, and what it writes elsewhere is nothing."""
     told.stub(S, N)
     told.domain(30)

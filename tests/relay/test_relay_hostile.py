@@ -94,7 +94,7 @@ def test_a_domid_is_used_again_while_it_waits(served: Scene, daemon: Stub) -> No
     assert keys == [f"one-boot:{uuid_of(S)}:{S}:a1", f"one-boot:{uuid_of(77)}:{S}:a1"]
 
 
-def test_one_who_waits_holds_up_nobody(served: Scene, daemon: Stub) -> None:
+def test_a_stub_domain_that_waits_holds_up_no_other(served: Scene, daemon: Stub) -> None:
     """While the daemon keeps one stub domain waiting, another is answered."""
     held = daemon.replies[ROUTE] = Held(GRANTED)
     served.ask(S, "a1 headroom 7")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from maxmemd.wire import replies
+from maxmemd.wire import daemon_replies, replies
 
 UUID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
@@ -71,7 +71,7 @@ ABOVE = problem(
     target_kib=1048576, static_max_kib=524288, uuid=UUID, domid=3, name="web",
 )  # fmt: skip
 BUSY = problem(503, "arbiter-busy", "cannot answer in time: the queue is full")
-HOST = replies.HostReply(
+HOST = daemon_replies.HostReply(
     hypervisor="Xen 4.17", simulated=False, total_kib=8386560, free_kib=4195328, scrub_kib=0,
     outstanding_kib=2048, sharing_freed_kib=4096, sharing_used_kib=1024, drift="restore",
     floor="target", domains=2, version="0.1.0",

@@ -17,10 +17,12 @@ def make(
     san: str = "",
     days: int = 2,
     is_ca: bool = False,
+    usage: str = "",
 ) -> Path:
     """Make NAME.pem, a certificate with its key; signed by `ca`, or by itself for None.
 
-    A "+" in the subject joins two attributes in one relative name.
+    A "+" in the subject joins two attributes in one relative name. `usage` is what it is for
+    (extendedKeyUsage), anything if it does not say; with `days` below 0 it has expired.
     """
     key, request, signed = (folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -32,7 +34,8 @@ def make(
         _run("req", *curve, "-keyout", key, "-out", request, "-subj", subject, "-multivalue-rdn")
         extra = folder / f"{name}.ext"
         constraints = f"basicConstraints=CA:{'TRUE' if is_ca else 'FALSE'}\n"
-        extra.write_text(f"subjectAltName={san}\n" if san else constraints)
+        purpose = f"extendedKeyUsage={usage}\n" if usage else ""
+        extra.write_text((f"subjectAltName={san}\n" if san else constraints) + purpose)
         by = ("-CA", folder / f"{ca}.crt", "-CAkey", folder / f"{ca}.key", "-CAcreateserial")
         _run("x509", "-req", "-in", request, *by, "-out", signed, "-days", days, "-extfile", extra)
     whole = folder / f"{name}.pem"

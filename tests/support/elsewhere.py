@@ -73,6 +73,9 @@ def elsewhere(folder: Path) -> Iterator[Elsewhere]:
     make(folder, "liar", "/CN=xapi,O=Example")
     make(folder, "both-in-one", "/CN=xapi+O=Example")
     make(folder, "self", "/CN=watcher", ca=None)
+    make(folder, "for-clients", "/CN=watcher", usage="clientAuth")
+    make(folder, "for-servers", "/CN=watcher", usage="serverAuth")
+    make(folder, "expired", "/CN=watcher", days=-1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -5,9 +5,7 @@ import json
 import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -18,18 +16,18 @@ from maxmemd.api.dispatch import Dispatcher
 from maxmemd.api.event_stream import EventStream
 from maxmemd.api.handlers.service import Service
 from maxmemd.api.health import DiskMonitor
+from maxmemd.api.reload import settings_of
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.backend import SystemClock
 from maxmemd.config.settings import Config
-from maxmemd.daemon import settings_of
 from maxmemd.ledger.follow import LedgerFollower
-from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.ledger.writer import SqliteLedger
 from maxmemd.pusher.local import LocalPusher
 from maxmemd.units import Memory
 from maxmemd.xen.simulated import SimulatedHost
+from tests.support.ledgers import new_ledger
 
 ROOT = peer(4711, 0, 0)
 WITHIN_S = 20.0
@@ -131,8 +129,7 @@ class Inside:
         )
 
     def _open(self) -> None:
-        if not self.config.database.exists():
-            self.config.database.write_bytes(_empty_ledger())
+        new_ledger(self.config.database)
         self._ledger: SqliteLedger | None = None
         self.mailbox = Mailbox(self._arbiter, poll_s=self.config.poll_s)
         reader = LedgerReader(self.config.database)
@@ -160,15 +157,6 @@ class Inside:
         self.wait(self.mailbox.stop())
         if self._ledger is not None:
             self._ledger.close()
-
-
-@cache
-def _empty_ledger() -> bytes:
-    """Return a database that was migrated: doing it once is enough for all tests."""
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / "ledger.sqlite"
-        migrate(path)
-        return path.read_bytes()
 
 
 def problem(reply: httpx.Response, code: str, status: int) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     accepted = read_accepted(ACCEPTED.read_text(encoding="utf-8"))
     new = [mutant for mutant in survivors if mutant.change not in accepted]
     stale = [] if untried else sorted_changes(accepted - {mutant.change for mutant in survivors})
-    for line in report(new, stale):
+    for line in (*report(new, stale), *by_file(statuses)):
         print(line)
     print(
         f"{counts.total()} mutants in {time.monotonic() - began_s:.0f} s:"
@@ -200,6 +200,15 @@ def report(new: Sequence[Mutant], stale: Sequence[Change]) -> Iterator[str]:
         yield ""
     for change in stale:
         yield f"{ACCEPTED.name}: no survivor in {change.file} {change.function}: {change.now}"
+
+
+def by_file(statuses: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    """Return a line for each file: how many of its mutants there are, survived, and are untried."""
+    for file in sorted({file for _, file, _ in statuses}):
+        counts = Counter(status for _, where, status in statuses if where == file)
+        untried = sum(counts[status] for status in UNTRIED)
+        survived = counts.total() - untried - sum(counts[status] for status in FINE)
+        yield f"{file}: {survived} of {counts.total()} survived, {untried} not tried"
 
 
 if __name__ == "__main__":

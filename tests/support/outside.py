@@ -4,16 +4,22 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.support.http import TIMEOUT_S, UnixConnection, connect
+from tests.support.ledgers import new_ledger
 from tests.support.process import DaemonProcess
 
 
 class Outside(DaemonProcess):
-    """A daemon that is started at once. `module` and `options` say which composition."""
+    """A daemon that is started at once. `module` and `options` say which composition.
+
+    It finds a ledger without an entry, unless it is to make one.
+    """
 
     def __init__(
         self,
@@ -21,9 +27,13 @@ class Outside(DaemonProcess):
         module: str = "maxmemd.__main__",
         options: Iterable[str] = ("serve", "--hypervisor", "simulated"),
         inherits: Sequence[int] = (),
+        *,
+        is_first_start: bool = False,
     ) -> None:
         super().__init__(directory / "m.sock", directory / "log", pipes=True, inherits=inherits)
         self.database = directory / "ledger.sqlite"
+        if not is_first_start:
+            new_ledger(self.database)
         self._words = [sys.executable, "-m", module, *options]
         self.start()
 
@@ -51,6 +61,18 @@ class Outside(DaemonProcess):
             return connection.ask(method, path, body, **headers)
         finally:
             connection.close()
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Give a folder that every user may enter.
+
+    It is not below pytest's own: each session of pytest closes those of all sessions as it starts.
+    """
+    with TemporaryDirectory(prefix="maxmemd-open-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def as_user(uid: int, groups: Sequence[int], asked: Callable[[], list[int]]) -> list[int]:

@@ -9,6 +9,7 @@ from maxmemd.policy.facts import XenFacts
 from maxmemd.units import Memory
 from tests.support.audit import Kept, audit, limits_of
 from tests.support.http import Client
+from tests.support.ledgers import new_ledger
 from tests.support.process import DaemonProcess
 from tests.support.simhost import SimHost
 
@@ -20,7 +21,7 @@ class Stand(DaemonProcess):
         self._directory = TemporaryDirectory(prefix="stand-")
         self.directory = Path(self._directory.name)
         super().__init__(self.directory / "s", self.directory / "log")
-        self.database = self.directory / "ledger.sqlite"
+        self.database = new_ledger(self.directory / "ledger.sqlite")
         self.options = list(options)
         self.before: list[str] = []
         self.serving = ["tests.support.serve"]

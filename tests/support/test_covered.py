@@ -1,11 +1,15 @@
 """What one run of the tests measured counts for `make check`, for the same sources only."""
 
+import os
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.support import again, covered
+from tests.support.unmeasured import unmeasured
 
 
 class Runs:
@@ -95,3 +99,35 @@ def test_without_git_nothing_is_kept(
 def test_the_checkout_is_what_is_measured() -> None:
     """Coverage's data and the list of files are the checkout's, not those of a folder in it."""
     assert (covered.ROOT / "pyproject.toml").is_file()
+
+
+def test_a_whole_program_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither here, nor in a thread or a process that is started; afterwards all is as before."""
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "{}")
+    lines: list[object] = []
+    found: list[object] = []
+
+    def trace(frame: object, *_: object) -> object:
+        lines.append(frame)
+        return trace
+
+    def look() -> None:
+        found.append(sys.gettrace())
+
+    before = sys.gettrace(), threading.gettrace()
+    sys.settrace(trace)
+    threading.settrace(trace)
+    try:
+        with unmeasured():
+            look()
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+            assert "COVERAGE_PROCESS_CONFIG" not in os.environ
+        after = sys.gettrace(), threading.gettrace()
+    finally:
+        sys.settrace(before[0])
+        threading.settrace(before[1])  # type: ignore[arg-type]
+    assert found == [None, None]
+    assert after == (trace, trace)
+    assert os.environ["COVERAGE_PROCESS_CONFIG"] == "{}"

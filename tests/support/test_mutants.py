@@ -10,6 +10,7 @@ from tests.support.mutants import (
     ROOT,
     Change,
     Mutant,
+    by_file,
     changed,
     line_of,
     read_accepted,
@@ -81,6 +82,18 @@ def test_a_survivor_is_shown_with_its_place_and_diff() -> None:
     assert lines[0] == "limit.py:8: survived in Limit.fits"
     assert "    -        if amount > 2:" in lines
     assert lines[-1] == "mutants.toml: no survivor in limit.py Limit.fits: if amount >= 2:"
+
+
+def test_each_file_has_its_numbers() -> None:
+    """A mutant without a test survives too; one that was not reached does not."""
+    statuses = [
+        ("one", "a.py", "killed"), ("two", "a.py", "survived"), ("three", "a.py", "no tests"),
+        ("four", "b.py", "not checked"), ("five", "b.py", "timeout"),
+    ]  # fmt: skip
+    assert list(by_file(statuses)) == [
+        "a.py: 2 of 3 survived, 0 not tried",
+        "b.py: 0 of 2 survived, 1 not tried",
+    ]
 
 
 def test_an_entry_says_why() -> None:

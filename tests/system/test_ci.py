@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-QUIET_S = {"run": 40, "packages": 30, "models": 20, "test": 290, "check": 60, "deb-check": 100}
-XEN_S, SMOKE_S = 1140, 400
+QUIET_S = {"run": 40, "packages": 30, "models": 20, "test": 270, "check": 60, "deb-check": 100}
+XEN_S, SMOKE_S = 2400, 400
 DATE = "#!/bin/sh\ncat {clock}\n"
 MAKE = """#!/bin/sh
 echo "$1" >>{made}
@@ -58,9 +58,9 @@ def ci(tmp_path: Path) -> Ci:
     return Ci(tmp_path)
 
 
-@pytest.mark.parametrize("pace", [0.5, 1, 2, 2.9])
+@pytest.mark.parametrize("pace", [0.5, 1, 1.7])
 def test_the_whole_suite_where_it_fits(ci: Ci, pace: float) -> None:
-    """On a machine up to nearly three times as slow; it ends in time."""
+    """On a machine up to 1.7 times as slow; it ends in time."""
     done = ci.run(pace)
     assert done.returncode == 0, done.stderr
     assert ci.made == [*QUIET_S, "test-xen"]
@@ -70,7 +70,7 @@ def test_the_whole_suite_where_it_fits(ci: Ci, pace: float) -> None:
     assert last.endswith(" s, with the whole suite on the real Xen")
 
 
-@pytest.mark.parametrize("pace", [3.6, 5])
+@pytest.mark.parametrize("pace", [2, 5])
 def test_the_smoke_where_it_does_not(ci: Ci, pace: float) -> None:
     """The last line says so, and why; it ends in time all the same."""
     done = ci.run(pace)
@@ -87,7 +87,7 @@ def test_each_step_prints_its_time(ci: Ci) -> None:
     for step in [*QUIET_S, "test-xen"]:
         (at,) = [n for n, line in enumerate(lines) if line.startswith(f"=== make {step}: ")]
         assert lines[at - 1] == f"1 passed in {step}"
-    assert "=== make test: 4 min 50 s, 6 min 20 s so far ===" in lines
+    assert "=== make test: 4 min 30 s, 6 min 00 s so far ===" in lines
 
 
 @pytest.mark.parametrize("fails", ["models", "check", "test-xen"])

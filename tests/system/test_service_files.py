@@ -3,23 +3,21 @@
 import json
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
 from maxmemd.ledger.migrate import HEAD, migrate
 from tests.support.http import UnixConnection
+from tests.support.outside import open_folder
 from tests.support.process import ROOT
 from tests.support.until import until
 
 SERVICE, OTHER = 12345, 23456
-UNMEASURED = {key: value for key, value in os.environ.items() if not key.startswith("COVERAGE")}
 """Coverage could not write its file as another user, and would say so on stderr."""
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -27,14 +25,12 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Give a folder of the service's user, below folders that every user may enter."""
-    above = Path(mkdtemp(prefix="maxmemd-files-"))
-    above.chmod(0o755)
-    folder = above / "home"
-    folder.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        os.chown(folder, SERVICE, SERVICE)
-    yield folder
-    shutil.rmtree(above)
+    with open_folder() as above:
+        folder = above / "home"
+        folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(folder, SERVICE, SERVICE)
+        yield folder
 
 
 def words(uid: int, verb: str, home: Path, *more: str) -> list[str]:
@@ -48,7 +44,7 @@ def run(uid: int, verb: str, home: Path, *more: str) -> subprocess.CompletedProc
     """Run a command to its end as a user."""
     return subprocess.run(
         words(uid, verb, home, *more), cwd=ROOT, check=False, capture_output=True, text=True,
-        timeout=60, env=UNMEASURED,
+        timeout=60,
     )  # fmt: skip
 
 

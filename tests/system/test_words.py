@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from maxmemd.ledger.schema import METADATA
 from maxmemd.policy.kinds import DECISION, EntryKind, PushKind
 from maxmemd.policy.states import BuildPhase, PushState
-from maxmemd.wire import replies, requests
+from maxmemd.wire import daemon_replies, history_replies, replies, requests
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {*EntryKind, *PushKind}
@@ -23,7 +23,12 @@ DOCUMENTS = [
 SOURCES = list(ROOT.glob("maxmemd/**/*.py"))
 MODELS = [
     model
-    for model in {**vars(requests), **vars(replies)}.values()
+    for model in {
+        **vars(requests),
+        **vars(replies),
+        **vars(history_replies),
+        **vars(daemon_replies),
+    }.values()
     if isinstance(model, type) and issubclass(model, BaseModel)
 ]
 
@@ -116,7 +121,7 @@ def test_fields_of_what_travels(model: type[BaseModel]) -> None:
     """No field has a former name, and max-mem stands beside every limit."""
     fields = set(model.model_fields)
     assert not fields & {"what", "lines", "line", "share", "journal", "birth", "tail"}
-    assert "parts" not in fields or model is replies.Health
+    assert "parts" not in fields or model is daemon_replies.Health
     if "limit_kib" in fields:
         assert "max_mem_kib" in fields
     assert not re.search("Line|Journal|Part(?!s)", model.__name__)

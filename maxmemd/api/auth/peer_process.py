@@ -35,7 +35,7 @@ class PeerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process has not ended; one that nobody has waited for yet has."""
+        """Whether the process has not ended; one that its parent has not waited for yet has."""
         if self._descriptor is None:
             return False
         poll = select.poll()
@@ -66,7 +66,7 @@ def process_of(sock: Socket, pid: int, uid: int) -> PeerProcess:
             if error.errno != errno.ENOPROTOOPT:
                 raise
         return PeerProcess(_open_by_pid(pid, uid))
-    except OSError:  # it has ended; or no descriptor is left, and then it cannot be told
+    except OSError:  # it has ended; or no descriptor is left, and then it is not known
         return PeerProcess(None)
 
 

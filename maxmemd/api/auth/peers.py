@@ -31,7 +31,7 @@ BY_PROCESS, BY_LINK, BY_CERTIFICATE = "process", "link", "certificate"
 """How a peer was identified: by the kernel, by the kernel on the device-model socket, or by a
 certificate."""
 CERTIFICATE = "cert "
-STRANGERS = "strangers"
+OTHER_CLIENTS = "other clients"
 """All peers on the device-model socket that are no device models count as this one client."""
 
 
@@ -133,10 +133,10 @@ def device_model_of(transport: asyncio.BaseTransport, roles: Roles | None) -> Pe
     """
     if roles is None:
         role = Role(NO_ROLE)
-        return replace(peer_of(transport), known_by="", role=role, client=STRANGERS)
+        return replace(peer_of(transport), known_by="", role=role, client=OTHER_CLIENTS)
     came = replace(peer_of(transport, roles), known_by=BY_LINK)
     role = came.role_under(roles)
-    client = STRANGERS if role.name == NO_ROLE else came.client
+    client = OTHER_CLIENTS if role.name == NO_ROLE else came.client
     return replace(came, role=role, client=client)
 
 

@@ -19,7 +19,7 @@ from maxmemd.ledger.reader import Encoder, ReadPage
 from maxmemd.policy.components import Record
 from maxmemd.policy.which_domain import nothing_recorded, own_domain
 from maxmemd.units import Memory
-from maxmemd.wire.replies import Condition, Health, HostReply
+from maxmemd.wire.daemon_replies import Condition, Health, HostReply
 
 
 async def get_host(service: Service, call: Request) -> Response:

@@ -12,7 +12,7 @@ from maxmemd.api.problems import Rejected
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
 from maxmemd.api.times import when
-from maxmemd.wire import replies, requests
+from maxmemd.wire import daemon_replies, requests
 
 LOG = logging.getLogger("maxmemd.api")
 DAY_NS = 86_400 * 10**9
@@ -21,7 +21,7 @@ DAY_NS = 86_400 * 10**9
 async def list_tokens(service: Service, call: Request) -> Response:
     """List the tokens that were not revoked, without their secrets, which are not stored."""
     tokens = [_to_row(token) for token in service.tokens.all()]
-    return Response(200, replies.TokensReply(tokens=tokens).model_dump_json().encode())
+    return Response(200, daemon_replies.TokensReply(tokens=tokens).model_dump_json().encode())
 
 
 async def create_token(service: Service, call: Request) -> Response:
@@ -37,7 +37,7 @@ async def create_token(service: Service, call: Request) -> Response:
     fields = {"token": body.name, "role": body.role, "by": call.peer.actor}
     LOG.warning("token %s, role %s, created by %s", *fields.values(), extra={"fields": fields})
     expires = None if expires_ns is None else when(expires_ns)
-    reply = replies.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
+    reply = daemon_replies.TokenCreated(name=body.name, role=body.role, token=made, expires=expires)
     return Response(200, reply.model_dump_json().encode())
 
 
@@ -50,11 +50,11 @@ async def revoke_token(service: Service, call: Request) -> Response:
     service.event_stream.notify()
     fields = {"token": name, "by": call.peer.actor}
     LOG.warning("token %s revoked by %s", name, call.peer.actor, extra={"fields": fields})
-    return Response(200, replies.TokenRevoked(name=name).model_dump_json().encode())
+    return Response(200, daemon_replies.TokenRevoked(name=name).model_dump_json().encode())
 
 
-def _to_row(token: Token) -> replies.TokenRow:
-    return replies.TokenRow.model_validate(
+def _to_row(token: Token) -> daemon_replies.TokenRow:
+    return daemon_replies.TokenRow.model_validate(
         {
             "name": token.name,
             "role": token.role,

@@ -174,6 +174,42 @@ def test_a_device_models_own_share(api: Inside) -> None:
     problem(api.ask("PUT", ROMS.format(2), {"amount_kib": 4}, peer=caller), "not-allowed", 403)
 
 
+ODDLY = [
+    "2", "%32", "+2", "2%20", "%202", "2;1", "1;2", "1,2", "2/", "/2", "2%2F..%2F1", "1%2F..%2F2",
+    "%D9%A2", "%C2%B2", "02", "0x2", "2.0", "db", "%64b", UUIDS[1], UUIDS[1].upper(), "1%00",
+    "1%0A", "2?ref=1",
+]  # fmt: skip
+"""Ways to write another domain than one's own, or what a parser could take for it."""
+SHOWN = ("revision", "limit_kib", "max_pages")
+
+
+@pytest.mark.parametrize("ref", ODDLY)
+@pytest.mark.parametrize("head", ["/v1/domains/", "//v1/domains/", "/V1/domains/", "/v1//domains/"])
+def test_no_spelling_reaches_another_domain(shared: Inside, head: str, ref: str) -> None:
+    """A device model of domain 1 reads and changes nothing of domain 2, however it writes it."""
+    path, _, query = ref.partition("?")
+    query = f"?{query}" if query else ""
+    before = shared.get("/v1/domains/2")
+    for method, rest, body in (
+        ("GET", "", None),
+        ("HEAD", "", None),
+        ("OPTIONS", "", None),
+        ("GET", "/history", None),
+        ("PUT", "/components/device-model/roms", {"amount_kib": 4096}),
+        ("POST", "/headroom", HEADROOM),
+    ):
+        reply = shared.ask(method, f"{head}{path}{rest}{query}", body, peer=of(BASE + 1))
+        assert 400 <= reply.status_code < 500, (method, reply.text)
+        assert reply.status_code != 429, "this was not tried"
+    after = shared.get("/v1/domains/2")
+    assert [after[key] for key in SHOWN] == [before[key] for key in SHOWN]
+
+
+def test_the_own_domain_is_reached_as_it_is_decoded(shared: Inside) -> None:
+    """What is refused above is no spelling of the device model's own domain."""
+    assert shared.ask("GET", "/v1/domains/%31", peer=of(BASE + 1)).json()["domid"] == 1
+
+
 def test_a_domid_that_is_another_domain_by_now(api: Inside) -> None:
     """A device model that outlived its domain touches nothing of the next one of that domid."""
     caller = of(BASE + 1)

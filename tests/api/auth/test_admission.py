@@ -23,7 +23,7 @@ from maxmemd.policy.roles import Role, Roles
 from tests.support.fakes import FakeClock
 from tests.support.http import UnixConnection, connect
 from tests.support.inside import Inside, problem
-from tests.support.outside import Outside, as_user
+from tests.support.outside import Outside, as_user, open_folder
 
 BASE = 300_000
 WHO = Roles({}, {}, {}, BASE)
@@ -96,7 +96,7 @@ def test_no_rate() -> None:
     assert len(admission._spent) == 0
 
 
-def test_nobody_has_a_bound() -> None:
+def test_a_client_without_a_role_has_bounds() -> None:
     """A client without a role has a rate and a number of connections that no key can raise."""
     clock = FakeClock()
     admission, caller = admission_of(clock), peer(1, 65534, 65534, (), WHO)
@@ -274,13 +274,13 @@ rates = {{ device-model = 1000 }}
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
-    """Give a daemon that lets few connect."""
-    folder = tmp_path_factory.mktemp("strict")
-    (folder / "m.toml").write_text(CONFIG)
-    options = ("serve", "--hypervisor", "simulated", "--config", str(folder / "m.toml"))
-    with Outside(folder, options=options) as outside:
-        yield outside
+def strict() -> Iterator[Outside]:
+    """Give a daemon that lets few connect, in a folder that every user may enter."""
+    with open_folder() as folder:
+        (folder / "m.toml").write_text(CONFIG)
+        options = ("serve", "--hypervisor", "simulated", "--config", str(folder / "m.toml"))
+        with Outside(folder, options=options) as outside:
+            yield outside
 
 
 def test_connections_too_many(strict: Outside) -> None:
@@ -312,7 +312,7 @@ def whole(sock: socket.socket) -> bytes:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
-def test_nobody_by_the_kernels_word(strict: Outside) -> None:
+def test_a_process_of_the_overflow_uid_has_bounds(strict: Outside) -> None:
     """A process of uid 65534 takes neither all connections nor the daemon's time."""
     with for_all(strict.socket):
         found = as_user(65534, [0, 65534], lambda: held_and_refused(strict.socket))
@@ -335,9 +335,6 @@ def held_and_refused(path: Path) -> list[int]:
 @contextmanager
 def for_all(path: Path) -> Iterator[None]:
     """Let all users connect for a while."""
-    for folder in (path.parent, *path.parent.parents[:3]):
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
     path.chmod(0o666)
     try:
         yield

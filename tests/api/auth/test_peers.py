@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from maxmemd.api.auth.token_store import Token, TokenStore
 from maxmemd.policy.roles import Role
 from tests.support.http import UnixConnection
 from tests.support.inside import Inside, problem
-from tests.support.outside import Outside, as_user
+from tests.support.outside import Outside, as_user, open_folder
 
 OWN = 1500
 """The user that the daemon runs as in these tests."""
@@ -52,6 +53,13 @@ def test_who_did_it_is_in_the_history(shared: Inside) -> None:
     assert json.loads(peer(1, 4294967294, 5).actor)["name"] == "uid 4294967294"
 
 
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Outside]:
+    """Give the real daemon, in a folder that every user may enter."""
+    with open_folder() as folder, Outside(folder) as outside:
+        yield outside
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 @pytest.mark.parametrize(
     ("uid", "reading", "writing"),
@@ -59,9 +67,6 @@ def test_who_did_it_is_in_the_history(shared: Inside) -> None:
 )
 def test_the_kernel_says_who_it_is(daemon: Outside, uid: int, reading: int, writing: int) -> None:
     """Over the real socket another uid is seen as what it is, on every request of a connection."""
-    for folder in (daemon.socket.parent, *daemon.socket.parent.parents[:3]):
-        if str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
     daemon.socket.chmod(0o666)
     try:
         found = as_user(uid, [1000], lambda: _ask_three(daemon.socket))

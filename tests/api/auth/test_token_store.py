@@ -165,7 +165,7 @@ def test_a_file_that_others_can_use(tmp_path: Path, mode: int) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_somebody_else(tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     """Its owner could have written it."""
     path = tmp_path / "t"
     created(TokenStore(path), "a")

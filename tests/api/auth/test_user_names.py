@@ -48,7 +48,7 @@ def test_few_names_are_kept() -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_a_name_service_that_hangs_holds_nobody_up(
+def test_a_name_service_that_hangs_holds_up_no_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: object
 ) -> None:
     """Others are answered while it does, and who waits for a name is served without it."""

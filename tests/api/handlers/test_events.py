@@ -16,7 +16,7 @@ from maxmemd.api.server import protocol
 from maxmemd.errors import LedgerBusy
 from maxmemd.ledger.follow import Occurrence, Position
 from maxmemd.policy.kinds import EntryKind
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies
 from tests.support.inside import Inside, problem
 from tests.support.outside import Outside
 from tests.support.until import until
@@ -37,7 +37,7 @@ class Listener:
         assert self.reply.headers["content-type"] == "text/event-stream"
         self.id = ""
 
-    def __iter__(self) -> Iterator[replies.Event]:
+    def __iter__(self) -> Iterator[history_replies.Event]:
         name = ""
         while line := self.reply.readline():
             field, _, value = line.decode().rstrip("\n").partition(": ")
@@ -46,11 +46,11 @@ class Listener:
             elif field == "event":
                 name = value
             elif field == "data":
-                event = replies.Event.model_validate_json(value)
+                event = history_replies.Event.model_validate_json(value)
                 assert (event.id, event.kind) == (self.id, name)
                 yield event
 
-    def until(self, kind: str, **numbers: object) -> list[replies.Event]:
+    def until(self, kind: str, **numbers: object) -> list[history_replies.Event]:
         """Return the events up to the first of this kind, with these fields."""
         found = []
         for event in self:
@@ -65,7 +65,7 @@ class Listener:
         self._connection.close()
 
 
-def moved(event: replies.Event) -> int:
+def moved(event: history_replies.Event) -> int:
     """Return how far from the beginning an event is."""
     seq, push, _ = event.id.split("-")
     return int(seq) + int(push)
@@ -339,14 +339,14 @@ def test_every_kind_can_be_asked_for_and_is_described() -> None:
 
 
 def test_the_fields_are_as_described(daemon: Outside) -> None:
-    """Every event has every field of replies.Event, and no other."""
+    """Every event has every field of history_replies.Event, and no other."""
     connection = daemon.open()
     connection.request("GET", "/v1/events?since=0")
     reply = connection.getresponse()
     line = b""
     while not line.startswith(b"data: "):
         line = reply.readline()
-    assert json.loads(line[6:]).keys() == replies.Event.model_fields.keys()
+    assert json.loads(line[6:]).keys() == history_replies.Event.model_fields.keys()
     reply.close()
     connection.close()
     assert isinstance(reply, http.client.HTTPResponse)

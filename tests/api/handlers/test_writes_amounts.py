@@ -125,6 +125,12 @@ def test_every_way_to_write_an_integer(api: Inside, text: str) -> None:
     assert (reply.status_code, reply.json()["limit_kib"]) == (200, 601024)
 
 
+def test_a_field_that_is_given_twice(api: Inside) -> None:
+    """The last one counts, as in every parser of JSON here."""
+    reply = api.ask("PUT", LIMIT, raw=b'{"max_mem_kib": 700000, "max_mem_kib": 600000}')
+    assert (reply.status_code, reply.json()["limit_kib"]) == (200, 601024)
+
+
 def test_a_zero_with_a_sign(api: Inside) -> None:
     """-0 and -0.0 are 0."""
     for text in (b"-0", b"-0.0"):
@@ -201,8 +207,9 @@ def test_unlimited_stays_unlimited(api: Inside) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{", b"[", b"[" * 60_000, b"\xff\xfe", b'{"max_mem_kib":1}x', b"'a'", b"\x00"]
-)
+    "raw", [b"", b"{", b"[", b"[" * 60_000, b"\xff\xfe", b'{"max_mem_kib":1}x', b"'a'", b"\x00",
+            b'\xef\xbb\xbf{"max_mem_kib":700000}', b'{"max_mem_kib":700000,"reason":"\\ud800"}'],
+)  # fmt: skip
 def test_what_is_no_json(api: Inside, raw: bytes) -> None:
     """A body that cannot be parsed is refused, and nothing of it is echoed."""
     problem(api.ask("PUT", LIMIT, raw=raw), "json-invalid", 400)

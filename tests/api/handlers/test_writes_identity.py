@@ -28,6 +28,15 @@ def test_a_name_of_any_letters(api: Inside, name: str) -> None:
     assert api.get(f"{path}/history")["entries"][0]["kind"] == "mem-max"
 
 
+def test_names_that_only_look_alike(api: Inside) -> None:
+    """Two spellings of one letter are two names, and none is changed to the other."""
+    names = ["caf\u00e9", "cafe\u0301"]
+    domids = [api.host.create(name, memory=MIB_64) for name in names]
+    for name, domid in zip(names, domids, strict=True):
+        found = api.get(f"/v1/domains/{quote(name, safe='')}")
+        assert (found["name"], found["domid"]) == (name, domid)
+
+
 @pytest.mark.parametrize("ref", ["%00", "a%0Ab", "%7F", "x" * 4097, ""])
 def test_what_is_no_reference(api: Inside, ref: str) -> None:
     """A reference that is empty, too long or not printable is refused before anybody is asked."""

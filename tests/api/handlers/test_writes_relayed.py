@@ -125,7 +125,7 @@ def test_the_owners_cap_holds(api: Inside) -> None:
     assert refused["by"]["name"] == "stub domain 7"
 
 
-def test_nobody_else_speaks_for_a_stub_domain(api: Inside) -> None:
+def test_no_other_role_speaks_for_a_stub_domain(api: Inside) -> None:
     """Neither a toolstack nor a device model in dom0 can put another's name into the history."""
     roles = Config(toolstacks=(), device_model_base=300_000).roles
     for caller in (peer(9, 1000, 1000), peer(9, 300_001, 999, (), roles)):

@@ -16,7 +16,7 @@ from maxmemd.api.auth.peers import Peer, peer
 from maxmemd.api.reading import pool
 from maxmemd.config.settings import Config
 from maxmemd.policy.roles import Roles
-from maxmemd.wire import replies
+from maxmemd.wire import history_replies, replies
 from maxmemd.xen.simulated import SimulatedHost
 from tests.support.inside import Inside, problem
 from tests.support.until import until
@@ -130,9 +130,9 @@ def test_the_words_of_a_list_are_the_replys(api: Inside) -> None:
         ("/v1/domains", replies.DomainsReply),
         ("/v1/domains/1", replies.DomainReply),
         ("/v1/domains/3", replies.DomainReply),
-        ("/v1/domains/1/history", replies.HistoryReply),
-        ("/v1/domains/1/pushes", replies.PushesReply),
-        ("/v1/domains/1/explain", replies.ExplainReply),
+        ("/v1/domains/1/history", history_replies.HistoryReply),
+        ("/v1/domains/1/pushes", history_replies.PushesReply),
+        ("/v1/domains/1/explain", history_replies.ExplainReply),
     ):
         content = api.ask("GET", path).content
         assert model.model_validate_json(content).model_dump_json().encode() == content

@@ -122,7 +122,7 @@ def test_byte_by_byte(bounded: Outside) -> None:
         assert status(answer(sock)) == 200
 
 
-def test_beside_many_in_the_lane(bounded: Outside, room: int) -> None:
+def test_a_client_does_not_notice_many_slow_ones(bounded: Outside, room: int) -> None:
     """A client that sends whole requests does not notice that many others do not."""
     held: list[socket.socket] = []
     try:

@@ -81,9 +81,17 @@ def test_certificates(far: Elsewhere, certificate: str, expected: list[int]) -> 
     link.close()
 
 
-def test_a_certificate_that_nobody_signed(far: Elsewhere) -> None:
+def test_a_certificate_that_is_for_clients(far: Elsewhere) -> None:
+    """It is as good as one that does not say what it is for."""
+    link = far.open("for-clients")
+    assert ask(link, "GET", "/v1/domains/1")[0] == 200
+    link.close()
+
+
+@pytest.mark.parametrize("certificate", ["self", "for-servers", "expired"])
+def test_a_certificate_that_is_not_valid_for_this(far: Elsewhere, certificate: str) -> None:
     """The handshake fails: no request of it is read."""
-    link = far.open("self")
+    link = far.open(certificate)
     with pytest.raises((ConnectionError, ssl.SSLError)):
         ask(link, "GET", "/v1/health")
 

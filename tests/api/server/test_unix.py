@@ -17,7 +17,7 @@ import pytest
 from maxmemd import files
 from maxmemd.api.auth.admission import UNKNOWN_CONNECTIONS, UNKNOWN_RATE, Admission, AdmissionRules
 from maxmemd.api.auth.peer_process import SO_PEERPIDFD
-from maxmemd.api.auth.peers import STRANGERS, device_model_of
+from maxmemd.api.auth.peers import OTHER_CLIENTS, device_model_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.routes import ROUTES
 from maxmemd.api.server import unix
@@ -29,7 +29,7 @@ from maxmemd.pusher.connect import choose_connector
 from maxmemd.units import Memory
 from tests.support.fakes import FakeClock
 from tests.support.http import UnixConnection, connect
-from tests.support.outside import Outside, as_user
+from tests.support.outside import Outside, as_user, open_folder
 from tests.support.until import until
 from tests.support.wishes import BODIES, path_of
 
@@ -59,13 +59,9 @@ class Apart(Outside):
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+def daemon() -> Iterator[Apart]:
     """Give such a daemon, whose folder all users may enter, except for the socket's own."""
-    folder = tmp_path_factory.mktemp("apart")
-    for above in (folder, *folder.parents[:3]):
-        if str(above).startswith("/tmp/"):
-            above.chmod(0o755)
-    with Apart(folder) as apart:
+    with open_folder() as folder, Apart(folder) as apart:
         yield apart
 
 
@@ -99,7 +95,7 @@ def test_the_modes(daemon: Apart) -> None:
     assert f"serving device models on {daemon.apart}" in daemon.said()
 
 
-def test_root_is_nobody_there(daemon: Apart) -> None:
+def test_root_may_do_nothing_there(daemon: Apart) -> None:
     """An admin of the other socket is refused every route, health and the documentation."""
     asked: list[tuple[str, str, Any]] = [
         *((route.method, path_of(route), BODIES.get(route.handler.__name__)) for route in ROUTES),
@@ -140,14 +136,14 @@ def test_a_device_model_is_one(daemon: Apart) -> None:
 
 @as_root
 @pytest.mark.parametrize("uid", [1000, BASE, BASE - 1, BASE + 0x7FF0, 65534])
-def test_another_user_is_nobody_there(daemon: Apart, uid: int) -> None:
+def test_another_user_may_do_nothing_there(daemon: Apart, uid: int) -> None:
     """It finds the link, may connect, and is refused what any observer may do elsewhere."""
     asked = [*HEALTH, OWN[1], OTHERS[0]]
     assert as_user(uid, [0, uid], lambda: statuses(daemon.link, asked)) == [403] * 3
 
 
 @as_root
-def test_nobody_else_comes_to_it(daemon: Apart) -> None:
+def test_no_other_user_reaches_it_by_its_own_path(daemon: Apart) -> None:
     """Not by its own path: the folder is closed."""
 
     def tries() -> list[int]:
@@ -175,7 +171,7 @@ def test_the_limits_hold_there(daemon: Apart) -> None:
     assert as_user(BASE + 1, [BASE], third) == [429]
 
 
-def test_strangers_share_what_one_has(daemon: Apart) -> None:
+def test_other_clients_share_what_one_has(daemon: Apart) -> None:
     """They share a number of connections, are cut when silent, and do not block device models."""
     with ExitStack() as held:
         first, *_ = [
@@ -188,7 +184,7 @@ def test_strangers_share_what_one_has(daemon: Apart) -> None:
     until("there is room again", lambda: statuses(daemon.apart, HEALTH) == [403])
 
 
-def test_a_flood_of_strangers(daemon: Apart) -> None:
+def test_a_flood_of_other_clients_harms_none(daemon: Apart) -> None:
     """Of what they ask most is not even looked at, and the other socket's clients do not notice."""
     with closing(UnixConnection(daemon.apart)) as connection:
         found = [connection.ask(*HEALTH[0])[0] for _ in range(100)]
@@ -238,11 +234,11 @@ def test_who_is_what(uid: int, pid: int, role: Role) -> None:
     """Only a device model has a role; all others count as one client, for any uid."""
     found = device_model_of(Connected(uid, pid), ALL)
     assert found.role == role
-    assert found.client == (str(uid) if role.name == DEVICE_MODEL else STRANGERS)
+    assert found.client == (str(uid) if role.name == DEVICE_MODEL else OTHER_CLIENTS)
     assert device_model_of(Connected(uid, pid), Roles(base=None)).role == Role(NOBODY)
 
 
-def test_strangers_are_counted_together() -> None:
+def test_other_clients_are_counted_together() -> None:
     """Many uids have no more connections than one; they end as they came."""
     admission = Admission(
         AdmissionRules(ALL, connections={"admin": 1}), clock_s=FakeClock().monotonic_s
@@ -338,7 +334,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 
 
 @as_root
-def test_somebody_elses_folder(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     """The owner of the folder could open it."""
     os.chown(tmp_path, 1000, -1)
     tmp_path.chmod(0o700)

@@ -11,14 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from maxmemd.api.server import protocol
 from maxmemd.config.settings import CONNECTIONS
 from tests.support.figures import figure
-from tests.support.outside import Outside
+from tests.support.outside import Outside, open_folder
 from tests.support.process import ROOT
 from tests.support.siege import Peak, p99_ms, times_of
 from tests.support.soak import SOAK
@@ -50,13 +49,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
 
 @pytest.fixture(scope="module")
 def open_to_all() -> Iterator[Outside]:
-    """Give a daemon whose socket every user may connect to; pytest keeps its own folders closed."""
-    with TemporaryDirectory(prefix="maxmemd-crowds-") as folder:
-        Path(folder).chmod(0o755)
-        with daemon_of(Path(folder)) as outside:
-            outside.socket.chmod(0o666)
-            yield outside
-            assert "Traceback" not in outside.said()
+    """Give a daemon whose socket every user may connect to."""
+    with open_folder() as folder, daemon_of(folder) as outside:
+        outside.socket.chmod(0o666)
+        yield outside
+        assert "Traceback" not in outside.said()
 
 
 def crowd(daemon: Outside, uids: list[int], count: int) -> dict[str, dict[str, int]]:

@@ -23,7 +23,7 @@ FIRST_KIB = 4 * 1024 * 1024
 
 
 @pytest.mark.soak
-def test_streams_that_nobody_reads(bounded: Outside) -> None:
+def test_streams_that_are_not_read_are_cut(bounded: Outside) -> None:
     """Memory is bounded, others go on, the streams are cut, and their ids still stand for all."""
     id_ = _end(bounded)
     decided = 0

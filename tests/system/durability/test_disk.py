@@ -16,13 +16,13 @@ import sqlalchemy as sa
 
 from maxmemd.arbiter.messages import Granted, LookAtDomain
 from maxmemd.errors import LedgerBusy, LedgerError, LedgerFull
-from maxmemd.ledger.migrate import migrate
 from maxmemd.policy.wishes import SetComponent
 from maxmemd.units import Memory
 from tests.support.audit import audit
 from tests.support.cramped import can_mount
 from tests.support.figures import figure
 from tests.support.http import Client
+from tests.support.ledgers import new_ledger
 from tests.support.process import ROOT
 from tests.support.soak import SOAK
 from tests.support.stand import Stand
@@ -38,8 +38,7 @@ SMALL_MIB = 24  # with less free than 16 MiB health calls a disk nearly full, so
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Return an arbiter in this process on a new ledger."""
-    migrate(tmp_path / "ledger.sqlite")
-    made = Bench(tmp_path / "ledger.sqlite", busy_ms=20)
+    made = Bench(new_ledger(tmp_path / "ledger.sqlite"), busy_ms=20)
     made.arbiter.start()
     yield made
     made.close()

@@ -195,6 +195,19 @@ def test_no_kill_loses_a_confirmed_decision() -> None:
     figure("kill -9", "start to ready after a kill", f"{middle:.2f} s, worst {worst:.2f} s")
 
 
+def test_a_stop_beside_busy_clients_loses_nothing() -> None:
+    """What they were confirmed is in the database, without a file beside it."""
+    with Stand(GUESTS) as stand:
+        stand.start()
+        load = Load(stand, random.Random(55), count())
+        load.begin()
+        until("there are decisions", lambda: len(load.confirmed) > 5 * CLIENTS)
+        assert stand.stop() == 0
+        load.end()
+        assert not stand.database.with_name(f"{stand.database.name}-wal").exists()
+        compare(load.confirmed, stand.kept())
+
+
 @pytest.mark.soak
 def test_the_daemon_is_ready_in_a_second() -> None:
     """From the start of the process to a health that says ready, on a ledger that exists.
@@ -202,6 +215,7 @@ def test_the_daemon_is_ready_in_a_second() -> None:
     The second is demanded under SOAK, and of `make bench`: a short run has the machine to share.
     """
     with Stand(GUESTS) as stand:
+        stand.database.unlink()
         first_s = stand.start()
         assert stand.stop() == 0
         again_s: list[float] = []

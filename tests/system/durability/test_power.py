@@ -16,7 +16,7 @@ from tests.support.preload import built
 from tests.support.process import ROOT
 from tests.support.soak import SOAK
 
-RECORDINGS, STATES = (20, 1000) if SOAK else (2, 150)
+RECORDINGS, STATES = (20, 1000) if SOAK else (2, 75)
 TURNS = 60
 
 pytestmark = pytest.mark.needs("gcc", "libc6-dev")

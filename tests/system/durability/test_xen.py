@@ -13,6 +13,7 @@ from maxmemd.policy.wishes import SetComponent, SetMaxMem
 from maxmemd.units import Memory
 from tests.support.audit import audit
 from tests.support.figures import figure
+from tests.support.ledgers import new_ledger
 from tests.support.stand import Stand
 from tests.support.until import until
 from tests.system.durability.workload import Bench
@@ -41,8 +42,7 @@ def well(stand: Stand) -> Iterator[Stand]:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """Return an arbiter in this process, on a clock that a test sets."""
-    migrate(tmp_path / "ledger.sqlite")
-    made = Bench(tmp_path / "ledger.sqlite")
+    made = Bench(new_ledger(tmp_path / "ledger.sqlite"))
     made.arbiter.start()
     yield made
     made.close()

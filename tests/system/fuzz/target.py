@@ -28,15 +28,15 @@ from maxmemd.api.server.slow_readers import EACH_S
 from maxmemd.arbiter.actor import Arbiter
 from maxmemd.arbiter.mailbox import Mailbox
 from maxmemd.arbiter.settings import Settings
-from maxmemd.config.parsers import Identity
+from maxmemd.config.identities import Identity
 from maxmemd.config.settings import Config
 from maxmemd.ledger.follow import LedgerFollower
-from maxmemd.ledger.migrate import migrate
 from maxmemd.ledger.reader import LedgerReader
 from maxmemd.policy.drift import DriftRules
 from maxmemd.pusher.local import LocalPusher
 from tests.support.fakes import FakeClock, MemoryLedger
 from tests.support.inside import small_host
+from tests.support.ledgers import new_ledger
 from tests.system.fuzz.answers import Broken, read_answers
 from tests.system.fuzz.still import Loop, Prompt, PromptPools, Transport
 
@@ -60,7 +60,7 @@ class Target:
     def __init__(self) -> None:
         self._directory = TemporaryDirectory(prefix="maxmemd-fuzz-")
         config = replace(CONFIG, database=Path(self._directory.name) / "ledger.sqlite")
-        migrate(config.database)
+        new_ledger(config.database)
         self._loop = Loop()
         self._service = self._make_service(config)
         for uid in UIDS:  # so that nothing is looked up in another thread

@@ -20,6 +20,7 @@ struct dominfo { char bytes[1024]; };
 
 int xc_domain_setmaxmem(void *xch, uint32_t domid, uint64_t max_memkb);
 int xc_domain_getinfo(void *xch, uint32_t first, unsigned int count, struct dominfo *info);
+int xc_domain_getinfo_single(void *xch, uint32_t domid, struct dominfo *info);
 int xc_domain_populate_physmap_exact(void *xch, uint32_t domid, unsigned long extents,
                                      unsigned int order, unsigned int flags, void *start);
 int libxl_ctx_alloc(void **context, int version, unsigned flags, void *logger);
@@ -123,8 +124,10 @@ static int bump(void)
     struct dominfo info;
     uint32_t domid = (uint32_t)word(2);
 
-    if (word(3))
+    if (word(3) == 1)
         xc_domain_getinfo(NULL, domid, 1, &info);
+    if (word(3) == 2)
+        xc_domain_getinfo_single(NULL, domid, &info);
     return xc_domain_setmaxmem(NULL, domid, word(4));
 }
 

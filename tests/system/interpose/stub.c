@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,15 @@ struct info {
     uint32_t numbers[3];
     uint8_t handle[16];
 };
+
+/* Of Xen 4.18 and later. */
+int xc_domain_getinfo_single(void *xch, uint32_t domid, struct info *info)
+{
+    (void)xch;
+    *info = (struct info){ .domid = (uint16_t)domid };
+    info->max_pages = (uint64_t)number("STUB_MAX", 132096) / 4;
+    return 0;
+}
 
 /* With STUB_INFO it works; the domains up to that number have a maximum. */
 int xc_domain_getinfolist(void *xch, uint32_t first, unsigned int count, struct info *info)
@@ -227,14 +237,30 @@ static void run_one(struct operation *one)
     pthread_mutex_lock(&lock);
 }
 
-/* Go on with what is asynchronous in a context, in this thread; no name of libxl's. */
+/* Whether an asynchronous operation goes on in this context; called with the lock. */
+static bool is_going_on(void *context)
+{
+    for (struct operation *each = operations; each < operations + 64; each++)
+        if (each->context == context && (each->state == WAITING || each->state == RUNNING)
+            && (each->how.callback || each->how.for_callback))
+            return true;
+    return false;
+}
+
+/*
+ * Go on with what is asynchronous in a context until all of it has ended, another thread's share
+ * too: until then its configuration and the number of its domain are in use. No name of libxl's.
+ */
 void stub_poll(void *context)
 {
-    struct operation *one;
-
     pthread_mutex_lock(&lock);
-    while ((one = another_of(context, NULL)))
-        run_one(one);
+    while (is_going_on(context)) {
+        struct operation *one = another_of(context, NULL);
+        if (one)
+            run_one(one);
+        else
+            pthread_cond_wait(&changed, &lock);
+    }
     pthread_mutex_unlock(&lock);
 }
 

@@ -130,21 +130,24 @@ def test_a_device_model_gets_headroom(here: Built, daemon: Outside, web: int) ->
     assert amounts(daemon, web)["populated"] == (1000 + 16 - 256) * 4
 
 
-def test_a_device_model_may_populate_where_nobody_answers(away: Built) -> None:
+def test_a_device_model_may_populate_where_no_daemon_answers(away: Built) -> None:
     """Xen has the last word on pages; the message says who was not asked."""
     ran = away.run("populate", 1, 64, program="qemu-client")
     assert (ran.rc, ran.xen) == (0, ["populate 1 64"])
     assert str(away.socket) in ran.stderr
 
 
-def test_a_read_modify_write_is_an_increase(here: Built, daemon: Outside, web: int) -> None:
+@pytest.mark.parametrize("read", [1, 2], ids=["getinfo", "getinfo_single"])
+def test_a_read_modify_write_is_an_increase(
+    here: Built, daemon: Outside, web: int, read: int
+) -> None:
     """QEMU 2.3 reads a maximum and sets it plus x: x more is its component, twice is 2 x."""
     for times in (1, 2):
-        ran = here.run("bump", web, 1, 132096 + 256, program="qemu-client")
+        ran = here.run("bump", web, read, 132096 + 256, program="qemu-client")
         assert (ran.rc, ran.xen) == (0, [])
         assert amounts(daemon, web)["populated"] == times * 256
     for word, rc in ((132096, 0), (132096 - 4096, -1)):
-        assert here.run("bump", web, 1, word, program="qemu-client").rc == rc
+        assert here.run("bump", web, read, word, program="qemu-client").rc == rc
     assert amounts(daemon, web)["max-mem"] == 512 * MIB
 
 

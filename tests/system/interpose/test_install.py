@@ -61,7 +61,7 @@ def test_install_and_remove(script: Path, tmp_path: Path) -> None:
     assert (root / "etc/maxmemd/interpose.conf").read_text() == "when_away = direct\n"
 
 
-def test_somebody_elses_wrapper_is_left_alone(script: Path, tmp_path: Path) -> None:
+def test_a_wrapper_that_is_not_ours_is_left_alone(script: Path, tmp_path: Path) -> None:
     """It is neither overwritten nor removed."""
     wrapper = tmp_path / "root/usr/local/sbin/xl"
     wrapper.parent.mkdir(parents=True)

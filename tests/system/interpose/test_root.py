@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 
 from tests.support.http import UnixConnection
-from tests.support.outside import Outside, as_user
+from tests.support.outside import Outside, as_user, open_folder
 from tests.system.interpose.conftest import Built, amounts, valgrind
 from tests.system.interpose.serve import BASE, RUNNING
 
@@ -125,11 +125,12 @@ def asking(plain: Built, held: Held) -> Built:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root() -> Iterator[Path]:
     """Give a new root as libxl makes it."""
-    made = tmp_path / "qemu-root-7"
-    made.mkdir(mode=0)
-    return made
+    with open_folder() as folder:
+        made = folder / "qemu-root-7"
+        made.mkdir(mode=0)
+        yield made
 
 
 def by(daemon: Outside, domid: int) -> list[dict[str, Any]]:
@@ -176,11 +177,8 @@ def test_another_domain_is_not_its_own(asking: Built, held: Held, root: Path, we
     assert by(held.daemon, web + 1) == []
 
 
-def test_the_next_domain_is_another(
-    asking: Built, held: Held, root: Path, web: int, tmp_path: Path
-) -> None:
+def test_the_next_domain_is_another(asking: Built, held: Held, root: Path, web: int) -> None:
     """A connection that was made before its domid went to another domain is good for nothing."""
-    _open_to_all(tmp_path)
     with Locked(asking) as qemu:
         qemu.do("chroot", root)
         path = f"/v1/domains/{web}/headroom"
@@ -197,11 +195,8 @@ def test_the_next_domain_is_another(
         assert as_user(BASE + web, [BASE], asked) == [200, 403, 1, 200]
 
 
-def test_others_who_find_the_link(
-    asking: Built, held: Held, root: Path, web: int, tmp_path: Path
-) -> None:
+def test_others_who_find_the_link(asking: Built, held: Held, root: Path, web: int) -> None:
     """Root and another uid are refused what they ask over the device model's link."""
-    _open_to_all(tmp_path)
     with Locked(asking) as qemu:
         qemu.do("chroot", root)
     for uid in (0, 1000, BASE):
@@ -213,12 +208,6 @@ def _headroom(path: Path, domid: int) -> list[int]:
     with closing(UnixConnection(path)) as connection:
         status, _ = connection.ask("POST", f"/v1/domains/{domid}/headroom", {"pages": 1000})
     return [status]
-
-
-def _open_to_all(folder: Path) -> None:
-    for above in (folder, *folder.parents[:3]):
-        if str(above).startswith("/tmp/"):
-            above.chmod(0o755)
 
 
 @pytest.mark.long

@@ -51,7 +51,8 @@ def stress(built: Built, own: Outside, reports: Path, options: str) -> None:
             argv, env=variables, text=True, stdout=subprocess.PIPE, stderr=stderr,
             timeout=SECONDS + ENDS_WITHIN_S, check=False,
         )  # fmt: skip
-    assert [path.read_text() for path in reports.iterdir()] == []
+    found = "".join(path.read_text() for path in reports.iterdir())
+    assert not found, f"a sanitizer reports:\n{found}"
     assert (done.returncode, done.stdout) == (0, "rc=0 errno=0\n")
     assert [line for line in built.xen if line.startswith(("setmaxmem", "libxl_"))] == []
     announced = sum(_announced(own, domid) for domid in BUILDS)

@@ -49,7 +49,7 @@ def histories() -> str:
     for name, what in TOLD:
         verdict = judged(name)
         lines = "\n".join(history(verdict.breaches[what]))
-        when = " once somebody is killed" if verdict.breaches[what].crashes else ""
+        when = " once a process is killed" if verdict.breaches[what].crashes else ""
         title = f'*{verdict.model.title}*, not "{what}"{when}:'
         told.append(f"{title}\n\n```text\n{lines}\n```\n")
     return "\n".join(told)

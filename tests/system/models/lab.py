@@ -292,14 +292,15 @@ class Lab:
     def _memory(self) -> object:
         arbiter = self.arbiter
         records, lifecycle = arbiter.records, arbiter.lifecycle
+        notes = records.notes
         lives = tuple(
             (*(getattr(instance, name) for name in _LIFE),
              getattr(records.get(instance.uuid), "revision", 0) == instance.settled_revision)
             for instance in arbiter.instances
         )  # fmt: skip
-        waiting = (bool(records._notes), bool(records._pushes), tuple(sorted(records._instances)))
+        waiting = (bool(notes.entries), bool(notes.pushes), tuple(sorted(notes.instances)))
         owed = tuple(sorted(lifecycle.endings._by_uuid.items()))
-        return lives, waiting, len(records._pushed), owed
+        return lives, waiting, len(notes.pushed), owed
 
 
 class WatchedXen:

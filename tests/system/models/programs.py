@@ -130,8 +130,11 @@ def foreign(steps: int) -> tuple[Client, ...]:
     return (*_clients(steps, operator=operator, qemu=model), Client("a stranger", stranger[:steps]))
 
 
-def troubles() -> tuple[tuple[Client, ...], ...]:
-    """Return three programs: an operator whose pushes meet two things that can go wrong at once."""
+def troubles(steps: int) -> tuple[tuple[Client, ...], ...]:
+    """Return three programs: an operator whose pushes meet two things that can go wrong at once.
+
+    A stranger is met by an operator of the last one or two steps.
+    """
     liar = Client("a liar", (
         Do("Xen keeps a page less", lambda lab: lab.host.lie(lab.domid, -1)),
         Do("Xen is well again", lambda lab: lab.host.heal()),
@@ -147,8 +150,8 @@ def troubles() -> tuple[tuple[Client, ...], ...]:
     shrinks = (mem_max(300), mem_set(80))
     return (
         (Client("operator", (*shrinks, mem_max(200))), liar, refuser),
-        (Client("operator", shrinks), liar, stranger),
-        (Client("operator", shrinks), refuser, stranger),
+        (Client("operator", shrinks[-steps:]), liar, stranger),
+        (Client("operator", shrinks[-steps:]), refuser, stranger),
     )
 
 

@@ -15,7 +15,7 @@ from maxmemd.arbiter.messages import DecisionRequest
 from maxmemd.arbiter.observation import Observation
 from maxmemd.arbiter.settings import Settings
 from maxmemd.errors import HypervisorError
-from maxmemd.policy import clauses, lives
+from maxmemd.policy import bounds, lives
 from maxmemd.policy.components import MAX_MEM, Key, Record
 from maxmemd.policy.facts import XenFacts
 from maxmemd.policy.orders import EffectOutcome, Order
@@ -277,7 +277,7 @@ def test_a_floor_that_an_unreadable_target_switches_off_is_caught(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seeded: no floor but the target. A guest is left with less than it holds, for ever."""
-    monkeypatch.setattr(clauses, "not_below_held", lambda *_: None)
+    monkeypatch.setattr(bounds, "not_below_held", lambda *_: None)
     found = explored(programs.nodes_lost(what), crashes=0)
     assert found.violation is not None
     assert "nothing tells it to shrink" in found.violation

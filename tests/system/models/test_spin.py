@@ -18,7 +18,7 @@ def test_every_model_is_there() -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("name", EACH)
 def test_spin_says_the_same(name: str) -> None:
-    """Of every property: it holds, it does not, or not once somebody is killed."""
+    """Of every property: it holds, it does not, or not once a process is killed."""
     assert verified(name) == EXPECTED[name]
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from copy import copy
 from pathlib import Path
 
 from tests.system.package.bill import building
@@ -45,8 +46,7 @@ class Debian:
     """The system. `has_systemd` says that it is booted with it, `has_xen` that it is a dom0."""
 
     def __init__(self, place: Path, *, has_systemd: bool = True, has_xen: bool = True) -> None:
-        self.root, self._programs, self._runs = place / "debian", place / "bin", place / "runs"
-        self._restarted = place / "restarted"
+        self._settle(place)
         for made in ("etc", "usr/bin", "var/lib/dpkg/updates"):
             (self.root / made).mkdir(parents=True)
         self._programs.mkdir()
@@ -58,10 +58,15 @@ class Debian:
         if has_xen:
             (self.root / "dev/xen").mkdir(parents=True)
             (self.root / "dev/xen/privcmd").touch()
-        real = shutil.which("systemctl")
-        text = SYSTEMCTL.format(real=real, runs=self._runs, restarted=self._restarted)
-        self._program("systemctl", text)
-        self._program("maxmemd-interpose", "#!/bin/sh\n")
+        self._write_programs()
+
+    def copied(self, place: Path) -> "Debian":
+        """Return a second system, like this one, in a folder that is there."""
+        subprocess.run(["cp", "-a", f"{self._place}/.", place], check=True)
+        other = copy(self)
+        other._settle(place)
+        other._write_programs()
+        return other
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a program as one of the package's scripts would be."""
@@ -103,9 +108,24 @@ class Debian:
         self._restarted.unlink(missing_ok=True)
         return set(text.split())
 
+    def interposed(self) -> list[str]:
+        """Return how the interposing library was installed or removed: DESTDIR and verb of each."""
+        return self._interposed.read_text().splitlines() if self._interposed.exists() else []
+
     def break_interpose(self) -> None:
-        """Let the removal of the interposing library fail."""
+        """Let the installation and removal of the interposing library fail."""
         self._program("maxmemd-interpose", "#!/bin/sh\nexit 1\n")
+
+    def _settle(self, place: Path) -> None:
+        self._place, self._restarted = place, place / "restarted"
+        self._interposed = place / "interposed"
+        self.root, self._programs, self._runs = place / "debian", place / "bin", place / "runs"
+
+    def _write_programs(self) -> None:
+        real = shutil.which("systemctl")
+        text = SYSTEMCTL.format(real=real, runs=self._runs, restarted=self._restarted)
+        self._program("systemctl", text)
+        self._program("maxmemd-interpose", f'#!/bin/sh\necho "$DESTDIR $1" >>{self._interposed}\n')
 
     def _program(self, name: str, text: str) -> None:
         (self._programs / name).write_text(text)

@@ -35,12 +35,18 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return skeleton(tmp_path_factory.mktemp("skeleton"))
 
 
-@pytest.fixture
-def dom0(tmp_path: Path, deb: Path) -> Debian:
-    """Give a dom0 with the package."""
-    made = Debian(tmp_path)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, deb: Path) -> Debian:
+    """Give a dom0 on which the package was installed for the first time; no test changes it."""
+    made = Debian(tmp_path_factory.mktemp("installed"))
     made.dpkg("-i", deb)
     return made
+
+
+@pytest.fixture
+def dom0(tmp_path: Path, installed: Debian) -> Debian:
+    """Give a dom0 with the package, to be changed."""
+    return installed.copied(tmp_path)
 
 
 def enabled(system: Debian) -> set[str]:
@@ -115,6 +121,21 @@ def test_an_upgrade(dom0: Debian, deb: Path) -> None:
     dom0.dpkg("-i", deb)
     assert (enabled(dom0), dom0.runs) == (ALL, ALL)
     assert dom0.restarted() == SERVICES
+
+
+def test_an_upgrade_renews_the_interposing_library_that_was_installed(
+    dom0: Debian, deb: Path
+) -> None:
+    """Its copy is replaced where there is one, and nothing is installed where there is none."""
+    dom0.dpkg("-i", deb)
+    assert dom0.interposed() == []
+    library = dom0.root / "usr/local/lib/maxmemd/libmaxmem-interpose.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    dom0.dpkg("-i", deb)
+    assert dom0.interposed() == [f"{dom0.root} install"]
+    dom0.break_interpose()
+    assert "until you run: maxmemd-interpose install" in dom0.dpkg("-i", deb).stderr
 
 
 def test_a_masked_unit_before_the_first_installation(tmp_path: Path, deb: Path) -> None:

@@ -148,7 +148,7 @@ def test_an_unknown_verb_is_refused(scene: Scene) -> None:
         scene.host.delay("nap", 1.0)
 
 
-def test_while_xenstored_is_gone_nobody_can_ask_and_it_tells_nobody(scene: Scene) -> None:
+def test_while_xenstored_is_gone_it_answers_nothing_and_no_watch_fires(scene: Scene) -> None:
     """When it is back the watch fires once, whatever came and went."""
     calls: list[int] = []
     scene.store.watch(lambda: calls.append(1))

@@ -6,15 +6,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from maxmemd.api.reload import Reload
 from maxmemd.config.settings import Config
-from maxmemd.daemon import Reload
 from tests.support.http import UnixConnection
-from tests.support.outside import Outside
+from tests.support.outside import Outside, open_folder
 from tests.support.until import until
 
 HOST = "/v1/host"
@@ -82,9 +81,8 @@ def test_a_file_that_cannot_be_used_changes_nothing(reloading: Reloading) -> Non
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its uid")
 def test_who_is_what_counts_on_open_connections_too() -> None:
     """Who has another role now has it from the next request on; what it listens to ends."""
-    with TemporaryDirectory(prefix="maxmemd-reload-") as folder:
-        Path(folder).chmod(0o755)
-        reloading = Reloading(Path(folder))
+    with open_folder() as folder:
+        reloading = Reloading(folder)
         with reloading.daemon as daemon:
             daemon.socket.chmod(0o666)
             other, listener = (as_user(UID, daemon) for _ in range(2))
@@ -152,7 +150,7 @@ def test_a_configuration_that_hangs_holds_up_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is given up, and one that is asked for meanwhile is read once that has ended."""
-    monkeypatch.setattr("maxmemd.daemon.READ_WITHIN_S", 0.05)
+    monkeypatch.setattr("maxmemd.api.reload.READ_WITHIN_S", 0.05)
     goes_on, begun = threading.Event(), threading.Semaphore(0)
     modes = iter(["alert", "alert", "adopt"])
 
