@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run packages test check format lint types layers docs-test coverage test-xen test-xen-smoke xen-shell real-xen-report races models argument openapi soak bench lock wheel deb deb-check audit fuzz mutants clean
 
+DEBIAN ?= 13
 VENV := .venv
 PY := $(VENV)/bin/python
 CORE := maxmemd/policy/*,maxmemd/units.py,maxmemd/errors.py,maxmemd/arbiter/actor.py
@@ -25,6 +26,7 @@ run: $(READY) ## Start the daemon on the simulated host and show it at work (RUN
 
 packages: $(READY) ## Install the Debian packages that tests need and that are not there (root)
 	@$(PY) -m tests.support.packages
+	@$(PY) -m tests.support.xen_headers
 
 test: $(READY) ## All fast tests, with a short run of each long one (under four minutes on two quiet processors)
 	$(TESTS) $(if $(filter true,$(CI)),tests.support.covered run,tests.support.again) -q $(SIDE_BY_SIDE)
@@ -94,10 +96,10 @@ lock: $(READY) ## Pin the dependencies afresh
 wheel: $(READY) ## Build the wheel into dist/
 	$(PY) -m pip wheel -q . --no-deps --no-build-isolation -w dist
 
-deb: $(READY) ## Build the Debian package into dist/ (installs with no network)
-	$(PY) deploy/debian/build.py dist
+deb: $(READY) ## Build the Debian package into dist/ (installs with no network): for 13, or DEBIAN=12
+	$(PY) deploy/debian/build.py --debian $(DEBIAN) dist
 
-deb-check: $(READY) ## Build it twice: lintian, what goes where, the SBOM, the same bytes (lintian when root)
+deb-check: $(READY) ## Build those for 13 and 12 twice: lintian, contents, SBOM, the same bytes (lintian when root)
 	$(PY) -m pytest tests/system/package -m package -q
 
 audit: $(READY) ## Known vulnerabilities of the libraries in the package (pip-audit; asks PyPI or OSV)

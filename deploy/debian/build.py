@@ -1,32 +1,32 @@
-"""Build the Debian package: `python deploy/debian/build.py [DIRECTORY]`, or `make deb`.
+"""Build the Debian package: `python deploy/debian/build.py [--debian 12] [DIRECTORY]` (make deb).
 
-It contains the pinned wheels of all libraries that Debian 12 lacks, in /usr/lib/maxmemd, so that
-`dpkg -i` needs no network. Nothing comes from the build machine's Python.
+It contains the pinned wheels of all libraries that Debian lacks, in /usr/lib/maxmemd, so that
+`dpkg -i` needs no network. Nothing comes from the build machine's Python, so it is built for any
+release on any; what is compiled is compiled by its compiler.
 """
 
-import compileall
+import argparse
 import gzip
 import hashlib
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from py_compile import PycInvalidationMode
 from typing import Any
 
+import wheels
+from releases import RELEASES, TRIXIE, Release
 from sbom import sbom
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-ARCHITECTURE, PYTHON = "amd64", "3.11"
-NEWEST_GLIBC = 36  # Debian 12 has glibc 2.36
+ARCHITECTURE = "amd64"
 HOME = "usr/lib/maxmemd"
+UNITS = "usr/lib/systemd/system"
 CHANGES = (HERE / "changelog").read_text(encoding="utf-8")
 MADE = parsedate_to_datetime(CHANGES.rpartition(">  ")[2].strip())
 """The date of every file in the package: its changelog's."""
@@ -34,7 +34,6 @@ EPOCH = str(int(MADE.timestamp()))
 SHARE = "usr/share/maxmemd"
 DOCUMENTS = "usr/share/doc/maxmemd"
 SBOM = "usr/share/doc/maxmemd/sbom.cdx.json"
-PIP = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
 
@@ -49,14 +48,14 @@ INSTALLED = (
     ("deploy/interpose/interpose.conf", f"{HOME}/interpose/interpose.conf", 0o644),
     ("deploy/interpose/libmaxmem-interpose.so", f"{HOME}/interpose/libmaxmem-interpose.so", 0o644),
     ("deploy/interpose/install.sh", f"{HOME}/interpose/install.sh", 0o755),
-    ("deploy/systemd/maxmemd.service", "lib/systemd/system/maxmemd.service", 0o644),
-    ("deploy/systemd/maxmemd-relay.service", "lib/systemd/system/maxmemd-relay.service", 0o644),
-    ("deploy/systemd/maxmemd.socket", "lib/systemd/system/maxmemd.socket", 0o644),
-    ("deploy/systemd/maxmemd-pusher.service", "lib/systemd/system/maxmemd-pusher.service", 0o644),
-    ("deploy/systemd/maxmemd-pusher.socket", "lib/systemd/system/maxmemd-pusher.socket", 0o644),
+    ("deploy/systemd/maxmemd.service", f"{UNITS}/maxmemd.service", 0o644),
+    ("deploy/systemd/maxmemd-relay.service", f"{UNITS}/maxmemd-relay.service", 0o644),
+    ("deploy/systemd/maxmemd.socket", f"{UNITS}/maxmemd.socket", 0o644),
+    ("deploy/systemd/maxmemd-pusher.service", f"{UNITS}/maxmemd-pusher.service", 0o644),
+    ("deploy/systemd/maxmemd-pusher.socket", f"{UNITS}/maxmemd-pusher.socket", 0o644),
     (
         "deploy/systemd/maxmemd-device-model.socket",
-        "lib/systemd/system/maxmemd-device-model.socket",
+        f"{UNITS}/maxmemd-device-model.socket",
         0o644,
     ),
     ("deploy/systemd/tcp.conf", f"{SHARE}/systemd/tcp.conf", 0o644),
@@ -71,72 +70,49 @@ INSTALLED = (
 
 def main() -> int:
     """Build the package into a directory (dist/), and print its path."""
-    if f"{sys.version_info.major}.{sys.version_info.minor}" != PYTHON:
-        print(
-            f"cannot build the package: Python {PYTHON} is needed, as in Debian 12", file=sys.stderr
-        )
-        return 2
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "dist"
-    out.mkdir(parents=True, exist_ok=True)
-    version = _version()
-    with tempfile.TemporaryDirectory(prefix="maxmemd-deb-") as directory:
-        root = Path(directory) / "root"
-        _say("take the pinned wheels")
-        report = libraries(root / HOME / "site", Path(directory) / "wheel")
-        _say("build the interposing library")
-        _run("make", "-s", "-C", str(ROOT / "deploy/interpose"))
-        _files(root, version)
-        library = (root / HOME / "interpose/libmaxmem-interpose.so").read_bytes()
-        _put(root / SBOM, contents(report, version, library), 0o644)
-        _control(root, version)
-        package = out / f"maxmemd_{version}_{ARCHITECTURE}.deb"
-        _run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), str(package))
-    print(package)
+    said = argparse.ArgumentParser(description="Build the Debian package.")
+    said.add_argument("--debian", type=int, choices=RELEASES, default=TRIXIE.number)
+    said.add_argument("directory", nargs="?", type=Path, default=ROOT / "dist")
+    asked = said.parse_args()
+    asked.directory.mkdir(parents=True, exist_ok=True)
+    print(build(RELEASES[asked.debian], asked.directory))
     return 0
 
 
-def libraries(site: Path, wheels: Path) -> dict[str, Any]:
-    """Install the locked wheels for Debian's Python, and this checkout's; return pip's report.
-
-    The report is about the locked wheels only.
-    """
-    wheels.mkdir(parents=True, exist_ok=True)
-    report = wheels / "report.json"
-    locked(site, report)
-    _run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT))
-    own = [
-        "--no-index",
-        "--find-links",
-        str(wheels),
-        "maxmemd",
-    ]  # by name, so that no path gets into the package
-    _run(*PIP, "install", *_target(site), *own)
-    shutil.rmtree(site / "bin", ignore_errors=True)
-    for cache in [*site.rglob("__pycache__"), *site.rglob("tests"), *site.rglob("test")]:
-        shutil.rmtree(cache, ignore_errors=True)
-    _run("strip", "--strip-unneeded", *map(str, site.rglob("*.so")))
-    by_hash = PycInvalidationMode.UNCHECKED_HASH  # all 3.11 have one format
-    compileall.compile_dir(
-        site, quiet=1, stripdir=site, prependdir=f"/{HOME}/site", invalidation_mode=by_hash
-    )
-    return dict(json.loads(report.read_text(encoding="utf-8")))
+def build(release: Release, out: Path) -> Path:
+    """Build the package for a release; return its path."""
+    version = release.version(_version())
+    with tempfile.TemporaryDirectory(prefix="maxmemd-deb-") as directory:
+        root = Path(directory) / "root"
+        _say(f"take the pinned wheels for Debian {release.number}")
+        report = wheels.install(release, root / HOME / "site", Path(directory) / "wheel", EPOCH)
+        _say("build the interposing library")
+        _run("make", "-s", "-C", str(ROOT / "deploy/interpose"))
+        _files(root, release)
+        demand_glibc(root, release)
+        library = (root / HOME / "interpose/libmaxmem-interpose.so").read_bytes()
+        _put(root / SBOM, contents(report, release, library), 0o644)
+        _control(root, release)
+        package = out / f"maxmemd_{version}_{ARCHITECTURE}.deb"
+        compress = ("-Zxz", "--threads-max=1")  # the number of processors is in the bytes otherwise
+        _run("dpkg-deb", "--root-owner-group", *compress, "--build", str(root), str(package))
+    return package
 
 
-def locked(site: Path, report: Path, *also: str) -> None:
-    """Install the locked wheels and no others; write pip's report on them."""
-    lock = ["--require-hashes", "-r", str(ROOT / "requirements.lock"), "--report", str(report)]
-    _run(*PIP, "install", *_target(site), *lock, *also)
+def demand_glibc(root: Path, release: Release) -> None:
+    """Stop where a library needs a newer glibc than the release has."""
+    for library in sorted(root.rglob("*.so")):
+        command = ["objdump", "-T", str(library)]
+        symbols = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        for minor, name in re.findall(r"GLIBC_2\.(\d+)\S*\s+(\S+)", symbols):
+            if int(minor) > release.glibc:
+                raise SystemExit(
+                    f"cannot build for Debian {release.number}, which has glibc 2.{release.glibc}:"
+                    f" {library.relative_to(root)} needs {name} of 2.{minor}"
+                )
 
 
-def _target(site: Path) -> list[str]:
-    target = ["--target", str(site), "--no-deps", "--no-compile", "--only-binary", ":all:"]
-    target += ["--python-version", PYTHON, "--implementation", "cp", "--abi", "cp311"]
-    for minor in range(NEWEST_GLIBC, 4, -1):
-        target += ["--platform", f"manylinux_2_{minor}_x86_64"]
-    return [*target, "--platform", "manylinux2014_x86_64", "--platform", "any"]
-
-
-def _files(root: Path, version: str) -> None:
+def _files(root: Path, release: Release) -> None:
     for source, target, mode in INSTALLED:
         _put(root / target, (ROOT / source).read_bytes(), mode)
     _run("strip", "--strip-unneeded", *map(str, (root / HOME / "interpose").glob("*.so")))
@@ -146,10 +122,11 @@ def _files(root: Path, version: str) -> None:
     _put(root / "usr/bin/maxmemctl", LAUNCHER.format(module="maxmemd.cli").encode(), 0o755)
     link = root / "usr/sbin/maxmemd-interpose"
     link.symlink_to("../lib/maxmemd/interpose/install.sh")
-    changes = (ROOT / "CHANGELOG.md").read_bytes()
-    _put(root / "usr/share/doc/maxmemd/NEWS.gz", gzip.compress(changes, mtime=0), 0o644)
-    changes = CHANGES.format(version=version).encode()
-    _put(root / "usr/share/doc/maxmemd/changelog.gz", gzip.compress(changes, mtime=0), 0o644)
+    upstream = (ROOT / "CHANGELOG.md").read_bytes()
+    _put(root / DOCUMENTS / "changelog.gz", gzip.compress(upstream, mtime=0), 0o644)
+    changes = CHANGES.format(version=release.version(_version()), codename=release.codename)
+    compressed = gzip.compress(changes.encode(), mtime=0)
+    _put(root / DOCUMENTS / "changelog.Debian.gz", compressed, 0o644)
     for name in documents():
         _put(root / DOCUMENTS / name, (ROOT / name).read_bytes(), 0o644)
     for path in root.rglob("*"):
@@ -168,19 +145,26 @@ def documents() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
-def contents(report: dict[str, Any], version: str, library: bytes) -> bytes:
+def contents(report: dict[str, Any], release: Release, library: bytes) -> bytes:
     """Return the SBOM, from pip's report and the interposing library."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    ours = {"version": version, "architecture": ARCHITECTURE, "made": MADE.isoformat()}
+    ours = {
+        "version": release.version(_version()),
+        "architecture": ARCHITECTURE,
+        "distribution": f"debian-{release.number}",
+        "made": MADE.isoformat(),
+    }
     return sbom(report, ours, project["dependencies"], library)
 
 
-def _control(root: Path, version: str) -> None:
+def _control(root: Path, release: Release) -> None:
     """Write the control files and the maintainer scripts."""
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
     size = sum(path.stat().st_size for path in files) // 1024
     fields = (HERE / "control").read_text(encoding="utf-8")
-    fields = fields.format(version=version, architecture=ARCHITECTURE, size=size)
+    version = release.version(_version())
+    values = {"version": version, "architecture": ARCHITECTURE, "depends": release.depends}
+    fields = fields.format(**values, size=size)
     _put(root / "DEBIAN/control", fields.encode(), 0o644)
     sums = [
         f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"

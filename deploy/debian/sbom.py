@@ -31,9 +31,9 @@ def sbom(
 ) -> bytes:
     """Return the document. Raises ValueError for a wheel of unknown licence.
 
-    `report` is that of `pip install --report`; `ours` the package's version, its architecture
-    and its date in ISO 8601; `direct` the dependencies in pyproject.toml; `library` the interposing
-    library as it is in the package.
+    `report` is that of `pip install --report`; `ours` the package's version, its architecture,
+    its distribution and its date in ISO 8601; `direct` the dependencies in pyproject.toml;
+    `library` the interposing library as it is in the package.
     """
     package = _package(ours)
     interposing = _interposing(ours["version"], library)
@@ -58,7 +58,7 @@ def sbom(
 
 
 def _package(ours: Mapping[str, str]) -> Component:
-    where = {"arch": ours["architecture"]}
+    where = {"arch": ours["architecture"], "distro": ours["distribution"]}
     return Component(
         name="maxmemd",
         version=ours["version"],

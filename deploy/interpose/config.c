@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "number.h"
 #include "say.h"
 
 #define FILE_DEFAULT "/etc/maxmemd/interpose.conf"
@@ -41,7 +42,7 @@ static void set_socket(char socket[static 108], const char *value, const char *w
 static void set(const char *key, const char *value, const char *where)
 {
     char *end = NULL;
-    long number = strtol(value, &end, 10);
+    long long number = parse_number(value, &end);
     bool is_time = *value && *end == '\0' && number >= 0 && number <= TIME_MOST_MS;
 
     if (!strcmp(key, "socket"))
@@ -51,9 +52,9 @@ static void set(const char *key, const char *value, const char *where)
     else if (!strcmp(key, "when_away") && (!strcmp(value, "refuse") || !strcmp(value, "direct")))
         values.direct = !strcmp(value, "direct");
     else if (!strcmp(key, "wait_ms") && is_time)
-        values.wait_ms = number;
+        values.wait_ms = (long)number;
     else if (!strcmp(key, "busy_ms") && is_time)
-        values.busy_ms = number;
+        values.busy_ms = (long)number;
     else
         say("cannot use '%s=%s' in %s: the keys are socket=PATH, device_model_socket=PATH,"
             " when_away=refuse|direct, wait_ms=0..%d, busy_ms=0..%d", key, value, where, TIME_MOST_MS,

@@ -19,7 +19,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -28,6 +27,7 @@
 
 #include "clock.h"
 #include "descriptor.h"
+#include "number.h"
 #include "say.h"
 
 #define CONNECT_MS 1000
@@ -132,15 +132,15 @@ static const char *header(const char *head, const char *name)
 }
 
 /* Parse decimal digits up to the end of the line; return LENGTH_UNKNOWN for anything else. */
-static long parse_length(const char *value)
+static long long parse_length(const char *value)
 {
     char *end;
-    long amount;
+    long long amount;
 
     if (!isdigit((unsigned char)*value))
         return LENGTH_UNKNOWN;
     errno = 0;
-    amount = strtol(value, &end, 10);
+    amount = parse_number(value, &end);
     end += strspn(end, " \t");
     return strncmp(end, "\r\n", 2) || errno ? LENGTH_UNKNOWN : amount;
 }
@@ -149,12 +149,12 @@ static long parse_length(const char *value)
 static enum outcome parse_head(struct exchange *with, const char *head, size_t room, size_t *length)
 {
     const char *said, *encoding;
-    long stated;
+    long long stated;
 
     if (strncmp(head, "HTTP/1.", 7) || !isdigit((unsigned char)head[7]) || head[8] != ' '
         || strspn(head + 9, "0123456789") != 3 || !strchr(" \r", head[12]) || !head[12])
         return fail(with, NO_ANSWER, "the reply is not HTTP");
-    with->status = strtol(head + 9, NULL, 10);
+    with->status = (long)parse_number(head + 9, NULL);
     if (with->status < 200)
         return fail(with, NO_ANSWER, "status %ld is not a final one", with->status);
 
@@ -166,7 +166,7 @@ static enum outcome parse_head(struct exchange *with, const char *head, size_t r
     if (stated == LENGTH_UNKNOWN)
         return fail(with, NO_ANSWER, "the reply has no unique Content-Length");
     if ((size_t)stated > room)
-        return fail(with, NO_ANSWER, "the reply of %ld bytes is too long", stated);
+        return fail(with, NO_ANSWER, "the reply of %lld bytes is too long", stated);
     *length = (size_t)stated;
     return ANSWERED;
 }

@@ -7,8 +7,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "number.h"
 
 /* Return where the value of the first key of this name begins, or NULL. */
 static const char *value_of(const char *text, const char *key)
@@ -33,7 +34,7 @@ bool json_number(const char *text, const char *key, int64_t *number)
 
     if (!value)
         return false;
-    *number = strtoll(value, &end, 10);
+    *number = parse_number(value, &end);
     return end != value;
 }
 

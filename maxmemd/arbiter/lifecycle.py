@@ -160,12 +160,14 @@ class Lifecycle:
 
     def _note_began(self, instance: Instance, fact: XenFacts) -> None:
         self.takeover.on_began(instance)
-        words = {
+        words: dict[str, object] = {
             "domid": instance.domid,
             "incarnation": instance.incarnation,
             "building": instance.building,
             "max_pages": fact.max_pages,
         }
+        if instance.unique_id is not None:
+            words["unique_id"] = f"{instance.unique_id:016x}"
         self.records.note(instance.uuid, EntryKind.INSTANCE_BEGAN, words)
         self.records.note_instance(instance)
 

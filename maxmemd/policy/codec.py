@@ -123,6 +123,8 @@ def build_to_text(build: BuildState) -> str | None:
         del words["build_pages"]
     if not build.is_newcomer:
         del words["is_newcomer"]
+    if build.unique_id is None:
+        del words["unique_id"]
     return to_text(words)
 
 
@@ -137,6 +139,7 @@ def build_from_text(text: str | None) -> BuildState:
         words.get("pushed_pages"),
         words.get("build_pages"),
         words.get("is_newcomer", False),
+        words.get("unique_id"),
     )
 
 

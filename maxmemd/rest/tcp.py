@@ -44,6 +44,9 @@ def _token_header(files: Mapping[str, str]) -> dict[str, str]:
 
 def _tls_context(files: Mapping[str, str]) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=files.get("cacert"))
+    # As before Python 3.13, which refuses authorities without key usage (as of `openssl req -x509`)
+    # and trusts an intermediate alone: the same files are valid on each Debian.
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST
     if "cert" in files:
         try:
             context.load_cert_chain(files["cert"])

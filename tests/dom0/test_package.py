@@ -35,8 +35,8 @@ DROP_IN = f"/etc/systemd/system/{UNIT}.d/hang.conf"
 @pytest.fixture
 def dom0(tmp_path: Path, machines: list[Machine]) -> Iterator[Rig]:
     """Give a dom0 that keeps its disk over a power cut, with the package in /root."""
-    build = [sys.executable, str(CHECKOUT / "deploy" / "debian" / "build.py"), str(tmp_path)]
-    subprocess.run(build, check=True)
+    build = [sys.executable, str(CHECKOUT / "deploy" / "debian" / "build.py"), "--debian", "12"]
+    subprocess.run([*build, str(tmp_path)], check=True)
     for machine in machines:
         machine.stop()
     with Rig(keeps=True) as rig:

@@ -14,6 +14,7 @@ from maxmemd.cli import main
 from maxmemd.client import calls
 from maxmemd.rest.connection import DaemonConnection
 from maxmemd.rest.reply import Unreachable
+from maxmemd.rest.tcp import _tls_context
 from maxmemd.rest.tls_trouble import tls_trouble
 from tests.support.certificates import make, needs_openssl
 from tests.support.elsewhere import elsewhere
@@ -98,14 +99,33 @@ def test_what_is_wrong_is_said(
         url = f"https://127.0.0.1:{port}"
         with pytest.raises(Unreachable, match=said) as of_cli:
             DaemonConnection("", url, paths, retry_s=0).ask("GET", "/v1/health")
-        context = ssl.create_default_context(cafile=paths.get("cacert"))
-        if "cert" in paths:
-            context.load_cert_chain(paths["cert"])
-        asking = client.Client(url=url, verify=context)
+        asking = client.Client(url=url, verify=_tls_context(paths))
         with asking, pytest.raises(client.Unreachable, match=said) as of_library:
             asking.do(calls.health())
     for raised in (of_cli, of_library):
         assert "is it running" not in str(raised.value)
+
+
+@needs_openssl
+def test_an_authority_without_key_usage_is_trusted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 refuses it by default: the same certificates are valid with each Python."""
+    default = ssl.create_default_context
+
+    def create_default_context(*, cafile: str) -> ssl.SSLContext:
+        context = default(cafile=cafile)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", create_default_context)
+    context = _tls_context({"cacert": str(folder / "ca.crt")})
+    with (
+        served(folder, "here") as port,
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        assert secured.getpeercert()
 
 
 @needs_openssl

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from maxmemd.rest.tcp import _tls_context
 from tests.support.certificates import make
 from tests.support.outside import Outside
 
@@ -38,10 +39,10 @@ class Elsewhere:
 
     def context(self, certificate: str = "") -> ssl.SSLContext:
         """Return a client's side of TLS."""
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        files = {"cacert": str(self.folder / "ca.crt")}
         if certificate:
-            context.load_cert_chain(self.folder / f"{certificate}.pem")
-        return context
+            files["cert"] = str(self.folder / f"{certificate}.pem")
+        return _tls_context(files)
 
     def open(self, certificate: str = "") -> http.client.HTTPSConnection:
         """Open a connection."""

@@ -171,5 +171,6 @@ async def _get_domain(service: Service, call: Request) -> DomainView | Response:
     view = await look(service, call.ref)
     if call.bond is None or isinstance(view, Response) or view.domid is None:
         return view
-    foreign = own_domain(call.bond, view.domid, view.uuid)
+    unique_id = None if view.xen is None else view.xen.unique_id
+    foreign = own_domain(call.bond, view.domid, view.uuid, unique_id)
     return view if foreign is None else refusal(Refused(foreign))

@@ -15,6 +15,7 @@ from maxmemd.api.auth.peers import Peer, peer_of
 from maxmemd.api.problems import Rejected
 from maxmemd.api.server.tcp import tls_context
 from maxmemd.policy.roles import Roles
+from maxmemd.rest.tcp import _tls_context
 from tests.support.certificates import make, needs_openssl
 
 DAY_S = 86400.0
@@ -52,8 +53,8 @@ async def connected(folder: Path) -> Peer:
     came: asyncio.Future[Peer] = loop.create_future()
     context = tls_context(folder / "server.crt", folder / "server.key", folder / "trusted.crt")
     server = await loop.create_server(lambda: _Server(came), "127.0.0.1", 0, ssl=context)
-    mine = ssl.create_default_context(cafile=str(folder / "trusted.crt"))
-    mine.load_cert_chain(folder / "xapi.pem")
+    files = {"cacert": str(folder / "trusted.crt"), "cert": str(folder / "xapi.pem")}
+    mine = _tls_context(files)
     port = server.sockets[0].getsockname()[1]
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=mine)
     try:

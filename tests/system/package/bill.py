@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +20,17 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
-def building() -> ModuleType:
-    """Return deploy/debian/build.py as a module."""
+@cache
+def building(name: str = "build") -> ModuleType:
+    """Return a file of deploy/debian as a module."""
     folder = str(ROOT / "deploy" / "debian")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return import_module("build")
+    return import_module(name)
+
+
+Release = Any
+RELEASES: dict[int, Release] = building("releases").RELEASES
 
 
 def locked(text: str) -> dict[str, tuple[str, set[str]]]:

@@ -1,4 +1,4 @@
-"""The package, built twice; only when asked for: `make deb-check`, or `pytest -m package`."""
+"""Each release's package, built twice; only when asked for: `make deb-check` (`-m package`)."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.package.bill import RELEASES, Release
 from tests.system.package.unpacked import ROOT, Unpacked
 
 BUILD = ROOT / "deploy" / "debian" / "build.py"
@@ -20,14 +21,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in ours]
 
 
+@pytest.fixture(scope="session", params=RELEASES.values(), ids=lambda one: f"debian-{one.number}")
+def release(request: pytest.FixtureRequest) -> Release:
+    """Give each release that there is a package for."""
+    found: Release = request.param
+    return found
+
+
 @pytest.fixture(scope="session")
-def both(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def both(release: Release, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Give two packages of this checkout, built at the same time in folders of their own."""
     subprocess.run(
         ["make", "-s", "-C", ROOT / "deploy" / "interpose"], check=True
     )  # shared by both
     folders = [tmp_path_factory.mktemp("built") for _ in range(2)]
-    builds = [subprocess.Popen([sys.executable, BUILD, folder]) for folder in folders]
+    command = [sys.executable, BUILD, "--debian", str(release.number)]
+    builds = [subprocess.Popen([*command, folder]) for folder in folders]
     try:
         for build in builds:
             assert build.wait(BUILT_WITHIN_S) == 0

@@ -6,10 +6,10 @@ import subprocess
 from copy import copy
 from pathlib import Path
 
-from tests.system.package.bill import building
+from tests.system.package.bill import RELEASES, Release, building
 from tests.system.package.unpacked import ROOT
 
-WANTED = ("etc/", "lib/systemd/", "usr/lib/sysusers.d/", "usr/lib/tmpfiles.d/")
+WANTED = ("etc/", "usr/lib/systemd/", "usr/lib/sysusers.d/", "usr/lib/tmpfiles.d/")
 LINKS = Path("etc/systemd/system")
 SYSTEMCTL = """#!/bin/sh
 # Links are looked at and made by the real one. What runs is a file in {runs}.
@@ -29,13 +29,13 @@ esac
 """
 
 
-def skeleton(folder: Path) -> Path:
+def skeleton(folder: Path, release: Release = RELEASES[13]) -> Path:
     """Build a package that has our scripts, units and configuration, and nothing else."""
     build, root = building(), folder / "root"
     for source, target, mode in build.INSTALLED:
         if target.startswith(WANTED):
             build._put(root / target, (ROOT / source).read_bytes(), mode)
-    build._control(root, "1.0")
+    build._control(root, release)
     package = folder / "maxmemd.deb"
     command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, package]
     subprocess.run(command, check=True, capture_output=True)

@@ -6,13 +6,16 @@ Two builds of one checkout, so that whatever differs is the machine's and not ou
 import hashlib
 import json
 import re
+import subprocess
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 
-from tests.system.package.bill import building, demand_lock, demand_schema
-from tests.system.package.unpacked import ROOT, Unpacked, lintian
+from tests.system.package.bill import RELEASES, Release, building, demand_lock, demand_schema
+from tests.system.package.unpacked import ROOT, Unpacked, faults, lintian
 
 pytestmark = [pytest.mark.package, pytest.mark.timeout(1800)]
 OVERRIDES = ROOT / "deploy" / "debian" / "lintian-overrides"
@@ -22,9 +25,7 @@ def test_lintian(both: list[Path]) -> None:
     """It has no error, no warning, and no override that nothing needs any more."""
     said = lintian(both[0])
     assert said, "lintian said nothing at all: not even what is overridden"
-    faults = [line for line in said if line.startswith(("E:", "W:"))]
-    faults += [line for line in said if "unused-override" in line or "mismatched-ov" in line]
-    assert faults == []
+    assert faults(said) == []
 
 
 def test_every_override_has_a_reason() -> None:
@@ -62,6 +63,34 @@ def test_two_builds_are_the_same(both: list[Path]) -> None:
     """What is built of one checkout is the same, byte by byte."""
     one, two = both
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_it_is_for_its_release(package: Unpacked, release: Release) -> None:
+    """Its name, version and dependencies are the release's, and so is what it has compiled."""
+    version = release.version(building()._version())
+    assert package.package.name == f"maxmemd_{version}_amd64.deb"
+    control = package.read("DEBIAN/control").decode()
+    assert f"\nVersion: {version}\n" in control
+    assert f"\nDepends: {release.depends}\n" in control
+    compiled = [path.name for path in (package.folder / building().HOME / "site").rglob("*.so")]
+    wrong = [name for name in compiled if f"-{release.tag[2:]}-" not in name and "abi3" not in name]
+    assert (wrong, len(compiled) > 5) == ([], True)
+    assert list(package.folder.rglob("*.pyc")) == []
+
+
+def test_a_library_for_a_newer_glibc_stops_the_build(package: Unpacked, release: Release) -> None:
+    """What needs a symbol that the release's glibc lacks is found, and named."""
+    building().demand_glibc(package.folder, release)
+    older = replace(release, glibc=13)
+    with pytest.raises(SystemExit, match=r"glibc 2.13: usr/lib/maxmemd/.* needs \w+ of 2[.]\d+"):
+        building().demand_glibc(package.folder, older)
+
+
+def test_an_older_debians_version_is_lower() -> None:
+    """So the package is upgraded with Debian, and one that the archive had would be newer."""
+    versions = [RELEASES[number].version("1.0") for number in sorted(RELEASES)]
+    for lower, higher in pairwise([*versions, "1.0-1", RELEASES[12].version("1.1")]):
+        subprocess.run(["dpkg", "--compare-versions", lower, "lt", higher], check=True)
 
 
 def test_nothing_of_the_machine_is_inside(package: Unpacked) -> None:

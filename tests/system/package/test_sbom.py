@@ -8,43 +8,78 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packageurl import PackageURL
 
-from tests.system.package.bill import building, demand_lock, demand_schema, licence_of
+from tests.system.package.bill import (
+    RELEASES,
+    Release,
+    building,
+    demand_lock,
+    demand_schema,
+    licence_of,
+)
 from tests.system.package.unpacked import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+TRIXIE = RELEASES[13]
 COPYRIGHT = (ROOT / "deploy" / "debian" / "copyright").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module", params=RELEASES.values(), ids=lambda one: f"debian-{one.number}")
+def release(request: pytest.FixtureRequest) -> Release:
+    """Give each release that there is a package for."""
+    found: Release = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(release: Release, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give what pip tells of the locked wheels; this asks the package index, and takes none."""
     folder = tmp_path_factory.mktemp("report")
-    told = folder / "report.json"
+    install = building("wheels").install_locked
     try:
-        building().locked(folder / "site", told, "--dry-run")
+        told: dict[str, Any] = install(release, folder, folder / "report.json", "--dry-run")
     except subprocess.CalledProcessError:
         pytest.skip("pip cannot ask the package index (`make deb-check` needs it as well)")
-    found: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
-    return found
+    return told
 
 
-def bill_of(report: dict[str, Any], library: bytes = b"a library") -> dict[str, Any]:
+def bill_of(
+    report: dict[str, Any], release: Release = TRIXIE, library: bytes = b"a library"
+) -> dict[str, Any]:
     """Return the document for a report."""
-    found: dict[str, Any] = json.loads(building().contents(report, "1.2.3", library))
+    found: dict[str, Any] = json.loads(building().contents(report, release, library))
     return found
 
 
-def test_it_is_true_to_the_lock(report: dict[str, Any]) -> None:
+def test_it_is_true_to_the_lock(report: dict[str, Any], release: Release) -> None:
     """Every library of requirements.lock is in it, and no other; the schema takes it."""
-    bill = bill_of(report)
+    bill = bill_of(report, release)
     demand_schema(bill)
     demand_lock(bill, LOCK)
     package = bill["metadata"]["component"]
-    assert package["purl"] == "pkg:deb/maxmemd/maxmemd@1.2.3?arch=amd64"
-    assert (package["version"], licence_of(package)) == ("1.2.3", "GPL-2.0-or-later")
+    version = release.version(building()._version())
+    assert PackageURL.from_string(package["purl"]).to_dict() == {
+        "type": "deb", "namespace": "maxmemd", "name": "maxmemd", "version": version,
+        "qualifiers": {"arch": "amd64", "distro": f"debian-{release.number}"}, "subpath": None,
+    }  # fmt: skip
+    assert (package["version"], licence_of(package)) == (version, "GPL-2.0-or-later")
     (interposing,) = (one for one in bill["components"] if one["name"].endswith(".so"))
     assert interposing["hashes"][0]["alg"] == "SHA-256"
+
+
+def test_the_wheels_are_for_its_python(report: dict[str, Any], release: Release) -> None:
+    """Each is for this release's interpreter or for any, and its markers are compared with that."""
+    for one in report["install"]:
+        (wheel,) = re.findall(r"[^/]+[.]whl", one["download_info"]["url"].partition("#")[0])
+        interpreter = wheel.split("-")[-3]
+        assert interpreter.startswith("py3") or release.tag in interpreter or "-abi3-" in wheel
+    assert report["environment"]["python_version"] == release.python
+
+
+def test_no_pin_is_for_one_python_only() -> None:
+    """A marker would be compared with the Python that pip runs on, not with the release's."""
+    assert [line for line in LOCK.splitlines() if "==" in line and ";" in line] == []
 
 
 def test_a_lock_that_moved_on_is_seen(report: dict[str, Any]) -> None:
@@ -67,11 +102,11 @@ def test_the_same_input_gives_the_same_bytes(report: dict[str, Any]) -> None:
     """Neither the time, nor the machine, nor the order in which pip tells is in it."""
     build = building()
     other = {**report, "install": report["install"][::-1]}
-    one, two = (build.contents(told, "1.2.3", b"a library") for told in (report, other))
+    one, two = (build.contents(told, TRIXIE, b"a library") for told in (report, other))
     assert one == two
     for private in (str(ROOT), str(Path.home()), "http://localhost", "file:"):
         assert private.encode() not in one
-    assert json.loads(one)["serialNumber"] != bill_of(report, b"another")["serialNumber"]
+    assert json.loads(one)["serialNumber"] != bill_of(report, library=b"another")["serialNumber"]
 
 
 def test_what_needs_what(report: dict[str, Any]) -> None:

@@ -58,6 +58,12 @@ def lintian(package: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+def faults(said: list[str]) -> list[str]:
+    """Return what of lintian's lines is a fault: errors, warnings, overrides that nothing needs."""
+    found = [line for line in said if line.startswith(("E:", "W:"))]
+    return found + [line for line in said if "unused-override" in line or "mismatched-ov" in line]
+
+
 def _install(name: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", name]
