@@ -26,6 +26,7 @@ run: $(READY) ## Start the daemon on the simulated host and show it at work (RUN
 
 packages: $(READY) ## Install the Debian packages that tests need and that are not there (root)
 	@$(PY) -m tests.support.packages
+	@$(PY) -m tests.support.xen_headers
 
 test: $(READY) ## All fast tests, with a short run of each long one (under four minutes on two quiet processors)
 	$(TESTS) $(if $(filter true,$(CI)),tests.support.covered run,tests.support.again) -q $(SIDE_BY_SIDE)

@@ -20,7 +20,7 @@ NO_MODES: Mapping[str, SetMode | None] = MappingProxyType({})
 
 
 class Hypervisor(Protocol):
-    """Xen, or a host that obeys its laws (A1-A10). Used from one thread."""
+    """Xen, or a host that obeys its laws (A1-A11). Used from one thread."""
 
     def domains(self) -> Sequence[XenFacts]:
         """Return every domain by rising domid, with as few hypercalls as possible.

@@ -37,6 +37,17 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), name)
 
 
+def ask_for_time(seconds: float) -> None:
+    """Have systemd wait this much longer, from now on, before it kills a service that stops.
+
+    The watchdog is fed as well: the thread that feeds it may be the one that waits.
+    """
+    try:
+        notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}\nWATCHDOG=1")
+    except OSError as error:
+        LOG.error("cannot ask systemd for more time to stop: %s", error)  # noqa: TRY400
+
+
 class Watchdog:
     """Sends systemd's keep-alives for one thread, ten in the time that WatchdogSec= allows.
 

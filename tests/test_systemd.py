@@ -23,6 +23,7 @@ from maxmemd.systemd import (
     DEVICE_MODELS,
     JournalHandler,
     Watchdog,
+    ask_for_time,
     is_journal,
     notify,
     passed_sockets,
@@ -47,6 +48,17 @@ def test_readiness(manager: socket.socket) -> None:
     """READY=1 arrives as one datagram."""
     notify("READY=1")
     assert manager.recv(99) == b"READY=1"
+
+
+def test_a_stop_asks_for_time(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In microseconds; where systemd cannot be reached the stop goes on."""
+    ask_for_time(1.5)
+    assert manager.recv(99) == b"EXTEND_TIMEOUT_USEC=1500000\nWATCHDOG=1"
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nonexistent/notify")
+    ask_for_time(1.5)
+    assert "cannot ask systemd for more time" in caplog.text
 
 
 def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,24 +181,26 @@ class Dispatcher:
         if found is None:
             refusal = no_own_domain(domid)
             raise Rejected(refusal.code, refusal.detail, **refusal.numbers)
-        return Bond(domid, found)
+        return found
 
     def pin_domain(self, peer: Peer) -> None:
         """Pin the domain of a device model when it connects, because domids are reused (A6)."""
         if peer.role.domid is not None:
             self._pin(peer, peer.role.domid)
 
-    def _pin(self, peer: Peer, domid: int) -> asyncio.Task[str | MaxmemError | None]:
+    def _pin(self, peer: Peer, domid: int) -> asyncio.Task[Bond | MaxmemError | None]:
         if peer.pin.task is None:
-            peer.pin.task = asyncio.create_task(self._uuid_of(domid))
+            peer.pin.task = asyncio.create_task(self._domain_of(domid))
         return peer.pin.task
 
-    async def _uuid_of(self, domid: int) -> str | MaxmemError | None:
+    async def _domain_of(self, domid: int) -> Bond | MaxmemError | None:
         try:
             view = await self._service.mailbox.ask(LookAtDomain(str(domid)))
         except MaxmemError as error:
             return error
-        return view.uuid if isinstance(view, DomainView) else None
+        if not isinstance(view, DomainView):
+            return None
+        return Bond(domid, view.uuid, None if view.xen is None else view.xen.unique_id)
 
 
 def _first_malformed(path: Mapping[str, str]) -> str | None:

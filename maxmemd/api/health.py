@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.status import Status
 from maxmemd.systemd import notify
+from maxmemd.wire.daemon_replies import ServiceCondition
 
 LOG = logging.getLogger("maxmemd")
 READY_WITHIN_S = 30.0
@@ -83,6 +85,18 @@ def health_parts(
         "events": events,
         "disk": disk,
     }
+
+
+def service_conditions(status: Status) -> list[ServiceCondition]:
+    """Return what should be done about the service itself, though it is ready."""
+    why = "" if status.figures is None else status.figures.pruning_ended_by
+    if not why:
+        return []
+    detail = (
+        f"the history is not pruned any more, and grows: {why} (maxmemd verify says whether the"
+        " ledger is damaged, see docs/recovery.md; a restart tries again)"
+    )
+    return [ServiceCondition(kind="pruning-ended", detail=detail)]
 
 
 async def notify_systemd(

@@ -104,6 +104,7 @@ def _of_daemon(scene: Scene) -> Iterable[Any]:
 
 def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
     from prometheus_client.core import CounterMetricFamily as Counter
+    from prometheus_client.core import GaugeMetricFamily as Gauge
 
     yield _histogram(
         "maxmemd_decision_seconds",
@@ -117,6 +118,11 @@ def _of_arbiter(mailbox: Mailbox) -> Iterable[Any]:
     figures = status.figures
     if figures is None:
         return
+    yield Gauge(
+        "maxmemd_pruning_ended",
+        "1 while the history is not pruned any more because of a fault",
+        float(bool(figures.pruning_ended_by)),
+    )
     yield _histogram("maxmemd_commit_seconds", "A transaction with its fsync", figures.commit_s)
     yield _histogram("maxmemd_push_seconds", "A push to Xen and its read-back", figures.push_s)
     for name, text, value in (

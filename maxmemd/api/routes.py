@@ -76,7 +76,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", _D + "/drift", toolstack, plain, None, replies.DriftReply, writes.clear_drift, "Take it back", _DRY),
     Route("POST", _D + "/rollback", admin, walked, requests.RollbackRequest, _GRANT, writes.rollback, "Back to a revision", _DRY),
     Route("GET", _D + "/record", reads_own, plain, None, replies.RecordReply, reads.get_record, "Export a record"),
-    Route("PUT", "/v1/records/{ref}", toolstack, plain, requests.RecordBody, _GRANT, writes.put_record, "Import a record", _DRY),
+    Route("PUT", "/v1/records/{ref}", toolstack, plain, requests.ImportRequest, _GRANT, writes.put_record, "Import a record", _DRY),
     Route("GET", "/v1/events", readers, opened, None, None, events, "What happens, as it happens", _EVENTS, ("text/event-stream",)),
     Route("GET", "/v1/tokens", local_admin, plain, None, daemon_replies.TokensReply, tokens.list_tokens, "Tokens for clients over TCP"),
     Route("POST", "/v1/tokens", local_admin, opened, requests.TokenRequest, daemon_replies.TokenCreated, tokens.create_token, "Create a token"),

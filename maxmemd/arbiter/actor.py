@@ -128,7 +128,12 @@ class Arbiter:
     def figures(self) -> Figures:
         """What was counted, and how the ledger is, as it may be read by another thread."""
         return figures_of(
-            self.records, self.reconciler, self.decisions, self.refusals, self.conditions
+            self.records,
+            self.reconciler,
+            self.decisions,
+            self.refusals,
+            self.conditions,
+            pruning_ended_by=self.pruning.ended_by,
         )
 
     def flush(self) -> None:

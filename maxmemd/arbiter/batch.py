@@ -129,7 +129,8 @@ class Batch:
             return self._counted(Refused(seen.refusal))
         if isinstance(seen, Halted):  # what the ledger knows of it is not a device model's to learn
             return self._counted(Refused(unknown_domain(ask.ref)))
-        refusal = own_domain(bond, seen.instance.domid, seen.instance.uuid)
+        life = seen.instance
+        refusal = own_domain(bond, life.domid, life.uuid, life.unique_id)
         return None if refusal is None else self._counted(Refused(refusal))
 
     def _observe(self, ask: DecisionRequest) -> Observation | Halted | Refused | None:

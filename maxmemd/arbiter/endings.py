@@ -38,7 +38,7 @@ class EndingTable:
         """Note of whose instances one is built beside another that has run: by a stream."""
         for instance in self._instances.beside_others():
             fact = by_domid.get(instance.domid)
-            if fact is None or fact.uuid != instance.uuid or instance.building:
+            if fact is None or not instance.is_seen_in(fact) or instance.building:
                 continue
             younger = self._instances.of_uuid(instance.uuid)[-1]
             if younger is not instance and younger.is_unsettled:
@@ -84,6 +84,6 @@ class EndingTable:
 
     def _is_settled(self, fact: XenFacts) -> bool:
         return any(
-            life.domid == fact.domid and not life.is_unsettled
+            life.domid == fact.domid and life.is_seen_in(fact) and not life.is_unsettled
             for life in self._instances.of_uuid(fact.uuid)
         )

@@ -65,6 +65,7 @@ class Instance:
     incarnation: int
     boot: str
     began_ns: int
+    unique_id: int | None = None
     name: str | None = None
     building: bool = False
     build_phase: BuildPhase = BuildPhase.UNDECIDED
@@ -154,9 +155,16 @@ class Instance:
     def build_in(self, phase: BuildPhase) -> BuildState:
         """Return the same as it would be in another phase."""
         if phase is BuildPhase.SETTLED:
-            return SETTLED_BUILD._replace(is_newcomer=self.is_newcomer)
+            return SETTLED_BUILD._replace(is_newcomer=self.is_newcomer, unique_id=self.unique_id)
         pushed = None if self.toolstack_pages is None else self.wanted_pages
-        return BuildState(phase, self.toolstack_pages, pushed, self.build_pages, self.is_newcomer)
+        return BuildState(
+            phase,
+            self.toolstack_pages,
+            pushed,
+            self.build_pages,
+            self.is_newcomer,
+            self.unique_id,
+        )
 
     def as_built(self, fact: XenFacts) -> XenFacts:
         """Return what Xen would say of it had no push of ours taken the toolstack's place."""
@@ -169,6 +177,15 @@ class Instance:
         return self.toolstack_pages
 
     # what is seen of it
+
+    def is_seen_in(self, fact: XenFacts) -> bool:
+        """Whether Xen says this of this very instance, as far as it can be told (A6, A11)."""
+        return fact.is_domain(self.uuid, self.unique_id)
+
+    def on_identified(self, unique_id: int | None) -> None:
+        """Know its unique ID, which never changes."""
+        if self.unique_id is None:
+            self.unique_id = unique_id
 
     def on_nodes_read(self, now_s: float, nodes: StoreFacts) -> None:
         """Note what xenstore says of it now."""

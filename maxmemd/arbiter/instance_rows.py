@@ -22,6 +22,7 @@ def instance_of(row: InstanceRow) -> Instance:
         row.incarnation,
         row.boot,
         row.began_ns,
+        build.unique_id,
         building=build.phase is not BuildPhase.SETTLED,
         build_phase=build.phase,
         push_state=row.push_state,

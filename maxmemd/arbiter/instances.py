@@ -43,14 +43,14 @@ class InstanceTable:
         """Bring the table to what Xen says.
 
         The caller names the newcomers; one whose last incarnation cannot be read begins later. A
-        domid that carries another UUID, or that belongs to an earlier boot of the host, is another
-        instance; a zombie is none, and neither is one that is being destroyed.
+        domid that carries another UUID or unique ID, or that belongs to an earlier boot of the
+        host, is another instance; a zombie is none, and neither is one that is being destroyed.
         """
         listed = {fact.domid: fact for fact in facts if fact.managed}
         self._leaving = {
             domid: instance
             for domid, instance in self._leaving.items()
-            if domid in listed and listed[domid].uuid == instance.uuid and listed[domid].is_still
+            if domid in listed and instance.is_seen_in(listed[domid]) and listed[domid].is_still
         }
         seen = {
             domid: fact
@@ -61,20 +61,23 @@ class InstanceTable:
             instance
             for instance in self._by_domid.values()
             if instance.domid not in seen
-            or seen[instance.domid].uuid != instance.uuid
+            or not instance.is_seen_in(seen[instance.domid])
             or instance.boot != self._boot
         ]
         for instance in ended:
             fact = listed.get(instance.domid)
-            is_zombie = fact is not None and fact.dying and fact.uuid == instance.uuid
+            is_zombie = fact is not None and fact.dying and instance.is_seen_in(fact)
             self.remove(instance, still_listed=is_zombie and instance.boot == self._boot)
         began, trouble = [], None
         for fact in seen.values():
-            if fact.domid not in self._by_domid:
-                try:
-                    began.append(self._begin(fact, now_ns))
-                except LedgerError as error:
-                    trouble = error
+            known = self._by_domid.get(fact.domid)
+            if known is not None:
+                known.on_identified(fact.unique_id)
+                continue
+            try:
+                began.append(self._begin(fact, now_ns))
+            except LedgerError as error:
+                trouble = error
         return Comparison(began, ended, trouble)
 
     def find(self, reference: Reference) -> list[Instance]:
@@ -88,10 +91,10 @@ class InstanceTable:
                 return [] if meant is None else [meant]
         return self.named(reference.text)
 
-    def known(self, domid: int, uuid: str) -> Instance | None:
-        """Return the instance of a domid, if it is of this UUID."""
-        instance = self._by_domid.get(domid)
-        return instance if instance is not None and instance.uuid == uuid else None
+    def known(self, fact: XenFacts) -> Instance | None:
+        """Return the instance of which Xen says this."""
+        instance = self._by_domid.get(fact.domid)
+        return instance if instance is not None and instance.is_seen_in(fact) else None
 
     def named(self, text: str) -> list[Instance]:
         """Return the instances of this name."""
@@ -160,7 +163,13 @@ class InstanceTable:
         lives = self._by_uuid.get(fact.uuid, ())
         last = max([self._last_incarnation(fact.uuid), *(life.incarnation for life in lives)])
         instance = Instance(
-            fact.uuid, fact.domid, last + 1, self._boot, now_ns, building=not fact.started
+            fact.uuid,
+            fact.domid,
+            last + 1,
+            self._boot,
+            now_ns,
+            fact.unique_id,
+            building=not fact.started,
         )
         self._add(instance)
         return instance

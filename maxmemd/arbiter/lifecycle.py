@@ -139,6 +139,9 @@ class Lifecycle:
         return RESTARTED_WITHIN_S if self.endings.of_uuid(uuid).is_restart else -1.0
 
     def _is_worth_keeping(self, uuid: str) -> bool:
+        """Whether a client decided something: numbers of the record, or the mode of its drift."""
+        if uuid in self.records.drift_modes:
+            return True
         record = self.records.get(uuid)
         return record is not None and lives.is_worth_keeping(record, self.endings.of_uuid(uuid))
 
@@ -157,12 +160,14 @@ class Lifecycle:
 
     def _note_began(self, instance: Instance, fact: XenFacts) -> None:
         self.takeover.on_began(instance)
-        words = {
+        words: dict[str, object] = {
             "domid": instance.domid,
             "incarnation": instance.incarnation,
             "building": instance.building,
             "max_pages": fact.max_pages,
         }
+        if instance.unique_id is not None:
+            words["unique_id"] = f"{instance.unique_id:016x}"
         self.records.note(instance.uuid, EntryKind.INSTANCE_BEGAN, words)
         self.records.note_instance(instance)
 

@@ -100,7 +100,7 @@ class LimitPusher:
             fact = self.pusher.domain(instance.domid)
         except HypervisorError:
             return
-        if fact.uuid == instance.uuid and not fact.dying:
+        if instance.is_seen_in(fact) and not fact.dying:
             wanted = self.lifecycle.builds.pages_in_build(instance, fact.max_pages, record)
             instance.on_compared(fact.max_pages, wanted)
             self.raise_build(instance, fact, record)
@@ -236,7 +236,7 @@ def _order_of(due: DuePush) -> Order:
     instance.on_push_begun(limit.max_pages)
     seen = instance.seen_pages
     raising = seen is None or limit.max_pages >= seen
-    return Order(instance.domid, instance.uuid, limit, raising, due.effects)
+    return Order(instance.domid, instance.uuid, limit, raising, due.effects, instance.unique_id)
 
 
 def _failures(instance: Instance) -> list[EffectOutcome]:

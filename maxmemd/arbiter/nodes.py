@@ -60,7 +60,7 @@ class NodeReader:
                 self.surprises.note(instance.uuid, xen)
             elif isinstance(store, XenstoreError):
                 self._not_before_s = now_s + AFTER_TROUBLE_S
-            elif store is not None and isinstance(xen, XenFacts) and xen.uuid == instance.uuid:
+            elif store is not None and isinstance(xen, XenFacts) and instance.is_seen_in(xen):
                 self.note(instance, store)
 
     def note(self, instance: Instance, nodes: StoreFacts) -> StoreFacts:

@@ -182,7 +182,7 @@ class Observer:
             xen = self._facts_of(instance.domid)
         except DomainGone:
             xen = None
-        if xen is None or xen.uuid != instance.uuid or xen.dying:
+        if xen is None or not instance.is_seen_in(xen) or xen.dying:
             if self._rescanned:
                 return _gone(instance)
             self._rescan(names=False)

@@ -20,7 +20,8 @@ PAUSE_S = 0.02
 class Pruning:
     """Belongs to the arbiter's thread. `due_s` is when the next stride is due (monotonic).
 
-    `newest_ns` is the time of the newest entry at the start, 0 where there was none.
+    `newest_ns` is the time of the newest entry at the start, 0 where there was none. `ended_by` is
+    why nothing is pruned any more until a restart, "" unless that is so.
     """
 
     settings: CurrentSettings
@@ -28,6 +29,7 @@ class Pruning:
     clock: Clock
     newest_ns: int = 0
     due_s: float = inf
+    ended_by: str = ""
     _began_ns: int = field(init=False)
     _began_s: float = field(init=False)
 
@@ -60,7 +62,7 @@ class Pruning:
         LOG.critical(
             "the history is not pruned any more (see docs/recovery.md): %s", error, exc_info=error
         )
-        self.due_s = inf
+        self.due_s, self.ended_by = inf, str(error) or type(error).__name__
 
     def _now_ns(self, now_s: float) -> int:
         """Return the time; no jump of the host's clock makes anything older."""

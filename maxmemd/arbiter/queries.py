@@ -67,7 +67,7 @@ class Queries:
         """Return the first of them: who asks for thousands must not hold up other clients."""
         lives = self.lifecycle.instances
         some = facts[:MOST_VIEWS]
-        found = [self._view_of(fact, lives.known(fact.domid, fact.uuid)) for fact in some]
+        found = [self._view_of(fact, lives.known(fact)) for fact in some]
         gone = away[: MOST_VIEWS - len(some)]
         found += [self._halted(uuid, None) for uuid in gone]
         views = DomainViews(found)

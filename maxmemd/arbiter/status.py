@@ -20,7 +20,7 @@ class Figures(NamedTuple):
 
     `ledger` is "ok", or the code and text of its trouble. `generation` is that of the records:
     until it grows, a revision of a domain is one entry of its history. `fights` are those that go
-    on.
+    on. `pruning_ended_by` is why the history is not pruned any more, "" unless that is so.
     """
 
     ledger: str
@@ -39,6 +39,7 @@ class Figures(NamedTuple):
     conditions: tuple[Condition, ...] = ()
     fights_begun: int = 0
     fights: tuple[Fight, ...] = ()
+    pruning_ended_by: str = ""
 
 
 class Status(NamedTuple):
@@ -97,6 +98,8 @@ def figures_of(
     decisions: int,
     refusals: Mapping[str, int],
     conditions: tuple[Condition, ...],
+    *,
+    pruning_ended_by: str,
 ) -> Figures:
     """Return the figures as they are now. Belongs to the arbiter's thread."""
     trouble = records.trouble
@@ -117,4 +120,5 @@ def figures_of(
         conditions,
         reconciler.fights.began,
         reconciler.fights.now,
+        pruning_ended_by,
     )

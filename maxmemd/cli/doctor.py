@@ -24,45 +24,44 @@ LINES = 200
 
 def doctor(call: Invocation) -> int:
     """Print every process that bypasses the daemon, every foreign maximum, and what is amiss."""
-    found, outdated, seen = _processes()
-    loose = [each for each in found if not _is_harmless(each)]
-    harmless = [each for each in found if _is_harmless(each)]
+    processes = _processes()
     drifts, namesakes = _findings(call)
-    conditions = call.read("health").body.get("conditions") or []
-    status = 1 if loose or drifts or conditions else 0
+    health = call.read("health").body
+    conditions, service = health.get("conditions") or [], health.get("service") or []
+    status = 1 if processes["loose"] or drifts or conditions or service else 0
     if call.wants_json:
-        processes = {"loose": loose, "outdated": outdated, "harmless": harmless}
-        body = {**processes, "drifts": drifts, "namesakes": namesakes, "conditions": conditions}
-        call.print_json({**body, "processes_seen": seen})
+        domains = {"drifts": drifts, "namesakes": namesakes, "conditions": conditions}
+        said = {"service": service, "history": health.get("history")}
+        call.print_json({**processes, **domains, **said})
         return status
 
-    if loose:
-        print(f"These processes use libxenctrl without {LIBRARY} (see docs/interpose.md):")
-        _print_processes(loose)
-    else:
-        print(f"No process sets maxima without {LIBRARY} ({seen} could be inspected).")
-    if outdated:
-        print(f"These run with an earlier {LIBRARY} until they are restarted:")
-        _print_processes(outdated)
-    if harmless:
-        print("These use libxenctrl as well; they are Xen's own and set no maximum:")
-        _print_processes(harmless)
-    for each in drifts:
-        print(plain(_drift_line(each)))
-    if not drifts:
-        print("No foreign maximum in the newest history.")
-    for each in conditions:
-        print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
-    if not conditions:
-        print("No domain's target or memory nodes are out of order.")
-    for each in namesakes:
-        print(plain(_namesake_line(each)))
+    _print_processes(processes)
+    lines = [_drift_line(each) for each in drifts] or ["No foreign maximum in the newest history."]
+    lines += [
+        f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}" for each in conditions
+    ] or ["No domain's target or memory nodes are out of order."]
+    lines += [_namesake_line(each) for each in namesakes]
+    lines += [f"{each['kind']}: {each['detail']}" for each in service]
+    proved = health.get("history") or "being checked, or not whole: see maxmemctl health"
+    for line in (*lines, f"The history is {proved}."):
+        print(plain(line))
     return status
 
 
-def _print_processes(found: list[Body]) -> None:
-    rows = [["PID", "PROGRAM"], *([str(each["pid"]), str(each["program"])] for each in found)]
-    sys.stdout.write(aligned(rows, frozenset({0}), "  "))
+def _print_processes(processes: Body) -> None:
+    titles = {
+        "loose": f"These processes use libxenctrl without {LIBRARY} (see docs/interpose.md):",
+        "outdated": f"These run with an earlier {LIBRARY} until they are restarted:",
+        "harmless": "These use libxenctrl as well; they are Xen's own and set no maximum:",
+    }
+    if not processes["loose"]:
+        seen = processes["processes_seen"]
+        print(f"No process sets maxima without {LIBRARY} ({seen} could be inspected).")
+    for kind, title in titles.items():
+        if found := processes[kind]:
+            print(title)
+            rows = [["PID", "PROGRAM"], *([str(each["pid"]), each["program"]] for each in found)]
+            sys.stdout.write(aligned(rows, frozenset({0}), "  "))
 
 
 def _is_harmless(process: Body) -> bool:
@@ -84,14 +83,13 @@ def _namesake_line(found: Body) -> str:
     )
 
 
-def _processes() -> tuple[list[Body], list[Body], int]:
-    """Inspect the processes that can set a maximum.
+def _processes() -> Body:
+    """Sort the processes that can set a maximum and do not ask as they should.
 
-    Return those without our library, those with one that was replaced since they started, and how
-    many processes could be inspected.
+    `loose` have no library of ours, `outdated` one that was replaced since they started, and
+    `harmless` are Xen's own without it; `processes_seen` is how many could be inspected.
     """
-    loose: list[Body] = []
-    outdated: list[Body] = []
+    found: dict[str, list[Body]] = {"loose": [], "outdated": [], "harmless": []}
     seen = 0
     for pid in sorted(int(each.name) for each in PROC.iterdir() if each.name.isdigit()):
         try:
@@ -101,11 +99,12 @@ def _processes() -> tuple[list[Body], list[Body], int]:
         seen += 1
         if not any(writer in maps for writer in WRITERS):
             continue
+        process = {"pid": pid, "program": _program(pid)}
         if LIBRARY not in maps:
-            loose.append({"pid": pid, "program": _program(pid)})
+            found["harmless" if _is_harmless(process) else "loose"].append(process)
         elif f"{LIBRARY} (deleted)" in maps:
-            outdated.append({"pid": pid, "program": _program(pid)})
-    return loose, outdated, seen
+            found["outdated"].append(process)
+    return {**found, "processes_seen": seen}
 
 
 def _program(pid: int) -> str:

@@ -219,6 +219,8 @@ def health(call: Invocation) -> int:
             print(plain(f"The history is {body['history']}."))
         for each in body.get("conditions") or ():
             print(plain(f"{each['name'] or each['uuid']}: {each['kind']}: {each['detail']}"))
+        for each in body.get("service") or ():
+            print(plain(f"{each['kind']}: {each['detail']}"))
         for finding in body.get("findings", ()):
             sys.stdout.write(_finding(finding))
     return 0 if body["ready"] else 1

@@ -10,10 +10,15 @@ from time import monotonic
 
 from maxmemd.files import open_private, sync
 from maxmemd.ledger.place import Anchor
+from maxmemd.systemd import ask_for_time
 
 LOG = logging.getLogger("maxmemd.ledger")
 AGAIN_S = 30.0
 """After a copy that failed the next one is tried this much later."""
+LOOK_EVERY_S = 5.0
+"""How often a stop that waits for a copy asks systemd for more time."""
+MORE_TIME_S = 30.0
+"""How much it asks for each time; TimeoutStopSec= would kill it before the copy is whole."""
 
 
 class Rescue:
@@ -62,16 +67,20 @@ class Rescue:
         """Have a copy before this returns, unless it cannot be made; say where it is."""
         self._trouble = ""
         self.advance(source)
-        if self._thread is not None:
-            self._thread.join()
+        self._join()
         return self.advance(source)
 
     def close(self) -> None:
         """Let the copy go."""
-        if self._thread is not None:
-            self._thread.join()
+        self._join()
         if self._copy is not None:
             self._copy.close()
+
+    def _join(self) -> None:
+        """Wait for the copy that is being made, and have systemd wait as well."""
+        while self.is_running and self._thread is not None:
+            ask_for_time(MORE_TIME_S)
+            self._thread.join(LOOK_EVERY_S)
 
     def _save(self, source: sqlite3.Connection) -> None:
         try:

@@ -123,6 +123,8 @@ def build_to_text(build: BuildState) -> str | None:
         del words["build_pages"]
     if not build.is_newcomer:
         del words["is_newcomer"]
+    if build.unique_id is None:
+        del words["unique_id"]
     return to_text(words)
 
 
@@ -137,6 +139,7 @@ def build_from_text(text: str | None) -> BuildState:
         words.get("pushed_pages"),
         words.get("build_pages"),
         words.get("is_newcomer", False),
+        words.get("unique_id"),
     )
 
 
@@ -198,9 +201,10 @@ def wish_to_json(wish: Wish) -> dict[str, object]:  # noqa: PLR0911 - a table, b
             return {"owner": owner, "name": name, "by_kib": by_kib}
         case Rollback(revision, force):
             return {"revision": revision, **({"force": True} if force else {})}
-        case Import(amounts, static_max, target):
+        case Import(amounts, static_max, target, force):
             components = [[*key, amount.kib] for key, amount in amounts.items()]
             known = {} if target is None else {"target_kib": target.kib}
+            known |= {"force": True} if force else {}
             return {"components": components, "static_max_kib": kib_or_none(static_max), **known}
         case Build(target, life, static_max):
             known = {} if static_max is None else {"static_max_kib": static_max.kib}

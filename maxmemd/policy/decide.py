@@ -138,8 +138,7 @@ def _rollback(picture: Picture, wish: Rollback) -> Verdict:
     target = picture.record.former_target if past.target is None else past.target
     amounts = {key: component.amount for key, component in past.components.items()}
     kept = {key: amounts.get(key, ZERO) for key in (*picture.record.components, *amounts)}
-    store = picture.store if target is None else picture.store._replace(target=target)
-    aimed, refusal = replace(picture, store=store), None
+    aimed, refusal = replace(picture, store=_aimed_at(picture, target)), None
     if MAX_MEM in amounts:
         refusal = _max_mem_refused(aimed, kept, force=wish.force)
     if refusal is None and target is not None and picture.is_dom0:
@@ -150,12 +149,18 @@ def _rollback(picture: Picture, wish: Rollback) -> Verdict:
 
 
 def _import(picture: Picture, wish: Import) -> Verdict:
+    """Replace the record; where its domain lives, under the floor of every decision."""
     refusal = clauses.required_present(wish.amounts)
     for key in wish.amounts:
         refusal = refusal or clauses.known_owner(picture.rules, key)
-    if refusal is None and picture.is_dom0:
-        refusal = bounds.max_mem_not_below_dom0_floor(picture.rules, wish.amounts[MAX_MEM])
+    if refusal is not None:
+        return refusal
     amounts = {**wish.amounts, SLACK: picture.rules.slack}
+    before = {key: component.amount for key, component in picture.record.components.items()}
+    if picture.is_dom0 or (picture.xen is not None and amounts != before):
+        store = _aimed_at(picture, wish.target)
+        kept = {**dict.fromkeys(before, ZERO), **amounts}
+        refusal = _max_mem_refused(replace(picture, store=store), kept, force=wish.force)
     if refusal is None and wish.target is not None and picture.is_dom0:
         refusal = bounds.target_not_below_dom0_floor(picture.rules, wish.target)
     return refusal or _replaced(picture, amounts, wish.static_max, wish.target)
@@ -240,6 +245,11 @@ def _max_mem_refused(
     now = {key: component.amount for key, component in picture.record.components.items()}
     limit_kib = sum(amount.kib for amount in {**now, **amounts}.values())
     return bounds.not_below_held(rules, max_mem, limit_kib, picture.xen, store)
+
+
+def _aimed_at(picture: Picture, target: Memory | None) -> StoreFacts:
+    """Return what xenstore has once a target is written with the decision; None: none is."""
+    return picture.store if target is None else picture.store._replace(target=target)
 
 
 def _asked_target(picture: Picture, wish: SetTarget) -> Memory | Refusal:

@@ -30,11 +30,12 @@ class Entry(NamedTuple):
 
 
 class BuildState(NamedTuple):
-    """What must not be forgotten of an instance that is being built, or not yet understood.
+    """What must not be forgotten of an instance: its unique ID, and what became of its build.
 
     `toolstack_pages` is what its toolstack wrote where a push of ours, of `pushed_pages`, took
     its place. `build_pages` is what an announced build has to be allowed until it runs.
     `is_newcomer` says that limits by name are still to be decided of it, also once it has run.
+    `unique_id` is Xen's, None where it is not known (A11).
     """
 
     phase: BuildPhase
@@ -42,6 +43,7 @@ class BuildState(NamedTuple):
     pushed_pages: int | None = None
     build_pages: int | None = None
     is_newcomer: bool = False
+    unique_id: int | None = None
 
     @property
     def has_settled(self) -> bool:
@@ -50,7 +52,7 @@ class BuildState(NamedTuple):
 
 
 SETTLED_BUILD = BuildState(BuildPhase.SETTLED)
-"""The build of an instance that has run, and of which everything is known."""
+"""The build of an instance that has run and has no unique ID, and of which everything is known."""
 
 
 class InstanceRow(NamedTuple):

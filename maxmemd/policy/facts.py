@@ -11,11 +11,17 @@ TARGET, STATIC_MAX, VIDEORAM = "memory/target", "memory/static-max", "memory/vid
 DOM0_UUID = "00000000-0000-0000-0000-000000000000"
 
 
+def may_be_one(unique_id: int | None, other: int | None) -> bool:
+    """Whether two unique IDs may be those of one domain; one that is not known may be any (A11)."""
+    return unique_id is None or other is None or unique_id == other
+
+
 class XenFacts(NamedTuple):
     """One entry of getdomaininfo (xen/include/public/domctl.h:xen_domctl_getdomaininfo).
 
     Pages are 4 KiB. `hvm` is true for HVM and PVH guests. `cpu_time_ns` is summed over vcpus.
-    `shutdown_reason` is meaningful only when `shutdown`.
+    `shutdown_reason` is meaningful only when `shutdown`. `unique_id` is a number that no other
+    domain has had since the host's boot; None before Xen 4.21 (A11).
     """
 
     domid: int
@@ -37,6 +43,11 @@ class XenFacts(NamedTuple):
     max_vcpu_id: int = 0
     ssidref: int = 0
     cpupool: int = 0
+    unique_id: int | None = None
+
+    def is_domain(self, uuid: str, unique_id: int | None) -> bool:
+        """Whether this is the domain that had this UUID and unique ID (A6, A11)."""
+        return self.uuid == uuid and may_be_one(self.unique_id, unique_id)
 
     @property
     def managed(self) -> bool:

@@ -11,7 +11,8 @@ from maxmemd.units import Memory
 class Order(NamedTuple):
     """Bring the domain that has this domid, and is still this UUID, to a limit and its effects.
 
-    `raising` says that Xen's maximum goes up, or is not known: then it is set first.
+    `raising` says that Xen's maximum goes up, or is not known: then it is set first. `unique_id` is
+    the domain's, where it is known: another one of its UUID is not meant (A11).
     """
 
     domid: int
@@ -19,6 +20,7 @@ class Order(NamedTuple):
     limit: Memory
     raising: bool
     effects: Effects
+    unique_id: int | None = None
 
 
 class EffectOutcome(NamedTuple):

@@ -26,10 +26,11 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Bond:
-    """The one domain that a device model may touch: its domid, and the UUID pinned at connect."""
+    """The one domain that a device model may touch: its domid, and the IDs pinned at connect."""
 
     domid: int
     uuid: str
+    unique_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

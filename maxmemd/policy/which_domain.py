@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from maxmemd.policy.facts import may_be_one
 from maxmemd.policy.roles import Bond
 from maxmemd.policy.verdicts import Refusal
 
 
-def own_domain(bond: Bond, domid: int, uuid: str) -> Refusal | None:
+def own_domain(bond: Bond, domid: int, uuid: str, unique_id: int | None) -> Refusal | None:
     """Refuse a device model another domain than it had when it connected (A6: domids return)."""
-    if (bond.domid, bond.uuid) == (domid, uuid):
+    if (bond.domid, bond.uuid) == (domid, uuid) and may_be_one(bond.unique_id, unique_id):
         return None
     return Refusal(
         "not-your-domain",

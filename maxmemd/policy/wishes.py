@@ -67,6 +67,7 @@ class Import:
     amounts: Mapping[Key, Memory]
     static_max: Memory | None
     target: Memory | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class LocalPusher:
     def _read_back(self, order: Order) -> XenFacts:
         """Return the domain as Xen has it now. Raises DomainGone if its domid is another's (A6)."""
         seen = self.hypervisor.domain(order.domid)
-        if seen.uuid != order.uuid:
+        if not seen.is_domain(order.uuid, order.unique_id):
             raise DomainGone("read the maximum back", order.domid, ESRCH)
         return seen
 
@@ -178,7 +178,7 @@ class LocalPusher:
             seen = self.hypervisor.domain(order.domid)
         except HypervisorError as error:
             return not isinstance(error, DomainGone)
-        return seen.uuid == order.uuid and not seen.dying
+        return seen.is_domain(order.uuid, order.unique_id) and not seen.dying
 
 
 def _dropped_pod(effect: EffectOutcome, order: Order, seen: XenFacts) -> EffectOutcome:

@@ -76,18 +76,21 @@ def order_to_json(order: Order) -> list[object]:
     effects = order.effects
     amounts = (effects.pod_target, effects.static_max, effects.target)
     kib = [kib_or_none(amount) for amount in amounts]
-    return [order.domid, order.uuid, order.limit.kib, order.raising, *kib]
+    return [order.domid, order.uuid, order.limit.kib, order.raising, *kib, order.unique_id]
 
 
 def order_from_json(payload: Json) -> Order:
     """Return the order in a request. Raises Malformed."""
     try:
-        domid, uuid, limit, raising, pod_target, static_max, target = payload
+        domid, uuid, limit, raising, pod_target, static_max, target, unique_id = payload
         effects = Effects(_memory(pod_target), _memory(static_max), _memory(target))
         if type(uuid) is not str or len(uuid) != 36 or type(raising) is not bool:
             raise Malformed("an order has no UUID, or does not say whether it raises")
+        if unique_id is not None and type(unique_id) is not int:
+            raise Malformed("an order has a unique ID that is no number")
         effects = NO_EFFECTS if effects == NO_EFFECTS else effects
-        return Order(domid_from_json(domid), uuid, Memory(kib=limit), raising, effects)
+        at = domid_from_json(domid)
+        return Order(at, uuid, Memory(kib=limit), raising, effects, unique_id)
     except (TypeError, ValueError) as error:
         raise Malformed(f"an order has a wrong field: {error}") from None
 

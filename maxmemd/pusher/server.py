@@ -189,7 +189,7 @@ class PusherServer:
             return Outcome(None, error.errno == ESRCH, error.errno, str(error))
         except DomainFault as fault:
             return Outcome(None, error=str(fault))
-        if seen.uuid != order.uuid or seen.dying:
+        if not seen.is_domain(order.uuid, order.unique_id) or seen.dying:
             gone = HypervisorError.of("find the domain that is meant", order.domid, ESRCH)
             return Outcome(None, gone=True, errno=ESRCH, error=str(gone))
         (outcome,) = pusher.push([order])

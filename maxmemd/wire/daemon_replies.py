@@ -66,6 +66,13 @@ class Condition(Reply):
     detail: str
 
 
+class ServiceCondition(Reply):
+    """What an administrator should do about the service itself, though it is ready."""
+
+    kind: Literal["pruning-ended"]
+    detail: str
+
+
 class Finding(Reply):
     """Something that an administrator has to settle, though every part is ready.
 
@@ -86,8 +93,8 @@ class Finding(Reply):
 class Health(Reply):
     """Readiness by part; `ready` is true when every part is "ok".
 
-    `findings` and `conditions` do not change it. `conditions` are of single domains, as of the last
-    poll, and 100 at most.
+    `findings`, `conditions` and `service` do not change it. `conditions` are of single domains, as
+    of the last poll, and 100 at most; `service` are of maxmemd itself.
     """
 
     live: bool
@@ -95,5 +102,6 @@ class Health(Reply):
     simulated: bool = Field(description="whether the host is no real Xen")
     parts: dict[str, str]
     conditions: list[Condition] = Field(default_factory=list)
+    service: list[ServiceCondition] = Field(default_factory=list)
     findings: list[Finding] = Field(default=[])
     history: str | None = Field(None, description="from which entry on the history is proved")

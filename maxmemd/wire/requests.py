@@ -149,6 +149,12 @@ class RecordBody(Request):
     )
 
 
+class ImportRequest(RecordBody):
+    """A record that replaces another one whole."""
+
+    force: Flag = Field(default=False, description="allow a max-mem below the balloon target")
+
+
 class DriftRequest(Request):
     """What becomes of a maximum that another program writes for this domain."""
 

@@ -1,7 +1,8 @@
 """Numbers and structure layouts of Xen's hypercalls on x86-64; no code that calls them.
 
 The same from Xen 4.14 to 4.22 but for the interface version, the size of a list entry, and the
-offset of the totals in physinfo (A2).
+offset of the totals in physinfo (A2). Compared with the public headers of 4.17 and 4.20
+(tests/xen/test_public_headers.py); read from Xen's source for the others.
 """
 
 import struct
@@ -21,6 +22,9 @@ MEMORY_OP, XEN_VERSION, SYSCTL, DOMCTL = 12, 17, 35, 36
 GETDOMAININFO, MAX_MEM = 5, 11
 """XEN_DOMCTL_getdomaininfo, XEN_DOMCTL_max_mem."""
 
+GET_DOMAIN_STATE, STABLE = 90, 0
+"""XEN_DOMCTL_get_domain_state, from Xen 4.21 on, and the interface version of a stable call."""
+
 PHYSINFO, GETDOMAININFOLIST = 3, 6
 """XEN_SYSCTL_physinfo, XEN_SYSCTL_getdomaininfolist."""
 
@@ -37,6 +41,10 @@ DOMCTL_HEAD = struct.Struct("<IIH6xQ")
 
 DOMCTL_BODY = 16
 """Where the union of struct xen_domctl begins."""
+
+STATE = struct.Struct("<IIH6xHHIQ")
+"""struct xen_domctl: cmd, interface_version, domain, u.get_domain_state.state, caps, pad0 and
+unique_id; the caller has to leave all but the first three 0."""
 
 SYSCTL_HEAD = struct.Struct("<II")
 """struct xen_sysctl: cmd, interface_version."""

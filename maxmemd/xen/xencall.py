@@ -14,6 +14,7 @@ from maxmemd.errors import DomainGone, HypervisorError, NotPermitted, WrongInter
 from maxmemd.policy.facts import HostFacts, XenFacts
 from maxmemd.units import DOMID_FIRST_RESERVED, Memory
 from maxmemd.xen import abi
+from maxmemd.xen.unique_ids import UniqueIds
 
 LIST_ENTRIES = 1024
 """The most domains in one XEN_SYSCTL_getdomaininfolist."""
@@ -35,6 +36,7 @@ class Xencall:
     def __init__(self) -> None:
         """Open the handle and probe this Xen's interface. Raises HypervisorError."""
         self._uuids: dict[bytes, str] = {}
+        self._unique_ids: UniqueIds | None = None
         self._library = _load()
         self._handle: int | None = self._open()
         try:
@@ -48,12 +50,17 @@ class Xencall:
             self._entry = struct.Struct(f"{abi.INFO_FORMAT}{entry_size - abi.INFO.size}x")
             self._list_buffer = self._buffer(LIST_ENTRIES * entry_size)
             self._name = self._version()
+            if self._unique_id(0) is not None:
+                self._unique_ids = UniqueIds(self._unique_id, self._read)
         except BaseException:
             self.close()
             raise
 
     def domains(self) -> Sequence[XenFacts]:
-        """Return every domain by rising domid: one hypercall for each 1024 of them."""
+        """Return every domain by rising domid: one hypercall for each 1024 of them.
+
+        Where Xen has unique IDs, one more for each: the list has none.
+        """
         found: list[XenFacts] = []
         first = 0
         while first < DOMID_FIRST_RESERVED:
@@ -63,10 +70,25 @@ class Xencall:
             if count < LIST_ENTRIES:
                 break
             first = found[-1].domid + 1
-        return found
+        return found if self._unique_ids is None else list(self._unique_ids.listed(found))
 
     def domain(self, domid: int) -> XenFacts:
         """Return one domain. Raises DomainGone."""
+        return self._read(domid) if self._unique_ids is None else self._unique_ids.domain(domid)
+
+    def _unique_id(self, domid: int) -> int | None:
+        """Return a domain's unique ID; None where Xen does not say. Raises DomainGone."""
+        self._domctl_buffer.view[:] = bytes(abi.DOMCTL_SIZE)
+        try:
+            self._domctl("read a unique ID", abi.GET_DOMAIN_STATE, domid, 0, abi.STABLE)
+        except DomainGone:
+            raise
+        except HypervisorError:
+            return None
+        return int(abi.STATE.unpack_from(self._domctl_buffer.view)[-1]) or None
+
+    def _read(self, domid: int) -> XenFacts:
+        """Return one domain without its unique ID. Raises DomainGone."""
         what = "read a domain"
         self._domctl(what, abi.GETDOMAININFO, domid, 0)
         facts = self._facts(abi.INFO.unpack_from(self._domctl_buffer.view, abi.DOMCTL_BODY))
@@ -186,9 +208,11 @@ class Xencall:
             uuid = self._uuids[handle] = abi.uuid_of(handle)
         return abi.facts_of(info, uuid)
 
-    def _domctl(self, what: str, command: int, domid: int, kib: int) -> None:
+    def _domctl(
+        self, what: str, command: int, domid: int, kib: int, version: int | None = None
+    ) -> None:
         _check(what, domid)
-        fields = (command, self._domctl_version, domid, kib)
+        fields = (command, self._domctl_version if version is None else version, domid, kib)
         abi.DOMCTL_HEAD.pack_into(self._domctl_buffer.view, 0, *fields)
         if self._library.xencall1(self._handle, abi.DOMCTL, self._domctl_buffer.address) < 0:
             raise HypervisorError.of(what, domid, ctypes.get_errno())

@@ -26,7 +26,7 @@ MOST_EVENTS = 256
 ATTEMPTS = 32
 """How often a transaction, or a list that changes while it is read, is started."""
 
-_HEADER = struct.Struct("<IIII")  # struct xsd_sockmsg: type, req_id, tx_id, len
+HEADER = struct.Struct("<IIII")  # struct xsd_sockmsg: type, req_id, tx_id, len
 
 
 class Connection:
@@ -177,7 +177,7 @@ class Connection:
         if len(payload) > PAYLOAD_MAX:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         self._request = (self._request + 1) & 0xFFFFFFFF
-        message = _HEADER.pack(kind, self._request, transaction, len(payload)) + payload
+        message = HEADER.pack(kind, self._request, transaction, len(payload)) + payload
         if os.write(self._fd, message) != len(message):
             raise ConnectionResetError(errno.ECONNRESET, "cannot send a whole request")
         return self._request
@@ -198,7 +198,7 @@ class Connection:
 
         Each token is kept once, so that a guest that writes a node all the time costs no memory.
         """
-        kind, request, _, size = _HEADER.unpack(self._take(_HEADER.size, deadline))
+        kind, request, _, size = HEADER.unpack(self._take(HEADER.size, deadline))
         if size > PAYLOAD_MAX:
             raise OSError(errno.EPROTO, f"a message of {size} bytes")
         body = self._take(size, deadline)
@@ -211,7 +211,7 @@ class Connection:
             left = deadline - time.monotonic()
             if left <= 0 or not wait_readable(self._fd, within_s=left):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            chunk = os.read(self._fd, PAYLOAD_MAX + _HEADER.size)
+            chunk = os.read(self._fd, PAYLOAD_MAX + HEADER.size)
             if not chunk:
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
             self._received += chunk

@@ -181,6 +181,29 @@ def test_it_is_the_domains_in_its_next_life() -> None:
     assert (answer.domid, mode_in(seat)) == (None, ("alert", True, None))
 
 
+@pytest.mark.parametrize("for_s", [None, HOUR])
+def test_it_goes_on_though_nothing_else_was_decided(for_s: int | None) -> None:
+    """A mode is a decision like any: the record of a domain that has one outlives the domain."""
+    seat = Seat(keep_gone_s=10.0 * HOUR)
+    finish(seat.host.building(web_of(64, 128)))
+    seat.restart()
+    ask(seat, request(DriftMode.ADOPT, for_s))
+    seat.host.destroy(1)
+    for _ in range(2):
+        seat.poll()
+    seat.restart()
+    finish(seat.host.building(web_of(32, 128)))
+    seat.poll()
+    assert mode_in(seat)[:2] == ("adopt", True)
+    assert (seat.pages(2), seat.record(2).max_pages) == (33 * 256, 33 * 256)
+
+    seat.host.destroy(2)
+    seat.poll()
+    seat.poll(after_s=HOUR)
+    kept = seat.arbiter.records.get(WEB_UUID) is not None
+    assert kept == (for_s is None)  # once it is over no decision is left
+
+
 def test_a_forgotten_domain_has_none() -> None:
     """With its record its mode is dropped."""
     seat = seat_of(keep_gone_s=60.0)

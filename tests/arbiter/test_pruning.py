@@ -1,11 +1,18 @@
 """When the history is pruned, and what becomes of wishes that need what is gone."""
 
 import logging
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from maxmemd.api import metrics
+from maxmemd.api.health import service_conditions
 from maxmemd.arbiter import pruning as module
+from maxmemd.arbiter.mailbox import Mailbox
+from maxmemd.arbiter.status import STARTING
 from maxmemd.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerFull
+from maxmemd.histogram import SIZES, Histogram
 from maxmemd.policy import retention
 from maxmemd.policy.components import MAX_MEM
 from maxmemd.policy.retention import DAY_NS, Retention
@@ -39,6 +46,14 @@ def seat_of() -> tuple[Seat, Counted]:
     assert ledger.strides == []  # not before that
     seat.arbiter.pruning.allow()
     return seat, ledger
+
+
+def metrics_say_ended(seat: Seat) -> float:
+    """Return what the metric says of a seat's arbiter."""
+    status = STARTING._replace(figures=seat.arbiter.figures)
+    mailbox = SimpleNamespace(status=status, took_s=Histogram(SIZES))
+    families = list(metrics._of_arbiter(cast(Mailbox, mailbox)))
+    return next(it.samples[0].value for it in families if it.name == "maxmemd_pruning_ended")
 
 
 def test_one_stride_is_made_every_ten_seconds() -> None:
@@ -99,6 +114,8 @@ def test_trouble_with_a_stride_is_tried_again(error: LedgerError) -> None:
     assert seat.arbiter.records.trouble is None
     seat.arbiter.pruning.step()
     assert len(ledger.strides) == 2
+    assert service_conditions(STARTING._replace(figures=seat.arbiter.figures)) == []
+    assert metrics_say_ended(seat) == 0.0
     seat.grant(0, SetMaxMem(mib(8192)))
 
 
@@ -112,6 +129,10 @@ def test_a_damaged_entry_ends_the_pruning_and_nothing_else(
     with caplog.at_level(logging.CRITICAL):
         seat.arbiter.pruning.step()
     assert "the history is not pruned any more" in caplog.text
+    assert seat.arbiter.figures.pruning_ended_by == str(wrong)
+    assert metrics_say_ended(seat) == 1.0
+    [told] = service_conditions(STARTING._replace(figures=seat.arbiter.figures))
+    assert (told.kind, str(wrong) in told.detail) == ("pruning-ended", True)
     seat.poll(after_s=module.EVERY_S)
     seat.arbiter.pruning.step()
     assert len(ledger.strides) == 1

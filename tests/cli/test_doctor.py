@@ -93,11 +93,26 @@ def test_a_halted_domain_of_the_same_name_is_named(ctl: Ctl, stub: Stub, proc: P
     stub.replies["GET /v1/domains/the-old-uuid/history?limit=200"] = (200, {"entries": [found]})
     status, out, _ = ctl("doctor")
     assert status == 0
-    assert out.endswith(
+    assert (
         "web: limits of the-old-uuid, a halted domain of the same name, were not taken over:"
-        " write uuid= in its configuration\n"
+        " write uuid= in its configuration\n" in out
     )
     assert json.loads(ctl("doctor", "--json")[1])["namesakes"] == [{"uuid": UUID, **wish}]
+
+
+def test_it_says_from_where_the_history_is_proved(ctl: Ctl, stub: Stub, proc: Path) -> None:
+    """After pruning that is not its first entry; a fault that ended the pruning is a finding."""
+    stub.replies["GET /v1/domains"] = (200, {"domains": []})
+    proved = "proved from entry 8 on (7 older ones were pruned)"
+    stub.replies["GET /v1/health"] = (200, {"history": proved})
+    status, out, _ = ctl("doctor")
+    assert (status, out.splitlines()[-1]) == (0, f"The history is {proved}.")
+    service = [{"kind": "pruning-ended", "detail": "cannot trust entry 3"}]
+    stub.replies["GET /v1/health"] = (200, {"history": None, "service": service})
+    status, out, _ = ctl("doctor")
+    assert (status, "pruning-ended: cannot trust entry 3" in out) == (1, True)
+    assert out.endswith("The history is being checked, or not whole: see maxmemctl health.\n")
+    assert json.loads(ctl("doctor", "--json")[1])["service"] == service
 
 
 def test_a_history_of_large_entries_is_searched_as_far(ctl: Ctl, stub: Stub, proc: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.dom0.daemon import CHECKOUT
 from tests.dom0.guests import DIRECTORY, SIX_NICS, SLACK_KIB, Guest, configuration
 from tests.dom0.machine import Machine
+from tests.dom0.recipe import chosen
 from tests.dom0.rig import SOCKET, Done, Rig
 from tests.support.preload import built
 
@@ -35,8 +36,9 @@ DROP_IN = f"/etc/systemd/system/{UNIT}.d/hang.conf"
 @pytest.fixture
 def dom0(tmp_path: Path, machines: list[Machine]) -> Iterator[Rig]:
     """Give a dom0 that keeps its disk over a power cut, with the package in /root."""
-    build = [sys.executable, str(CHECKOUT / "deploy" / "debian" / "build.py"), "--debian", "12"]
-    subprocess.run([*build, str(tmp_path)], check=True)
+    build = [sys.executable, str(CHECKOUT / "deploy" / "debian" / "build.py")]
+    debian = ["--debian", str(chosen().debian)]
+    subprocess.run([*build, *debian, str(tmp_path)], check=True)
     for machine in machines:
         machine.stop()
     with Rig(keeps=True) as rig:

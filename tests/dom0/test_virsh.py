@@ -163,7 +163,8 @@ def _all_at_once(rig: Rig, words: str) -> None:
     commands = "".join(
         f"( {one.format(name)} || echo {name} >>/root/failed ) &\n" for name in CROWD
     )
-    script = f"rm -f /root/failed\n{commands}wait\n! cat /root/failed 2>/dev/null"
+    why = "grep -i -e error -e maxmemd /var/log/libvirt/libxl/libxl-driver.log | tail -n 40"
+    script = f"rm -f /root/failed\n{commands}wait\n! cat /root/failed 2>/dev/null || ! {why}"
     rig.run(script, timeout=CROWD_WITHIN_S).check()
 
 

@@ -18,9 +18,12 @@ from tests.policy.values import record_of
 
 @pytest.mark.parametrize("phase", BuildPhase)
 @pytest.mark.parametrize("pages", [(None, None), (0, 0), (5, 7)])
-def test_a_build_round_trips(phase: BuildPhase, pages: tuple[int | None, int | None]) -> None:
-    """Phase and pages are kept, 0 pages like any; a build that is settled is no text at all."""
-    build = BuildState(phase, *pages)
+@pytest.mark.parametrize("unique_id", [None, 1, 2**64 - 1])
+def test_a_build_round_trips(
+    phase: BuildPhase, pages: tuple[int | None, int | None], unique_id: int | None
+) -> None:
+    """Phase, pages and ID are kept, 0 pages like any; a build that is settled is no text at all."""
+    build = BuildState(phase, *pages, unique_id=unique_id)
     assert build_from_text(build_to_text(build)) == build
     assert (build_to_text(build) is None) is (build == SETTLED_BUILD)
 

@@ -8,7 +8,7 @@ from maxmemd.policy.components import MAX_MEM, SLACK
 from maxmemd.policy.decide import Picture, decide
 from maxmemd.policy.facts import StoreFacts
 from maxmemd.policy.rules import Rules
-from maxmemd.policy.verdicts import NO_EFFECTS, Effects
+from maxmemd.policy.verdicts import NO_EFFECTS, Effects, Refusal
 from maxmemd.policy.wishes import (
     Headroom,
     Import,
@@ -133,7 +133,8 @@ def test_a_static_max_that_is_not_recorded_is_not_written() -> None:
     """There is nothing to write then, and the reconciler asks for that by identity."""
     past = picture_of(past=record_of(65536, revision=1))
     assert granted(decide(past, Rollback(1))).effects is NO_EFFECTS
-    assert granted(decide(picture_of(), Import({MAX_MEM: kib(4)}, None))).effects is NO_EFFECTS
+    same = Import({MAX_MEM: kib(65536)}, None)
+    assert granted(decide(picture_of(), same)).effects is NO_EFFECTS
 
 
 def test_rollback_to_the_empty_record() -> None:
@@ -152,9 +153,11 @@ def test_import_for_a_domain_that_is_not_here() -> None:
 
 
 def test_import_keeps_dom0s_floor() -> None:
-    """An imported record does not starve dom0; a guest's is as it comes."""
+    """An imported record does not starve dom0, by force either."""
+    for force in (False, True):
+        wish = Import({MAX_MEM: kib(131071)}, kib(4), force=force)
+        assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
     wish = Import({MAX_MEM: kib(131071)}, kib(4))
-    assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
     assert granted(decide(picture_of(), wish)).effects == Effects(static_max=kib(4))
     wish = Import({MAX_MEM: kib(131071)}, None)
     assert refused(decide(picture_of(xen=DOM0), wish))[0] == "limit-below-dom0-floor"
@@ -165,6 +168,39 @@ def test_import_keeps_dom0s_floor() -> None:
     past = record_of(131072, static_max=131071, revision=1)
     dom0 = picture_of(store=store_of(), xen=DOM0, past=past)
     assert refused(decide(dom0, Rollback(1, force=True)))[0] == "limit-below-dom0-floor"
+
+
+@pytest.mark.parametrize(
+    ("max_mem", "target", "store", "code"),
+    [
+        (65536, None, store_of(65536, 65536), None),
+        (65535, None, store_of(65536, 65536), "limit-below-target"),
+        (65535, 65535, store_of(65536, 65536), None),  # the target comes with it
+        (65535, 65536, store_of(4, 65536), "limit-below-target"),
+        (64512, None, store_of(), None),  # with the slack it is what the guest holds
+        (64511, None, store_of(), "limit-below-held"),
+    ],
+)
+def test_an_import_keeps_the_floor_of_a_living_domain(
+    max_mem: int, target: int | None, store: StoreFacts, code: str | None
+) -> None:
+    """As any decision on max-mem does; by force, or ahead of the domain, it is as it comes."""
+    aim = None if target is None else kib(target)
+    wish = Import({MAX_MEM: kib(max_mem)}, None, aim)
+    before = record_of(131072, rom=4)
+    verdict = decide(picture_of(before, store), wish)
+    assert (refused(verdict)[0] if isinstance(verdict, Refusal) else None) == code
+    granted(decide(picture_of(before, store), replace(wish, force=True)))
+    granted(decide(Picture(RULES, before, None, StoreFacts()), wish))
+
+
+def test_a_record_that_is_imported_as_it_is_changes_nothing_below_the_floor() -> None:
+    """What was forced can be exported and put back; a component less is a change."""
+    before, store = record_of(4096, rom=4), store_of(65536, 65536)
+    same = {MAX_MEM: kib(4096), ROM: kib(4)}
+    granted(decide(picture_of(before, store), Import(same, None)))
+    less = Import({MAX_MEM: kib(4096)}, None)
+    assert refused(decide(picture_of(before, store), less))[0] == "limit-below-target"
 
 
 def test_an_owner_grows_up_to_its_cap() -> None:

@@ -339,3 +339,28 @@ def test_what_an_instance_needs_while_it_is_built() -> None:
     observed = replace(record, observed=OBSERVABLE)
     assert lives.pages_in_build(observed, 0) == 0
     assert lives.pages_in_build(observed, 100) == 102
+
+
+def test_headroom_of_one_page_more_is_the_device_models_and_nothing_else_changes() -> None:
+    """Where Xen has the room already, the record still grows; what was decided stays decided."""
+    record, pages = record_of(65536), 16640 - 16384 - lives.SPARE_PAGES
+    xen = xen_of(max_pages=20000)
+    assert lives.with_headroom(RULES, record, xen, pages, tracking=False) is record
+    after = lives.with_headroom(RULES, record, xen, pages + 1, tracking=False)
+    assert amounts(after) == {**amounts(record), POPULATED: 4}
+    assert after.observed == frozenset()
+
+
+def test_headroom_that_only_xen_lacks_is_a_revision_that_changes_no_amount() -> None:
+    """It brings a push."""
+    record, pages = record_of(65536), 16640 - 16384 - lives.SPARE_PAGES
+    after = lives.with_headroom(RULES, record, xen_of(max_pages=16639), pages, tracking=False)
+    assert (amounts(after), after.revision) == (amounts(record), record.revision + 1)
+
+
+def test_headroom_during_a_build_takes_the_toolstacks_maximum_as_observed() -> None:
+    """Max-mem is what the toolstack wrote, and no decision of the device model's."""
+    after = lives.with_headroom(RULES, record_of(65536), xen_of(max_pages=8448), 1, tracking=True)
+    missing_kib = (16384 + 1 + lives.SPARE_PAGES - 8448) * 4
+    assert amounts(after) == {MAX_MEM: 32768, SLACK: SLACK_KIB, POPULATED: missing_kib}
+    assert after.observed == {MAX_MEM}

@@ -1,5 +1,7 @@
 """Which domain is meant: the whole sentence of each refusal, and its numbers."""
 
+import pytest
+
 from maxmemd.policy import which_domain
 from maxmemd.policy.roles import Bond
 from tests.policy.values import UUID, Refuses, each_of
@@ -7,14 +9,14 @@ from tests.policy.values import UUID, Refuses, each_of
 OTHER = UUID[:-1] + "2"
 REFUSES = [
     Refuses(
-        lambda: which_domain.own_domain(Bond(7, UUID), 8, UUID),
+        lambda: which_domain.own_domain(Bond(7, UUID), 8, UUID, None),
         "not-your-domain",
         "cannot let the device model of domain 7 touch this: domain 8 is not the one that it had"
         " when it connected",
         {"domid": 8, "own_domid": 7},
     ),
     Refuses(
-        lambda: which_domain.own_domain(Bond(7, UUID), 7, OTHER),
+        lambda: which_domain.own_domain(Bond(7, UUID), 7, OTHER, None),
         "not-your-domain",
         "cannot let the device model of domain 7 touch this: domain 7 is not the one that it had"
         " when it connected",
@@ -96,7 +98,19 @@ REFUSES = [
 
 def test_the_device_model_of_this_very_domain_passes() -> None:
     """Its domid and its UUID are those that it had when it connected."""
-    assert which_domain.own_domain(Bond(7, UUID), 7, UUID) is None
+    assert which_domain.own_domain(Bond(7, UUID), 7, UUID, None) is None
+
+
+@pytest.mark.parametrize(
+    ("pinned", "now", "is_refused"),
+    [(5, 5, False), (5, 6, True), (None, 6, False), (5, None, False), (None, None, False)],
+)
+def test_a_successor_with_its_domid_and_uuid_is_refused_to_a_device_model(
+    pinned: int | None, now: int | None, is_refused: bool
+) -> None:
+    """Xen's unique ID tells the two apart; one that is not known refuses nothing (A11)."""
+    refusal = which_domain.own_domain(Bond(7, UUID, pinned), 7, UUID, now)
+    assert (refusal is not None) == is_refused
 
 
 @each_of(REFUSES)

@@ -74,6 +74,17 @@ ROWS: list[tuple[Wish, str, dict[str, object], bool]] = [
     (Rollback(3), "rollback", {"revision": 3}, True),
     (Rollback(3, force=True), "rollback", {"revision": 3, "force": True}, True),
     (
+        Import({MAX_MEM: kib(4)}, None, kib(8), force=True),
+        "import",
+        {
+            "components": [["operator", "max-mem", 4]],
+            "static_max_kib": None,
+            "target_kib": 8,
+            "force": True,
+        },
+        True,
+    ),
+    (
         Import({MAX_MEM: kib(4), ROM: kib(0)}, None),
         "import",
         {

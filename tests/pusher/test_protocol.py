@@ -23,9 +23,10 @@ from maxmemd.pusher import protocol
 from maxmemd.units import END_KIB, Memory
 
 UUID = "51a70000-0000-4000-8000-00000000000a"
-FACTS = XenFacts(7, UUID, 5, 8, paused=True, cpu_time_ns=2**63)
+FACTS = XenFacts(7, UUID, 5, 8, paused=True, cpu_time_ns=2**63, unique_id=2**64 - 1)
 AMOUNTS = st.none() | st.integers(0, END_KIB - 1).map(lambda kib: Memory(kib=kib))
 EFFECTS = st.builds(Effects, AMOUNTS, AMOUNTS, AMOUNTS)
+UNIQUE_IDS = st.none() | st.integers(1, 2**64 - 1)
 LIMITS = st.integers(0, END_KIB - 1).map(lambda kib: Memory(kib=kib))
 
 
@@ -34,13 +35,23 @@ def sent(value: object) -> object:
     return from_json(to_json(value))
 
 
-@given(st.integers(0, 0x7FEF), LIMITS, st.booleans(), EFFECTS)
-def test_orders(domid: int, limit: Memory, raising: bool, effects: Effects) -> None:
+@given(st.integers(0, 0x7FEF), LIMITS, st.booleans(), EFFECTS, UNIQUE_IDS)
+def test_orders(
+    domid: int, limit: Memory, raising: bool, effects: Effects, unique_id: int | None
+) -> None:
     """Every order that can be is the same after its journey; no effects are the one value."""
-    order = Order(domid, UUID, limit, raising, effects)
+    order = Order(domid, UUID, limit, raising, effects, unique_id)
     found = protocol.order_from_json(sent(protocol.order_to_json(order)))
     assert found == order
     assert (found.effects is NO_EFFECTS) == (effects == NO_EFFECTS)
+
+
+@pytest.mark.parametrize("unique_id", ["7", 7.0, True, [7]])
+def test_a_unique_id_that_is_no_number_is_malformed(unique_id: object) -> None:
+    """It would be compared with Xen's, and found to be another."""
+    order = protocol.order_to_json(Order(7, UUID, Memory(kib=4), True, NO_EFFECTS))
+    with pytest.raises(protocol.Malformed, match="unique ID"):
+        protocol.order_from_json([*order[:-1], unique_id])
 
 
 @pytest.mark.parametrize(

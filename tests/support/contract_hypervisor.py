@@ -96,8 +96,15 @@ def clause_domains_rise_and_agree_with_domain(world: World) -> None:
     assert world.unused_domid not in domids
     for seen in everyone:
         alone = world.hypervisor.domain(seen.domid)
-        for field in ("uuid", "max_pages", "hvm", "dying", "shutdown", "cpupool"):
+        for field in ("uuid", "max_pages", "hvm", "dying", "shutdown", "cpupool", "unique_id"):
             assert getattr(seen, field) == getattr(alone, field), (seen.domid, field)
+
+
+def clause_all_domains_have_a_unique_id_or_none_has(world: World) -> None:
+    """From Xen 4.21 on each domain has its own, which stays; before, no domain has one (A11)."""
+    ids = [seen.unique_id for seen in world.hypervisor.domains()]
+    assert len(set(ids)) == len(ids) or set(ids) == {None}
+    assert ids == [seen.unique_id for seen in world.hypervisor.domains()]
 
 
 def clause_pod_target_above_the_maximum_is_invalid(world: World) -> None:
@@ -183,6 +190,7 @@ CLAUSES: list[Clause] = [
     clause_a_missing_domain_is_gone,
     clause_a_domain_is_what_it_was_made,
     clause_domains_rise_and_agree_with_domain,
+    clause_all_domains_have_a_unique_id_or_none_has,
     clause_pod_target_above_the_maximum_is_invalid,
     clause_the_host_adds_up,
     clause_nodes_are_written_alone_and_together,

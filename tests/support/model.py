@@ -136,7 +136,8 @@ def wanted(  # noqa: C901, PLR0911, PLR0912, PLR0915 - a wish a case
             if MAX_MEM not in amounts or not {key[0] for key in amounts} <= OWNERS:
                 return None
             components = {**{key: amount.kib for key, amount in amounts.items()}, SLACK: SLACK_KIB}
-            if domain.dom0 and components[MAX_MEM] < DOM0_FLOOR_KIB:
+            is_floored = domain.dom0 or components != domain.components
+            if is_floored and _too_low(domain, nodes, components[MAX_MEM], force=False):
                 return None
             static_max = None if imported is None else imported.kib
             after.observed.clear()

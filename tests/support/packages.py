@@ -20,7 +20,6 @@ PACKAGES: Mapping[str, str] = {
     "gcc": "gcc",
     "libc6-dev": "/usr/include/stdio.h",
     "libcurl4-openssl-dev": "/usr/include/*/curl/curl.h",
-    "libxen-dev": "/usr/include/xenctrl.h",
     "make": "make",
     "openssl": "openssl",
     "spin": "spin",

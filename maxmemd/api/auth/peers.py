@@ -20,7 +20,7 @@ from maxmemd.api.auth.token_store import Token
 from maxmemd.api.auth.user_names import USER_NAMES, unnamed
 from maxmemd.errors import MaxmemError
 from maxmemd.policy.roles import NOBODY as NO_ROLE
-from maxmemd.policy.roles import OVERFLOW_UID, Role, Roles
+from maxmemd.policy.roles import OVERFLOW_UID, Bond, Role, Roles
 
 _UCRED = struct.Struct("iII")
 SO_PEERGROUPS = 59
@@ -37,12 +37,12 @@ OTHER_CLIENTS = "other clients"
 
 @dataclass(slots=True)
 class Pin:
-    """The UUID that a device model's domain had when it connected; None if there was no domain.
+    """The domain that a device model had when it connected; None if there was none.
 
     `task` looks it up.
     """
 
-    task: asyncio.Task[str | MaxmemError | None] | None = None
+    task: asyncio.Task[Bond | MaxmemError | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

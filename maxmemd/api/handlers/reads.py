@@ -10,7 +10,7 @@ from maxmemd.api import domain_json, metrics, serialize
 from maxmemd.api.auth.cost import MOST_ROWS, ROWS_UNLESS_ASKED
 from maxmemd.api.drift import drift_reply, findings
 from maxmemd.api.handlers.service import Service, as_json, look, refusal, to_bytes
-from maxmemd.api.health import is_ready
+from maxmemd.api.health import is_ready, service_conditions
 from maxmemd.api.reading.strides import Reading
 from maxmemd.api.request import Request
 from maxmemd.api.response import Response
@@ -138,6 +138,7 @@ async def health(service: Service, call: Request) -> Response:
         parts=dict(parts),
         findings=findings(fights, service.config),
         conditions=[Condition(**each._asdict()) for each in status.conditions],
+        service=service_conditions(status),
         history=service.proved,
     )
     return Response(200 if ready else 503, body.model_dump_json().encode())
@@ -170,5 +171,6 @@ async def _get_domain(service: Service, call: Request) -> DomainView | Response:
     view = await look(service, call.ref)
     if call.bond is None or isinstance(view, Response) or view.domid is None:
         return view
-    foreign = own_domain(call.bond, view.domid, view.uuid)
+    unique_id = None if view.xen is None else view.xen.unique_id
+    foreign = own_domain(call.bond, view.domid, view.uuid, unique_id)
     return view if foreign is None else refusal(Refused(foreign))

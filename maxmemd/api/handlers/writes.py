@@ -98,12 +98,12 @@ async def rollback(service: Service, call: Request) -> Response:
 
 async def put_record(service: Service, call: Request) -> Response:
     """Import the record of a domain that migrates here."""
-    body: requests.RecordBody = call.body
+    body: requests.ImportRequest = call.body
     _check_is_of_path(call, body.uuid)
     amounts = {(part.owner, part.name): Memory(kib=part.amount_kib) for part in body.components}
     static_max = None if body.static_max_kib is None else Memory(kib=body.static_max_kib)
     target = None if body.target_kib is None else Memory(kib=body.target_kib)
-    return await _decide(service, call, Import(amounts, static_max, target))
+    return await _decide(service, call, Import(amounts, static_max, target, body.force))
 
 
 async def set_drift(service: Service, call: Request) -> Response:

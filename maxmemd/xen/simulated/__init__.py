@@ -1,4 +1,4 @@
-"""A simulated Xen host that obeys A1-A10, for demonstrations, tests and hosts without Xen."""
+"""A simulated Xen host that obeys A1-A11, for demonstrations, tests and hosts without Xen."""
 
 from maxmemd.xen.simulated.adapters import SimulatedHypervisor, SimulatedXenstore
 from maxmemd.xen.simulated.config import Config, Image, Life, Step, finish

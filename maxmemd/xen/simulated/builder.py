@@ -44,9 +44,9 @@ class Builder:
     pages; replacing them by maxmemd's client models the interposing library.
     """
 
-    def __init__(self, *, total: Memory, dom0: Memory) -> None:
+    def __init__(self, *, total: Memory, dom0: Memory, unique_ids: bool = False) -> None:
         self.lock = RLock()
-        self.machine = Machine(total, dom0, self.lock)
+        self.machine = Machine(total, dom0, self.lock, unique_ids=unique_ids)
         self.nodes = Nodes(self.lock)
         self.drivers = Drivers()
         self.setmaxmem: Callable[[int, Memory], None] = self.foreign_write

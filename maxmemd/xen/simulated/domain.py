@@ -28,6 +28,7 @@ class Domain:
     dead: bool = False
     cpu_ns: int = 0
     running_since_s: int = 0
+    unique_id: int | None = None
     facts: XenFacts | None = None
     facts_s: int = 0
 
@@ -65,4 +66,5 @@ class Domain:
             self.kind != "pv",
             self.shutdown_reason,
             self.cpu_ns_at(now_s),
+            unique_id=self.unique_id,
         )

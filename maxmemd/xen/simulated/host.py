@@ -15,10 +15,11 @@ SMALL = Memory.of_mib(64)
 
 
 class SimulatedHost(Toolstack):
-    """A Xen host in memory that obeys A1-A10. Any thread may call anything.
+    """A Xen host in memory that obeys A1-A11. Any thread may call anything.
 
     Guests move only when `advance` or `tick` lets time pass. Slow hypercalls call `sleep`. No lock
-    is held across two operations: a hypercall and a write to xenstore are never atomic (A10).
+    is held across two operations: a hypercall and a write to xenstore are never atomic (A10). With
+    `unique_ids` it is as Xen 4.21 and later, else as an earlier one (A11).
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class SimulatedHost(Toolstack):
         total: Memory,
         dom0: Memory = DOM0,
         sleep: Callable[[float], None] = time.sleep,
+        unique_ids: bool = False,
     ) -> None:
-        super().__init__(total=total, dom0=dom0)
+        super().__init__(total=total, dom0=dom0, unique_ids=unique_ids)
         self.faults = Faults(sleep)
         self._now_s: float | None = None
         self._lived_s = 0.0

@@ -1,11 +1,11 @@
-"""The simulated Xen: domains and the rules of their memory (A1, A3, A4, A6-A9).
+"""The simulated Xen: domains and the rules of their memory (A1, A3, A4, A6-A9, A11).
 
 Amounts are 4 KiB pages, as in Xen. Only these methods change a domain, under one lock.
 """
 
 from collections.abc import Callable, Iterator
 from errno import E2BIG, EEXIST, EINVAL, ENOMEM, EPERM, ESRCH
-from itertools import chain
+from itertools import chain, count, repeat
 from threading import RLock
 
 from maxmemd.errors import HypervisorError
@@ -16,20 +16,26 @@ from maxmemd.xen.simulated.domain import Domain, Kind
 NAME = "simulated Xen"
 
 _BOOT_NS = 1_000_000
+FIRST_UNIQUE_ID = 2**63 + 5
+"""Xen's are numbers of 64 bits without a sign, and follow no order."""
 
 
 class Machine:
     """One host's memory and domains. Any thread may call anything.
 
-    `now_s` is the host's uptime in whole seconds, by which CPU time is counted.
+    `now_s` is the host's uptime in whole seconds, by which CPU time is counted. With `unique_ids`
+    it is as Xen 4.21 and later, else as an earlier one.
     """
 
-    def __init__(self, total: Memory, dom0: Memory, lock: RLock) -> None:
+    def __init__(
+        self, total: Memory, dom0: Memory, lock: RLock, *, unique_ids: bool = False
+    ) -> None:
         self._lock = lock
         self._total = self._free = total.pages
         self._claimed = 0
         self.now_s = 0
         self._rover = 0
+        self._unique_ids = count(FIRST_UNIQUE_ID) if unique_ids else repeat(None)
         self._domains: dict[int, Domain] = {}
         self._add(0, DOM0_UUID, "pv")
         self.set_max(0, UNLIMITED_PAGES)
@@ -209,7 +215,7 @@ class Machine:
         return domain
 
     def _add(self, domid: int, uuid: str, kind: Kind) -> None:
-        self._domains[domid] = Domain(domid, uuid, kind)
+        self._domains[domid] = Domain(domid, uuid, kind, unique_id=next(self._unique_ids))
 
     def _unused_domids(self) -> Iterator[int]:
         after, before = range(self._rover + 1, DOMID_FIRST_RESERVED), range(1, self._rover + 1)

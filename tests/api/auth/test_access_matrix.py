@@ -17,7 +17,7 @@ from maxmemd.api.routes import ROUTES, Route
 from maxmemd.api.server.protocol import KEPT_FOR_ADMINS, MOST_CONNECTIONS, BoundedHttpProtocol
 from maxmemd.config.settings import Config
 from maxmemd.errors import ArbiterBusy
-from maxmemd.policy.roles import Role, Roles
+from maxmemd.policy.roles import Bond, Role, Roles
 from maxmemd.units import Memory
 from tests.api.auth.matrix import DOCUMENT, with_table
 from tests.support.inside import Inside, problem
@@ -288,7 +288,7 @@ def test_a_connection_pins(api: Inside, monkeypatch: pytest.MonkeyPatch) -> None
         return await caller.pin.task
 
     with accepted(api, monkeypatch, caller):
-        assert api.wait(pinned()) == api.uuid(1)
+        assert api.wait(pinned()) == Bond(1, api.uuid(1))
 
 
 @contextmanager
@@ -413,7 +413,7 @@ CAPPED: dict[str, tuple[str, str, str, object]] = {
     "import, a device model's": (
         "device-model", "PUT", "/v1/records/{uuid}",
         {"components": [
-            {"owner": "operator", "name": "max-mem", "amount_kib": MIB},
+            {"owner": "operator", "name": "max-mem", "amount_kib": 512 * MIB},
             {"owner": "device-model", "name": "populated", "amount_kib": 500 * MIB},
         ]},
     ),
