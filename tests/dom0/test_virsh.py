@@ -26,16 +26,16 @@ pytestmark = pytest.mark.soak  # a second machine to boot
 MIB = 1024
 PLACE = "/root/interpose"
 HEALED_WITHIN_S = 30
-CROWD = {f"crowd{number}": 72 + number for number in range(20)}
-"""MiB of each guest of a crowd, which a kernel fits into, and all of them into the machine: no two
-have the same, and all are within what libxl may add to the smallest."""
+CROWD = {f"crowd{number}": 80 * MIB + 256 * number for number in range(20)}
+"""KiB of each guest of a crowd, which a kernel fits into (libxl builds none in less than 79 MiB), and
+all of them into the machine: no two have the same."""
 CROWD_WITHIN_S = 1200
 VIRSH = ("virsh", "--keepalive-interval", "0", "-c", "xen:///system")
 """Twenty of them at once are slow to start here: libvirt would take them for dead."""
 DOMAIN = """<domain type='xen'>
   <name>{name}</name>
-  <memory unit='MiB'>{static_max}</memory>
-  <currentMemory unit='MiB'>{target}</currentMemory>
+  <memory unit='KiB'>{static_max}</memory>
+  <currentMemory unit='KiB'>{target}</currentMemory>
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='xenpv'>linux</type>
@@ -58,7 +58,9 @@ def westmere(machines: list[Machine]) -> Iterator[Daemon]:
         maxmemd.install(rig)
         _put_library(rig)
         rig.run("echo keepalive_interval = -1 >>/etc/libvirt/libvirtd.conf").check()
-        rig.put("/root/virt1.xml", DOMAIN.format(name="virt1", static_max=256, target=128))
+        rig.put(
+            "/root/virt1.xml", DOMAIN.format(name="virt1", static_max=256 * MIB, target=128 * MIB)
+        )
         service = Daemon(rig)
         service.start()
         yield service
@@ -138,20 +140,20 @@ def test_a_crowd_of_builds(westmere: Daemon) -> None:
     rig = westmere.rig
     use(rig, "install")
     virsh(rig, "destroy", "virt1").check()
-    for name, mib in CROWD.items():
-        domain = DOMAIN.format(name=name, static_max=mib + 8, target=mib)
+    for name, kib in CROWD.items():
+        domain = DOMAIN.format(name=name, static_max=kib + 8 * MIB, target=kib)
         rig.put(f"/root/{name}.xml", domain)
     Witness(rig).begin()
     began = time.monotonic()
     _all_at_once(rig, "create --paused /root/{}.xml")
     rig.say(f"{len(CROWD)} guests created in {time.monotonic() - began:.0f} s")
-    for name, mib in CROWD.items():
+    for name, kib in CROWD.items():
         guest = Guest(rig, name)
-        assert guest.max_kib == mib * MIB + SLACK_KIB
+        assert guest.max_kib == kib + SLACK_KIB
         lines = westmere.get(f"/v1/domains/{guest.domid}/history?limit=20").json()["entries"]
         asked = [line["wish"] for line in lines if line["kind"] in ("build-announced", "mem-max")]
         wishes = [(wish.get("life"), wish.get("target_kib")) for wish in asked]
-        assert wishes == [("created", mib * MIB)], name
+        assert wishes == [("created", kib)], name
     Witness(rig).only(westmere)
     _all_at_once(rig, "destroy {}")
     assert [name for name in CROWD if rig.named(name) is not None] == []
@@ -163,8 +165,7 @@ def _all_at_once(rig: Rig, words: str) -> None:
     commands = "".join(
         f"( {one.format(name)} || echo {name} >>/root/failed ) &\n" for name in CROWD
     )
-    why = "grep -i -e error -e maxmemd /var/log/libvirt/libxl/libxl-driver.log | tail -n 40"
-    script = f"rm -f /root/failed\n{commands}wait\n! cat /root/failed 2>/dev/null || ! {why}"
+    script = f"rm -f /root/failed\n{commands}wait\n! cat /root/failed 2>/dev/null"
     rig.run(script, timeout=CROWD_WITHIN_S).check()
 
 
