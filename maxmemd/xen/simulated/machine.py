@@ -5,7 +5,7 @@ Amounts are 4 KiB pages, as in Xen. Only these methods change a domain, under on
 
 from collections.abc import Callable, Iterator
 from errno import E2BIG, EEXIST, EINVAL, ENOMEM, EPERM, ESRCH
-from itertools import chain, count, repeat
+from itertools import chain
 from threading import RLock
 
 from maxmemd.errors import HypervisorError
@@ -35,7 +35,7 @@ class Machine:
         self._claimed = 0
         self.now_s = 0
         self._rover = 0
-        self._unique_ids = count(FIRST_UNIQUE_ID) if unique_ids else repeat(None)
+        self._last_unique_id = FIRST_UNIQUE_ID - 1 if unique_ids else None
         self._domains: dict[int, Domain] = {}
         self._add(0, DOM0_UUID, "pv")
         self.set_max(0, UNLIMITED_PAGES)
@@ -215,7 +215,9 @@ class Machine:
         return domain
 
     def _add(self, domid: int, uuid: str, kind: Kind) -> None:
-        self._domains[domid] = Domain(domid, uuid, kind, unique_id=next(self._unique_ids))
+        if self._last_unique_id is not None:
+            self._last_unique_id += 1
+        self._domains[domid] = Domain(domid, uuid, kind, unique_id=self._last_unique_id)
 
     def _unused_domids(self) -> Iterator[int]:
         after, before = range(self._rover + 1, DOMID_FIRST_RESERVED), range(1, self._rover + 1)
