@@ -158,10 +158,8 @@ def test_health_and_doctor_say_it(
     assert ctl("health") == (0, f"ready\n  xen  ok\n{lines}", "")
     status, out, _ = ctl("doctor")
     assert status == 1
-    assert out.endswith(lines)
+    assert lines in out
     assert ctl("doctor", "--json")[0] == 1
     stub.replies["GET /v1/health"] = (200, health)
     status, out, _ = ctl("doctor")
-    assert (status, out.endswith("No domain's target or memory nodes are out of order.\n")) == (
-        0, True,
-    )  # fmt: skip
+    assert (status, "\nNo domain's target or memory nodes are out of order.\n" in out) == (0, True)
