@@ -76,8 +76,9 @@ def _snapshot(
     standing: Mapping[str, Head],
     last: int,
 ) -> Snapshot:
+    # All rows first: a statement that is left open by a damaged one would hold the checkpoint back.
     records = tuple(as_standing_record(head) for head in heads)
-    lives = tuple(as_instance(row) for row in connection.execute(sa.select(INSTANCE)))
+    lives = tuple(as_instance(row) for row in connection.execute(sa.select(INSTANCE)).all())
     settled = {life.uuid for life in lives if build_from_text(life.build).has_settled}
     ended = connection.execute(ENDED).all()
     check_rows(connection, ended)
@@ -95,10 +96,10 @@ def _snapshot(
         lives,
         endings_of(ended, awaiting),
         (last, pushes),
-        {row.uuid: as_drift_mode(row) for row in connection.execute(DRIFT_MODES)},
+        {row.uuid: as_drift_mode(row) for row in connection.execute(DRIFT_MODES).all()},
         {
             uuid: unsealed_text(name, f"the name of {uuid}")
-            for uuid, name in connection.execute(NAMES)
+            for uuid, name in connection.execute(NAMES).all()
         },
         {head.uuid: head.actor for head in heads},
     )

@@ -192,14 +192,20 @@ def test_no_space_is_a_fact_of_its_own(path: Path, ledger: SqliteLedger) -> None
 def test_what_no_chain_covers_is_sealed(
     path: Path, ledger: SqliteLedger, column: str, was: str, now: str
 ) -> None:
-    """A digit of what an instance is to do, or of how it came to be, that changed is damage."""
-    ledger.commit(AT_NS, [], instances=[instance(1)._replace(build=BUILD)])
+    """A digit of what an instance is to do, or of how it came to be, that changed is damage.
+
+    It is reported as that: the ledger can be closed while the error is being handled.
+    """
+    one = instance(1)._replace(build=BUILD)
+    ledger.commit(AT_NS, [], instances=[one, one._replace(uuid=OTHER, domid=one.domid + 1)])
     with edited(path) as connection:
         done = connection.execute(f"UPDATE instance SET {column} = replace({column}, ?, ?)",
                                   (was, now))  # fmt: skip
-        assert done.rowcount == 1
-    with pytest.raises(LedgerCorrupt, match=r"the instance of .* docs/recovery\.md"):
+        assert done.rowcount == 2
+    with pytest.raises(LedgerCorrupt, match=r"the instance of .* docs/recovery\.md") as caught:
         ledger.load()
+    ledger.close()
+    assert caught.value.__traceback__ is not None  # which holds all that was open
 
 
 def test_an_error_without_a_name_is_sqlites(tmp_path: Path) -> None:
