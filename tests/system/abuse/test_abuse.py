@@ -236,7 +236,7 @@ def test_1000_slow_connections(bounded: Outside, room: int, kinds: list[str]) ->
             drips.append((sock, drip))
         began_s = time.monotonic()
         assert bounded.ask("GET", "/v1/host")[0] == 200
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < WITHIN_S  # before any of them is cut off
 
         def each_s() -> None:
             for sock, drip in drips:
