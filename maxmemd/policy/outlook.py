@@ -7,7 +7,7 @@ has a balloon driver, and its target says so; none of that follows from its limi
 from enum import StrEnum
 from typing import NamedTuple
 
-from maxmemd.policy.components import Record
+from maxmemd.policy.components import MAX_MEM, SLACK, Record
 from maxmemd.policy.facts import TARGET, StoreFacts, XenFacts
 
 CRASH = 3
@@ -33,13 +33,19 @@ def target_above_limit(record: Record, store: StoreFacts | None) -> TargetAboveL
     """Return what is above the limit as libxl reckons it; None where nothing is, or is known.
 
     libxl_mem.c:libxl_set_memory_target sets a maximum of target, video RAM and its constant, so
-    what fits is what max-mem has room for without that constant. Every poll, for every domain.
+    what fits is what max-mem has room for without that constant. But a maximum that was only
+    observed may have none of it: for dom0's boot cap, dom0_mem=max:8G, Xen adds nothing. There the
+    constant is room as well. Every poll, for every domain.
     """
     if store is None or store.target is None:
         return None
     target_kib, videoram_kib, max_mem_kib = store.target.kib, store.videoram.kib, record.max_mem_kib
     if max_mem_kib is None or target_kib + videoram_kib <= max_mem_kib:
         return None
+    if MAX_MEM in record.observed:
+        room_kib = max_mem_kib + record.amount_or_zero(SLACK).kib
+        if target_kib + videoram_kib <= room_kib:
+            return None
     return TargetAboveLimit(target_kib, videoram_kib, max_mem_kib)
 
 

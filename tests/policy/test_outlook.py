@@ -1,11 +1,12 @@
 """Whether a guest will shrink, from facts alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maxmemd.policy.components import MAX_MEM, Component, Record
 from maxmemd.policy.facts import NO_PATH, StoreFacts, UnreadableNode, XenFacts
+from maxmemd.policy.lives import adopted
 from maxmemd.policy.outlook import (
     SENTENCES,
     STILL_POLLS,
@@ -13,7 +14,7 @@ from maxmemd.policy.outlook import (
     outlook_of,
     target_above_limit,
 )
-from tests.policy.values import UUID, kib, record_of, store_of, xen_of
+from tests.policy.values import RULES, UUID, kib, record_of, store_of, xen_of
 
 FITS, ABOVE = store_of(65536, 65536), store_of(65540, 131072)
 GARBAGE = StoreFacts("guest", unreadable=(UnreadableNode("memory/target", "abc"),))
@@ -63,6 +64,28 @@ def test_a_target_is_above_the_limit_as_libxl_reckons(
         assert above == (target, videoram, max_mem)
         assert f"{target} KiB" in str(above)
         assert ("video RAM" in str(above)) == bool(videoram)
+
+
+@pytest.mark.parametrize("observed", [False, True])
+@given(
+    pages=st.integers(0, 2**20),
+    target=st.integers(0, 2**22),
+    videoram=st.sampled_from([0, 4, 16384]),
+)
+@example(pages=2097152, target=8388608, videoram=0)  # dom0_mem=8G,max:8G
+@example(pages=2097152, target=8388608, videoram=4)
+@example(pages=100, target=400, videoram=0)  # less than libxl's constant
+def test_a_target_that_an_observed_maximum_has_room_for_is_not_above(
+    observed: bool, pages: int, target: int, videoram: int
+) -> None:
+    """Where no client decided max-mem, what counts is Xen's number, however it is taken apart."""
+    record = adopted(RULES, xen_of(max_pages=pages), store_of(target, None, videoram))
+    room = pages * 4
+    if not observed:
+        record = record.with_amounts({MAX_MEM: record.amount(MAX_MEM)})
+        room = record.max_mem_kib or 0
+    above = target_above_limit(record, store_of(target, None, videoram))
+    assert (above is not None) == (target + videoram > room)
 
 
 def test_what_is_not_known_is_not_above() -> None:
