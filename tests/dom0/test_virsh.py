@@ -27,8 +27,8 @@ MIB = 1024
 PLACE = "/root/interpose"
 HEALED_WITHIN_S = 30
 CROWD = {f"crowd{number}": 80 * MIB + 256 * number for number in range(20)}
-"""KiB of each guest of a crowd, which a kernel fits into (libxl builds none in less than 79 MiB), and
-all of them into the machine: no two have the same."""
+"""KiB of each guest of a crowd, which a kernel fits into (libxl builds none in less than 79 MiB),
+and all of them into the machine: no two have the same."""
 CROWD_WITHIN_S = 1200
 VIRSH = ("virsh", "--keepalive-interval", "0", "-c", "xen:///system")
 """Twenty of them at once are slow to start here: libvirt would take them for dead."""
