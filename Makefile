@@ -28,7 +28,7 @@ packages: $(READY) ## Install the Debian packages that tests need and that are n
 	@$(PY) -m tests.support.packages
 	@$(PY) -m tests.support.xen_headers
 
-test: $(READY) ## All fast tests, with a short run of each long one (under four minutes on two quiet processors)
+test: $(READY) ## All fast tests, with a short run of each long one (about five minutes on two quiet processors)
 	$(TESTS) $(if $(filter true,$(CI)),tests.support.covered run,tests.support.again) -q $(SIDE_BY_SIDE)
 
 check: $(READY) format lint types layers coverage docs-test ## What CI runs: format, lint, types, layers, tests, docs

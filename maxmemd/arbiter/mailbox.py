@@ -7,6 +7,7 @@ them as one batch, with one wake-up of each thread; no timer delays an idle arbi
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, overload
 
@@ -210,23 +211,28 @@ class Mailbox:
 
     def on_started(self, error: Exception | None) -> None:
         """Let `start` return, or raise."""
-        self._loop.call_soon_threadsafe(self._end_start, error)
+        self._in_loop(self._end_start, error)
 
     def on_first_sync(self) -> None:
         """Let `first_sync` be set."""
-        self._loop.call_soon_threadsafe(self.first_sync.set)
+        self._in_loop(self.first_sync.set)
 
     def on_answered(self, answers: Sequence[Answer | MaxmemError]) -> None:
         """Let the clients of the batch have their answers."""
-        self._loop.call_soon_threadsafe(self._resolve, answers)
+        self._in_loop(self._resolve, answers)
 
     def on_committed(self) -> None:
         """Tell the event loop of a commit."""
-        self._loop.call_soon_threadsafe(self._on_commit)
+        self._in_loop(self._on_commit)
 
     def on_ended(self) -> None:
         """Let `stop` return."""
-        self._loop.call_soon_threadsafe(self._ended.set)
+        self._in_loop(self._ended.set)
+
+    def _in_loop(self, step: Callable[..., object], *args: object) -> None:
+        # `stop` gives a thread up that hangs. One that comes round after that has no loop to tell.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(step, *args)
 
     def _end_start(self, error: Exception | None) -> None:
         if self._ready is None or self._ready.done():

@@ -464,6 +464,21 @@ def test_stopping_answers_everybody() -> None:
     asyncio.run(play())
 
 
+def test_an_arbiter_that_comes_round_after_the_event_loop_has_ended() -> None:
+    """A stop gives up what hangs: what its thread reports later has no effect, and no traceback."""
+
+    async def play() -> Mailbox:
+        mailbox = mailbox_of(FakeArbiter())
+        await mailbox.start()
+        await mailbox.stop()
+        return mailbox
+
+    mailbox = asyncio.run(play())
+    mailbox.on_answered([])
+    mailbox.on_committed()
+    mailbox.on_ended()
+
+
 def test_stopping_needs_no_thread_of_the_pool() -> None:
     """All of them may be busy with what does not end."""
     never = threading.Event()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-QUIET_S = {"run": 40, "packages": 30, "models": 20, "test": 270, "check": 60, "deb-check": 100}
+QUIET_S = {"run": 40, "packages": 30, "models": 20, "test": 370, "check": 60, "deb-check": 150}
 XEN_S, SMOKE_S = 2400, 400
 DATE = "#!/bin/sh\ncat {clock}\n"
 MAKE = """#!/bin/sh
@@ -58,9 +58,9 @@ def ci(tmp_path: Path) -> Ci:
     return Ci(tmp_path)
 
 
-@pytest.mark.parametrize("pace", [0.5, 1, 1.7])
+@pytest.mark.parametrize("pace", [0.5, 1, 1.6])
 def test_the_whole_suite_where_it_fits(ci: Ci, pace: float) -> None:
-    """On a machine up to 1.7 times as slow; it ends in time."""
+    """On a machine up to 1.6 times as slow; it ends in time."""
     done = ci.run(pace)
     assert done.returncode == 0, done.stderr
     assert ci.made == [*QUIET_S, "test-xen"]
@@ -87,7 +87,7 @@ def test_each_step_prints_its_time(ci: Ci) -> None:
     for step in [*QUIET_S, "test-xen"]:
         (at,) = [n for n, line in enumerate(lines) if line.startswith(f"=== make {step}: ")]
         assert lines[at - 1] == f"1 passed in {step}"
-    assert "=== make test: 4 min 30 s, 6 min 00 s so far ===" in lines
+    assert "=== make test: 6 min 10 s, 7 min 40 s so far ===" in lines
 
 
 @pytest.mark.parametrize("fails", ["models", "check", "test-xen"])
